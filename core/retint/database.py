@@ -1,0 +1,66 @@
+"""The connection to the database, and one transaction."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from retint.errors import Transient
+
+BUSY_TIMEOUT_S = 20
+"""How long SQLite waits for another writer before it gives up."""
+
+
+class DatabaseUnavailable(Transient):
+    """The database did not answer."""
+
+    code = "database_unavailable"
+
+
+def connect(url: str) -> Engine:
+    """Make the engine of `postgresql+psycopg://…` or `sqlite:///…`; the schema is the migrations' business."""
+    address = make_url(url)
+    if address.get_backend_name() != "sqlite":
+        return create_engine(
+            address,
+            pool_pre_ping=True,
+            pool_size=4,
+            max_overflow=16,
+            connect_args={"connect_timeout": 5, "options": "-c idle_in_transaction_session_timeout=60000"},
+        )
+    if address.database:
+        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(address, connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None})
+    event.listen(engine, "connect", _configure_sqlite)
+    # The driver's own BEGIN is DEFERRED: two readers that both want to write would deadlock.
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
+def _configure_sqlite(connection: Any, _: object) -> None:
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def begin(engine: Engine) -> Iterator[Session]:
+    """Open one transaction: committed at the end, rolled back on an exception.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer, or was too busy.
+    """
+    try:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise DatabaseUnavailable(f"The database did not answer ({_name(error)}).") from error
+
+
+def _name(error: Exception) -> str:
+    return type(getattr(error, "orig", None) or error).__name__

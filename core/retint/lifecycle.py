@@ -1,0 +1,88 @@
+"""The life of a job: its stages, its states, and the moves between them. Pure; `jobs` carries them out."""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Stage(StrEnum):
+    """A step of the pipeline, in the order of a photo's way."""
+
+    INGEST = "ingest"
+    COLORIZE = "colorize"
+    DEFADE = "defade"
+    RENDER = "render"
+
+    @property
+    def next(self) -> "Stage | None":
+        """The stage after this one; none after the last."""
+        following = STAGES[STAGES.index(self) + 1 :]
+        return following[0] if following else None
+
+
+STAGES: Final = tuple(Stage)
+
+QUEUES: Final[dict[Stage, str]] = {
+    Stage.INGEST: "cpu",
+    Stage.COLORIZE: "gpu",
+    Stage.DEFADE: "gpu",
+    Stage.RENDER: "cpu",
+}
+"""Which fleet runs a stage."""
+
+FLEETS: Final = ("cpu", "gpu")
+
+
+class State(StrEnum):
+    """Where a job stands in its stage."""
+
+    READY = "ready"
+    QUEUED = "queued"
+    RUNNING = "running"
+    QUARANTINED = "quarantined"
+    RESTORED = "restored"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended. A quarantined one waits for an administrator."""
+        return self in FINAL
+
+
+FINAL: Final = frozenset({State.RESTORED, State.REFUSED, State.CANCELLED})
+ACTIVE: Final = frozenset({State.READY, State.QUEUED, State.RUNNING})
+
+TRIES: Final = 3
+"""Attempts of one stage that may end in a fault or an expired lease before the job is quarantined."""
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAULT = "fault"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+MOVES: Final[dict[State, frozenset[State]]] = {
+    State.READY: frozenset({State.QUEUED, State.RUNNING, State.QUARANTINED, State.CANCELLED}),
+    State.QUEUED: frozenset({State.RUNNING, State.READY, State.QUARANTINED, State.CANCELLED}),
+    State.RUNNING: frozenset(
+        {
+            State.RUNNING,
+            State.QUEUED,
+            State.READY,
+            State.RESTORED,
+            State.REFUSED,
+            State.QUARANTINED,
+            State.CANCELLED,
+        }
+    ),
+    State.QUARANTINED: frozenset({State.READY, State.CANCELLED}),
+    State.RESTORED: frozenset(),
+    State.REFUSED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+"""From each state, the states that one move may lead to."""

@@ -1,0 +1,32 @@
+"""What one process works with: settings, database, store. The one place that picks implementations."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from retint import database, storage
+from retint.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """Made once by an entry point and passed on."""
+
+    settings: Settings
+    engine: Engine
+    store: storage.BlobStore
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """Pick the implementations that the settings name; nothing is contacted yet."""
+        return cls(settings, database.connect(settings.database), storage.connect(settings))
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """Open one transaction (see `database.begin`)."""
+        with database.begin(self.engine) as session:
+            yield session

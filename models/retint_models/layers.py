@@ -1,0 +1,155 @@
+"""What a network decides about a photo: the color layer and the density layer.
+
+A layer is small, belongs to no size, and can be applied again to the untouched original without any
+network (see `rendering`). It is kept as one safetensors file whose header records what made it.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+# Rec. 709 luma of gamma-coded R'G'B' (ITU-R BT.709-6, item 3.2), and what its color differences are divided by.
+LUMA = (0.2126, 0.7152, 0.0722)
+CB_SCALE = 1.8556
+CR_SCALE = 1.5748
+
+DENSITY_RANGE = 2.6
+"""Optical densities that a density layer speaks of: 0 (white) to 2.6 (1/400 of white)."""
+
+
+@dataclass(frozen=True, eq=False)
+class ColorLayer:
+    """The chroma that a colorizer decided, at any size with the photo's aspect ratio.
+
+    Attributes:
+        chroma: float16 (2, h, w): Cb = (B' - Y') / 1.8556 and Cr = (R' - Y') / 1.5748 of gamma-coded sRGB in
+            [0, 1], hence both in [-.5, .5].
+        luma: float16 (h, w): Y' in [0, 1] of the proxy at the same size, the guide for upsampling.
+        confidence: uint8 (h, w): 0 (a guess) to 255 (sure).
+        record: What made it: colorizer, weights' SHA-256, settings, `decided_at`. JSON values only.
+    """
+
+    chroma: NDArray[np.float16]
+    luma: NDArray[np.float16]
+    confidence: NDArray[np.uint8]
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        size = self.luma.shape
+        expect("chroma", self.chroma, (2, *size), np.float16)
+        expect("luma", self.luma, size, np.float16)
+        expect("confidence", self.confidence, size, np.uint8)
+
+    def to_bytes(self) -> bytes:
+        """Serialize as safetensors, the record in its header."""
+        tensors = {"chroma": self.chroma, "luma": self.luma, "confidence": self.confidence}
+        return pack("color", tensors, self.record)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ValueError: not a color layer.
+        """
+        tensors, record = unpack("color", data)
+        return cls(tensors["chroma"], tensors["luma"], tensors["confidence"], record)
+
+
+@dataclass(frozen=True, eq=False)
+class DensityLayer:
+    """The tone repair that a defader decided, in optical density D = -log10(linear reflectance).
+
+    A pixel's three densities D go to
+
+        d = matrix @ D + shift                                 (crosstalk of the dyes, stain)
+        d = curve_c(d), linear between 9 knots over [0, 2.6]   (what each dye has lost)
+        d = d * exp(gain_c) + offset_c, sliced from the grid   (unevenness)
+        D' = D + gate * strength * (d - D)
+
+    Attributes:
+        matrix: float32 (3, 3).
+        shift: float32 (3,).
+        curves: float32 (3, K): values at K knots spaced evenly over [0, 2.6]; not falling; beyond the ends the
+            last segment goes on.
+        grid: float32 (6, 8, 16, 16), any sizes: three log gains and three offsets by luma Y', row and column; a
+            sample lies in the middle of its cell, edges repeat (`align_corners=False`, border padding).
+        gate: 0 (a clean photo: leave it) to 1 (faded).
+        strength: 0 to 1, the person's say over it all.
+        record: What made it, as in `ColorLayer`.
+    """
+
+    matrix: NDArray[np.float32]
+    shift: NDArray[np.float32]
+    curves: NDArray[np.float32]
+    grid: NDArray[np.float32]
+    gate: float
+    strength: float = 1.0
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expect("matrix", self.matrix, (3, 3), np.float32)
+        expect("shift", self.shift, (3,), np.float32)
+        expect("curves", self.curves, (3, self.curves.shape[-1]), np.float32)
+        expect("grid", self.grid, (6, *self.grid.shape[1:4]), np.float32)
+
+    def to_bytes(self) -> bytes:
+        """Serialize as safetensors, the record in its header."""
+        tensors = {
+            "matrix": self.matrix,
+            "shift": self.shift,
+            "curves": self.curves,
+            "grid": self.grid,
+            "gate": np.array([self.gate, self.strength], np.float32),
+        }
+        return pack("density", tensors, self.record)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ValueError: not a density layer.
+        """
+        t, record = unpack("density", data)
+        gate, strength = (float(value) for value in t["gate"])
+        return cls(t["matrix"], t["shift"], t["curves"], t["grid"], gate, strength, record)
+
+
+def expect(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Refuse an array of another shape or type, or one that is not finite.
+
+    Raises:
+        ValueError: says what was expected and what came.
+    """
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{name}: expected {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: holds NaN or infinity")
+
+
+def pack(kind: str, tensors: dict[str, NDArray[Any]], record: dict[str, Any]) -> bytes:
+    """Write one layer as safetensors; the header tells its kind and its record."""
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    return save(contiguous, {"retint_layer": kind, "record": json.dumps(record, sort_keys=True)})
+
+
+def unpack(kind: str, data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read one layer of a kind: its tensors and its record.
+
+    Raises:
+        ValueError: not safetensors, or a layer of another kind.
+    """
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        found, record = header["__metadata__"]["retint_layer"], header["__metadata__"]["record"]
+        tensors = load(data)
+    except Exception as error:  # safetensors raises its own untyped error for damaged files
+        raise ValueError("not a layer of Retint") from error
+    if found != kind:
+        raise ValueError(f"expected a {kind} layer, got a {found} layer")
+    return tensors, json.loads(record)
