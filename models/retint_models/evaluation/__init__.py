@@ -1,0 +1,1 @@
+"""How the networks are judged: measures, calibration rows, one module per kind of network."""
