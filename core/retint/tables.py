@@ -228,6 +228,14 @@ class Job(Table):
             postgresql_where=text("state IN ('queued', 'running')"),
             sqlite_where=text("state IN ('queued', 'running')"),
         ),
+        # How fast a batch goes: the newest that ended.
+        Index(
+            "ix_jobs_ended",
+            "batch_id",
+            "ended_at",
+            postgresql_where=text("ended_at IS NOT NULL"),
+            sqlite_where=text("ended_at IS NOT NULL"),
+        ),
         # Failures, for the administrator.
         Index(
             "ix_jobs_failed",
