@@ -13,7 +13,7 @@ Owned = TypeVar("Owned", User, Token, Batch, Photo, Job, Attempt)
 Named = TypeVar("Named", User, Token, Batch, Photo, Job)
 
 
-def owned(table: type[Owned], tenant_id: UUID) -> Select[tuple[Owned]]:
+def owned(table: type[Owned], tenant_id: UUID) -> Select[Owned]:
     """Start a query that sees one tenant's rows only."""
     return select(table).where(table.tenant_id == tenant_id)
 
