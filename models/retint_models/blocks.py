@@ -1,0 +1,138 @@
+"""Layers that several networks use: the EfficientNet-Lite0 encoder, attention over a map, up blocks."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+#         expand, channels, repeats, stride, kernel of each stage (Liu, "EfficientNet-Lite", TensorFlow blog, 2020)
+STAGES = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+TAPS = {2: 24, 3: 40, 5: 112, 7: 320}
+"""Stages that a decoder reads, at strides 4, 8, 16 and 32, and their channels."""
+
+
+class SameConv2d(nn.Conv2d):
+    """Convolution padded as TensorFlow's SAME: at stride 2 the odd pixel goes right and below."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in, h, w) to (B, out, ceil(h / stride), ceil(w / stride))."""
+        pads: list[int] = []
+        for size, kernel, stride in zip(reversed(x.shape[-2:]), reversed(self.kernel_size), self.stride, strict=True):
+            pad = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            pads += [pad // 2, pad - pad // 2]
+        return functional.conv2d(functional.pad(x, pads), self.weight, self.bias, self.stride, 0, 1, self.groups)
+
+
+def convolved(inside: int, outside: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """Return a convolution and its batch norm, as the encoder's weights name them."""
+    return [
+        SameConv2d(inside, outside, kernel, stride, groups=groups, bias=False),
+        nn.BatchNorm2d(outside, eps=1e-3, momentum=0.01),
+    ]
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project; with a shortcut where the shape stays (MobileNetV2, arXiv:1801.04381)."""
+
+    def __init__(self, inside: int, outside: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        wide = inside * expand
+        steps = [nn.Sequential(*convolved(inside, wide), nn.ReLU6(inplace=True))] if expand > 1 else []
+        steps.append(nn.Sequential(*convolved(wide, wide, kernel, stride, wide), nn.ReLU6(inplace=True)))
+        steps.append(nn.Sequential(*convolved(wide, outside)))
+        self.block = nn.Sequential(*steps)
+        self.has_shortcut = stride == 1 and inside == outside
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, inside, h, w) to (B, outside, h / stride, w / stride)."""
+        y: Tensor = self.block(x)
+        return x + y if self.has_shortcut else y
+
+
+class Encoder(nn.Module):
+    """EfficientNet-Lite0 (no squeeze-excitation, ReLU6) without its classifier, for one channel of gray."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stages: list[nn.Module] = [nn.Sequential(*convolved(1, 32, 3, 2), nn.ReLU6(inplace=True))]
+        inside = 32
+        for expand, outside, repeats, stride, kernel in STAGES:
+            blocks = [
+                InvertedResidual(inside if n == 0 else outside, outside, kernel, stride if n == 0 else 1, expand)
+                for n in range(repeats)
+            ]
+            stages.append(nn.Sequential(*blocks))
+            inside = outside
+        self.features = nn.ModuleList(stages)
+
+    def forward(self, luma: Tensor) -> list[Tensor]:
+        """Map luma (B, 1, h, w) in [0, 1] to maps at strides 4, 8, 16 and 32 of 24, 40, 112 and 320 channels."""
+        x = (255 * luma - 127) / 128
+        maps = []
+        for number, stage in enumerate(self.features):
+            x = stage(x)
+            if number in TAPS:
+                maps.append(x)
+        return maps
+
+    def adopt(self, imagenet: dict[str, Tensor]) -> None:
+        """Take the weights of the three-channel network; the stem's kernels are summed, which equals gray three times."""
+        ours = {name: value.float() for name, value in imagenet.items() if name.startswith("features.")}
+        ours = {name: value for name, value in ours.items() if not name.startswith("features.8.")}
+        ours["features.0.0.weight"] = ours["features.0.0.weight"].sum(1, keepdim=True)
+        counters = {name: value for name, value in self.state_dict().items() if name.endswith("num_batches_tracked")}
+        self.load_state_dict(counters | ours)
+
+
+class Attention(nn.Module):
+    """Self-attention over the places of a map, added with a gain that starts at 0 (SAGAN, arXiv:1805.08318)."""
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(1, channels)
+        self.query_key_value = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, h, w) to the same shape."""
+        batch, channels, height, width = x.shape
+        split = self.query_key_value(self.norm(x)).view(batch, 3, self.heads, channels // self.heads, height * width)
+        query, key, value = split.transpose(-1, -2).unbind(1)
+        seen = functional.scaled_dot_product_attention(query, key, value)
+        return x + self.gain * self.out(seen.transpose(-1, -2).reshape(batch, channels, height, width))
+
+
+class Up(nn.Module):
+    """Double a map by pixel shuffle, join it with the encoder's map of that size (after U-Net, arXiv:1505.04597)."""
+
+    def __init__(self, inside: int, skip: int, outside: int, dropout: float) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(inside, 4 * outside, 1)
+        start_as_nearest(self.expand)
+        self.skip = nn.Sequential(nn.Conv2d(skip, outside, 1, bias=False), nn.BatchNorm2d(outside), nn.Dropout2d(dropout))
+        self.join = nn.Sequential(
+            nn.Conv2d(2 * outside, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU6(inplace=True)
+        )
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Map (B, inside, h, w) and (B, skip, 2 h, 2 w) to (B, outside, 2 h, 2 w)."""
+        larger = functional.relu(functional.pixel_shuffle(self.expand(x), 2))
+        joined: Tensor = self.join(torch.cat([larger, self.skip(skip)], 1))
+        return joined
+
+
+def start_as_nearest(conv: nn.Conv2d) -> None:
+    """Start a convolution before a pixel shuffle without checkerboard: its four sub-pixels alike (arXiv:1707.02937)."""
+    with torch.no_grad():
+        conv.weight.copy_(conv.weight[::4].repeat_interleave(4, 0))
+        assert conv.bias is not None
+        conv.bias.zero_()
