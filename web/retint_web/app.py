@@ -1,0 +1,62 @@
+"""The portal's Flask application."""
+
+import importlib
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import IO, Final, cast
+
+from flask import Flask, Request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from retint import __version__
+from retint.services import Services
+from retint_web import errors, security
+from retint_web import services as running_services
+
+STATIC: Final = Path(__file__).parent / "static"
+PAGES: Final = ("batches", "photos", "admin", "accounts")
+
+
+class SpoolingRequest(Request):
+    """A request whose uploaded files lie in the data folder, not in memory and not in a small /tmp."""
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        folder = running_services().settings.data / "spool"
+        folder.mkdir(parents=True, exist_ok=True)
+        return cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=1 << 16, dir=str(folder)))
+
+
+def create_app(services: Services) -> Flask:
+    """Make the portal.
+
+    Raises:
+        ValueError: `settings.secret` is missing.
+    """
+    app = Flask(__name__)
+    app.request_class = SpoolingRequest
+    app.extensions["retint"] = services
+    app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    security.configure(app, services.settings)
+    errors.configure(app)
+    if services.settings.behind_proxy:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
+    for name in PAGES:
+        if importlib.util.find_spec(f"retint_web.{name}"):
+            app.register_blueprint(importlib.import_module(f"retint_web.{name}").blueprint)
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = security.YEAR_S
+    app.url_defaults(_version_static)
+    return app
+
+
+def _version_static(endpoint: str, values: dict[str, object]) -> None:
+    """Let browsers keep static files for good: a changed one has a new address."""
+    path = STATIC / str(values.get("filename"))
+    if endpoint == "static" and path.is_file():
+        values["v"] = f"{__version__}-{int(path.stat().st_mtime):x}"
