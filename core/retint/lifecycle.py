@@ -1,5 +1,7 @@
 """The life of a job: its stages, its states, and the moves between them. Pure; `jobs` carries them out."""
 
+import random
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -86,3 +88,35 @@ MOVES: Final[dict[State, frozenset[State]]] = {
     State.CANCELLED: frozenset(),
 }
 """From each state, the states that one move may lead to."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a job stands: the cursor, and how many attempts of this stage ended in faults."""
+
+    stage: Stage
+    state: State
+    tries: int = 0
+
+
+def after(stage: Stage, tries: int, outcome: Outcome) -> Position:
+    """Tell where a running job stands when its attempt has ended.
+
+    Args:
+        stage: the stage that was attempted.
+        tries: attempts of this stage that had ended in faults before this one.
+        outcome: how it ended.
+    """
+    if outcome is Outcome.DONE:
+        return Position(stage.next, State.QUEUED) if stage.next else Position(stage, State.RESTORED)
+    if outcome is Outcome.REFUSED:
+        return Position(stage, State.REFUSED, tries)
+    if outcome is Outcome.CANCELLED:
+        return Position(stage, State.CANCELLED, tries)
+    state = State.READY if tries + 1 < TRIES else State.QUARANTINED
+    return Position(stage, state, tries + 1)
+
+
+def backoff(tries: int, first_s: float) -> float:
+    """Tell how many seconds to wait after the nth fault: doubled each time, times 0.5 to 1.5 by chance."""
+    return first_s * 2.0 ** (tries - 1) * random.uniform(0.5, 1.5)  # noqa: S311

@@ -42,7 +42,10 @@ class Moment(TypeDecorator[datetime]):
 
 
 class now(GenericFunction[datetime]):  # noqa: N801  named as the SQL function that it is
-    """The database's clock, `now()`, or some seconds after it, `now(60.0)`. Leases are judged by no other clock."""
+    """The database's clock, `now()`, or some seconds after it, `now(60.0)`. Leases are judged by no other clock.
+
+    On PostgreSQL it is the statement's time: stable within it, so that an index can be searched with it.
+    """
 
     type = Moment()
     inherit_cache = True
@@ -52,7 +55,7 @@ class now(GenericFunction[datetime]):  # noqa: N801  named as the SQL function t
 @compiles(now, "postgresql")
 def _postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     seconds = compiler.process(element.clauses, **kw)
-    return f"(clock_timestamp() + make_interval(secs => {seconds}))" if seconds else "clock_timestamp()"
+    return f"(statement_timestamp() + make_interval(secs => {seconds}))" if seconds else "statement_timestamp()"
 
 
 @compiles(now, "sqlite")
@@ -208,8 +211,8 @@ class Job(Table):
     tries: Mapped[int] = mapped_column(Integer, default=0, doc="Attempts of this stage that ended in faults.")
     not_before: Mapped[datetime] = mapped_column(default=now(), doc="Ready jobs wait until then; also their order.")
     deadline: Mapped[datetime | None] = mapped_column(doc="Queued: sent again after it. Running: its lease.")
-    worker_id: Mapped[uuid.UUID | None] = mapped_column(doc="Who runs it.")
-    started_at: Mapped[datetime | None] = mapped_column(doc="When the running attempt was claimed.")
+    worker_id: Mapped[uuid.UUID | None] = mapped_column(doc="Who claimed the newest attempt.")
+    started_at: Mapped[datetime | None] = mapped_column(doc="When the newest attempt was claimed.")
     reason_code: Mapped[str | None] = mapped_column(String(64))
     reason: Mapped[str | None] = mapped_column(Text, doc="Why refused or quarantined, or the newest fault.")
     created_at: Mapped[datetime] = mapped_column(default=now())

@@ -1,0 +1,713 @@
+"""Every move of a job's life, one guarded statement each.
+
+Functions take a Session first; the caller owns the transaction. A statement names the state that it expects and, where
+an attempt is at stake, the attempt's number: what it returns is what really happened. Two moves that meet on
+PostgreSQL may deadlock; the database ends one of them, which is a Transient like any other.
+"""
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Integer,
+    String,
+    Text,
+    Uuid,
+    and_,
+    case,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+    values,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from retint.errors import IllegalMove, NotFound, Refused, Transient
+from retint.lifecycle import ACTIVE, FINAL, TRIES, Outcome, Stage, State, after, backoff
+from retint.recipes import Recipe
+from retint.tables import Attempt, Batch, Job, Photo, Tally, Tenant, now
+
+WAITING = (State.READY, State.QUEUED)
+"""A worker may claim a job in either: the message may arrive after the dispatcher gave it up."""
+
+NO_SYNC = {"synchronize_session": False}
+"""Rows are moved by statements, not through mapped objects."""
+
+RECLAIM_LIMIT = 1000
+"""Most jobs that one statement of the dispatcher takes back."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A worker's right to run one attempt, and all that a stage needs to know of its job."""
+
+    job_id: uuid.UUID
+    tenant_id: uuid.UUID
+    batch_id: uuid.UUID
+    photo_id: uuid.UUID
+    attempt: int
+    stage: Stage
+    tries: int
+    name: str
+    recipe: Recipe
+    started_at: datetime
+    worker_id: uuid.UUID | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    """What the earlier stages wrote: name to key in the store."""
+    facts: dict[Stage, dict[str, Any]] = field(default_factory=dict)
+    """What the earlier stages found."""
+
+    @property
+    def original(self) -> str:
+        """Key of the original in the store."""
+        return f"tenants/{self.tenant_id}/photos/{self.photo_id}/original"
+
+    @property
+    def folder(self) -> str:
+        """What the keys of this attempt's files begin with: `f"{lease.folder}/proxy.png"`."""
+        return f"tenants/{self.tenant_id}/photos/{self.photo_id}/jobs/{self.job_id}/{self.stage}-{self.attempt}"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What an attempt that went well leaves behind."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    """What it wrote: name to key in the store."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds by step."""
+
+
+Ended = tuple[Lease, Done | Refused | Transient]
+"""A lease and how its attempt ended."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many jobs stand where."""
+
+    by: dict[tuple[Stage, State], int] = field(default_factory=dict)
+
+    def of(self, *states: State) -> int:
+        """Jobs in any of these states, whatever the stage."""
+        return sum(n for (_, state), n in self.by.items() if state in states)
+
+    def at(self, stage: Stage, *states: State) -> int:
+        """Jobs at a stage, in any of these states, or in whichever."""
+        return sum(n for (at, state), n in self.by.items() if at is stage and (not states or state in states))
+
+    @property
+    def total(self) -> int:  # noqa: D102
+        return sum(self.by.values())
+
+    @property
+    def ready(self) -> int:  # noqa: D102
+        return self.of(State.READY)
+
+    @property
+    def queued(self) -> int:  # noqa: D102
+        return self.of(State.QUEUED)
+
+    @property
+    def running(self) -> int:  # noqa: D102
+        return self.of(State.RUNNING)
+
+    @property
+    def restored(self) -> int:  # noqa: D102
+        return self.of(State.RESTORED)
+
+    @property
+    def refused(self) -> int:  # noqa: D102
+        return self.of(State.REFUSED)
+
+    @property
+    def quarantined(self) -> int:  # noqa: D102
+        return self.of(State.QUARANTINED)
+
+    @property
+    def cancelled(self) -> int:  # noqa: D102
+        return self.of(State.CANCELLED)
+
+    @property
+    def ended(self) -> int:
+        """Restored, refused or cancelled: nothing more will happen to them."""
+        return self.of(*FINAL)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What waits and runs at one stage, paused batches left out."""
+
+    stage: Stage
+    ready: int
+    queued: int
+    running: int
+    oldest_s: float
+    """How long the oldest ready or queued job has waited, in seconds; 0 where there is none."""
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Jobs that failed for one reason."""
+
+    reason_code: str
+    reason: str
+    """One of their sentences."""
+    state: State
+    count: int
+    batches: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """Jobs of one batch that stand at one stage in one active state, and what the dispatcher ranks them by."""
+
+    tenant_id: uuid.UUID
+    weight: int
+    batch_id: uuid.UUID
+    priority: int
+    created_at: datetime
+    paused: bool
+    stage: Stage
+    state: State
+    n: int
+
+
+def add(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
+    """Add a deposited file to a batch; the same file under the same name again finds the job that it made.
+
+    Raises:
+        IllegalMove: the batch is cancelled.
+    """
+    # The lock orders this against `cancel`: no job slips into a batch after its jobs were cancelled.
+    cancelled = session.scalar(select(Batch.cancelled_at).where(Batch.id == batch.id).with_for_update(read=True))
+    if cancelled:
+        raise IllegalMove("This batch is cancelled; nothing can be added to it.", code="batch_cancelled")
+    same = select(Job).where(Job.batch_id == batch.id, Job.photo_id == photo.id, Job.name == name)
+    if job := session.scalar(same):
+        return job
+    job = Job(tenant_id=batch.tenant_id, batch_id=batch.id, photo_id=photo.id, name=name)
+    try:
+        with session.begin_nested():
+            session.add(job)
+    except IntegrityError:
+        return session.scalars(same).one()
+    return job
+
+
+def claim(
+    session: Session, stage: Stage, job_ids: Sequence[uuid.UUID], worker_id: uuid.UUID | None, lease_s: float
+) -> list[Lease]:
+    """Claim what may be run of a bundle, in its order; what is not returned is somebody else's, or done, or on hold."""
+    claimed = session.execute(
+        update(Job)
+        .where(Job.id.in_(job_ids), Job.stage == stage, Job.state.in_(WAITING), ~_on_hold())
+        .values(
+            state=State.RUNNING,
+            attempt=Job.attempt + 1,
+            deadline=now(lease_s),
+            worker_id=worker_id,
+            started_at=now(),
+        )
+        .returning(
+            Job.id,
+            Job.tenant_id,
+            Job.batch_id,
+            Job.photo_id,
+            Job.attempt,
+            Job.stage,
+            Job.tries,
+            Job.name,
+            Job.started_at,
+        ),
+        execution_options=NO_SYNC,
+    ).all()
+    if len(claimed) < len(job_ids):
+        release(session, job_ids, _on_hold(), Job.stage == stage)
+    if not claimed:
+        return []
+    ids = [row.id for row in claimed]
+    recipes = _recipes(session, {row.batch_id for row in claimed})
+    files, facts = _written(session, ids) if stage is not Stage.INGEST else ({}, {})
+    leases = {
+        row.id: Lease(
+            job_id=row.id,
+            tenant_id=row.tenant_id,
+            batch_id=row.batch_id,
+            photo_id=row.photo_id,
+            attempt=row.attempt,
+            stage=row.stage,
+            tries=row.tries,
+            name=row.name,
+            recipe=recipes[row.batch_id],
+            started_at=row.started_at,
+            worker_id=worker_id,
+            files=files.get(row.id, {}),
+            facts=facts.get(row.id, {}),
+        )
+        for row in claimed
+    }
+    return [leases[job_id] for job_id in dict.fromkeys(job_ids) if job_id in leases]
+
+
+def _on_hold() -> ColumnElement[bool]:
+    held = or_(Batch.paused_at.is_not(None), Batch.cancelled_at.is_not(None))
+    return exists(select(Batch.id).where(Batch.id == Job.batch_id, held))
+
+
+def _recipes(session: Session, batch_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Recipe]:
+    rows = session.execute(select(Batch.id, Batch.recipe).where(Batch.id.in_(batch_ids)))
+    return {row.id: Recipe.model_validate(row.recipe) for row in rows}
+
+
+def _written(
+    session: Session, job_ids: Collection[uuid.UUID]
+) -> tuple[dict[uuid.UUID, dict[str, str]], dict[uuid.UUID, dict[Stage, dict[str, Any]]]]:
+    files: dict[uuid.UUID, dict[str, str]] = {}
+    facts: dict[uuid.UUID, dict[Stage, dict[str, Any]]] = {}
+    done = select(Attempt.job_id, Attempt.stage, Attempt.files, Attempt.facts)
+    for row in session.execute(done.where(Attempt.job_id.in_(job_ids), Attempt.outcome == Outcome.DONE)):
+        files.setdefault(row.job_id, {}).update(row.files)
+        facts.setdefault(row.job_id, {})[row.stage] = row.facts
+    return files, facts
+
+
+def extend(session: Session, leases: Sequence[Lease], lease_s: float) -> set[uuid.UUID]:
+    """Extend the leases of a bundle; tells the jobs that are still held."""
+    held = session.scalars(
+        update(Job).where(_held(leases)).values(deadline=now(lease_s)).returning(Job.id),
+        execution_options=NO_SYNC,
+    )
+    return set(held)
+
+
+def _held(leases: Sequence[Lease]) -> ColumnElement[bool]:
+    return and_(
+        # The pairs alone would be enough, but SQLite finds no index for them.
+        Job.id.in_([lease.job_id for lease in leases]),
+        tuple_(Job.id, Job.attempt).in_([(lease.job_id, lease.attempt) for lease in leases]),
+        Job.state == State.RUNNING,
+    )
+
+
+def settle(session: Session, ended: Sequence[Ended], *, backoff_s: float, requeue_s: float) -> set[uuid.UUID]:
+    """Write how the attempts of a bundle ended: one statement for the jobs, one for their attempts.
+
+    A lease that was lost (expired, cancelled) writes nothing: its files are orphans.
+
+    Args:
+        session: the transaction.
+        ended: at most one entry a job.
+        backoff_s: wait after the first fault.
+        requeue_s: how long the next link of the chain has for its claim.
+
+    Returns:
+        The jobs whose outcome was written.
+    """
+    if not ended:
+        return set()
+    moves = _moves(ended, backoff_s)
+    happened = session.scalars(
+        update(Job)
+        .where(Job.id == moves.c.id, Job.attempt == moves.c.attempt, Job.state == State.RUNNING)
+        .values(
+            stage=moves.c.stage,
+            state=moves.c.state,
+            tries=moves.c.tries,
+            # Waiting is for faults; else the place in the order of deposit is kept.
+            not_before=case((moves.c.delay_s.is_(None), Job.not_before), else_=now(moves.c.delay_s)),
+            deadline=case((moves.c.state == State.QUEUED, now(requeue_s)), else_=None),
+            reason_code=moves.c.reason_code,
+            reason=moves.c.reason,
+            ended_at=case((moves.c.state.in_(FINAL), now()), else_=None),
+        )
+        .returning(Job.id),
+        execution_options=NO_SYNC,
+    )
+    written = set(happened)
+    attempts = [_attempt(lease, outcome) for lease, outcome in ended if lease.job_id in written]
+    if attempts:
+        session.execute(insert(Attempt), attempts)
+    return written
+
+
+def _moves(ended: Sequence[Ended], backoff_s: float) -> Any:
+    rows = []
+    for lease, outcome in ended:
+        position = after(lease.stage, lease.tries, _outcome(outcome))
+        again = position.state is State.READY
+        failure = None if isinstance(outcome, Done) else outcome
+        rows.append(
+            (
+                lease.job_id,
+                lease.attempt,
+                position.stage,
+                position.state,
+                position.tries,
+                backoff(position.tries, backoff_s) if again else None,
+                failure and failure.code,
+                failure and failure.message,
+            )
+        )
+    return (
+        values(
+            column("id", Uuid()),
+            column("attempt", Integer()),
+            column("stage", Job.stage.type),
+            column("state", Job.state.type),
+            column("tries", Integer()),
+            column("delay_s", Float()),
+            column("reason_code", String()),
+            column("reason", Text()),
+            name="given",
+        )
+        .data(rows)
+        .cte("moves")
+    )
+
+
+def _outcome(outcome: Done | Refused | Transient) -> Outcome:
+    if isinstance(outcome, Done):
+        return Outcome.DONE
+    return Outcome.REFUSED if isinstance(outcome, Refused) else Outcome.FAULT
+
+
+def _attempt(lease: Lease, outcome: Done | Refused | Transient) -> dict[str, Any]:
+    done = outcome if isinstance(outcome, Done) else Done()
+    return {
+        "job_id": lease.job_id,
+        "number": lease.attempt,
+        "tenant_id": lease.tenant_id,
+        "stage": lease.stage,
+        "worker_id": lease.worker_id,
+        "outcome": _outcome(outcome),
+        "error": None if isinstance(outcome, Done) else getattr(outcome, "details", None) or outcome.message,
+        "files": done.files,
+        "facts": done.facts,
+        "timings": done.timings,
+        "started_at": lease.started_at,
+    }
+
+
+def queue(
+    session: Session, batch_id: uuid.UUID, stage: Stage, limit: int, requeue_s: float
+) -> list[tuple[uuid.UUID, int]]:
+    """Take the next ready jobs of a batch at a stage, oldest first, to be sent: their ids and tries."""
+    following = (
+        select(Job.id)
+        .where(Job.batch_id == batch_id, Job.state == State.READY, Job.stage == stage, Job.not_before <= now())
+        .order_by(Job.not_before)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = session.execute(
+        update(Job)
+        .where(Job.id.in_(following.scalar_subquery()), Job.state == State.READY)
+        .values(state=State.QUEUED, deadline=now(requeue_s))
+        .returning(Job.id, Job.tries, Job.not_before),
+        execution_options=NO_SYNC,
+    )
+    return [(row.id, row.tries) for row in sorted(rows, key=lambda row: (row.not_before, row.id))]
+
+
+def release(session: Session, job_ids: Collection[uuid.UUID] | None, *conditions: ColumnElement[bool]) -> int:
+    """Return queued jobs to ready: these, or all of them where None; tells how many."""
+    chosen = () if job_ids is None else (Job.id.in_(job_ids),)
+    released = session.scalars(
+        update(Job)
+        .where(Job.state == State.QUEUED, *chosen, *conditions)
+        .values(state=State.READY, deadline=None)
+        .returning(Job.id),
+        execution_options=NO_SYNC,
+    )
+    return len(released.all())
+
+
+def overdue(session: Session) -> list[tuple[uuid.UUID, Stage]]:
+    """List queued jobs that nobody claimed until their deadline, with their stage."""
+    late = select(Job.id, Job.stage).where(Job.state == State.QUEUED, Job.deadline < now()).limit(RECLAIM_LIMIT)
+    return [(row.id, row.stage) for row in session.execute(late)]
+
+
+def postpone(session: Session, job_ids: Collection[uuid.UUID], requeue_s: float) -> None:
+    """Give queued jobs, whose message still waits in the broker, more time for their claim."""
+    session.execute(
+        update(Job).where(Job.id.in_(job_ids), Job.state == State.QUEUED).values(deadline=now(requeue_s)),
+        execution_options=NO_SYNC,
+    )
+
+
+def reclaim(session: Session) -> int:
+    """Take back the running jobs whose lease ran out: ready again, or quarantined after the third time.
+
+    Returns:
+        How many leases had run out.
+    """
+    expired = (
+        select(Job.id)
+        .where(Job.state == State.RUNNING, Job.deadline < now())
+        .limit(RECLAIM_LIMIT)
+        .with_for_update(skip_locked=True)
+    )
+    job_ids = session.scalars(
+        update(Job)
+        .where(Job.id.in_(expired.scalar_subquery()), Job.state == State.RUNNING)
+        .values(
+            state=case((Job.tries + 1 < TRIES, State.READY), else_=State.QUARANTINED),
+            tries=Job.tries + 1,
+            deadline=None,
+            reason_code="worker_lost",
+            reason="The worker that had this photo did not come back in time.",
+        )
+        .returning(Job.id),
+        execution_options=NO_SYNC,
+    ).all()
+    _close_attempts(session, Outcome.EXPIRED, Job.id.in_(job_ids))
+    return len(job_ids)
+
+
+def _close_attempts(session: Session, outcome: Outcome, chosen: ColumnElement[bool]) -> None:
+    """Write the attempts of jobs that no longer run, where their worker has not."""
+    unwritten = ~exists().where(Attempt.job_id == Job.id, Attempt.number == Job.attempt)
+    ended = select(
+        Job.id,
+        Job.attempt,
+        Job.tenant_id,
+        Job.stage,
+        Job.worker_id,
+        Job.started_at,
+        now(),
+        literal(outcome, Attempt.outcome.type),
+        Job.reason,
+        literal({}, Attempt.files.type),
+        literal({}, Attempt.facts.type),
+        literal({}, Attempt.timings.type),
+    ).where(chosen, Job.attempt > 0, unwritten)
+    session.execute(
+        insert(Attempt).from_select(
+            [
+                "job_id",
+                "number",
+                "tenant_id",
+                "stage",
+                "worker_id",
+                "started_at",
+                "ended_at",
+                "outcome",
+                "error",
+                "files",
+                "facts",
+                "timings",
+            ],
+            ended,
+        )
+    )
+
+
+def cancel(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> int:
+    """Cancel a batch and all of its jobs that have not ended; tells how many.
+
+    Raises:
+        NotFound: the tenant has no such batch.
+    """
+    found = session.scalar(
+        update(Batch)
+        .where(Batch.id == batch_id, Batch.tenant_id == tenant_id)
+        .values(cancelled_at=func.coalesce(Batch.cancelled_at, now()))
+        .returning(Batch.id),
+        execution_options=NO_SYNC,
+    )
+    if found is None:
+        raise NotFound("There is no such batch.")
+    return _cancel(session, Job.batch_id == batch_id)
+
+
+def cancel_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> None:
+    """Cancel one job; cancelling it again changes nothing.
+
+    Raises:
+        NotFound: the tenant has no such job.
+        IllegalMove: it has been restored or refused.
+    """
+    if _cancel(session, and_(Job.id == job_id, Job.tenant_id == tenant_id)):
+        return
+    state = session.scalar(select(Job.state).where(Job.id == job_id, Job.tenant_id == tenant_id))
+    if state is None:
+        raise NotFound("There is no such photo.")
+    if state is not State.CANCELLED:
+        raise IllegalMove(f"This photo is already {state}.")
+
+
+def _cancel(session: Session, chosen: ColumnElement[bool]) -> int:
+    cancelled = session.scalars(
+        update(Job)
+        .where(chosen, Job.state.not_in(FINAL))
+        .values(
+            state=State.CANCELLED,
+            deadline=None,
+            reason_code="cancelled",
+            reason="A person cancelled it.",
+            ended_at=now(),
+        )
+        .returning(Job.id),
+        execution_options=NO_SYNC,
+    ).all()
+    _close_attempts(session, Outcome.CANCELLED, and_(chosen, Job.state == State.CANCELLED))
+    return len(cancelled)
+
+
+def retry(
+    session: Session,
+    tenant_id: uuid.UUID | None,
+    *,
+    batch_id: uuid.UUID | None = None,
+    job_id: uuid.UUID | None = None,
+    reason_code: str | None = None,
+) -> int:
+    """Give quarantined jobs another three attempts: all, or those that fit; tells how many.
+
+    Args:
+        session: the transaction.
+        tenant_id: whose; None for an administrator of the whole house.
+        batch_id: only this batch's.
+        job_id: only this one.
+        reason_code: only those that failed for this reason.
+    """
+    wanted = ((Job.tenant_id, tenant_id), (Job.batch_id, batch_id), (Job.id, job_id), (Job.reason_code, reason_code))
+    retried = session.scalars(
+        update(Job)
+        .where(Job.state == State.QUARANTINED, *(field == value for field, value in wanted if value is not None))
+        .values(state=State.READY, tries=0, not_before=now(), reason_code=None, reason=None)
+        .returning(Job.id),
+        execution_options=NO_SYNC,
+    )
+    return len(retried.all())
+
+
+def counts(session: Session, batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Counts]:
+    """Count the jobs of batches by stage and state; the cost does not depend on how many there are."""
+    found: dict[uuid.UUID, dict[tuple[Stage, State], int]] = {batch_id: {} for batch_id in batch_ids}
+    rows = session.execute(
+        select(Tally.batch_id, Tally.stage, Tally.state, func.sum(Tally.n).label("n"))
+        .where(Tally.batch_id.in_(found))
+        .group_by(Tally.batch_id, Tally.stage, Tally.state)
+    )
+    for row in rows:
+        if row.n:
+            found[row.batch_id][row.stage, row.state] = int(row.n)
+    return {batch_id: Counts(by) for batch_id, by in found.items()}
+
+
+def fold(session: Session, since: int) -> int:
+    """Replace the tallies of every batch that moved by their sums; tells where to go on the next time.
+
+    Args:
+        session: the transaction.
+        since: what the last call told; 0 for the first.
+    """
+    moved = select(Tally.batch_id).where(Tally.id > since).distinct()
+    sums: dict[tuple[uuid.UUID, Stage, State], int] = {}
+    gone = delete(Tally).where(Tally.batch_id.in_(moved.scalar_subquery()))
+    for row in session.execute(
+        gone.returning(Tally.batch_id, Tally.stage, Tally.state, Tally.n),
+        execution_options=NO_SYNC,
+    ):
+        key = row.batch_id, row.stage, row.state
+        sums[key] = sums.get(key, 0) + row.n
+    folded = [
+        {"batch_id": batch_id, "stage": stage, "state": state, "n": n}
+        for (batch_id, stage, state), n in sums.items()
+        if n
+    ]
+    if folded:
+        session.execute(insert(Tally), folded)
+    return session.scalar(select(func.max(Tally.id))) or 0
+
+
+def loads(session: Session) -> list[Load]:
+    """List what is ready, queued and running, by batch and stage. The cost grows with the batches at work alone."""
+    total = func.sum(Tally.n)
+    rows = session.execute(
+        select(
+            Batch.tenant_id,
+            Tenant.weight,
+            Batch.id.label("batch_id"),
+            Batch.priority,
+            Batch.created_at,
+            Batch.paused_at.is_not(None).label("paused"),
+            Tally.stage,
+            Tally.state,
+            total.label("n"),
+        )
+        .join(Batch, Batch.id == Tally.batch_id)
+        .join(Tenant, Tenant.id == Batch.tenant_id)
+        .where(Tally.state.in_(ACTIVE))
+        .group_by(Batch.id, Tenant.weight, Tally.stage, Tally.state)
+        .having(total > 0)
+    )
+    return [Load(**row._mapping) for row in rows]
+
+
+def depths(session: Session) -> list[Depth]:
+    """Tell what waits and runs at each stage, in the order of the stages."""
+    active = [load for load in loads(session) if not load.paused]
+    oldest: dict[Stage, float] = {}
+    for load in active:
+        if load.state is not State.RUNNING:
+            oldest[load.stage] = max(oldest.get(load.stage, 0.0), _waited_s(session, load))
+
+    def standing(stage: Stage, state: State) -> int:
+        return sum(load.n for load in active if load.stage is stage and load.state is state)
+
+    return [
+        Depth(
+            stage,
+            standing(stage, State.READY),
+            standing(stage, State.QUEUED),
+            standing(stage, State.RUNNING),
+            oldest.get(stage, 0.0),
+        )
+        for stage in Stage
+    ]
+
+
+def _waited_s(session: Session, load: Load) -> float:
+    """Tell how long the oldest of these jobs has waited: one look into the index."""
+    oldest = select(func.min(Job.not_before), now()).where(
+        Job.batch_id == load.batch_id, Job.state == load.state, Job.stage == load.stage
+    )
+    since, at = session.execute(oldest).one()
+    return max(0.0, (at - since).total_seconds()) if since else 0.0
+
+
+def failures(session: Session, tenant_id: uuid.UUID | None) -> list[FailureGroup]:
+    """Group the refused and the quarantined by reason, the largest group first; of all tenants where None."""
+    count = func.count()
+    mine = (Job.tenant_id == tenant_id,) if tenant_id else ()
+    rows = session.execute(
+        select(
+            func.coalesce(Job.reason_code, "unknown").label("reason_code"),
+            func.coalesce(func.min(Job.reason), "").label("reason"),
+            Job.state,
+            count.label("count"),
+            func.count(Job.batch_id.distinct()).label("batches"),
+        )
+        .where(Job.state.in_((State.QUARANTINED, State.REFUSED)), *mine)
+        .group_by(Job.reason_code, Job.state)
+        .order_by(count.desc(), Job.reason_code)
+    )
+    return [FailureGroup(**row._mapping) for row in rows]
