@@ -101,6 +101,12 @@ def bury(session: Session) -> int:
     return len(buried.all())
 
 
+def hanging(session: Session, host: str, silent_s: float) -> set[int]:
+    """Process ids of a host's workers that were silent for so long: their loop stands still, a signal is no use."""
+    silent = Worker.heartbeat_at < now(-silent_s)
+    return set(session.scalars(select(Worker.pid).where(Worker.host == host, Worker.ended_at.is_(None), silent)))
+
+
 def wanted(session: Session) -> dict[str, int]:
     """Tell how many workers of each fleet the administrator wants: one, until somebody says otherwise."""
     said = {fleet.name: fleet.wanted for fleet in session.scalars(select(Fleet))}

@@ -1,5 +1,6 @@
 """What an operator can set. Read once by an entry point and passed on; nothing else reads the environment."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -68,3 +69,12 @@ class Settings(BaseSettings):
     def store(self) -> str:
         """The store's address, the default filled in."""
         return self.store_url or f"file://{self.data.resolve()}/store"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The environment of a child process that shall see these settings, and some variables more."""
+        values = self.model_dump(exclude_none=True)
+        own = {
+            f"RETINT_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for name, value in values.items()
+        }
+        return dict(os.environ) | own | more  # noqa: TID251

@@ -1,0 +1,27 @@
+"""The stage colorize: proxies in, color layers out."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+
+from retint.errors import Transient
+from retint.recipes import Recipe
+from retint_models.layers import ColorLayer
+from retint_workers import networks
+
+
+def is_wanted(recipe: Recipe, kind: str) -> bool:
+    """Whether a photo of this kind (`neutral`, `toned`, `color`) gets a color layer."""
+    return recipe.colorizer != "keep" and (kind != "color" or recipe.insist)
+
+
+def colorize(proxies: Sequence[NDArray[Any]], recipe: Recipe, device: str) -> list[ColorLayer | Transient]:
+    """Decide the color of proxies, uint8 (h, w, 3) in sRGB: a layer each, or what went wrong with it.
+
+    Raises:
+        NetworkUnavailable: the recipe's colorizer cannot be loaded here.
+    """
+    network = networks.load("colorizer", recipe.colorizer, device)
+    return networks.run(partial(network, settings=recipe.colorizer_settings), proxies)
