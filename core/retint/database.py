@@ -5,16 +5,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from retint.errors import Transient
+from retint.settings import ROOT
 
 BUSY_TIMEOUT_S = 20
 """How long SQLite waits for another writer before it gives up."""
+
+MIGRATION_LOCK = 0x52455449
+"""Key of PostgreSQL's advisory lock that one who migrates holds."""
 
 
 class DatabaseUnavailable(Transient):
@@ -48,6 +54,26 @@ def _configure_sqlite(connection: Any, _: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Bring the schema to a revision; processes that start at once do it one after the other.
+
+    Args:
+        engine: see `connect`.
+        revision: `head`, `base`, or one's name; an older one than the present means down.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer, or a table was busy for too long.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations").replace("%", "%%"))
+    step = command.upgrade if revision == "head" else command.downgrade
+    with _translated(), engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is this lock
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        step(config, revision)
+
+
 @contextmanager
 def begin(engine: Engine) -> Iterator[Session]:
     """Open one transaction: committed at the end, rolled back on an exception.
@@ -55,9 +81,14 @@ def begin(engine: Engine) -> Iterator[Session]:
     Raises:
         DatabaseUnavailable: the database did not answer, or was too busy.
     """
+    with _translated(), Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
     try:
-        with Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise DatabaseUnavailable(f"The database did not answer ({_name(error)}).") from error
 

@@ -63,6 +63,11 @@ def live(session: Session) -> list[Worker]:
     return list(session.scalars(select(Worker).where(Worker.ended_at.is_(None), heard).order_by(Worker.started_at)))
 
 
+def hanging(session: Session, silent_s: float) -> list[Worker]:
+    """List the workers that have not ended, yet were silent for longer than this."""
+    return list(session.scalars(select(Worker).where(Worker.ended_at.is_(None), Worker.heartbeat_at < now(-silent_s))))
+
+
 def drain(session: Session, worker_id: uuid.UUID) -> None:
     """Tell a worker to finish its bundle and end."""
     session.execute(update(Worker).where(Worker.id == worker_id, Worker.drained_at.is_(None)).values(drained_at=now()))
