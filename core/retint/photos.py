@@ -195,10 +195,8 @@ def clean_name(name: str) -> str:
 
 
 def _open_batch(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
-    # The lock keeps a cancellation out until this transaction's job is in: none may slip in behind it.
-    batch = session.scalar(owned(Batch, tenant_id).where(Batch.id == batch_id).with_for_update(read=True))
-    if batch is None:
-        raise NotFound("There is no such batch.")
+    """Fetch a batch that takes files; `jobs.add` asks again, under a lock. Here it spares sending them in vain."""
+    batch = get_owned(session, Batch, tenant_id, batch_id)
     if batch.cancelled_at is not None:
         raise IllegalMove("The batch was cancelled; open a new one.", code="batch_cancelled")
     return batch
