@@ -27,6 +27,7 @@ RATE_WINDOW_S: Final = 600
 RATE_SAMPLE: Final = 256
 """The rate is judged by the newest jobs that ended: so many at most, so that a large batch costs no more."""
 CHUNK: Final = 500
+GROWS_FOR_S: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -185,17 +186,34 @@ def jobs_page(
         NotFound: no such batch.
     """
     get_owned(session, Batch, tenant_id, batch_id)
-    query = (
-        select(Job.id, Job.name, Job.stage, Job.state, Job.reason_code, Job.reason)
-        .where(Job.tenant_id == tenant_id, Job.batch_id == batch_id)
-        .order_by(Job.id)
-        .limit(limit)
-    )
+    query = _cards(tenant_id, batch_id).limit(limit)
     if state is not None:
         query = query.where(Job.state == state)
     if after is not None:
         query = query.where(Job.id > after)
     return [Card(*row) for row in session.execute(query)]
+
+
+def cards(session: Session, tenant_id: UUID, batch_id: UUID, job_ids: Sequence[UUID]) -> list[Card]:
+    """List these jobs of a batch: what a page that shows them asks for again and again."""
+    query = _cards(tenant_id, batch_id).where(Job.id.in_(job_ids))
+    return [Card(*row) for row in session.execute(query)] if job_ids else []
+
+
+def is_growing(session: Session, tenant_id: UUID, batch_id: UUID) -> bool:
+    """Tell whether a photo came in during the last half minute."""
+    newest = (
+        select(Job.created_at).where(Job.tenant_id == tenant_id, Job.batch_id == batch_id).order_by(Job.id.desc())
+    )
+    return bool(session.scalar(select(newest.limit(1).scalar_subquery() > now(-GROWS_FOR_S))))
+
+
+def _cards(tenant_id: UUID, batch_id: UUID) -> Select[Any]:
+    return (
+        select(Job.id, Job.name, Job.stage, Job.state, Job.reason_code, Job.reason)
+        .where(Job.tenant_id == tenant_id, Job.batch_id == batch_id)
+        .order_by(Job.id)
+    )
 
 
 def report(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterator[Row]:
