@@ -694,10 +694,13 @@ def _waited_s(session: Session, load: Load) -> float:
     return max(0.0, (at - since).total_seconds()) if since else 0.0
 
 
-def failures(session: Session, tenant_id: uuid.UUID | None) -> list[FailureGroup]:
+def failures(
+    session: Session, tenant_id: uuid.UUID | None, *, batch_id: uuid.UUID | None = None
+) -> list[FailureGroup]:
     """Group the refused and the quarantined by reason, the largest group first; of all tenants where None."""
     count = func.count()
-    mine = (Job.tenant_id == tenant_id,) if tenant_id else ()
+    wanted = ((Job.tenant_id, tenant_id), (Job.batch_id, batch_id))
+    mine = [field == value for field, value in wanted if value is not None]
     rows = session.execute(
         select(
             func.coalesce(Job.reason_code, "unknown").label("reason_code"),
