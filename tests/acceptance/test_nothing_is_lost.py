@@ -1,0 +1,107 @@
+"""The promise: whatever dies, every deposited photo is restored, and none of it is done twice."""
+
+import csv
+import io
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select
+from tests.conftest import Combo
+from tests.photographs import old_prints
+from tests.platforms import Platform
+
+from retint import jobs
+from retint.client import sha256
+from retint.lifecycle import STAGES, Outcome, State
+from retint.services import Services
+from retint.tables import Attempt, Job
+
+PHOTOS = int(os.environ.get("RETINT_TEST_PHOTOS", "30"))  # noqa: TID251  the acceptance test of 200 is run by hand
+PATIENCE_S = 120 + 4 * PHOTOS
+
+pytestmark = pytest.mark.timeout(PATIENCE_S + 120)
+
+
+def test_every_photo_is_restored_once_while_everything_is_killed(
+    platform: Platform, services: Services, combo: Combo, tmp_path: Path
+) -> None:
+    folder = old_prints(tmp_path / "prints", PHOTOS)
+    platform.scale(cpu=2, gpu=1)
+    batch_id = push(folder, platform)
+
+    for number, victim in enumerate(("worker --fleet cpu", "dispatcher", "portal", "broker", "worker --fleet gpu"), 1):
+        wait_until_ended(services, batch_id, PHOTOS * number // 7)
+        assert ended(services, batch_id) < PHOTOS, f"the batch was over before the {victim} could be killed"
+        if victim == "broker":
+            lose_the_broker(platform, combo)
+        else:
+            platform.kill(victim)
+    wait_until_ended(services, batch_id, PHOTOS)
+
+    with services.begin() as session:
+        states = Counter(session.scalars(select(Job.state).where(Job.batch_id == batch_id)))
+        done = session.execute(
+            select(Attempt.job_id, Attempt.stage, func.count())
+            .where(Attempt.outcome == Outcome.DONE)
+            .group_by(Attempt.job_id, Attempt.stage)
+        ).all()
+        counted = jobs.counts(session, [batch_id])[batch_id]
+    assert states == {State.RESTORED: PHOTOS}
+    assert counted.restored == counted.total == PHOTOS
+    assert len(done) == PHOTOS * len(STAGES)
+    assert {times for _, _, times in done} == {1}
+    every_file_stands_once_in_the_report(platform, batch_id, folder)
+
+
+def push(folder: Path, platform: Platform) -> UUID:
+    """Deposit a folder with the command that a museum uses."""
+    command = [sys.executable, "-m", "retint.cli", "push", str(folder), "--server", platform.url, "--json"]
+    pushed = subprocess.run([*command, "--token", platform.token], capture_output=True, text=True, check=False)
+    assert pushed.returncode == 0, pushed.stderr
+    [batch] = platform.get("/api/v1/batches").json()["items"]
+    return UUID(batch["id"])
+
+
+def ended(services: Services, batch_id: UUID) -> int:
+    with services.begin() as session:
+        return jobs.counts(session, [batch_id])[batch_id].ended
+
+
+def wait_until_ended(services: Services, batch_id: UUID, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while ended(services, batch_id) < count:
+        assert time.monotonic() < deadline, f"only {ended(services, batch_id)} of {count} have ended"
+        time.sleep(0.05)
+
+
+def lose_the_broker(platform: Platform, combo: Combo) -> None:
+    """Kill the broker and delete all that it remembers."""
+    if combo.database is None:
+        # The folder goes first: the supervisor starts another broker as soon as this one is dead.
+        shutil.rmtree(platform.settings.data / "broker" / "appendonlydir")
+        [broker] = platform.processes("valkey-server")
+        broker.kill()
+    else:
+        combo.broker.kill()
+        shutil.rmtree(combo.broker.folder / "appendonlydir")
+        combo.broker.start()
+
+
+def every_file_stands_once_in_the_report(platform: Platform, batch_id: UUID, folder: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(platform.get(f"/api/v1/batches/{batch_id}/report.csv").text)))
+    deposited = {path.relative_to(folder).as_posix(): sha256(path) for path in folder.rglob("*.jpg")}
+    assert sorted(row["name"] for row in rows) == sorted(deposited)
+    assert {row["name"]: row["sha256"] for row in rows} == deposited
+    assert {row["outcome"] for row in rows} == {"restored"}
+
+
+@pytest.fixture(autouse=True)
+def _logs_on_failure(platform: Platform, request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(lambda: print(platform.logs()))

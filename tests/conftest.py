@@ -1,0 +1,183 @@
+"""Fixtures that every kind of test shares: real servers, and Retint connected to them."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from tests import platforms, servers
+from tests.platforms import Platform
+from tests.servers import Server
+
+from retint import database
+from retint.services import Services
+from retint.settings import Settings
+
+number = count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="fail where a server is missing, instead of skipping")
+
+
+def _serve(start: Callable[[Path], Server], request: pytest.FixtureRequest) -> Iterator[Server]:
+    # PostgreSQL's own user must reach it, and pytest's temporary folders are closed to others.
+    folder = Path(tempfile.mkdtemp(prefix=f"retint-{start.__name__}-"))
+    folder.chmod(0o755)
+    try:
+        server = start(folder)
+    except servers.Missing as missing:
+        (pytest.fail if request.config.getoption("--no-skips") else pytest.skip)(str(missing))
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def valkey_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    yield from _serve(servers.valkey, request)
+
+
+@pytest.fixture(scope="session")
+def redis_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    yield from _serve(servers.redis, request)
+
+
+@pytest.fixture(scope="session")
+def s3_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    yield from _serve(servers.seaweedfs, request)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """PostgreSQL with a database `migrated`, from which each test's own is copied."""
+    for server in _serve(servers.postgresql, request):
+        _on_postgresql(server, "CREATE DATABASE migrated")
+        _migrate(_postgresql_url(server, "migrated"))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file, from which each test's own is copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+def _migrate(url: str) -> None:
+    engine = database.connect(url)
+    database.migrate(engine)
+    engine.dispose()
+
+
+def _postgresql_url(server: Server, name: str) -> str:
+    return f"postgresql+psycopg://retint@127.0.0.1:{server.port}/{name}"
+
+
+def _on_postgresql(server: Server, statement: str) -> None:
+    with psycopg.connect(f"postgresql://retint@127.0.0.1:{server.port}/postgres", autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: Server) -> Iterator[str]:
+    """A migrated database of the test's own, on PostgreSQL."""
+    postgresql_server.revive()
+    name = f"test_{next(number)}"
+    _on_postgresql(postgresql_server, f"CREATE DATABASE {name} TEMPLATE migrated")
+    yield _postgresql_url(postgresql_server, name)
+    _on_postgresql(postgresql_server.revive(), f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """A migrated database of the test's own, on SQLite."""
+    path = tmp_path / "retint.db"
+    shutil.copyfile(migrated_sqlite, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database, of each kind in turn."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def s3_settings(s3_server: Server) -> dict[str, Any]:
+    """The settings of a bucket of the test's own, which `prepare` is still to make."""
+    return {
+        "store_url": f"s3://test-{next(number)}",
+        "s3_endpoint": f"http://127.0.0.1:{s3_server.revive().port}",
+        "s3_key": servers.S3_KEY,
+        "s3_secret": servers.S3_SECRET,
+    }
+
+
+def _broker_url(server: Server) -> str:
+    """A database of the test's own; nobody listens there any more who came before."""
+    return f"redis://127.0.0.1:{server.revive().port}/{next(number) % 1000}"
+
+
+@pytest.fixture
+def valkey_url(valkey_server: Server) -> str:
+    return _broker_url(valkey_server)
+
+
+@pytest.fixture
+def redis_url(redis_server: Server) -> str:
+    return _broker_url(redis_server)
+
+
+@dataclass(frozen=True)
+class Combo:
+    """What one Retint stands on: its settings, and the servers behind them, which a test may kill and start again."""
+
+    values: dict[str, Any]
+    broker: Server
+    database: Server | None = None
+    store: Server | None = None
+
+
+@pytest.fixture(params=["service", "embedded"])
+def combo(request: pytest.FixtureRequest) -> Combo:
+    """PostgreSQL, an S3 server and Redis; then SQLite, a directory and the embedded broker."""
+    get = request.getfixturevalue
+    if request.param == "service":
+        values = {"database_url": get("postgresql_url"), **get("s3_settings"), "broker_url": get("redis_url")}
+        return Combo(values, get("redis_server"), get("postgresql_server"), get("s3_server"))
+    return Combo({"database_url": get("sqlite_url"), "broker_url": get("valkey_url")}, get("valkey_server"))
+
+
+@pytest.fixture
+def settings(combo: Combo, tmp_path: Path) -> Settings:
+    """Settings of a fresh Retint on the combo."""
+    return Settings(data=tmp_path / "data", secret="a secret of the tests only", **combo.values)
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[Services]:
+    """A fresh Retint: schema and store are there, and empty."""
+    made = Services.connect(settings)
+    made.store.prepare()
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def platform(combo: Combo, settings: Settings) -> Iterator[Platform]:
+    """A whole platform on the combo, run by `retint up`; on the embedded one the broker is the platform's own."""
+    quick = {"lease_s": 10, "requeue_s": 3, "tick_s": 0.1, "backoff_s": 0.5}
+    values = settings.model_dump(include=settings.model_fields_set) | quick
+    if combo.database is None:
+        del values["broker_url"]
+    with platforms.running(Settings(**values)) as running:
+        yield running
