@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from retint.lifecycle import STAGES, Outcome, State
 from retint.services import Services
 from retint.tables import Attempt, Job
 
-PHOTOS = int(os.environ.get("RETINT_TEST_PHOTOS", "30"))  # noqa: TID251  the acceptance test of 200 is run by hand
+PHOTOS = int(os.environ.get("RETINT_TEST_PHOTOS", "30"))
 PATIENCE_S = 120 + 4 * PHOTOS
 
 pytestmark = pytest.mark.timeout(PATIENCE_S + 120)
@@ -103,5 +104,6 @@ def every_file_stands_once_in_the_report(platform: Platform, batch_id: UUID, fol
 
 
 @pytest.fixture(autouse=True)
-def _logs_on_failure(platform: Platform, request: pytest.FixtureRequest) -> None:
-    request.addfinalizer(lambda: print(platform.logs()))
+def _logs_on_failure(platform: Platform) -> Iterator[None]:
+    yield
+    print(platform.logs())
