@@ -1,0 +1,151 @@
+"""Celery's broker, seen from those who send: a bundle travels as a chain of task names, one link a stage.
+
+Messages are hints; the database is the truth. So they are acknowledged on receipt, leave no results, have no ETA, and
+whatever Redis forgets is sent again. Nothing but Celery's queues and one canary lies in it.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import dropwhile
+from typing import Any
+from uuid import UUID
+
+import redis
+from celery import Celery, chain
+from kombu.exceptions import OperationalError
+
+from retint.errors import QueueUnavailable
+from retint.lifecycle import FLEETS, QUEUES, STAGES, Stage
+
+PRIORITIES = 10
+TIMEOUT_S = 4
+CANARY = "retint:canary"
+
+
+def task_name(stage: Stage) -> str:
+    """Name the task that runs a stage."""
+    return f"retint.{stage}"
+
+
+def celery_app(url: str) -> Celery:
+    """Make the Celery application that both sides share: those who send know no task, those who work add theirs."""
+    app = Celery("retint", broker=url, set_as_current=False, loader="celery.loaders.default:Loader")
+    app.conf.update(
+        accept_content=["json"],
+        broker_connection_max_retries=None,
+        broker_connection_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=TIMEOUT_S,
+        broker_pool_limit=2,
+        broker_transport_options={
+            "priority_steps": list(range(PRIORITIES)),
+            "queue_order_strategy": "priority",
+            "socket_timeout": TIMEOUT_S,
+            "socket_connect_timeout": TIMEOUT_S,
+            "socket_keepalive": True,
+            # Of those who send; those who receive wait for the broker without end.
+            "max_retries": 1,
+        },
+        enable_utc=True,
+        task_acks_late=False,
+        task_create_missing_queues=True,
+        task_default_queue=FLEETS[0],
+        task_ignore_result=True,
+        task_inherit_parent_priority=True,
+        task_publish_retry=False,
+        task_store_errors_even_if_ignored=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=False,
+    )
+    return app
+
+
+@dataclass(frozen=True)
+class Broker:
+    """The sending side."""
+
+    app: Celery
+    redis: "redis.Redis"
+
+    def send(self, first: Stage, job_ids: Sequence[UUID], priority: int = 0) -> None:
+        """Send a bundle on its way: the stages from `first` on, each to its queue.
+
+        Args:
+            first: where the jobs stand.
+            job_ids: the bundle.
+            priority: 0 bulk to 9 at once; what is higher is received first.
+
+        Raises:
+            QueueUnavailable: the broker did not answer; whether it got the message is unknown.
+        """
+        names = [str(job_id) for job_id in job_ids]
+        # Celery's own scale runs the other way on Redis: 0 is received first.
+        options: dict[str, Any] = {"priority": PRIORITIES - 1 - priority}
+        links = [
+            self.app.signature(task_name(stage), args=(names,), immutable=True, queue=QUEUES[stage], **options)
+            for stage in dropwhile(lambda stage: stage is not first, STAGES)
+        ]
+        with _translated():
+            chain(*links, app=self.app).apply_async(**options)
+
+    def depth(self) -> dict[str, int]:
+        """Tell how many messages wait in each queue.
+
+        Raises:
+            QueueUnavailable: the broker did not answer.
+        """
+        with _translated():
+            return {fleet: sum(self.redis.llen(key) for key in _lists(fleet)) for fleet in FLEETS}
+
+    def waiting(self) -> set[UUID]:
+        """Tell the jobs that a waiting message names. Reads every message: the dispatcher keeps them few.
+
+        Raises:
+            QueueUnavailable: the broker did not answer.
+        """
+        with _translated():
+            messages = [message for fleet in FLEETS for key in _lists(fleet) for message in self.redis.lrange(key, 0, -1)]
+        return {job_id for message in messages for job_id in _job_ids(message)}
+
+    def is_intact(self) -> bool:
+        """Whether the broker still has what it had at the last call; False once after it lost its contents.
+
+        Raises:
+            QueueUnavailable: the broker did not answer.
+        """
+        with _translated():
+            return not self.redis.set(CANARY, 1, nx=True)
+
+
+def connect(url: str) -> Broker:
+    """Make the sending side of `redis://…`; nothing is contacted yet."""
+    client = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+    return Broker(celery_app(url), client)
+
+
+def _lists(queue: str) -> list[str]:
+    """Name the Redis lists of a queue, one a priority, as kombu names them."""
+    return [f"{queue}\x06\x16{priority}" if priority else queue for priority in range(PRIORITIES)]
+
+
+def _job_ids(message: bytes) -> list[UUID]:
+    """Read the first argument of a Celery message (protocol 2) that lies in Redis."""
+    try:
+        body = json.loads(base64.b64decode(json.loads(message)["body"]))
+        return [UUID(job_id) for job_id in body[0][0]]
+    except (ValueError, LookupError, TypeError, AttributeError):  # not ours
+        return []
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (redis.RedisError, OperationalError, OSError) as error:
+        raise QueueUnavailable(f"The broker did not answer ({type(error).__name__}).") from error
