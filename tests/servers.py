@@ -158,7 +158,7 @@ def postgresql(folder: Path) -> Server:
         shutil.chown(folder, user)
     cluster = {"pgdata": str(data), "username": "retint", "auth": "trust", "encoding": "UTF8", "locale": "C.UTF-8"}
     subprocess.run(
-        [programs / "initdb", "--no-sync", *(f"--{name}={value}" for name, value in cluster.items())],
+        [f"{programs}/initdb", "--no-sync", *(f"--{name}={value}" for name, value in cluster.items())],
         cwd=folder,
         user=user,
         extra_groups=[] if user else None,
@@ -167,8 +167,8 @@ def postgresql(folder: Path) -> Server:
     )
     [port] = free_ports(1)
     options = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": folder, "fsync": "off"}
-    command = [programs / "postgres", "-D", data, *(f"--{name}={value}" for name, value in options.items())]
-    ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    command = [f"{programs}/postgres", "-D", data, *(f"--{name}={value}" for name, value in options.items())]
+    ready = [f"{programs}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
     return Server(
         command,
         folder,
