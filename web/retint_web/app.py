@@ -11,11 +11,11 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from retint import __version__
 from retint.services import Services
-from retint_web import errors, security
+from retint_web import api, downloads, errors, health, presenting, security
 from retint_web import services as running_services
 
 STATIC: Final = Path(__file__).parent / "static"
-PAGES: Final = ("batches", "photos", "admin", "accounts")
+PAGES: Final = ("batches", "photos", "deposit", "admin", "accounts")
 
 
 class SpoolingRequest(Request):
@@ -45,8 +45,11 @@ def create_app(services: Services) -> Flask:
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     security.configure(app, services.settings)
     errors.configure(app)
+    presenting.configure(app)
     if services.settings.behind_proxy:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
+    for blueprint in (api.blueprint, downloads.blueprint, health.blueprint):
+        app.register_blueprint(blueprint)
     for name in PAGES:
         if importlib.util.find_spec(f"retint_web.{name}"):
             app.register_blueprint(importlib.import_module(f"retint_web.{name}").blueprint)

@@ -1,0 +1,7 @@
+"""What gunicorn serves: `gunicorn --worker-class gthread --threads 16 retint_web.wsgi:app`."""
+
+from retint.services import Services
+from retint.settings import Settings
+from retint_web.app import create_app
+
+app = create_app(Services.connect(Settings()))
