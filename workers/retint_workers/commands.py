@@ -108,6 +108,23 @@ def restore(
     sys.exit(any(result.output is None for result in ended))
 
 
+@commands.command(epilog="\b\nExample:\n  retint render scan.tif --layers restored/scan.json --out again.tif")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--layers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The provenance that `restore --layers` wrote; the layers lie beside it.",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The result.")
+def render(file: Path, layers: Path, out: Path) -> None:
+    """Make a result again from its layers, bit for bit, without any network."""
+    from retint_workers import restore as restoring
+
+    restoring.render_again(file, layers, out, Settings())
+    click.echo(f"{file} -> {out}")
+
+
 def _files_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 

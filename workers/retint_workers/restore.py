@@ -1,6 +1,7 @@
 """The four stages in one process, for some files and no server: `retint restore`."""
 
 import io
+import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from retint import recipes
 from retint.errors import InvalidRequest, RetintError, Transient
 from retint.recipes import Recipe
 from retint.settings import Settings
@@ -64,6 +66,8 @@ def restore(
         started = time.monotonic()
         output = reason = None
         try:
+            if not file.is_file():
+                raise InvalidRequest(f"There is no file {file}.")
             with tempfile.TemporaryDirectory(prefix=".retint-", dir=out) as folder:
                 results = _through_the_stages(file, Path(folder), recipe, settings)
                 output = _free_name(out / file.name, results["result"].suffix, taken)
@@ -71,6 +75,30 @@ def restore(
         except RetintError as error:
             output, reason = None, error.message
         yield Restored(file, output, reason, round(time.monotonic() - started, 3))
+
+
+def render_again(file: Path, provenance: Path, output: Path, settings: Settings) -> None:
+    """Make a result again from the layers kept beside its provenance, without any network.
+
+    Raises:
+        InvalidRequest: the provenance or its layers cannot be read, or belong to another file.
+    """
+    try:
+        record = json.loads(provenance.read_text())
+        recipe = recipes.parse(record["recipe"])
+        original = record["original"]["sha256"]
+        color, density = (
+            kind.from_bytes(path.read_bytes()) if (path := provenance.with_suffix(suffix)).exists() else None
+            for kind, suffix in ((ColorLayer, ".color.safetensors"), (DensityLayer, ".density.safetensors"))
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidRequest(f"{provenance} and the layers beside it cannot be read: {error}.") from error
+    ingested = ingest.ingest(file, recipe, settings)
+    if ingested.facts["sha256"] != original:
+        raise InvalidRequest(f"{provenance} speaks of another file than {file}.")
+    with tempfile.TemporaryDirectory(prefix=".retint-", dir=output.parent) as folder:
+        made = render.render(file, Path(folder), ingested.facts, recipe, color, density, settings)
+        made.files["result"].replace(output)
 
 
 def _through_the_stages(file: Path, folder: Path, recipe: Recipe, settings: Settings) -> dict[str, Path]:
