@@ -1,0 +1,102 @@
+"""Pages of people: sign in and out, one-time links, passwords, tokens."""
+
+from uuid import UUID
+
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from retint import accounts
+from retint.errors import Refused
+from retint.tables import User
+from retint.tenancy import get_owned
+from retint_web import services
+from retint_web.security import forget, login_required, remember, way_back
+
+blueprint = Blueprint("accounts", __name__)
+
+
+@blueprint.route("/sign-in", methods=["GET", "POST"])
+def sign_in() -> ResponseReturnValue:
+    """Sign a person in by password."""
+    target = request.args.get("next")
+    email = request.form.get("email", "")
+    if request.method == "GET":
+        if g.identity is not None:
+            return redirect(way_back(target), code=303)
+        return render_template("accounts/sign_in.html", email="", next=target)
+    try:
+        identity = accounts.sign_in(services(), email, request.form.get("password", ""), request.remote_addr or "")
+    except Refused as error:
+        return render_template("accounts/sign_in.html", email=email, next=target, problem=error.message), error.status
+    remember(identity)
+    return redirect(way_back(target), code=303)
+
+
+@blueprint.route("/sign-in/<secret>", methods=["GET", "POST"])
+def redeem(secret: str) -> ResponseReturnValue:
+    """Sign a person in by a one-time link."""
+    if request.method == "GET":
+        return render_template("accounts/redeem.html")
+    with services().begin() as session:
+        identity = accounts.redeem(session, secret)
+        has_password = get_owned(session, User, identity.tenant_id, identity.user_id).password_hash is not None
+    remember(identity)
+    if not has_password:
+        flash("Signed in. Set a password under Account to come back without a link.")
+    return redirect(url_for("batches.index"), code=303)
+
+
+@blueprint.post("/sign-out")
+def sign_out() -> ResponseReturnValue:
+    """End this browser's session."""
+    forget()
+    return redirect(url_for("accounts.sign_in"), code=303)
+
+
+@blueprint.get("/account")
+@login_required
+def show() -> ResponseReturnValue:
+    """Show a person's tokens and the way to a new password."""
+    return _account()
+
+
+@blueprint.post("/account/tokens")
+@login_required
+def issue() -> ResponseReturnValue:
+    """Make a token, and show its secret this once: in the answer itself, so that no store ever holds it."""
+    with services().begin() as session:
+        user = get_owned(session, User, g.identity.tenant_id, g.identity.user_id)
+        secret = accounts.issue(session, user, request.form.get("name", ""))
+    return _account(secret)
+
+
+@blueprint.post("/account/tokens/<uuid:token_id>/revoke")
+@login_required
+def revoke(token_id: UUID) -> ResponseReturnValue:
+    """Make a token useless."""
+    with services().begin() as session:
+        accounts.revoke(session, g.identity, token_id)
+    flash("The token is revoked.")
+    return redirect(url_for("accounts.show"), code=303)
+
+
+@blueprint.post("/account/password")
+@login_required
+def set_password() -> ResponseReturnValue:
+    """Choose a new password; every other session of this person ends."""
+    try:
+        with services().begin() as session:
+            identity = accounts.set_password(session, g.identity, request.form.get("password", ""))
+    except Refused as error:
+        flash(error.message)
+    else:
+        remember(identity)
+        flash("The new password is set.")
+    return redirect(url_for("accounts.show"), code=303)
+
+
+def _account(secret: str | None = None) -> ResponseReturnValue:
+    with services().begin() as session:
+        tokens = accounts.tokens(session, g.identity)
+    server = services().settings.public_url or request.host_url.rstrip("/")
+    return render_template("accounts/show.html", tokens=tokens, secret=secret, server=server)

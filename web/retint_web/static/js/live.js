@@ -1,0 +1,46 @@
+// Pages that keep themselves true. htmx polls a fragment; this file makes the refresh unnoticeable:
+// a card is replaced only when its job has moved on, and a lost connection is said once and repaired by itself.
+
+const gallery = () => document.getElementById("gallery");
+
+/** Tell the server which cards may still change, and from where on new ones are missing. */
+document.body.addEventListener("htmx:configRequest", ({ detail }) => {
+  detail.headers["X-CSRFToken"] = document.querySelector("meta[name=csrf-token]").content;
+  if (!detail.elt.hasAttribute("data-follows-gallery") || !gallery()) return;
+  const cards = [...gallery().querySelectorAll(".card")];
+  detail.parameters.open = cards.filter((card) => card.hasAttribute("data-open")).map((card) => card.dataset.job).join(",");
+  detail.parameters.last = cards.at(-1)?.dataset.job ?? "";
+  detail.parameters.room = Math.max(0, Number(gallery().dataset.limit) - cards.length);
+});
+
+document.body.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
+  const [now, next] = [detail.target, detail.fragment.firstElementChild];
+  if (now?.dataset.version && now.dataset.version === next?.dataset.version) detail.shouldSwap = false;
+});
+
+/** A page nobody looks at asks for nothing. */
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.requestConfig.verb === "get") event.preventDefault();
+});
+
+/** The session ended while the page was open: let the person sign in, not read a sign-in form inside a fragment. */
+document.body.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  if (new URL(detail.xhr.responseURL, location.href).pathname.startsWith("/sign-in")) {
+    detail.shouldSwap = false;
+    location.reload();
+  }
+});
+
+const offline = document.querySelector(".offline");
+const say = (lost) => () => { offline.hidden = !lost; };
+document.body.addEventListener("htmx:sendError", say(true));
+document.body.addEventListener("htmx:responseError", say(true));
+document.body.addEventListener("htmx:afterOnLoad", say(false));
+
+// Steppers: − and + around a number.
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest("[data-step]");
+  if (!button) return;
+  const input = button.parentElement.querySelector("input[type=number]");
+  input.stepUp(Number(button.dataset.step));
+});
