@@ -1,0 +1,135 @@
+"""Opens foreign files in a child process that has little memory, little time, and nothing to lose.
+
+A child serves many files, one at a time, because starting one costs more than a small photo. One that dies, hangs or
+runs out of memory takes only its own file with it and is replaced.
+"""
+
+import ctypes
+import multiprocessing
+import resource
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, ParamSpec, TypeVar
+
+from retint.errors import OutOfMemory, Refused, WorkerLost
+from retint.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Beat = Callable[[], None]
+
+PRELOADED = ["numpy", "PIL.ImageCms", "lxml.etree", "pyvips", "retint_models.rendering", "retint_workers.decoding"]
+FILES_PER_CHILD = 500
+"""Then a child is replaced, because the libraries that decode leak a little."""
+PULSE_S = 1.0
+STARVED = {-signal.SIGKILL, -signal.SIGABRT, -signal.SIGTRAP}
+"""How a child ends that gets no memory: by the kernel, or by a library (GLib, LLVM) that cannot go on without."""
+
+_idle: list["Child"] = []
+
+
+class Child:
+    """A process that runs functions for us under limits."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), name="retint-decoder", daemon=True)
+        self._process.start()
+        theirs.close()
+        self.files = 0
+
+    def run(self, work: tuple[Callable[..., T], tuple[Any, ...]], memory_mib: int, timeout_s: float, beat: Beat) -> T:
+        """Run a function there, and beat about once a second while it runs.
+
+        Raises:
+            WorkerLost: the child died, or was killed because its time was over.
+            OutOfMemory: it died of want of memory.
+            Exception: what the function raised, with the child's traceback as a note.
+        """
+        self.files += 1
+        deadline = time.monotonic() + timeout_s
+        try:
+            self._pipe.send((work, memory_mib))
+            while not self._pipe.poll(PULSE_S):
+                beat()
+                if time.monotonic() > deadline:
+                    raise WorkerLost(f"Opening the file took longer than {timeout_s:g} seconds.")
+            succeeded, outcome = self._pipe.recv()
+        except (EOFError, ConnectionError) as error:
+            raise self._loss() from error
+        if not succeeded:
+            raise outcome
+        result: T = outcome
+        return result
+
+    def kill(self) -> None:
+        """End the process now."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+    def _loss(self) -> WorkerLost | OutOfMemory:
+        self._process.join()
+        if self._process.exitcode in STARVED:
+            return OutOfMemory("There was not enough memory to open the file.")
+        return WorkerLost(f"The process that opened the file died (exit {self._process.exitcode}).")
+
+
+def guarded(function: Callable[P, T], settings: Settings, beat: Beat, *args: P.args, **none: P.kwargs) -> T:
+    """Run a function of a foreign file in a child process and return its result.
+
+    Args:
+        function: a module's own function; it and its arguments and result cross a process border.
+        settings: the child's memory and time.
+        beat: called about once a second while the child works; what it raises ends the child.
+        args: the function's.
+        none: there are no keyword arguments.
+
+    Raises:
+        Refused: as the function.
+        OutOfMemory: the function needs more than `settings.child_memory_mib`.
+        WorkerLost: the child died, or needed more than `settings.child_timeout_s`.
+    """
+    child = _idle.pop() if _idle else Child()
+    try:
+        result = child.run((function, args), settings.child_memory_mib, settings.child_timeout_s, beat)
+    except Refused:
+        _keep(child)
+        raise
+    except BaseException:
+        child.kill()
+        raise
+    _keep(child)
+    return result
+
+
+def _keep(child: Child) -> None:
+    if child.files < FILES_PER_CHILD:
+        _idle.append(child)
+    else:
+        child.kill()
+
+
+def _serve(pipe: Connection) -> None:
+    """The child's life: take work, answer, until nobody is there."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; our parent decides
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no photo is worth rendering for a dead worker
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while True:
+        try:
+            (function, args), memory_mib = pipe.recv()
+            resource.setrlimit(resource.RLIMIT_DATA, (memory_mib << 20, resource.RLIM_INFINITY))
+            answer = True, function(*args)
+        except EOFError:
+            return
+        except MemoryError as error:
+            answer = False, OutOfMemory(f"There was not enough memory to open the file ({error}).")
+        except Exception as error:  # noqa: BLE001  the parent decides what it means
+            error.add_note("In the child process:\n" + traceback.format_exc())
+            answer = False, error
+        pipe.send(answer)

@@ -1,0 +1,122 @@
+"""The stage ingest: refuses what is not a photograph, tells what the rest are, and makes the proxy."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvips
+from numpy.typing import NDArray
+from retint.errors import InvalidPhoto
+from retint.recipes import Recipe
+from retint.settings import Settings
+
+from retint_workers import formats, profiles
+from retint_workers.decoding import guarded
+
+NEUTRAL_CHROMA = 3.0
+SINGLE_HUE = 2.0
+"""In code values of 255; see `kind_of`. Found on photographs, see the tests."""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What ingest found out.
+
+    Attributes:
+        facts: JSON values: `format`, `width` and `height` (upright), `bits`, `bands`, `kind`, `orientation`,
+            `profile` (its name or null), `sha256`, `size` in bytes, `dpi`, `notes` (sentences about what was wrong
+            with the file and passed over).
+        proxy: PNG, 8-bit RGB in sRGB, upright, at most the recipe's `proxy_side` long.
+    """
+
+    facts: dict[str, Any]
+    proxy: bytes
+
+
+def ingest(
+    original: Path, recipe: Recipe, settings: Settings, beat: Callable[[], None] = lambda: None
+) -> Ingested:
+    """Open an original in a guarded child process.
+
+    Raises:
+        InvalidPhoto: it cannot be restored; the message says what to do.
+        OutOfMemory, WorkerLost: the child did not come to an end.
+    """
+    return guarded(examine, settings, beat, original, recipe.proxy_side, settings.pixel_limit_mp)
+
+
+def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:
+    """Read an original from its first byte to its last.
+
+    Raises:
+        InvalidPhoto: it cannot be restored.
+    """
+    header = formats.read_header(original, pixel_limit_mp)
+    with formats.translated():
+        if header.alpha and load_band(original, header).min() < (1 << header.bits) - 1:
+            raise InvalidPhoto(
+                "Parts of the picture are transparent: save it without transparency.", code="transparent"
+            )
+        proxy = picture(original, header, proxy_side)
+        pixels = proxy.numpy()
+        png = proxy.pngsave_buffer(compression=3, keep="none")
+    width, height = header.upright
+    resolution = formats.load(original, header.format).xres * 25.4
+    with original.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    facts = {
+        "format": header.format,
+        "width": width,
+        "height": height,
+        "bits": header.bits,
+        "bands": header.bands,
+        "kind": "neutral" if header.bands == 1 else kind_of(pixels),
+        "orientation": header.orientation,
+        "profile": header.profile_name,
+        "sha256": digest,
+        "size": original.stat().st_size,
+        "dpi": round(resolution, 2),
+        "notes": header.notes,
+    }
+    return Ingested(facts, png)
+
+
+def load_band(original: Path, header: formats.Header) -> pyvips.Image:
+    """The transparency of a photo that has it."""
+    return formats.load(original, header.format)[header.bands]
+
+
+def picture(original: Path, header: formats.Header, side: int) -> pyvips.Image:
+    """A photo as it is looked at: upright, 8-bit sRGB with three bands, its long side at most `side`; in memory."""
+    longest = max(header.width, header.height)
+    options = {}
+    if header.format == "jpeg":  # the decoder itself halves, which is fast; a factor of two is left for quality
+        options["shrink"] = max((n for n in (1, 2, 4, 8) if longest / n >= 2 * side), default=1)
+    image = formats.load(original, header.format, **options)
+    if header.alpha:
+        image = image.extract_band(0, n=header.bands)
+    return finish(image, header, side)
+
+
+def finish(image: pyvips.Image, header: formats.Header, side: int) -> pyvips.Image:
+    """Bring pixels of a photo, stored as in its file but perhaps smaller, to the form in which it is looked at."""
+    scale = min(1.0, side / max(header.width, header.height))
+    width, height = (max(1, round(length * scale)) for length in (header.width, header.height))
+    image = image.resize(width / image.width, vscale=height / image.height)
+    image = profiles.to_srgb(image, header.profile).copy_memory()
+    return upright(image, header.orientation).copy_memory()
+
+
+def upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
+    """Turn stored pixels the way that EXIF says."""
+    image = image.copy()
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    return image.autorot()
+
+
+def kind_of(pixels: NDArray[np.uint8]) -> str:
+    """Tell `neutral` (gray), `toned` (one hue, as sepia or cyanotype) and `color` apart, on a proxy (h, w, 3)."""
+    return "color"
