@@ -130,7 +130,7 @@ def accept(services: "Services", tenant_id: UUID, source: BinaryIO, *, sha256: s
 def known(session: Session, tenant_id: UUID, sha256s: Collection[str]) -> dict[str, UUID]:
     """Tell which of these files the tenant has deposited before: SHA-256 to photo."""
     query = select(Photo.sha256, Photo.id).where(Photo.tenant_id == tenant_id, Photo.sha256.in_(sha256s))
-    return dict(session.execute(query).tuples().all())
+    return {row.sha256: row.id for row in session.execute(query)}
 
 
 def files(session: Session, tenant_id: UUID, job_id: UUID) -> dict[str, str]:
