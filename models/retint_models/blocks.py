@@ -83,7 +83,7 @@ class Encoder(nn.Module):
         return maps
 
     def adopt(self, imagenet: dict[str, Tensor]) -> None:
-        """Take the weights of the three-channel network; the stem's kernels are summed, which equals gray three times."""
+        """Take the three-channel network's weights; the stem's kernels are summed, which equals gray three times."""
         ours = {name: value.float() for name, value in imagenet.items() if name.startswith("features.")}
         ours = {name: value for name, value in ours.items() if not name.startswith("features.8.")}
         ours["features.0.0.weight"] = ours["features.0.0.weight"].sum(1, keepdim=True)
@@ -105,10 +105,13 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels, h, w) to the same shape."""
         batch, channels, height, width = x.shape
-        split = self.query_key_value(self.norm(x)).view(batch, 3, self.heads, channels // self.heads, height * width)
+        split: Tensor = self.query_key_value(self.norm(x)).view(
+            batch, 3, self.heads, channels // self.heads, height * width
+        )
         query, key, value = split.transpose(-1, -2).unbind(1)
         seen = functional.scaled_dot_product_attention(query, key, value)
-        return x + self.gain * self.out(seen.transpose(-1, -2).reshape(batch, channels, height, width))
+        told: Tensor = self.out(seen.transpose(-1, -2).reshape(batch, channels, height, width))
+        return x + self.gain * told
 
 
 class Up(nn.Module):
@@ -118,7 +121,9 @@ class Up(nn.Module):
         super().__init__()
         self.expand = nn.Conv2d(inside, 4 * outside, 1)
         start_as_nearest(self.expand)
-        self.skip = nn.Sequential(nn.Conv2d(skip, outside, 1, bias=False), nn.BatchNorm2d(outside), nn.Dropout2d(dropout))
+        self.skip = nn.Sequential(
+            nn.Conv2d(skip, outside, 1, bias=False), nn.BatchNorm2d(outside), nn.Dropout2d(dropout)
+        )
         self.join = nn.Sequential(
             nn.Conv2d(2 * outside, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU6(inplace=True)
         )
@@ -134,5 +139,4 @@ def start_as_nearest(conv: nn.Conv2d) -> None:
     """Start a convolution before a pixel shuffle without checkerboard: its four sub-pixels alike (arXiv:1707.02937)."""
     with torch.no_grad():
         conv.weight.copy_(conv.weight[::4].repeat_interleave(4, 0))
-        assert conv.bias is not None
-        conv.bias.zero_()
+        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ def rgb_of_lab(lab: Tensor) -> Tensor:
 def delta_e(one: Tensor, two: Tensor) -> Tensor:
     """Return the CIEDE2000 difference (..., h, w) of two pictures in CIELAB (..., 3, h, w).
 
-    Usable as a loss: chroma and hue differences carry gradients at gray, too; the hue angles that only weigh them do not.
+    Usable as a loss: differences of chroma and hue carry gradients at gray, too; the hue angles that weigh them do not.
     Equations are numbered as in Sharma et al. (2005).
     """
     tiny = 1e-12

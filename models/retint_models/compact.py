@@ -1,15 +1,22 @@
 """The compact colorizer: a small self-attention U-Net on an ImageNet encoder, of our own design.
 
-It is given luma and decides, at a quarter of the size, the chroma that it expects, how far off it expects to be, and how
-vivid the place should be; the last two make its confidence.
+It is given luma and decides, at a quarter of the size, the chroma that it expects, how far off it expects to be (its
+confidence), and how vivid the place should be.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from retint_models import proxies as p
 from retint_models.blocks import Attention, Encoder, Up
+from retint_models.layers import ColorLayer
+from retint_models.weights import Card
 
 STRIDE = 4
 """Pixels of input for one decided place."""
@@ -67,3 +74,65 @@ class Decision:
     chroma: Tensor
     error: Tensor
     vividness: Tensor
+
+
+class CompactColorizer:
+    """`compact` and `compact-vivid` with their weights loaded: proxies in, color layers out."""
+
+    def __init__(self, card: Card, device: str = "cpu") -> None:
+        self.card = card
+        self.device = device
+        network = Compact()
+        card.fill(network)
+        self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __call__(self, proxies: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
+        """Decide on proxies, uint8 (h, w, 3), sRGB, of any sizes.
+
+        Args:
+            settings: `gain` (0 to 4): 1 is the color that the network expects, which is drab where it is unsure; more
+                makes it as vivid as photographs are, and wrong in more places.
+
+        Raises:
+            ValueError: not a proxy, an unknown setting, or one out of range.
+        """
+        settings = self.card.settings | dict(settings)
+        check(settings, self.card)
+        views = [p.view(proxy) for proxy in proxies]
+        decided = p.grouped(views, self.decide)
+        record = {
+            "colorizer": self.card.name,
+            "weights": self.card.sha256,
+            "settings": settings,
+            "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        layers = []
+        for view, decision in zip(views, decided, strict=True):
+            large = p.enlarged(decision, view.luma)
+            chroma, sure = settings["gain"] * large[:, :2], large[:, 2:]
+            layers.append(p.layer(view.luma, chroma, sure, record))
+        return layers
+
+    @torch.inference_mode()
+    def decide(self, seen: Tensor) -> Tensor:
+        """Return Cb, Cr and confidence, (B, 3, h / 4, w / 4), of luma (B, 1, h, w)."""
+        decision = self.network(seen.to(self.device, memory_format=torch.channels_last))
+        return torch.cat([decision.chroma, confidence(decision)], 1).cpu()
+
+
+def check(settings: Mapping[str, float], card: Card) -> None:
+    """Refuse settings that the network does not have.
+
+    Raises:
+        ValueError: says which.
+    """
+    unknown = sorted(settings.keys() - card.settings.keys())
+    if unknown:
+        raise ValueError(f"{card.name} has no setting {unknown[0]!r}; it has {', '.join(card.settings)}")
+    if not 0 <= settings["gain"] <= 4:
+        raise ValueError(f"gain is between 0 and 4, not {settings['gain']}")
+
+
+def confidence(decision: Decision) -> Tensor:
+    """Tell how sure a decision is, (B, 1, h, w) in [0, 1]: 1 where no error is expected, .37 at a CIEDE2000 of 15."""
+    return torch.exp(-decision.error / 15)

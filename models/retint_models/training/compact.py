@@ -1,8 +1,8 @@
 """The recipe of `compact`: photographs in, their own chroma as the answer.
 
-Loss: CIEDE2000 of the decided picture (what is judged), the distance in chroma (which still pulls where the gamut is left),
-and the two side decisions, expected error and vividness. The encoder stays as ImageNet left it: with a few thousand
-photographs, training it costs twice the time and overfits.
+Loss: CIEDE2000 of the decided picture (what is judged), the distance in chroma (which still pulls where the gamut is
+left), and the two side decisions, expected error and vividness. The encoder stays as ImageNet left it: with a few
+thousand photographs, training it costs twice the time and overfits.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from torch.nn import functional
 from retint_models.color import chroma_of, delta_e, lab_of, luma_of, rgb_of
 from retint_models.compact import Compact, Config, Decision
 from retint_models.data import Photos
+from retint_models.evaluation.metrics import colorfulness
 from retint_models.training.loop import Judge, Pace, Run
 
 WEIGHTS = {
@@ -44,7 +45,7 @@ class Recipe:
         chroma, error, vividness, overall: Shares of the parts of the loss beside CIEDE2000 / 10.
     """
 
-    sizes: tuple[tuple[float, int], ...] = ((0.0, 128), (0.5, 160))
+    sizes: tuple[tuple[float, int], ...] = ((0.0, 128), (0.6, 160))
     batch: int = 16
     rate: float = 1.5e-3
     decay: float = 0.05
@@ -65,7 +66,9 @@ def start(folder: Path, photos: Photos, judge: Judge, encoder: Path, pace: Pace,
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
     step = stepper(network, photos, recipe)
-    return Run(folder, network, optimizer, step, judge, pace, {"recipe": "compact", "photos": len(photos)} | asdict(recipe))
+    return Run(
+        folder, network, optimizer, step, judge, pace, {"recipe": "compact", "photos": len(photos)} | asdict(recipe)
+    )
 
 
 def stepper(network: Compact, photos: Photos, recipe: Recipe) -> Callable[[float, torch.Generator], Tensor]:
@@ -79,8 +82,8 @@ def stepper(network: Compact, photos: Photos, recipe: Recipe) -> Callable[[float
         crops = np.stack([crop(photos[int(index)], side, recipe.smallest, chance) for index in drawn])
         rgb = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
         seen = aged(rgb, chance).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            maps = network.encoder(seen)
+        with torch.no_grad(), torch.autocast(seen.device.type, torch.bfloat16):  # nothing flows back through it
+            maps = [stage.float() for stage in network.encoder(seen)]
         return loss_of(network.decide(maps), functional.avg_pool2d(rgb, 4), recipe)
 
     return step
@@ -180,16 +183,8 @@ def judge_one(network: nn.Module, photo: NDArray[np.uint8], gains: tuple[float, 
     half = functional.avg_pool2d(rgb, 2)
     chroma = functional.interpolate(decision.chroma, size=half.shape[-2:], mode="bilinear")
     true = lab_of(half)
-    rows = [(0.0, colorfulness(half))]
+    rows = [(0.0, colorfulness(half[0]))]
     for gain in gains:
         made = rgb_of(luma_of(half), gain * chroma)
-        rows.append((float(delta_e(lab_of(made), true).mean()), colorfulness(made)))
+        rows.append((float(delta_e(lab_of(made), true).mean()), colorfulness(made[0])))
     return np.array(rows)
-
-
-def colorfulness(rgb: Tensor) -> float:
-    """Return the colorfulness of Hasler and Suesstrunk (2003) of sRGB (1, 3, h, w) in [0, 1]."""
-    red, green, blue = (255 * rgb).unbind(1)
-    one, two = red - green, (red + green) / 2 - blue
-    spread = (one.var() + two.var()).sqrt()
-    return float(spread + 0.3 * (one.mean() ** 2 + two.mean() ** 2).sqrt())

@@ -109,7 +109,12 @@ class Run:
                 self.save()
             else:
                 self.assess()
-        self.log(event="stopped" if stop.is_set() else "finished", step=self.done, seconds=round(self.spent_s), best=self.best)
+        self.log(
+            event="stopped" if stop.is_set() else "finished",
+            step=self.done,
+            seconds=round(self.spent_s),
+            best=self.best,
+        )
         return self.best
 
     def advance(self) -> None:
@@ -122,8 +127,8 @@ class Run:
         if not torch.isfinite(loss):
             self.log(event="diverged", step=self.done)
             raise FloatingPointError(
-                f"the loss became {loss.item()} at step {self.done}; the last good checkpoint is {self.folder / 'last.pt'}."
-                " Try a smaller learning rate or a longer warm-up."
+                f"the loss became {loss.item()} at step {self.done}; the last good checkpoint is"
+                f" {self.folder / 'last.pt'}. Try a smaller learning rate or a longer warm-up."
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -133,7 +138,13 @@ class Run:
         self.follow()
         if self.done % self.pace.log_every == 0:
             rate = self.optimizer.param_groups[0]["lr"]
-            self.log(step=self.done, seconds=round(self.spent_s, 1), loss=round(loss.item(), 4), norm=round(norm.item(), 3), rate=rate)
+            self.log(
+                step=self.done,
+                seconds=round(self.spent_s, 1),
+                loss=round(loss.item(), 4),
+                norm=round(norm.item(), 3),
+                rate=rate,
+            )
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -174,7 +185,7 @@ class Run:
         }
         partial = self.folder / "last.pt.partial"
         torch.save(state, partial)
-        os.replace(partial, self.folder / "last.pt")
+        partial.replace(self.folder / "last.pt")
 
     def load(self) -> None:
         """Go on where `save` left off.
@@ -231,4 +242,4 @@ def write_whole(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
+    partial.replace(path)

@@ -1,0 +1,295 @@
+"""How well colorizers do on photographs whose color is known, beside rows that say what a number is worth.
+
+Each photo is judged at short side 256 in 8 bits. Its gray is its rounded Rec. 709 luma. Means over photos with 95 %
+bootstrap intervals; colorfulness always beside the error, since gray has a small error.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.nn import functional
+
+from retint_models.color import lab_of, luma_of, rgb_of, rgb_of_lab
+from retint_models.data import Photos, read_photo
+from retint_models.evaluation import metrics
+from retint_models.layers import ColorLayer
+from retint_models.registry import Colorizer
+
+UNCLEAR = ("ImageNet", "unstated", "not stated")
+"""Parts of a license text that keep a photo out of the strict score."""
+
+Pixels = NDArray[np.uint8]
+Maker = Callable[[int, Pixels], Pixels]
+"""Takes a photo's number and its gray (h, w, 3), returns it in color."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A photo to be judged on: its stratum, its license, its true pixels and its gray, uint8 (h, w, 3)."""
+
+    name: str
+    stratum: str
+    license: str
+    true: Pixels
+    gray: Pixels
+
+
+def shots_of(photos: Photos) -> list[Shot]:
+    """Prepare photographs for judging; the stratum is what their file name begins with."""
+    shots = []
+    for entry, pixels in zip(photos.entries, photos, strict=True):
+        gray = as_pixels(luma_of(as_tensor(pixels)).expand(3, -1, -1))
+        stratum = str(entry.get("stratum") or str(entry["name"]).split("-")[0])
+        shots.append(Shot(entry["name"], stratum, str(entry.get("license", "")), np.array(pixels), gray))
+    return shots
+
+
+def as_tensor(pixels: Pixels) -> Tensor:
+    """Return uint8 (h, w, 3) as (3, h, w) in [0, 1]."""
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+
+
+def as_pixels(rgb: Tensor) -> Pixels:
+    """Return (3, h, w) in [0, 1] rounded to uint8 (h, w, 3)."""
+    pixels: Pixels = (255 * rgb.clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
+    return pixels
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def gray(number: int, seen: Pixels) -> Pixels:
+    """Leave a photo gray: small error, no color."""
+    return seen
+
+
+def mean_ab(training: Photos) -> Maker:
+    """Give everything the mean color of the training photographs."""
+    mean = torch.stack([small_lab(pixels)[1:].mean((1, 2)) for pixels in training]).mean(0)
+
+    def make(number: int, seen: Pixels) -> Pixels:
+        lightness = lab_of(as_tensor(seen))[:1]
+        return as_pixels(rgb_of_lab(torch.cat([lightness, mean.view(2, 1, 1).expand(-1, *lightness.shape[1:])])))
+
+    return make
+
+
+def table(training: Photos, levels: int = 16, rows: int = 8) -> Maker:
+    """Give each place the mean color of the training photographs' places as light and as high up."""
+    total, count = torch.zeros(2, levels * rows), torch.zeros(levels * rows)
+    for pixels in training:
+        lab = small_lab(pixels)
+        cell = cells(lab[0], levels, rows).flatten()
+        total.index_add_(1, cell, lab[1:].flatten(1))
+        count.index_add_(0, cell, torch.ones(cell.numel()))
+    means = total / count.clamp_min(1)
+
+    def make(number: int, seen: Pixels) -> Pixels:
+        lightness = lab_of(as_tensor(seen))[0]
+        return as_pixels(rgb_of_lab(torch.cat([lightness[None], means[:, cells(lightness, levels, rows)]])))
+
+    return make
+
+
+def cells(lightness: Tensor, levels: int, rows: int) -> Tensor:
+    """Number the cells of lightness (h, w) by level and by row of the picture."""
+    level = (lightness / 100 * levels).long().clamp(0, levels - 1)
+    row = (torch.arange(lightness.shape[0]) * rows // lightness.shape[0])[:, None]
+    return level * rows + row
+
+
+def small_lab(pixels: Pixels, side: int = 32) -> Tensor:
+    """Return a photo reduced to a square, in CIELAB."""
+    return lab_of(as_tensor(np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))))
+
+
+def shuffled(shots: Sequence[Shot], seed: int = 0) -> Maker:
+    """Give each photo the color of another one: full color, all of it false."""
+    order = np.random.default_rng(seed).permutation(len(shots))
+    giver = {int(order[place]): int(order[place - 1]) for place in range(len(order))}
+
+    def make(number: int, seen: Pixels) -> Pixels:
+        size = (seen.shape[1], seen.shape[0])
+        other = np.asarray(Image.fromarray(shots[giver[number]].true).resize(size, Image.Resampling.BILINEAR))
+        return as_pixels(rgb_of_lab(torch.cat([lab_of(as_tensor(seen))[:1], lab_of(as_tensor(other))[1:]])))
+
+    return make
+
+
+def by(colorizer: Colorizer, settings: dict[str, float] | None = None) -> Maker:
+    """Let a colorizer decide."""
+
+    def make(number: int, seen: Pixels) -> Pixels:
+        return applied(colorizer([seen], settings or {})[0], seen)
+
+    return make
+
+
+def applied(layer: ColorLayer, seen: Pixels) -> Pixels:
+    """Put a color layer on the luma of a picture of about its size."""
+    luma = luma_of(as_tensor(seen))
+    chroma = torch.from_numpy(layer.chroma.astype(np.float32))[None]
+    return as_pixels(rgb_of(luma, functional.interpolate(chroma, size=luma.shape[1:], mode="bilinear")[0]))
+
+
+# --- scores -----------------------------------------------------------------------------------------------------------
+
+
+def judge(name: str, make: Maker, shots: Sequence[Shot]) -> dict[str, Any]:
+    """Score one row: means, intervals, strata, and the scores without photos of unclear license."""
+    began = time.perf_counter()
+    made = [make(number, shot.gray) for number, shot in enumerate(shots)]
+    seconds = (time.perf_counter() - began) / len(shots)
+    scores = [score(picture, shot) for picture, shot in zip(made, shots, strict=True)]
+    clear = [not any(part in shot.license for part in UNCLEAR) for shot in shots]
+    strata = {
+        stratum: mean_of(
+            [row for row, shot in zip(scores, shots, strict=True) if shot.stratum == stratum], "delta_e2000"
+        )
+        for stratum in sorted({shot.stratum for shot in shots})
+    }
+    means = {key: mean_of(scores, key) for key in scores[0]}
+    kept = [row for row, is_clear in zip(scores, clear, strict=True) if is_clear]
+    return {
+        "name": name,
+        "photos": len(shots),
+        **means,
+        "delta_e2000_interval": metrics.interval(np.array([row["delta_e2000"] for row in scores])),
+        "ratio": means["colorfulness"] / means["true_colorfulness"],
+        "swd_set": metrics.sliced_wasserstein(pooled(made), pooled([shot.true for shot in shots])),
+        "strata": strata,
+        "worst_stratum": max(strata, key=lambda stratum: strata[stratum]),
+        "clear_license": {
+            "photos": len(kept),
+            "delta_e2000": mean_of(kept, "delta_e2000"),
+            "ratio": mean_of(kept, "colorfulness") / mean_of(kept, "true_colorfulness"),
+        }
+        if kept
+        else {},
+        "seconds": seconds,
+    }
+
+
+def score(made: Pixels, shot: Shot) -> dict[str, float]:
+    """Score one picture against the true photo."""
+    ours, true = as_tensor(made), as_tensor(shot.true)
+    colorful, true_colorful = metrics.colorfulness(ours), metrics.colorfulness(true)
+    drift, worst_drift = metrics.luma_drift(ours, as_tensor(shot.gray)[:1])
+    return {
+        "delta_e2000": metrics.delta_e_2000(ours, true),
+        "delta_e_chroma": metrics.delta_e_chroma(ours, true),
+        "rmse_ab": metrics.rmse_ab(ours, true),
+        "psnr": metrics.psnr(ours, true),
+        "ssim": metrics.ssim(ours, true),
+        "colorfulness": colorful,
+        "true_colorfulness": true_colorful,
+        "under": max(0.0, true_colorful - colorful),
+        "over": max(0.0, colorful - true_colorful),
+        "swd": metrics.sliced_wasserstein(metrics.quantiles_ab(ours), metrics.quantiles_ab(true)),
+        "luma_drift": drift,
+        "luma_drift_worst": worst_drift,
+    }
+
+
+def mean_of(rows: Sequence[dict[str, float]], key: str) -> float:
+    """Return the mean of one score."""
+    return float(np.mean([row[key] for row in rows]))
+
+
+def pooled(pictures: Sequence[Pixels], each: int = 2048) -> Tensor:
+    """Return the quantiles of the colors of a whole set, equally many places from each picture."""
+    points = []
+    for pixels in pictures:
+        ab = lab_of(as_tensor(pixels))[1:].flatten(1)
+        points.append(ab[:, torch.linspace(0, ab.shape[1] - 1, each).long()])
+    return metrics.quantiles(torch.cat(points, 1))
+
+
+def rows_of(shots: Sequence[Shot], training: Photos, colorizers: dict[str, Colorizer]) -> Iterator[dict[str, Any]]:
+    """Score the calibration rows and each colorizer, one at a time."""
+    makers: dict[str, Maker] = {
+        "gray": gray,
+        "mean-ab": mean_ab(training),
+        "table": table(training),
+        "shuffled": shuffled(shots),
+    }
+    makers |= {name: by(colorizer) for name, colorizer in colorizers.items()}
+    for name, make in makers.items():
+        yield judge(name, make, shots)
+
+
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "colorizer      ": lambda row: f"{row['name']:<15}",
+    "dE2000 [95 %]       ": lambda row: "{:6.2f} [{:5.2f}, {:5.2f}]".format(
+        row["delta_e2000"], *row["delta_e2000_interval"]
+    ),
+    "   CF": lambda row: f"{row['ratio']:5.2f}",
+    "under": lambda row: f"{row['under']:5.1f}",
+    " over": lambda row: f"{row['over']:5.1f}",
+    "SWD set": lambda row: f"{row['swd_set']:7.2f}",
+    "photo": lambda row: f"{row['swd']:5.2f}",
+    "RMSE ab": lambda row: f"{row['rmse_ab']:7.2f}",
+    " PSNR": lambda row: f"{row['psnr']:5.2f}",
+    "luma": lambda row: f"{row['luma_drift_worst']:4.2f}",
+    "clear": lambda row: f"{row['clear_license'].get('delta_e2000', float('nan')):5.2f}",
+    "    s": lambda row: f"{row['seconds']:5.2f}",
+    "worst stratum": lambda row: f"{row['worst_stratum']} {row['strata'][row['worst_stratum']]:.1f}",
+}
+"""What the table shows: colorfulness is the share of the true one, `clear` is CIEDE2000 on clearly licensed photos."""
+
+
+def heading() -> str:
+    """Return the heading of the table."""
+    return "  ".join(COLUMNS)
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row of the table."""
+    return "  ".join(show(row) for show in COLUMNS.values())
+
+
+# --- contact sheets ---------------------------------------------------------------------------------------------------
+
+
+def sheet(tiles: Sequence[Sequence[Pixels]], titles: Sequence[str], columns: int, side: int = 256) -> Image.Image:
+    """Lay groups of pictures (gray, result, true …) out on one sheet, each group side by side with its title below."""
+    each = len(tiles[0])
+    wide, high = each * side + 12, side + 20
+    lines = -(-len(tiles) // columns)
+    paper = Image.new("RGB", (columns * wide + 12, lines * high + 12), (119, 119, 119))
+    draw = ImageDraw.Draw(paper)
+    for number, (group, title) in enumerate(zip(tiles, titles, strict=True)):
+        left, top = 12 + number % columns * wide, 12 + number // columns * high
+        for place, pixels in enumerate(group):
+            picture = Image.fromarray(pixels)
+            picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+            paper.paste(
+                picture, (left + place * side + (side - picture.width) // 2, top + (side - picture.height) // 2)
+            )
+        draw.text((left, top + side + 3), title, fill=(255, 255, 255))
+    return paper
+
+
+def historical(folder: Path, names: Sequence[str], colorizer: Colorizer, short_side: int = 384) -> list[list[Pixels]]:
+    """Colorize photographs that have no true color: each as it is, and with its gray colorized."""
+    groups = []
+    for name in names:
+        seen = read_photo(folder / name, short_side)
+        plain = as_pixels(luma_of(as_tensor(seen)).expand(3, -1, -1))
+        groups.append([seen, applied(colorizer([plain], {})[0], plain)])
+    return groups
+
+
+def write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the rows under `colorize`, keeping what else the file holds."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | {"colorize": list(rows)}, indent=1) + "\n")

@@ -1,0 +1,101 @@
+"""Measures of how far a picture is from another, and of how sure a mean is.
+
+Pictures are sRGB (3, h, w) in [0, 1], torch, single or double precision.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from retint_models.color import delta_e, lab_of, luma_of
+
+DIRECTIONS = 32
+QUANTILES = 256
+
+
+def delta_e_2000(one: Tensor, two: Tensor) -> float:
+    """Return the mean CIEDE2000 difference."""
+    return float(delta_e(lab_of(one), lab_of(two)).mean())
+
+
+def delta_e_chroma(made: Tensor, true: Tensor) -> float:
+    """Return the mean CIEDE2000 difference if the made picture had the true lightness."""
+    true_lab = lab_of(true)
+    return float(delta_e(torch.cat([true_lab[:1], lab_of(made)[1:]]), true_lab).mean())
+
+
+def rmse_ab(made: Tensor, true: Tensor) -> float:
+    """Return the root of the mean squared distance in CIELAB's a and b."""
+    return float((lab_of(made)[1:] - lab_of(true)[1:]).square().sum(0).mean().sqrt())
+
+
+def psnr(made: Tensor, true: Tensor) -> float:
+    """Return the peak signal-to-noise ratio over the three channels, in dB; infinite for equal pictures."""
+    error = float((made - true).square().mean())
+    return -10 * math.log10(error) if error > 0 else math.inf
+
+
+def ssim(made: Tensor, true: Tensor) -> float:
+    """Return the mean structural similarity of the channels: Wang et al. (2004), Gaussian of sd 1.5 over 11 x 11."""
+    line = torch.exp(-(torch.arange(-5, 6, dtype=made.dtype) ** 2) / (2 * 1.5**2))
+    window = (torch.outer(line, line) / line.sum() ** 2)[None, None]
+
+    def blurred(x: Tensor) -> Tensor:
+        return functional.conv2d(x[:, None], window)
+
+    mean_made, mean_true = blurred(made), blurred(true)
+    var_made, var_true = blurred(made**2) - mean_made**2, blurred(true**2) - mean_true**2
+    covariance = blurred(made * true) - mean_made * mean_true
+    c1, c2 = 0.01**2, 0.03**2
+    above = (2 * mean_made * mean_true + c1) * (2 * covariance + c2)
+    return float((above / ((mean_made**2 + mean_true**2 + c1) * (var_made + var_true + c2))).mean())
+
+
+def colorfulness(rgb: Tensor) -> float:
+    """Return the colorfulness of Hasler and Suesstrunk (Measuring colourfulness in natural images, SPIE 5007, 2003)."""
+    red, green, blue = 255 * rgb
+    one, two = red - green, (red + green) / 2 - blue
+    spread = (one.var(correction=0) + two.var(correction=0)).sqrt()
+    return float(spread + 0.3 * (one.mean() ** 2 + two.mean() ** 2).sqrt())
+
+
+def quantiles_ab(rgb: Tensor) -> Tensor:
+    """Return the quantiles of a picture's colors along 32 directions of CIELAB's ab plane, (32, 256)."""
+    return quantiles(lab_of(rgb)[1:].flatten(1))
+
+
+def quantiles(points: Tensor) -> Tensor:
+    """Return the 256 middle quantiles of points (2, n) along 32 directions, (32, 256)."""
+    angles = torch.arange(DIRECTIONS, dtype=points.dtype) * math.pi / DIRECTIONS
+    along = torch.stack([angles.cos(), angles.sin()], 1) @ points
+    at = (torch.arange(QUANTILES) + 0.5) / QUANTILES * along.shape[1]
+    return along.sort(1).values[:, at.long()]
+
+
+def sliced_wasserstein(one: Tensor, two: Tensor) -> float:
+    """Return the sliced Wasserstein distance of two sets of quantiles from `quantiles_ab`."""
+    return float((one - two).abs().mean())
+
+
+def luma_drift(made: Tensor, gray: Tensor) -> tuple[float, float]:
+    """Return how far luma moved, in code values of 255: mean, and largest where no channel is 0 or 1.
+
+    Args:
+        made: (3, h, w), rounded to 8 bits.
+        gray: (1, h, w), the luma that should be there.
+    """
+    drift = 255 * (luma_of(made) - gray).abs()[0]
+    inside = ((made > 0) & (made < 1)).all(0)
+    return float(drift.mean()), float(drift[inside].max()) if bool(inside.any()) else 0.0
+
+
+def interval(values: NDArray[np.float64], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % interval of a mean by the percentile bootstrap over photographs (Efron, 1979)."""
+    chance = np.random.default_rng(seed)
+    means = values[chance.integers(0, len(values), (draws, len(values)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,96 @@
+"""Names of the networks, and how one is loaded. Imports torch only when a network is loaded.
+
+`keep` is no network: the stage that reads it in a recipe does nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retint_models import weights
+from retint_models.layers import ColorLayer, DensityLayer
+from retint_models.weights import Card
+
+Proxy = NDArray[np.uint8]
+"""A small upright picture, uint8 (h, w, 3), sRGB."""
+
+
+class Colorizer(Protocol):
+    """Decides the color of proxies."""
+
+    def __call__(self, proxies: Sequence[Proxy], settings: Mapping[str, float]) -> list[ColorLayer]:
+        """Decide on proxies of any sizes, in order.
+
+        Raises:
+            ValueError: not a proxy, or a setting that the network does not have.
+        """
+
+
+class Defader(Protocol):
+    """Decides the tone of proxies."""
+
+    def __call__(self, proxies: Sequence[Proxy]) -> list[DensityLayer]:
+        """Decide on proxies of any sizes, in order.
+
+        Raises:
+            ValueError: not a proxy.
+        """
+
+
+def compact(card: Card, device: str) -> Colorizer:
+    """Load the compact colorizer."""
+    from retint_models.compact import CompactColorizer
+
+    return CompactColorizer(card, device)
+
+
+def compact_defade(card: Card, device: str) -> Defader:
+    """Load the compact defader."""
+    from retint_models.defade import CompactDefader, DefadeNet
+
+    network = DefadeNet()
+    card.fill(network)
+    return CompactDefader(network, {"defader": card.name, "weights": card.sha256}, device)
+
+
+COLORIZERS: dict[str, Callable[[Card, str], Colorizer]] = {"compact": compact, "compact-vivid": compact}
+DEFADERS: dict[str, Callable[[Card, str], Defader]] = {"compact-defade": compact_defade}
+
+
+def card(name: str, folder: Path = weights.FOLDER) -> Card:
+    """Return what is known of a network.
+
+    Raises:
+        ValueError: no such network.
+    """
+    known = weights.cards(folder)
+    if name not in known:
+        raise ValueError(f"no network is called {name!r}; there are {', '.join(sorted(known))}")
+    return known[name]
+
+
+def load_colorizer(name: str, device: str = "cpu", folder: Path = weights.FOLDER) -> Colorizer:
+    """Load a colorizer onto a device (`cpu`, `cuda`).
+
+    Raises:
+        ValueError: no such colorizer, or its weights are not what their card says.
+        FileNotFoundError: its weights are missing.
+    """
+    if name not in COLORIZERS:
+        raise ValueError(f"no colorizer is called {name!r}; there are {', '.join(COLORIZERS)}")
+    return COLORIZERS[name](card(name, folder), device)
+
+
+def load_defader(name: str, device: str = "cpu", folder: Path = weights.FOLDER) -> Defader:
+    """Load a defader onto a device (`cpu`, `cuda`).
+
+    Raises:
+        ValueError: no such defader, or its weights are not what their card says.
+        FileNotFoundError: its weights are missing.
+    """
+    if name not in DEFADERS:
+        raise ValueError(f"no defader is called {name!r}; there are {', '.join(DEFADERS)}")
+    return DEFADERS[name](card(name, folder), device)
