@@ -110,8 +110,10 @@ class Broker:
             QueueUnavailable: the broker did not answer.
         """
         with _translated():
-            messages = [message for fleet in FLEETS for key in _lists(fleet) for message in self.redis.lrange(key, 0, -1)]
-        return {job_id for message in messages for job_id in _job_ids(message)}
+            messages = [
+                message for fleet in FLEETS for key in _lists(fleet) for message in self.redis.lrange(key, 0, -1)
+            ]
+        return {job_id for part in messages for message in part for job_id in _job_ids(message)}
 
     def is_intact(self) -> bool:
         """Whether the broker still has what it had at the last call; False once after it lost its contents.
@@ -134,7 +136,7 @@ def _lists(queue: str) -> list[str]:
     return [f"{queue}\x06\x16{priority}" if priority else queue for priority in range(PRIORITIES)]
 
 
-def _job_ids(message: bytes) -> list[UUID]:
+def _job_ids(message: Any) -> list[UUID]:
     """Read the first argument of a Celery message (protocol 2) that lies in Redis."""
     try:
         body = json.loads(base64.b64decode(json.loads(message)["body"]))

@@ -28,6 +28,9 @@ class Orders:
 
 def register(session: Session, fleet: str, host: str, pid: int, device: str, version: str) -> uuid.UUID:
     """Introduce a worker that has just started."""
+    # Whoever had this process number before is gone.
+    before = (Worker.host == host, Worker.pid == pid, Worker.ended_at.is_(None))
+    session.execute(update(Worker).where(*before).values(ended_at=now(), activity=""))
     worker = Worker(fleet=fleet, host=host, pid=pid, device=device, version=version)
     session.add(worker)
     session.flush()
@@ -61,11 +64,6 @@ def live(session: Session) -> list[Worker]:
     """List the workers that have not ended and were heard of lately, the longest-serving first."""
     heard = Worker.heartbeat_at > now(-LIVE_S)
     return list(session.scalars(select(Worker).where(Worker.ended_at.is_(None), heard).order_by(Worker.started_at)))
-
-
-def hanging(session: Session, silent_s: float) -> list[Worker]:
-    """List the workers that have not ended, yet were silent for longer than this."""
-    return list(session.scalars(select(Worker).where(Worker.ended_at.is_(None), Worker.heartbeat_at < now(-silent_s))))
 
 
 def drain(session: Session, worker_id: uuid.UUID) -> None:

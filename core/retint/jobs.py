@@ -5,6 +5,7 @@ an attempt is at stake, the attempt's number: what it returns is what really hap
 PostgreSQL may deadlock; the database ends one of them, which is a Transient like any other.
 """
 
+import traceback
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint.errors import IllegalMove, NotFound, Refused, Transient
+from retint.errors import IllegalMove, NotFound, Refused, RetintError
 from retint.lifecycle import ACTIVE, FINAL, TRIES, Outcome, Stage, State, after, backoff
 from retint.recipes import Recipe
 from retint.tables import Attempt, Batch, Job, Photo, Tally, Tenant, now
@@ -92,8 +93,8 @@ class Done:
     """Seconds by step."""
 
 
-Ended = tuple[Lease, Done | Refused | Transient]
-"""A lease and how its attempt ended."""
+Ended = tuple[Lease, Done | RetintError]
+"""A lease and how its attempt ended: done, Refused, or with a fault that another try may cure."""
 
 
 @dataclass(frozen=True)
@@ -360,7 +361,7 @@ def _moves(ended: Sequence[Ended], backoff_s: float) -> Any:
                 position.tries,
                 backoff(position.tries, backoff_s) if again else None,
                 failure and failure.code,
-                failure and failure.message,
+                failure and _text(failure.message),
             )
         )
     return (
@@ -380,13 +381,13 @@ def _moves(ended: Sequence[Ended], backoff_s: float) -> Any:
     )
 
 
-def _outcome(outcome: Done | Refused | Transient) -> Outcome:
+def _outcome(outcome: Done | RetintError) -> Outcome:
     if isinstance(outcome, Done):
         return Outcome.DONE
     return Outcome.REFUSED if isinstance(outcome, Refused) else Outcome.FAULT
 
 
-def _attempt(lease: Lease, outcome: Done | Refused | Transient) -> dict[str, Any]:
+def _attempt(lease: Lease, outcome: Done | RetintError) -> dict[str, Any]:
     done = outcome if isinstance(outcome, Done) else Done()
     return {
         "job_id": lease.job_id,
@@ -395,12 +396,23 @@ def _attempt(lease: Lease, outcome: Done | Refused | Transient) -> dict[str, Any
         "stage": lease.stage,
         "worker_id": lease.worker_id,
         "outcome": _outcome(outcome),
-        "error": None if isinstance(outcome, Done) else getattr(outcome, "details", None) or outcome.message,
+        "error": None if isinstance(outcome, Done) else _story(outcome),
         "files": done.files,
         "facts": done.facts,
         "timings": done.timings,
         "started_at": lease.started_at,
     }
+
+
+def _story(failure: RetintError) -> str:
+    """Tell an administrator what went wrong: the sentence, and where it came from if that is known."""
+    causes = failure.__cause__ and traceback.format_exception(failure.__cause__)
+    return _text("\n\n".join([failure.message, "".join(causes)] if causes else [failure.message]))
+
+
+def _text(text: str) -> str:
+    """Replace what PostgreSQL takes in no text: a message may quote a hostile file."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def queue(
@@ -620,6 +632,8 @@ def fold(session: Session, since: int) -> int:
         since: what the last call told; 0 for the first.
     """
     moved = select(Tally.batch_id).where(Tally.id > since).distinct()
+    if since == 0:  # the whole table: what is folded already stays as it is
+        moved = moved.group_by(Tally.batch_id, Tally.stage, Tally.state).having(func.count() > 1)
     sums: dict[tuple[uuid.UUID, Stage, State], int] = {}
     gone = delete(Tally).where(Tally.batch_id.in_(moved.scalar_subquery()))
     for row in session.execute(
@@ -694,9 +708,7 @@ def _waited_s(session: Session, load: Load) -> float:
     return max(0.0, (at - since).total_seconds()) if since else 0.0
 
 
-def failures(
-    session: Session, tenant_id: uuid.UUID | None, *, batch_id: uuid.UUID | None = None
-) -> list[FailureGroup]:
+def failures(session: Session, tenant_id: uuid.UUID | None, *, batch_id: uuid.UUID | None = None) -> list[FailureGroup]:
     """Group the refused and the quarantined by reason, the largest group first; of all tenants where None."""
     count = func.count()
     wanted = ((Job.tenant_id, tenant_id), (Job.batch_id, batch_id))

@@ -1,0 +1,98 @@
+"""The Celery application as a worker runs it: one process, pool `solo`, one queue."""
+
+import os
+import uuid
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from celery import Celery, bootsteps, signals
+from celery.platforms import SecurityWarning
+from celery.worker import state
+
+from retint.broker import celery_app
+from retint.lifecycle import Stage
+from retint.services import Services
+from retint_workers import tasks
+from retint_workers.presence import BEAT_S, Presence
+
+log = structlog.get_logger()
+
+
+def make(services: Services, fleet: str, stages: Mapping[Stage, tasks.Work], device: str = "cpu") -> Celery:
+    """Make the application of one worker: its fleet's tasks, its heartbeat.
+
+    Args:
+        services: what the process works with.
+        fleet: the queue that it serves, `cpu` or `gpu`.
+        stages: what runs each stage (see `tasks`); those of another fleet are left out.
+        device: what administrators are told that it runs on.
+    """
+    app = celery_app(services.settings.broker_url)
+    presence = Presence(services, fleet, device)
+    tasks.add_to(app, presence, stages)
+    app.steps["worker"].add(_heartbeat(presence))
+    return app
+
+
+def work(services: Services, fleet: str, stages: Mapping[Stage, tasks.Work], device: str | None = None) -> None:
+    """Run a worker until it is told to end: SIGTERM ends it after its bundle."""
+    # Our own logging is set up already, and Celery shall leave it alone.
+    signals.setup_logging.connect(_leave_logging_alone)
+    # It warns of pickles from strangers; we take JSON only, and hostile files are opened elsewhere.
+    warnings.simplefilter("ignore", SecurityWarning)
+    app = make(services, fleet, stages, device or _device(services, fleet))
+    worker = app.Worker(
+        hostname=f"{fleet}-{uuid.uuid4().hex}",
+        pool="solo",
+        concurrency=1,
+        queues=[fleet],
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+
+
+def _leave_logging_alone(**_: Any) -> None:
+    return None
+
+
+def _device(services: Services, fleet: str) -> str:
+    if fleet == "cpu":
+        return f"cpu ({os.cpu_count()} cores)"
+    from retint_workers import networks
+
+    device = networks.pick(services.settings.device)
+    if not device.startswith("cuda"):
+        return f"{device} ({os.cpu_count()} cores)"
+    import torch
+
+    return str(torch.cuda.get_device_name(device))
+
+
+def _heartbeat(presence: Presence) -> type[bootsteps.StartStopStep]:
+    """Make the step that registers the worker and beats for it while it waits, from the loop that consumes."""
+
+    class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+        requires = frozenset({"celery.worker.components:Timer"})
+        timer: Any = None
+
+        def start(self, worker: Any) -> None:
+            presence.register()
+            self.timer = worker.timer.call_repeatedly(BEAT_S / 4, self.beat)
+
+        def beat(self) -> None:
+            presence.beat()
+            if (presence.orders.restart or presence.orders.drain) and state.should_stop is None:
+                log.info("worker_ends", restart=presence.orders.restart)
+                state.should_stop = os.EX_OK
+
+        def stop(self, _: Any) -> None:
+            if self.timer:
+                self.timer.cancel()
+            presence.end()
+
+    return Heartbeat

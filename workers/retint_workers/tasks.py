@@ -1,0 +1,160 @@
+"""One thin task a stage: claim, run, settle. It decides nothing; what happens to a job is `retint.lifecycle`'s.
+
+A stage is `(services, leases, beat) -> Iterator[(lease, outcome)]`. It yields each lease as it ends, with `Done`,
+`Refused`, or a fault (any other RetintError); whatever else it raises is a bug, and a fault for the photos that are
+left. `beat()` keeps the leases while a single photo takes long: call it every few seconds from the loop that makes
+progress (it costs nothing when called too often), never from a thread that would outlive it.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import Celery, Task
+from celery.exceptions import Ignore
+
+from retint import jobs
+from retint.broker import task_name
+from retint.errors import RetintError, Transient
+from retint.jobs import Done, Ended, Lease
+from retint.lifecycle import QUEUES, Stage
+from retint.services import Services
+from retint_workers.presence import Presence
+
+Beat = Callable[[], None]
+Work = Callable[[Services, Sequence[Lease], Beat], Iterator[Ended]]
+
+FLUSH_S = 1.0
+"""Outcomes are written about this often, and at the end of the bundle."""
+RETRY_S = 0.5
+"""Pause before the database is asked again."""
+
+log = structlog.get_logger()
+
+
+def add_to(app: Celery, presence: Presence, stages: Mapping[Stage, Work]) -> None:
+    """Give a Celery application the tasks of its fleet's stages."""
+
+    def task(stage: Stage, work: Work) -> Callable[[Task, list[str]], None]:
+        def run_bundle(_: Task, job_ids: list[str]) -> None:
+            if not run(presence, stage, work, [UUID(job_id) for job_id in job_ids]):
+                raise Ignore  # nothing moved on: the rest of this chain would find nothing to claim
+
+        return run_bundle
+
+    for stage, work in stages.items():
+        if QUEUES[stage] == presence.fleet:
+            app.task(name=task_name(stage), bind=True, ignore_result=True)(task(stage, work))
+
+
+def run(presence: Presence, stage: Stage, work: Work, job_ids: Sequence[UUID]) -> bool:
+    """Run a stage on what can be claimed of a bundle; tells whether a job moved on to the next stage."""
+    services = presence.services
+    try:
+        with services.begin() as session:
+            leases = jobs.claim(session, stage, job_ids, presence.worker_id, services.settings.lease_s)
+    except Transient as error:  # the deadline sends the bundle again
+        log.warning("bundle_dropped", stage=stage, jobs=len(job_ids), reason=error.message)
+        return False
+    log.info("bundle_claimed", stage=stage, sent=len(job_ids), claimed=len(leases))
+    if not leases:
+        return False
+    bundle = Bundle(presence, leases)
+    with presence.at_work(f"{stage} × {len(leases)}"):
+        for lease, outcome in outcomes(work, services, leases, bundle.beat):
+            bundle.end(lease, outcome)
+        bundle.flush()
+    return bundle.moved_on
+
+
+def outcomes(work: Work, services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+    """Yield exactly one outcome for each lease, whatever the stage does."""
+    left = {lease.job_id: lease for lease in leases}
+    fault: RetintError = Transient("The stage ended without a word on this photo.", code="bug")
+    try:
+        for lease, outcome in work(services, leases, beat):
+            if left.pop(lease.job_id, None):
+                yield lease, outcome
+    except Transient as error:
+        fault = error
+    except Exception as error:
+        log.exception("stage_failed", stage=leases[0].stage, jobs=[str(job_id) for job_id in left])
+        fault = Transient(f"Something unforeseen ({type(error).__name__}).", code="bug")
+        fault.__cause__ = error
+    yield from [(lease, fault) for lease in left.values()]
+
+
+class Bundle:
+    """The leases of one task while it runs them: kept alive, settled as they end."""
+
+    def __init__(self, presence: Presence, leases: Sequence[Lease]) -> None:
+        self.presence = presence
+        self.services = presence.services
+        self.moved_on = False
+        self._held = {lease.job_id: lease for lease in leases}
+        self._ended: list[tuple[Lease, Done | RetintError]] = []
+        self._extended_at = self._flushed_at = time.monotonic()
+
+    def beat(self) -> None:
+        """Say that there is progress; now and then that extends the leases."""
+        self.presence.beat()
+        at = time.monotonic()
+        if at - self._extended_at < self.services.settings.lease_s / 4:
+            return
+        try:
+            with self.services.begin() as session:
+                jobs.extend(session, list(self._held.values()), self.services.settings.lease_s)
+            self._extended_at = at
+        except Transient as error:
+            log.warning("leases_not_extended", reason=error.message)
+
+    def end(self, lease: Lease, outcome: Done | RetintError) -> None:
+        """Take down how an attempt ended."""
+        self._ended.append((lease, outcome))
+        if time.monotonic() - self._flushed_at > FLUSH_S:
+            self.flush()
+        self.beat()
+
+    def flush(self) -> None:
+        """Write the outcomes; while the database is away, try until the leases ran out."""
+        while self._ended:
+            try:
+                self._settle()
+            except Transient as error:
+                if time.monotonic() - self._extended_at > self.services.settings.lease_s:
+                    log.error("outcomes_dropped", jobs=self._names(), reason=error.message)
+                    self._ended.clear()
+                    return
+                log.warning("outcomes_wait", jobs=len(self._ended), reason=error.message)
+                time.sleep(RETRY_S)
+        self._flushed_at = time.monotonic()
+
+    def _settle(self) -> None:
+        settings = self.services.settings
+        with self.services.begin() as session:
+            written = jobs.settle(session, self._ended, backoff_s=settings.backoff_s, requeue_s=settings.requeue_s)
+        for lease, outcome in self._ended:
+            _report(lease, outcome, lost=lease.job_id not in written)
+            self.moved_on |= isinstance(outcome, Done) and lease.job_id in written and lease.stage.next is not None
+            self._held.pop(lease.job_id, None)
+        self._ended.clear()
+
+    def _names(self) -> list[str]:
+        return [str(lease.job_id) for lease, _ in self._ended]
+
+
+def _report(lease: Lease, outcome: Done | RetintError, *, lost: bool) -> None:
+    facts: dict[str, Any] = {
+        "batch_id": str(lease.batch_id),
+        "job_id": str(lease.job_id),
+        "stage": lease.stage,
+        "attempt": lease.attempt,
+    }
+    if lost:
+        log.warning("lease_lost", **facts)
+    elif isinstance(outcome, Done):
+        log.info("attempt_done", **facts)
+    else:
+        log.warning("attempt_failed", code=outcome.code, reason=outcome.message, **facts)
