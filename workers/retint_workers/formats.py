@@ -271,7 +271,9 @@ def _tiff(file: BinaryIO) -> dict[str, Any]:
     if any(not number(page, tiff.SUBFILE, 0) & 5 for page in pages[1:]):  # neither reduced nor a mask
         raise InvalidPhoto("The TIFF has several pages: save each as a file of its own.", code="several_pages")
     if number(first, tiff.PHOTOMETRIC, 1) in (32803, 34892):
-        raise InvalidPhoto("The file is a camera's raw data: develop it and save it as TIFF.", code="unsupported_format")
+        raise InvalidPhoto(
+            "The file is a camera's raw data: develop it and save it as TIFF.", code="unsupported_format"
+        )
     compression = COMPRESSIONS.get(number(first, tiff.COMPRESSION, 1), "deflate")
     options: dict[str, Any] = {"compression": compression, "bigtiff": reader.is_big}
     if compression in ("lzw", "deflate", "zstd"):

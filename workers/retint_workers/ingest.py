@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import pyvips
 from numpy.typing import NDArray
+from PIL import Image
 from retint.errors import InvalidPhoto
 from retint.recipes import Recipe
 from retint.settings import Settings
+from retint_models.layers import CB_SCALE, CR_SCALE, LUMA
 
 from retint_workers import formats, profiles
 from retint_workers.decoding import guarded
 
-NEUTRAL_CHROMA = 3.0
-SINGLE_HUE = 2.0
-"""In code values of 255; see `kind_of`. Found on photographs, see the tests."""
+NEUTRAL, WEAK, ALONG, BESIDE_95, BESIDE_99 = 4.0, 9.0, 8.0, 2.8, 4.3
+"""Chroma in code values of 255, for `kind_of`. Set on 204 color photographs (one taken for toned), 35 real old ones (all
+6 in color found, 27 of 29 monochrome ones) and 510 simulated prints (none missed)."""
+LUMAS = 24
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,7 @@ class Ingested:
     proxy: bytes
 
 
-def ingest(
-    original: Path, recipe: Recipe, settings: Settings, beat: Callable[[], None] = lambda: None
-) -> Ingested:
+def ingest(original: Path, recipe: Recipe, settings: Settings, beat: Callable[[], None] = lambda: None) -> Ingested:
     """Open an original in a guarded child process.
 
     Raises:
@@ -118,5 +119,25 @@ def upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
 
 
 def kind_of(pixels: NDArray[np.uint8]) -> str:
-    """Tell `neutral` (gray), `toned` (one hue, as sepia or cyanotype) and `color` apart, on a proxy (h, w, 3)."""
-    return "color"
+    """Tell `neutral` (gray), `toned` (one hue, as sepia or cyanotype) and `color` apart, on a proxy (h, w, 3).
+
+    In a toned print chroma follows from luma. What is left after the median chroma of each luma is taken away is
+    small, and smaller still across the print's own hue, because stains and uneven toning run along it.
+    """
+    size = tuple(max(1, round(length * 96 / max(pixels.shape))) for length in pixels.shape[1::-1])
+    rgb = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX), np.float64)
+    down, across = (round(length / 20) for length in rgb.shape[:2])  # mounts and scanner beds lie at the rim
+    rgb = rgb[down : len(rgb) - down, across : rgb.shape[1] - across].reshape(-1, 3)
+    luma = rgb @ LUMA
+    chroma = np.stack([(rgb[:, 2] - luma) / CB_SCALE, (rgb[:, 0] - luma) / CR_SCALE], -1)
+    strength = np.percentile(np.hypot(*chroma.T), 99)
+    if strength < NEUTRAL:
+        return "neutral"
+    left = chroma.copy()
+    for alike in np.array_split(np.argsort(luma, kind="stable"), LUMAS):
+        left[alike] -= np.median(chroma[alike], axis=0)
+    hue = chroma.mean(axis=0) / max(np.hypot(*chroma.mean(axis=0)), 1e-6)
+    beside = np.abs(left @ (-hue[1], hue[0]))
+    along = np.percentile(np.hypot(*left.T), 95)
+    is_single_hue = along < ALONG and np.percentile(beside, 95) < BESIDE_95 and np.percentile(beside, 99) < BESIDE_99
+    return "toned" if strength < WEAK or is_single_hue else "color"

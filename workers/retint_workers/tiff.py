@@ -129,9 +129,7 @@ def keep_fields(original: Path, result: Path) -> None:
     """
     with original.open("rb") as file:
         kept = {
-            tag: field
-            for tag, field in next(Reader(file).directories()).items()
-            if tag in KEPT and field.nested != {}
+            tag: field for tag, field in next(Reader(file).directories()).items() if tag in KEPT and field.nested != {}
         }
     if not kept:
         return
