@@ -83,7 +83,10 @@ class Encoder(nn.Module):
         return maps
 
     def adopt(self, imagenet: dict[str, Tensor]) -> None:
-        """Take the three-channel network's weights; the stem's kernels are summed, which equals gray three times."""
+        """Take the weights of a network for three channels; its stem's kernels summed equal gray given three times.
+
+        Those of a network for one channel are taken as they are.
+        """
         ours = {name: value.float() for name, value in imagenet.items() if name.startswith("features.")}
         ours = {name: value for name, value in ours.items() if not name.startswith("features.8.")}
         ours["features.0.0.weight"] = ours["features.0.0.weight"].sum(1, keepdim=True)

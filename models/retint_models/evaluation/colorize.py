@@ -214,14 +214,13 @@ def pooled(pictures: Sequence[Pixels], each: int = 2048) -> Tensor:
     return metrics.quantiles(torch.cat(points, 1))
 
 
-def rows_of(shots: Sequence[Shot], training: Photos, colorizers: dict[str, Colorizer]) -> Iterator[dict[str, Any]]:
-    """Score the calibration rows and each colorizer, one at a time."""
-    makers: dict[str, Maker] = {
-        "gray": gray,
-        "mean-ab": mean_ab(training),
-        "table": table(training),
-        "shuffled": shuffled(shots),
-    }
+def rows_of(
+    shots: Sequence[Shot], training: Photos | None, colorizers: dict[str, Colorizer]
+) -> Iterator[dict[str, Any]]:
+    """Score the calibration rows (two of them need training photographs) and each colorizer, one at a time."""
+    makers: dict[str, Maker] = {"gray": gray, "shuffled": shuffled(shots)}
+    if training is not None:
+        makers |= {"mean-ab": mean_ab(training), "table": table(training)}
     makers |= {name: by(colorizer) for name, colorizer in colorizers.items()}
     for name, make in makers.items():
         yield judge(name, make, shots)
@@ -279,14 +278,23 @@ def sheet(tiles: Sequence[Sequence[Pixels]], titles: Sequence[str], columns: int
     return paper
 
 
-def historical(folder: Path, names: Sequence[str], colorizer: Colorizer, short_side: int = 384) -> list[list[Pixels]]:
-    """Colorize photographs that have no true color: each as it is, and with its gray colorized."""
-    groups = []
-    for name in names:
-        seen = read_photo(folder / name, short_side)
+def compared(shots: Sequence[Shot], colorizers: dict[str, Colorizer], columns: int = 2) -> Image.Image:
+    """Show each photo gray, by each colorizer, and as it was."""
+    makers = [by(colorizer) for colorizer in colorizers.values()]
+    tiles = [[shot.gray, *(make(number, shot.gray) for make in makers), shot.true] for number, shot in enumerate(shots)]
+    words = " | ".join(["gray", *colorizers, "true"])
+    return sheet(tiles, [f"{shot.name}: {words}" for shot in shots], columns)
+
+
+def historical(files: Sequence[Path], colorizers: dict[str, Colorizer], columns: int = 2) -> Image.Image:
+    """Show photographs whose color nobody knows: as they are, and their gray by each colorizer."""
+    tiles = []
+    for file in files:
+        seen = read_photo(file, 384)
         plain = as_pixels(luma_of(as_tensor(seen)).expand(3, -1, -1))
-        groups.append([seen, applied(colorizer([plain], {})[0], plain)])
-    return groups
+        tiles.append([seen, *(applied(colorizer([plain], {})[0], plain) for colorizer in colorizers.values())])
+    words = " | ".join(["as it is", *colorizers])
+    return sheet(tiles, [f"{file.name}: {words}" for file in files], columns, side=320)
 
 
 def write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -57,11 +56,14 @@ class Recipe:
     dropout: float = 0.1
 
 
-def start(folder: Path, photos: Photos, judge: Judge, encoder: Path, pace: Pace, recipe: Recipe) -> Run:
-    """Set up a run of the recipe on photographs, with the pretrained encoder from a safetensors file."""
+def start(
+    folder: Path, photos: Photos, judge: Judge, imagenet: dict[str, Tensor], pace: Pace, recipe: Recipe | None = None
+) -> Run:
+    """Set up a run of the recipe on photographs, with the weights of an encoder trained on ImageNet."""
+    recipe = recipe or Recipe()
     torch.manual_seed(pace.seed)
     network = Compact(Config(dropout=recipe.dropout)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.encoder.adopt(load_file(encoder))
+    network.encoder.adopt(imagenet)
     network.encoder.requires_grad_(False)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)

@@ -62,6 +62,7 @@ class Run:
     Attributes:
         folder: Where the run is kept.
         settings: Everything that shapes the run besides its pace; JSON values. Resuming with others is refused.
+        tell: Is given each entry of the log.
     """
 
     folder: Path
@@ -71,6 +72,7 @@ class Run:
     judge: Judge
     pace: Pace = field(default_factory=Pace)
     settings: dict[str, Any] = field(default_factory=dict)
+    tell: Callable[[dict[str, Any]], None] = lambda entry: None
 
     def __post_init__(self) -> None:
         self.average = deepcopy(self.network).eval().requires_grad_(False)
@@ -210,6 +212,7 @@ class Run:
         """Append one line of JSON to the log."""
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(entry) + "\n")
+        self.tell(entry)
 
 
 def rate_at(progress: float, warm_up: float) -> float:
