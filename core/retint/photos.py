@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 from uuid import UUID
 
 from sqlalchemy import select
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 CHUNK: Final = 1 << 20
 NAME_LIMIT: Final = 1024
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Source(Protocol):
+    """Bytes on their way in: a request's body, an open file."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Give at most so many bytes; none at the end."""
+        ...
 
 
 class TooLarge(Refused):
@@ -63,7 +71,7 @@ def deposit(
     tenant_id: UUID,
     batch_id: UUID,
     name: str,
-    source: BinaryIO,
+    source: Source,
     *,
     sha256: str | None = None,
 ) -> Job:
@@ -106,7 +114,7 @@ def add_known(session: Session, tenant_id: UUID, batch_id: UUID, name: str, sha2
     return jobs.add(session, batch, photo, name)
 
 
-def accept(services: "Services", tenant_id: UUID, source: BinaryIO, *, sha256: str | None = None) -> Photo:
+def accept(services: "Services", tenant_id: UUID, source: Source, *, sha256: str | None = None) -> Photo:
     """Keep an original: the blob first, its row after. The same bytes again are the same photo.
 
     Raises:
@@ -203,7 +211,7 @@ def _open_batch(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
 
 
 @contextmanager
-def _spooled(services: "Services", source: BinaryIO) -> Iterator[tuple[IO[bytes], int, str]]:
+def _spooled(services: "Services", source: Source) -> Iterator[tuple[IO[bytes], int, str]]:
     """Copy a stream into a nameless file, hashing; gives the file at its start, its size and its SHA-256."""
     limit_mib = services.settings.upload_limit_mib
     folder = services.settings.data / "spool"

@@ -95,8 +95,8 @@ def show_batch(batch_id: UUID) -> messages.WatchedBatch:
 )
 def upload(batch_id: UUID, query: messages.UploadQuery) -> messages.DepositedJob:
     """Deposit a file; sent again under the same name, it is the same job."""
-    stream: Any = request.stream
-    job = photos.deposit(services(), g.identity.tenant_id, batch_id, query.name, stream, sha256=query.sha256)
+    tenant_id = g.identity.tenant_id
+    job = photos.deposit(services(), tenant_id, batch_id, query.name, request.stream, sha256=query.sha256)
     with services().begin() as session:
         return _deposited(session, job)
 
@@ -183,7 +183,7 @@ def download_file(job_id: UUID, name: str, query: messages.FileQuery) -> Respons
     return downloads.send_file(job_id, name, attach=query.download)
 
 
-@table.operation("POST", "/jobs/<uuid:job_id>/retry", messages.Job)
+@table.operation("POST", "/jobs/<uuid:job_id>/retry", messages.Job, for_admins=True)
 def retry_job(job_id: UUID) -> messages.Job:
     """Give a quarantined job another three attempts."""
     with services().begin() as session:

@@ -1,0 +1,189 @@
+"""A portal with two tenants in it, and hands to use it as a browser and as a program do."""
+
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from werkzeug.test import TestResponse
+
+from retint import accounts, fleets, jobs
+from retint.accounts import Identity
+from retint.jobs import Done
+from retint.lifecycle import STAGES, Stage
+from retint.services import Services
+from retint_web import api
+from retint_web.app import create_app
+from retint_web.openapi import PARAMETER
+
+PASSWORD = "a good long password"
+JPEG = b"\xff\xd8\xff\xe0 not really a picture"
+
+
+def assert_documented(app: Flask, method: str, path: str, answer: TestResponse) -> None:
+    """Hold an answer of the API against its schema in the OpenAPI document: every test of the API checks it, too."""
+    document = api.table.document("Retint", "0", "/")
+    schema: dict[str, Any] = {"$ref": "#/components/schemas/Problem"}
+    media = "application/problem+json"
+    if answer.status_code < 400:
+        rule, _ = app.url_map.bind("localhost").match(f"/api/v1{path}", method=method, return_rule=True)
+        described = document["paths"][PARAMETER.sub(r"{\2}", rule.rule.removeprefix("/api/v1"))][method.lower()]
+        [(media, content)] = described["responses"][str(answer.status_code)]["content"].items()
+        schema = content["schema"]
+    if media.endswith("json"):
+        assert answer.mimetype == media
+        checker = Draft202012Validator.FORMAT_CHECKER
+        Draft202012Validator(schema | {"components": document["components"]}, format_checker=checker).validate(answer.json)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who uses the portal: by pages, signed in, and by the API, with a token."""
+
+    identity: Identity
+    token: str
+    app: Flask
+
+    @property
+    def email(self) -> str:
+        return self.identity.email
+
+    def browser(self) -> FlaskClient:
+        """A browser in which this person is signed in."""
+        browser = self.app.test_client()
+        with browser.session_transaction() as session:
+            session["user"], session["stamp"] = str(self.identity.user_id), self.identity.stamp
+        return browser
+
+    def api(self, method: str, path: str, **request: Any) -> TestResponse:
+        """One request to the API."""
+        headers = {"Authorization": f"Bearer {self.token}"} | request.pop("headers", {})
+        answer = self.app.test_client().open(f"/api/v1{path}", method=method, headers=headers, **request)
+        assert_documented(self.app, method, path.partition("?")[0], answer)
+        return answer
+
+    def open_batch(self, name: str = "Box 7", **body: Any) -> str:
+        answer = self.api("POST", "/batches", json={"name": name, **body})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json["id"])
+
+    def deposit(self, batch_id: str, name: str = "a.jpg", data: bytes = JPEG, **query: str) -> dict[str, Any]:
+        answer = self.api("PUT", f"/batches/{batch_id}/files", data=data, query_string={"name": name, **query})
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json)
+
+
+@pytest.fixture
+def app(services: Services) -> Flask:
+    return create_app(services)
+
+
+@pytest.fixture
+def person(services: Services, app: Flask) -> Callable[..., Person]:
+    """Make a person: of which tenant, and whether an administrator."""
+
+    def make(tenant: str = "museum", *, is_admin: bool = False, email: str | None = None) -> Person:
+        with services.begin() as session:
+            user = accounts.create_user(
+                session,
+                accounts.tenant(session, tenant).id,
+                email or f"{'admin' if is_admin else 'member'}@{tenant}.example",
+                is_admin=is_admin,
+                password=PASSWORD,
+            )
+            token = accounts.issue(session, user, "tests")
+            session.flush()
+            identity = accounts.bearer(session, token)
+        return Person(identity, token, app)
+
+    return make
+
+
+@pytest.fixture
+def member(person: Callable[..., Person]) -> Person:
+    return person()
+
+
+@pytest.fixture
+def admin(person: Callable[..., Person]) -> Person:
+    return person(is_admin=True)
+
+
+@pytest.fixture
+def stranger(person: Callable[..., Person]) -> Person:
+    """An administrator of another tenant."""
+    return person("archive", is_admin=True)
+
+
+def szi() -> bytes:
+    """A small deep zoom as libvips lays it out: DeepZoom in a zip without compression."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("zoom/zoom.dzi", "<Image TileSize='254'/>")
+        for level, column, row in ((0, 0, 0), (1, 0, 0), (1, 1, 0)):
+            archive.writestr(f"zoom/zoom_files/{level}/{column}_{row}.jpeg", f"tile {level} {column} {row}")
+        archive.writestr("zoom/scan-properties.xml", "<image/>")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def restore(services: Services) -> Callable[..., None]:
+    """Carry jobs through all stages as workers would, with files of the given bytes."""
+
+    def carry(*job_ids: str, result: bytes = b"the result", suffix: str = "jpg") -> None:
+        for stage in STAGES:
+            with services.begin() as session:
+                leases = jobs.claim(session, stage, [UUID(job_id) for job_id in job_ids], None, 60)
+            assert len(leases) == len(job_ids), f"{stage}: not all could be claimed"
+            ended: list[jobs.Ended] = []
+            for lease in leases:
+                written = _files(stage, result, suffix)
+                files = {name: f"{lease.folder}/{file}" for name, (file, _) in written.items()}
+                for name, (_, data) in written.items():
+                    services.store.put(files[name], data)
+                facts = {"sha256": hashlib.sha256(result).hexdigest()} if stage is Stage.RENDER else {"kind": "neutral"}
+                ended.append((lease, Done(files, facts, {"work": 0.5})))
+            with services.begin() as session:
+                assert len(jobs.settle(session, ended, backoff_s=1, requeue_s=60)) == len(job_ids)
+
+    return carry
+
+
+def _files(stage: Stage, result: bytes, suffix: str) -> dict[str, tuple[str, bytes]]:
+    if stage is Stage.INGEST:
+        return {"proxy": ("proxy.png", b"a proxy")}
+    if stage is not Stage.RENDER:
+        return {}
+    return {
+        "result": (f"result.{suffix}", result),
+        "preview": ("preview.jpg", b"a preview"),
+        "before": ("before.jpg", b"before"),
+        "thumb": ("thumb.jpg", b"a thumbnail"),
+        "zoom": ("zoom.szi", szi()),
+        "provenance": ("provenance.json", b'{"recipe": {}}'),
+    }
+
+
+@pytest.fixture
+def worker(services: Services) -> Iterator[UUID]:
+    """A worker that has introduced itself."""
+    with services.begin() as session:
+        worker_id = fleets.register(session, "gpu", "host", 4711, "cpu (1 thread)", "0.1.0")
+    yield worker_id
+    with services.begin() as session:
+        fleets.end(session, worker_id)
+
+
+def csrf_token(browser: FlaskClient, path: str) -> str:
+    """The CSRF token that a page carries."""
+    match = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', browser.get(path).text)
+    assert match, f"{path} carries no token"
+    return match[1]

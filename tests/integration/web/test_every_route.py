@@ -1,0 +1,162 @@
+"""What holds for every address of the portal, also for those that somebody adds later: the map of routes is walked."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+from retint import accounts
+from retint.services import Services
+from tests.integration.web.conftest import Person
+
+PUBLIC = {
+    "static",
+    "health.healthz",
+    "health.readyz",
+    "health.metrics",
+    "accounts.sign_in",
+    "accounts.redeem",
+    "api.openapi",
+}
+"""What anyone may see. A new one must be put here on purpose."""
+
+BODIES: dict[str, dict[str, Any]] = {
+    "api.upload": {"data": b"bytes", "query_string": {"name": "a.jpg"}},
+    "deposit.put": {"data": b"bytes", "query_string": {"name": "a.jpg"}},
+    "api.add_known": {"json": {"sha256": "0" * 64, "name": "a.jpg"}},
+    "api.open_batch": {"json": {"name": "Box"}},
+    "api.known": {"json": {"sha256": []}},
+    "api.scale_fleet": {"json": {"wanted": 2}},
+}
+SECRET_NAME = "Grandmother's love letters"
+
+
+@pytest.fixture
+def app(app: Flask) -> Flask:
+    # A forged form is another test's matter: here every request gets as far as it can.
+    app.config["WTF_CSRF_ENABLED"] = False
+    return app
+
+
+@pytest.fixture
+def ids(admin: Person, services: Services, restore: Callable[..., None]) -> dict[str, Any]:
+    """One of everything that a tenant can have, by the name of the route's part."""
+    batch_id = admin.open_batch(SECRET_NAME)
+    job = admin.deposit(batch_id, f"{SECRET_NAME}.jpg")
+    restore(job["id"])
+    with services.begin() as session:
+        [token] = accounts.tokens(session, admin.identity)
+    return {
+        "batch_id": batch_id,
+        "job_id": job["id"],
+        "token_id": token.id,
+        "name": "result",
+        "level": 0,
+        "column": 0,
+        "row": 0,
+        "secret": "nobody-knows",
+        "fleet": "gpu",
+        "filename": "retint.css",
+    }
+
+
+def _requests(app: Flask, ids: dict[str, Any]) -> Iterator[tuple[Rule, str, str]]:
+    """Every rule, with each of its methods and its path filled in."""
+    adapter = app.url_map.bind("localhost")
+    for rule in app.url_map.iter_rules():
+        unknown = rule.arguments - ids.keys() - set(rule.defaults or {})
+        assert not unknown, f"{rule}: tell this test what to put for {unknown}"
+        values = {name: ids[name] for name in rule.arguments}
+        if rule.endpoint in ("api.show_fleet", "api.scale_fleet"):
+            values["name"] = "gpu"
+        for part in ("batch_id", "job_id", "token_id"):
+            if part in values:
+                values[part] = UUID(str(values[part]))
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            yield rule, method, adapter.build(rule.endpoint, values, method)
+
+
+def _send(person: Person | None, app: Flask, rule: Rule, method: str, path: str) -> TestResponse:
+    body = BODIES.get(rule.endpoint, {"json": {}} if rule.endpoint.startswith("api.") and method != "GET" else {})
+    if person is None:
+        return app.test_client().open(path, method=method, buffered=True, **body)
+    if rule.endpoint.startswith("api."):
+        headers = {"Authorization": f"Bearer {person.token}"}
+        return app.test_client().open(path, method=method, headers=headers, buffered=True, **body)
+    return person.browser().open(path, method=method, buffered=True, **body)
+
+
+def test_nobody_gets_in_without_signing_in(app: Flask, ids: dict[str, Any]) -> None:
+    for rule, method, path in _requests(app, ids):
+        answer = _send(None, app, rule, method, path)
+        if rule.endpoint in PUBLIC and method == "POST":
+            assert answer.status_code in (400, 403, 429), f"{method} {path}: {answer.status}"
+        elif rule.endpoint in PUBLIC:
+            assert answer.status_code not in (401, 403), f"{method} {path} is public"
+        elif rule.endpoint.startswith("api."):
+            assert answer.status_code == 401, f"{method} {path}: {answer.status}"
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        else:
+            assert answer.status_code == 303, f"{method} {path}: {answer.status}"
+            assert answer.headers["Location"].startswith("/sign-in"), f"{method} {path}"
+
+
+def test_a_tenant_cannot_reach_what_is_anothers(app: Flask, ids: dict[str, Any], admin: Person, stranger: Person) -> None:
+    walked = 0
+    for rule, method, path in _requests(app, ids):
+        if rule.arguments & {"batch_id", "job_id", "token_id"}:
+            answer = _send(stranger, app, rule, method, path)
+            assert answer.status_code == 404, f"{method} {path}: {answer.status}"
+            assert SECRET_NAME not in answer.text
+            walked += 1
+    assert walked >= 15
+    assert admin.api("GET", f"/batches/{ids['batch_id']}").json["cancelled"] is False
+    assert admin.api("GET", f"/jobs/{ids['job_id']}").json["state"] == "restored"
+
+
+def test_what_the_stranger_is_denied_is_there_for_its_owner(app: Flask, ids: dict[str, Any], admin: Person) -> None:
+    """Else the test above would prove nothing: it might ask for what nobody has."""
+    for rule, method, path in _requests(app, ids):
+        if rule.arguments & {"batch_id", "job_id"} and rule.endpoint != "api.add_known":
+            answer = _send(admin, app, rule, method, path)
+            assert answer.status_code not in (401, 403, 404, 405), f"{method} {path}: {answer.status}"
+            assert answer.status_code < 500, f"{method} {path}: {answer.status}"
+
+
+def test_lists_show_nothing_of_another_tenant(app: Flask, ids: dict[str, Any], stranger: Person) -> None:
+    for rule, method, path in _requests(app, ids):
+        if method == "GET" and not rule.arguments:
+            text = _send(stranger, app, rule, method, path).text
+            for secret in (SECRET_NAME, "love letters", ids["batch_id"], ids["job_id"]):
+                assert secret not in text, f"{path} shows {secret}"
+
+
+def test_a_cursor_of_another_tenant_is_no_way_in(ids: dict[str, Any], stranger: Person) -> None:
+    assert stranger.api("GET", f"/batches?after={ids['batch_id']}").status_code == 404
+    mine = stranger.open_batch()
+    assert stranger.api("GET", f"/batches/{mine}/jobs?after={ids['job_id']}").json["items"] == []
+
+
+def test_members_do_not_administrate(app: Flask, ids: dict[str, Any], member: Person) -> None:
+    for rule, method, path in _requests(app, ids):
+        if rule.endpoint.startswith("admin."):
+            answer = _send(member, app, rule, method, path)
+            assert answer.status_code == 403, f"{method} {path}: {answer.status}"
+
+
+def test_no_route_breaks_on_ids_that_are_none(app: Flask, ids: dict[str, Any], admin: Person) -> None:
+    strange = {"batch_id": "0" * 36, "job_id": "%00", "token_id": "1", "level": "9" * 30, "column": "-1", "row": "x"}
+    for rule in app.url_map.iter_rules():
+        path = rule.rule
+        for name in rule.arguments:
+            kind = "uuid:" if f"<uuid:{name}>" in path else "int:" if f"<int:{name}>" in path else ""
+            path = path.replace(f"<{kind}{name}>", strange.get(name, "%ff%00%0a"))
+        for method in sorted((rule.methods or set()) - {"OPTIONS"}):
+            if rule.arguments:
+                status = _send(admin, app, rule, method, path.replace("<path:filename>", "../../etc/passwd")).status_code
+                assert status in (200, 400, 403, 404, 405), f"{method} {path}: {status}"
+                assert status != 200 or rule.endpoint == "accounts.redeem", f"{method} {path}"
