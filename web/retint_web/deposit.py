@@ -78,7 +78,7 @@ def put(batch_id: UUID) -> ResponseReturnValue:
     """Take one file as the request's body."""
     try:
         name = request.args.get("name", "")
-        job = photos.deposit(services(), g.identity.tenant_id, batch_id, name, request.stream)  # type: ignore[arg-type]
+        job = photos.deposit(services(), g.identity.tenant_id, batch_id, name, request.stream)
     except Refused as error:
         return {"detail": error.message}, error.status
     return {"id": str(job.id)}, 201
@@ -96,7 +96,7 @@ def send() -> ResponseReturnValue:
     batch = _open()
     for file in sent:
         try:
-            photos.deposit(services(), g.identity.tenant_id, batch.id, file.filename or "photo", file.stream)  # type: ignore[arg-type]
+            photos.deposit(services(), g.identity.tenant_id, batch.id, file.filename or "photo", file.stream)
         except Refused as error:
             flash(f"{file.filename}: {error.message}")
     return redirect(url_for("batches.show", batch_id=batch.id), code=303)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from flask import Blueprint, Response, flash, g, redirect, render_template, url_for
+from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from retint import accounts, jobs, photos
@@ -64,14 +64,10 @@ def show(job_id: UUID) -> ResponseReturnValue:
         shown = photos.show(session, g.identity.tenant_id, job_id)
     return render_template(
         "photos/show.html",
-        shown=shown,
-        job=shown.job,
+        **_standing(shown),
         facts=dict(_facts(shown)),
         story=list(_story(shown)),
-        steps=_steps(shown),
-        step=STEPS.get(shown.job.state),
         files={name: word for name, word in FILES.items() if name in shown.files},
-        size=_size(shown),
     )
 
 
@@ -81,10 +77,24 @@ def live(job_id: UUID) -> ResponseReturnValue:
     """Give the fragment that an unfinished photo's page polls; tell the page to load itself anew when it has ended."""
     with services().begin() as session:
         shown = photos.show(session, g.identity.tenant_id, job_id)
-    fragment = render_template(
-        "photos/_wait.html", shown=shown, job=shown.job, steps=_steps(shown), step=STEPS.get(shown.job.state)
-    )
-    return Response(fragment, headers={} if shown.job.state in ACTIVE else {"HX-Refresh": "true"})
+    standing = _standing(shown)
+    fragment = render_template("photos/_wait.html", **standing)
+    is_news = shown.job.state not in ACTIVE or (standing["picture"] and "picture" not in request.args)
+    return Response(fragment, headers={"HX-Refresh": "true"} if is_news else {})
+
+
+def _standing(shown: Shown) -> dict[str, object]:
+    """Gather what shows how far a photo is."""
+    size = _size(shown)
+    return {
+        "shown": shown,
+        "job": shown.job,
+        "size": size,
+        "picture": size is not None and "proxy" in shown.files,
+        "is_restored": shown.job.state is State.RESTORED and {"preview", "before"} <= shown.files.keys(),
+        "steps": _steps(shown),
+        "step": STEPS.get(shown.job.state),
+    }
 
 
 @blueprint.post("/jobs/<uuid:job_id>/retry")

@@ -35,20 +35,20 @@ def moment(at: datetime) -> str:
 
 def ago(at: datetime) -> str:
     """Tell how long something is past."""
-    return f"{duration((datetime.now(UTC) - at).total_seconds())} ago"
+    return f"{since(at)} ago"
 
 
 def since(at: datetime) -> str:
-    """Tell for how long something has been."""
-    return duration((datetime.now(UTC) - at).total_seconds())
+    """Tell for how long something has been, in whole seconds at least."""
+    return duration(round((datetime.now(UTC) - at).total_seconds()))
 
 
 def duration(seconds: float) -> str:
     """Tell a span in its two largest units at most: `0.4 s`, `12 s`, `3 min`, `2 h 5 min`, `4 d 2 h`."""
     seconds = max(0.0, seconds)
-    if seconds < 10:
-        return f"{seconds:.1f} s" if 0 < seconds < 9.95 else f"{round(seconds)} s"
-    if seconds < 60:
+    if seconds < 9.95 and seconds != round(seconds):
+        return f"{seconds:.1f} s"
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     if minutes < 60:

@@ -13,9 +13,22 @@ document.body.addEventListener("htmx:configRequest", ({ detail }) => {
   detail.parameters.room = Math.max(0, Number(gallery().dataset.limit) - cards.length);
 });
 
+/** Replace a card only when its job has moved on, and then with its picture ready to be shown. */
 document.body.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
   const [now, next] = [detail.target, detail.fragment.firstElementChild];
-  if (now?.dataset.version && now.dataset.version === next?.dataset.version) detail.shouldSwap = false;
+  if (!now?.dataset.version) return;
+  detail.shouldSwap = false;
+  if (now.dataset.version === next.dataset.version) return;
+  const [shown, coming] = [now.querySelector("img"), next.querySelector("img")];
+  const replace = () => {
+    const had = now.contains(document.activeElement);
+    now.replaceWith(next);
+    if (had) next.querySelector("a").focus({ preventScroll: true });
+  };
+  if (!coming) return replace();
+  if (shown?.src === coming.src) { coming.replaceWith(shown); return replace(); }
+  coming.loading = "eager";
+  coming.decode().then(replace, replace);
 });
 
 /** A page nobody looks at asks for nothing. */

@@ -1,18 +1,20 @@
 // The photo page: the slider between before and after, and the look from close up.
 
-const ratioOf = (figure) => Number(figure.dataset.width) / Number(figure.dataset.height);
-
 for (const figure of document.querySelectorAll(".compare")) {
-  const slider = figure.querySelector("input");
+  figure.style.setProperty("--ratio", figure.dataset.width / figure.dataset.height);
+  figure.classList.add("live");
+}
+
+for (const slider of document.querySelectorAll(".compare input")) {
+  const figure = slider.parentElement;
   const [left, right] = [".tag.left", ".tag.right"].map((tag) => figure.querySelector(tag));
   const show = () => {
+    const before = Math.round(slider.value);
     figure.style.setProperty("--at", `${slider.value}%`);
-    left.style.opacity = slider.value > 12 ? 1 : 0;
-    right.style.opacity = slider.value < 88 ? 1 : 0;
-    slider.setAttribute("aria-valuetext", `${Math.round(slider.value)} % before, ${Math.round(100 - slider.value)} % after`);
+    left.style.opacity = before > 12 ? 1 : 0;
+    right.style.opacity = before < 88 ? 1 : 0;
+    slider.setAttribute("aria-valuetext", `${before} % before, ${100 - before} % after`);
   };
-  figure.style.setProperty("--ratio", ratioOf(figure));
-  figure.classList.add("live");
   slider.addEventListener("input", show);
   show();
 }
@@ -56,6 +58,8 @@ const acts = {
 };
 
 if (dialog) {
-  document.querySelector("[data-look]")?.addEventListener("click", look);
+  const button = document.querySelector("[data-look]");
+  button.hidden = false;
+  button.addEventListener("click", look);
   dialog.addEventListener("click", ({ target }) => acts[target.closest("[data-act]")?.dataset.act]?.());
 }
