@@ -156,8 +156,8 @@ def rim(size: tuple[int, int], reach: float) -> Floats:
 
 def chroma(pixels: Floats) -> Floats:
     """Cb and Cr of gamma-coded sRGB (h, w, 3) as (h, w, 2), both in [-.5, .5] (ITU-R BT.709-6)."""
-    blue_red: Floats = (pixels[..., [2, 0]] - luma(pixels)) / np.array([CB_SCALE, CR_SCALE], np.float32)
-    return blue_red
+    gray = luma(pixels)[..., 0]
+    return np.stack([(pixels[..., 2] - gray) / CB_SCALE, (pixels[..., 0] - gray) / CR_SCALE], axis=-1)
 
 
 def dull(chroma: Floats, gain: float, reach: int) -> Floats:

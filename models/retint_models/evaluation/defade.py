@@ -3,20 +3,31 @@
 The judge's prints share the physics with training (`fading`), not the way they are drawn: other ranges, other fields.
 """
 
-from collections.abc import Iterator
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from PIL import Image
 
-from retint_models.color import delta_e, lab_of
+from retint_models import rendering
+from retint_models.color import lab_of, rgb_of_lab
 from retint_models.data import Photos
 from retint_models.defade import SIDE, DefadeNet, places, repair
+from retint_models.evaluation.colorize import UNCLEAR, as_pixels, as_tensor
+from retint_models.evaluation.metrics import delta_e_2000, interval, psnr, ssim
 from retint_models.fading import (
     Family,
     Floats,
     Pair,
+    as_bytes,
     as_floats,
     chroma,
     density,
@@ -31,8 +42,17 @@ from retint_models.fading import (
     stain,
     tint,
 )
+from retint_models.registry import Defader
+
+Pixels = NDArray[np.uint8]
+Maker = Callable[[Pixels], Pixels]
+"""Takes a print, uint8 (h, w, 3), and returns it repaired."""
 
 FAMILIES: tuple[Family, ...] = ("dark", "light", "silver", "lighting")
+NEUTRAL = 4.0
+"""CIELAB chroma of the truth below which a repair should be neutral."""
+
+# --- the judge's prints -----------------------------------------------------------------------------------------------
 
 
 def judged_print(truth: Floats, family: Family, rng: Generator) -> Pair:
@@ -95,35 +115,210 @@ def blotches(size: tuple[int, int], rng: Generator) -> Floats:
     return field[..., None].astype(np.float32)
 
 
-def judged_pairs(photos: Photos, seed: int = 7) -> Iterator[tuple[Family, Pair]]:
+@dataclass(frozen=True)
+class Case:
+    """A photograph to be judged on: its stratum and license, its print and what the print should become, uint8."""
+
+    name: str
+    stratum: str
+    license: str
+    family: Family
+    print: Pixels
+    truth: Pixels
+    clean: Pixels
+
+
+def cases_of(photos: Photos, seed: int = 7) -> list[Case]:
     """Age each photograph once, its family by its turn."""
-    for index, photo in enumerate(photos):
-        family = FAMILIES[index % len(FAMILIES)]
-        yield family, judged_print(as_floats(photo), family, np.random.default_rng((seed, index)))
+    cases = []
+    for number, (entry, photo) in enumerate(zip(photos.entries, photos, strict=True)):
+        family = FAMILIES[number % len(FAMILIES)]
+        pair = judged_print(as_floats(photo), family, np.random.default_rng((seed, number)))
+        facts = (entry["name"], str(entry.get("stratum", "")), str(entry.get("license", "")), family)
+        cases.append(Case(*facts, as_bytes(pair.print), as_bytes(pair.truth), np.array(photo)))
+    return cases
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def faded(pixels: Pixels) -> Pixels:
+    """Leave a print as it is."""
+    return pixels
+
+
+def auto_levels(pixels: Pixels) -> Pixels:
+    """Stretch each channel so that half a percent of it is black and half a percent white."""
+    return stretched(pixels, np.percentile(pixels, (0.5, 99.5), axis=(0, 1)))
+
+
+def auto_levels_joint(pixels: Pixels) -> Pixels:
+    """Stretch all channels alike."""
+    return stretched(pixels, np.percentile(pixels, (0.5, 99.5)))
+
+
+def stretched(pixels: Pixels, ends: NDArray[np.float64]) -> Pixels:
+    """Stretch code values from `ends` (black, white; single or a channel each) to the full range."""
+    black, white = ends
+    return as_bytes(np.clip((pixels - black) / np.maximum(white - black, 1), 0, 1).astype(np.float32))
+
+
+def gray_world(pixels: Pixels) -> Pixels:
+    """Scale the channels so that their means are equal (Buchsbaum, J. Franklin Inst. 310(1), 1980)."""
+    means = pixels.mean((0, 1))
+    return as_bytes(np.clip(pixels / 255 * (means.mean() / np.maximum(means, 1)), 0, 1).astype(np.float32))
+
+
+def clahe(pixels: Pixels) -> Pixels:
+    """Equalize lightness locally, contrast limited (Zuiderveld, Graphics Gems IV, 1994)."""
+    from skimage import exposure  # an optional dependency: only this row needs it
+
+    lab = lab_of(as_tensor(pixels))
+    equalized = exposure.equalize_adapthist(lab[0].numpy() / 100, clip_limit=0.01)
+    return as_pixels(rgb_of_lab(torch.cat([100 * torch.from_numpy(equalized).float()[None], lab[1:]])))
+
+
+def by(defader: Defader) -> Maker:
+    """Let a defader decide and render its layer."""
+
+    def make(pixels: Pixels) -> Pixels:
+        made: Pixels = rendering.apply(pixels, 0, pixels.shape[:2], None, defader([pixels])[0])
+        return made
+
+    return make
+
+
+CLASSICS: dict[str, Maker] = {
+    "faded": faded,
+    "auto-levels-joint": auto_levels_joint,
+    "auto-levels": auto_levels,
+    "gray-world": gray_world,
+    "clahe": clahe,
+}
+
+# --- scores -----------------------------------------------------------------------------------------------------------
+
+
+def judge(name: str, make: Maker, cases: Sequence[Case]) -> dict[str, Any]:
+    """Score one row.
+
+    Means are over the prints without the family `lighting`, which cannot be undone from the picture alone and stands
+    in `families` and in `delta_e2000_all`.
+    """
+    began = time.perf_counter()
+    scores = [score(make, case) for case in cases]
+    seconds = (time.perf_counter() - began) / len(cases)
+    kept = [row for row, case in zip(scores, cases, strict=True) if case.family != "lighting"]
+    grouped = {family: [r for r, c in zip(scores, cases, strict=True) if c.family == family] for family in FAMILIES}
+    strata = {
+        stratum: mean_of([row for row, case in zip(scores, cases, strict=True) if case.stratum == stratum])
+        for stratum in sorted({case.stratum for case in cases})
+    }
+    clear = [
+        row
+        for row, case in zip(scores, cases, strict=True)
+        if case.family != "lighting" and not any(part in case.license for part in UNCLEAR)
+    ]
+    return {
+        "name": name,
+        "photos": len(kept),
+        **{key: mean_of(kept, key) for key in scores[0]},
+        "delta_e2000_interval": interval(np.array([row["delta_e2000"] for row in kept])),
+        "delta_e2000_all": mean_of(scores),
+        "families": {family: mean_of(rows) for family, rows in grouped.items() if rows},
+        "harm": mean_of(scores, "harm"),
+        "harm_worst": max(row["harm"] for row in scores),
+        "strata": strata,
+        "worst_stratum": max(strata, key=lambda stratum: strata[stratum]),
+        "clear_license": {"photos": len(clear), "delta_e2000": mean_of(clear)} if clear else {},
+        "seconds": seconds,
+    }
+
+
+def score(make: Maker, case: Case) -> dict[str, float]:
+    """Score one print: how near the repair comes, and whether it leaves clean and repaired photographs alone."""
+    made = make(case.print)
+    ours, truth = as_tensor(made), as_tensor(case.truth)
+    before, after = delta_e_2000(as_tensor(case.print), truth), delta_e_2000(ours, truth)
+    neutral = lab_of(truth)[1:].norm(dim=0) < NEUTRAL
+    chroma_left = lab_of(ours)[1:].norm(dim=0)[neutral]
+    return {
+        "delta_e2000": after,
+        "psnr": min(psnr(ours, truth), 60.0),
+        "ssim": ssim(ours, truth),
+        "neutral": float(chroma_left.mean()) if neutral.any() else float("nan"),
+        "worse": float(after > before + 0.05),
+        "order_kept": order_kept(case.print, made),
+        "harm": delta_e_2000(as_tensor(make(case.clean)), as_tensor(case.clean)),
+        "second_pass": delta_e_2000(as_tensor(make(made)), ours),
+    }
+
+
+def order_kept(before: Pixels, after: Pixels, pairs: int = 4096) -> float:
+    """Tell how many of the pairs of places that differ clearly in luma are still in the same order."""
+    places = np.random.default_rng(0).integers(0, before.shape[0] * before.shape[1], (2, pairs))
+    one, two = (luma(as_floats(pixels)).reshape(-1)[places] for pixels in (before, after))
+    change, changed = one[0] - one[1], two[0] - two[1]
+    clear = np.abs(change) > 8 / 255
+    return float((change * changed > 0)[clear].mean()) if clear.any() else 1.0
+
+
+def mean_of(rows: Sequence[dict[str, float]], key: str = "delta_e2000") -> float:
+    """Return the mean of one score, leaving out photographs that have none."""
+    values = [row[key] for row in rows if not math.isnan(row[key])]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def rows_of(cases: Sequence[Case], defaders: dict[str, Defader]) -> Iterator[dict[str, Any]]:
+    """Score the classic repairs and each defader, one at a time."""
+    for name, make in (CLASSICS | {name: by(defader) for name, defader in defaders.items()}).items():
+        yield judge(name, make, cases)
+
+
+def heading() -> str:
+    """Return the heading of the table."""
+    return (
+        f"{'':<18}{'dE2000 [95 %]':>21} {'PSNR':>6} {'SSIM':>5} {'neutral':>7} {'worse':>5} {'harm':>5} {'worst':>5}"
+        f" {'2nd':>5} {'order':>5} {'clear':>6} {'dark':>5} {'light':>5} {'silver':>6} {'lighting':>8}"
+    )
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row for people; `heading` names its columns."""
+    low, high = row["delta_e2000_interval"]
+    families = [row["families"].get(family, float("nan")) for family in FAMILIES]
+    return (
+        f"{row['name']:<18}{row['delta_e2000']:6.2f} [{low:5.2f}, {high:5.2f}] {row['psnr']:6.2f} {row['ssim']:5.3f}"
+        f" {row['neutral']:7.2f} {row['worse']:5.2f} {row['harm']:5.2f} {row['harm_worst']:5.1f}"
+        f" {row['second_pass']:5.2f} {row['order_kept']:5.3f} {row['clear_license'].get('delta_e2000', math.nan):6.2f}"
+        f" {families[0]:5.2f} {families[1]:5.2f} {families[2]:6.2f} {families[3]:8.2f}"
+    )
+
+
+def write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the rows under `defade`, keeping what else the file holds."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | {"defade": list(rows)}, indent=1) + "\n")
+
+
+# --- while a network trains -------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def quick_scores(network: DefadeNet, photos: Photos, most: int = 128) -> dict[str, float]:
     """Score a network at 128 x 128 while it trains: mean dE2000 of prints, harm on clean ones, and second passes."""
-    small = [
-        as_floats(np.asarray(Image.fromarray(photo).resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
-        for photo in list(photos)[:: max(1, len(photos) // most)]
-    ]
-    found: dict[str, list[float]] = {"faded": [], "delta_e": [], "lighting": [], "second_pass": [], "harm": []}
-    for index, truth in enumerate(small):
-        rng, family = np.random.default_rng((7, index)), FAMILIES[index % len(FAMILIES)]
-        pair = judged_print(truth, family, rng)
-        seen, target = (
-            torch.from_numpy(np.stack([p, t])).permute(0, 3, 1, 2)
-            for p, t in [(pair.print, truth), (pair.truth, truth)]
-        )
-        once = pass_of(network, seen)
-        moved, harm = delta_e(lab_of(once), lab_of(target)).mean((1, 2)).tolist()
-        found["harm"].append(harm)
-        found["lighting" if family == "lighting" else "delta_e"].append(moved)
+    found: dict[str, list[float]] = {"faded": [], "delta_e": [], "lighting": [], "harm": [], "second_pass": []}
+    for number, photo in enumerate(list(photos)[:: max(1, len(photos) // most)]):
+        clean = as_floats(np.asarray(Image.fromarray(photo).resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
+        family = FAMILIES[number % len(FAMILIES)]
+        pair = judged_print(clean, family, np.random.default_rng((7, number)))
+        print_, truth, untouched = (torch.from_numpy(p).permute(2, 0, 1)[None] for p in (pair.print, pair.truth, clean))
+        once = pass_of(network, print_)
+        found["lighting" if family == "lighting" else "delta_e"].append(delta_e_2000(once[0], truth[0]))
+        found["harm"].append(delta_e_2000(pass_of(network, untouched)[0], untouched[0]))
         if family != "lighting":
-            found["faded"].append(delta_e(lab_of(seen[:1]), lab_of(target[:1])).mean().item())
-            found["second_pass"].append(delta_e(lab_of(pass_of(network, once[:1])), lab_of(once[:1])).mean().item())
+            found["faded"].append(delta_e_2000(print_[0], truth[0]))
+            found["second_pass"].append(delta_e_2000(pass_of(network, once)[0], once[0]))
     scores = {name: round(float(np.mean(values)), 3) for name, values in found.items()}
     return {"score": scores["delta_e"] + scores["harm"] + scores["second_pass"], **scores}
 

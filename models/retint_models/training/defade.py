@@ -29,6 +29,7 @@ class Recipe:
     Attributes:
         batch: Prints a step.
         again: How many of them the network also sees repaired, and has to leave alone.
+        again_from: Share of the run after which it does: before, its repairs are no better than the prints.
         rate: Largest learning rate.
         clean: Weight of photographs that nothing happened to, and of repaired ones.
         gate: Weight of the gate's cross-entropy.
@@ -38,6 +39,7 @@ class Recipe:
 
     batch: int = 24
     again: int = 6
+    again_from: float = 0.3
     rate: float = 2e-3
     decay: float = 0.02
     clean: float = 2.0
@@ -64,7 +66,8 @@ def prepare(photos: Photos, held_back: Photos, folder: Path, pace: Pace, recipe:
 
     def step(progress: float, chance: torch.Generator) -> Tensor:
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=chance)))
-        return loss_of(network, [simulate(draw(rng), rng) for _ in range(recipe.batch)], recipe, rng)
+        again = recipe.again if progress >= recipe.again_from else 0
+        return loss_of(network, [simulate(draw(rng), rng) for _ in range(recipe.batch)], again, recipe, rng)
 
     return Run(
         folder=folder,
@@ -100,12 +103,15 @@ def crops(photos: Photos) -> Callable[[Generator], np.ndarray]:
     return draw
 
 
-def loss_of(network: DefadeNet, pairs: list[Pair], recipe: Recipe, rng: Generator) -> Tensor:
-    """Compare the network's repair of prints with the truth (recipes: L1 in Lab / 10 + 2 L1 in sRGB)."""
+def loss_of(network: DefadeNet, pairs: list[Pair], again: int, recipe: Recipe, rng: Generator) -> Tensor:
+    """Compare the network's repair of prints with the truth, with its own gate and with the gate wide open.
+
+    Behind a closed gate nothing would be learned. The first `again` repairs are seen once more, as clean.
+    """
     seen, truth = batch_of([pair.print for pair in pairs]), batch_of([pair.truth for pair in pairs])
     seen = (seen * 255).round() / 255
-    if recipe.again:
-        repaired = repaired_once(network, seen[: recipe.again])
+    if again:
+        repaired = repaired_once(network, seen[:again])
         seen, truth = torch.cat([seen, repaired]), torch.cat([truth, repaired])
     clean = torch.tensor([pair.family == "clean" for pair in pairs] + [True] * (len(seen) - len(pairs)))
 
@@ -113,14 +119,21 @@ def loss_of(network: DefadeNet, pairs: list[Pair], recipe: Recipe, rng: Generato
     rows, columns = (slice(int(rng.integers(recipe.stride)), None, recipe.stride) for _ in range(2))
     at = places(SIDE, SIDE).view(SIDE, SIDE, 2)[rows, columns]
     before, after = seen[..., rows, columns], truth[..., rows, columns]
-    ours = repair(decision, before.flatten(2), at.flatten(0, 1)).view_as(before)
-
     true_lab = lab_of(after)
-    error = (lab_of(ours) - true_lab).abs().mean((1, 2, 3)) / 10 + 2 * (ours - after).abs().mean((1, 2, 3))
+    error = torch.zeros(len(seen))
+    for gate in (decision.gate, torch.ones_like(decision.gate)):
+        ours = repair(decision._replace(gate=gate), before.flatten(2), at.flatten(0, 1)).view_as(before)
+        error = error + difference(ours, after, true_lab) / 2
     faded = (lab_of(before) - true_lab).norm(dim=1).mean((1, 2))
-    gate = F.binary_cross_entropy_with_logits(decision.gate_logit, ((faded - 1.5) / 4).clamp(0, 1))
+    closing = F.binary_cross_entropy_with_logits(decision.gate_logit, ((faded - 1.5) / 4).clamp(0, 1))
     weight = torch.where(clean, recipe.clean, 1.0)
-    return (error * weight).mean() + recipe.gate * gate + recipe.smooth * roughness(decision)
+    return (error * weight).mean() + recipe.gate * closing + recipe.smooth * roughness(decision)
+
+
+def difference(ours: Tensor, truth: Tensor, true_lab: Tensor) -> Tensor:
+    """Tell how far pictures (B, 3, h, w) are from the truth, (B,): L1 in Lab / 10 + 2 L1 in sRGB."""
+    in_lab = (lab_of(ours) - true_lab).abs().mean((1, 2, 3))
+    return in_lab / 10 + 2 * (ours - truth).abs().mean((1, 2, 3))
 
 
 def batch_of(pictures: list[np.ndarray]) -> Tensor:
