@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyvips
-from retint.errors import InvalidPhoto, OutOfMemory, RetintError
 
+from retint.errors import InvalidPhoto, OutOfMemory, RetintError
 from retint_workers import profiles, tiff
 
 SUFFIXES: Mapping[str, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
@@ -16,6 +16,10 @@ SHORTEST_SIDE = 16
 LONGEST_RATIO = 40
 BLOB_BYTES = 8 << 20
 """More EXIF, XMP or IPTC than this is no description of a photo; it is left out, with a note."""
+JPEG_XMP_BYTES = 65_000
+"""What fits into one segment of a JPEG."""
+TIFF_BYTES = 4_000_000_000
+"""More pixels than this may not fit into a TIFF that is no BigTIFF."""
 
 KNOWN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "a GIF"),

@@ -10,17 +10,17 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 from PIL import Image
+
 from retint.errors import InvalidPhoto
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers import CB_SCALE, CR_SCALE, LUMA
-
 from retint_workers import formats, profiles
 from retint_workers.decoding import guarded
 
 NEUTRAL, WEAK, ALONG, BESIDE_95, BESIDE_99 = 4.0, 9.0, 8.0, 2.8, 4.3
-"""Chroma in code values of 255, for `kind_of`. Set on 204 color photographs (one taken for toned), 35 real old ones (all
-6 in color found, 27 of 29 monochrome ones) and 510 simulated prints (none missed)."""
+"""Chroma in code values of 255, for `kind_of`. Set on 204 color photographs (one taken for toned), 35 real old ones
+(all 6 in color found, 27 of 29 monochrome ones) and 510 simulated prints (none missed)."""
 LUMAS = 24
 
 
@@ -99,16 +99,22 @@ def picture(original: Path, header: formats.Header, side: int) -> pyvips.Image:
     image = formats.load(original, header.format, **options)
     if header.alpha:
         image = image.extract_band(0, n=header.bands)
-    return finish(image, header, side)
+    return looked_at(image, header, header.profile, side)
 
 
-def finish(image: pyvips.Image, header: formats.Header, side: int) -> pyvips.Image:
-    """Bring pixels of a photo, stored as in its file but perhaps smaller, to the form in which it is looked at."""
+def looked_at(image: pyvips.Image, header: formats.Header, profile: bytes | None, side: int) -> pyvips.Image:
+    """Bring pixels as stored in a photo, perhaps fewer, to the form in which it is looked at; see `picture`.
+
+    Args:
+        image: gray or RGB, 8 or 16 bits, meant by the profile.
+        header: the photo's, for its size and orientation.
+        profile: of these pixels.
+        side: the most that the long side may have.
+    """
     scale = min(1.0, side / max(header.width, header.height))
     width, height = (max(1, round(length * scale)) for length in (header.width, header.height))
     image = image.resize(width / image.width, vscale=height / image.height)
-    image = profiles.to_srgb(image, header.profile).copy_memory()
-    return upright(image, header.orientation).copy_memory()
+    return upright(profiles.to_srgb(image, profile).copy_memory(), header.orientation).copy_memory()
 
 
 def upright(image: pyvips.Image, orientation: int) -> pyvips.Image:

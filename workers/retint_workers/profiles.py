@@ -9,6 +9,7 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 from PIL import ImageCms
+
 from retint_models.layers import CB_SCALE, CR_SCALE, LUMA, ColorLayer
 from retint_models.rendering import TONE_STEPS, colorize_proxy
 

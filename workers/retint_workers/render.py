@@ -1,0 +1,369 @@
+"""The stage render: applies layers to the original at full size, and believes the result only after reading it back.
+
+The original streams through in strips: decoded, rendered, encoded. What was written is then decoded again; from those
+very pixels come the preview and the zoomable picture. Memory is that of some strips and of one preview.
+"""
+
+import hashlib
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvips
+from numpy.typing import NDArray
+
+from retint.errors import Transient
+from retint.recipes import Recipe
+from retint.settings import Settings
+from retint_models.layers import CB_SCALE, CR_SCALE, LUMA, ColorLayer, DensityLayer
+from retint_models.rendering import Rendering, luma_drift
+from retint_workers import formats, profiles, provenance, tiff
+from retint_workers.decoding import guarded
+from retint_workers.formats import Header
+from retint_workers.ingest import looked_at, upright
+from retint_workers.provenance import Provenance
+from retint_workers.streams import Stream
+
+PREVIEW_SIDE = 2048
+THUMB_SIDE = 320
+STRIP_BYTES = 8 << 20
+LUMA_BOUND = 1 / 255
+COLORLESS = 1.0
+"""Chroma in code values of 255 that nearly no pixel (one in a hundred) exceeds in a picture that people call gray."""
+LOSSY_DRIFT = 6.0
+"""How far, in code values of 255, lossy encoding may move the mean of a 64th of the picture's length."""
+CARRIED = ("exif-", "iptc-data", "photoshop-data", "orientation", "resolution-unit", "image-description", "png-comment")
+"""Metadata that goes from the original into the result as it is."""
+
+
+class NotVerified(Transient):
+    """A result was read back and is not what it should be. Tried again, then kept apart with the reason."""
+
+    code = "not_verified"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What render made.
+
+    Attributes:
+        files: `result`, `preview`, `before`, `thumb`, `provenance`, and `zoom` where the result is larger than the
+            preview.
+        facts: JSON values: `format`, `size` and `sha256` of the result, `luma_drift` of the color alone (a fraction
+            of full scale, at most 1/255; null without color), `notes`.
+        timings: seconds of `render` and of `verify`.
+    """
+
+    files: dict[str, Path]
+    facts: dict[str, Any]
+    timings: dict[str, float]
+
+
+def render(
+    original: Path,
+    folder: Path,
+    facts: dict[str, Any],
+    recipe: Recipe,
+    color: ColorLayer | None,
+    density: DensityLayer | None,
+    settings: Settings,
+    beat: Callable[[], None] = lambda: None,
+) -> Rendered:
+    """Apply layers to an original, in a guarded child process; write and check all files of the result.
+
+    Args:
+        original: the file as deposited.
+        folder: empty, where the files go.
+        facts: what ingest found out.
+        recipe: what was asked for; recorded.
+        color: the colorizer's decision, or none.
+        density: the defader's decision, or none.
+        settings: limits.
+        beat: called about once a second meanwhile.
+
+    Raises:
+        NotVerified: the result is not what it should be.
+        OutOfMemory, WorkerLost: the child did not come to an end.
+        InvalidPhoto: the original is not what ingest saw.
+    """
+    job = Job(original, folder, facts, recipe, color, density, settings.pixel_limit_mp)
+    return guarded(make, settings, beat, job)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that rendering one photo needs."""
+
+    original: Path
+    folder: Path
+    facts: dict[str, Any]
+    recipe: Recipe
+    color: ColorLayer | None
+    density: DensityLayer | None
+    pixel_limit_mp: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the first pass wrote, to compare with what the second one reads."""
+
+    header: Header
+    profile: bytes | None
+    checksum: int
+    small: NDArray[Any]
+    drift: float | None
+
+
+def make(job: Job) -> Rendered:
+    """Render, encode, read back, verify."""
+    started = time.monotonic()
+    with job.original.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != job.facts["sha256"]:
+            raise NotVerified("The original is not the file that was deposited.", code="original_changed")
+    header = formats.read_header(job.original, job.pixel_limit_mp)
+    record = Provenance.of(job.facts["sha256"], job.recipe, job.color, job.density)
+    result = job.folder / f"result{formats.SUFFIXES[header.format]}"
+    written = write(job, header, record, result)
+    rendered = time.monotonic()
+    files = read_back(job, written, record, result)
+    files |= {"result": result, "before": job.folder / "before.jpg", "provenance": job.folder / "provenance.json"}
+    files["provenance"].write_bytes(record.to_json())
+    with result.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    facts = {
+        "format": header.format,
+        "size": result.stat().st_size,
+        "sha256": digest,
+        "luma_drift": written.drift,
+        "notes": header.notes,
+    }
+    return Rendered(files, facts, {"render": rendered - started, "verify": time.monotonic() - rendered})
+
+
+# --- the first pass: original to result -------------------------------------------------------------------------------
+
+
+def write(job: Job, header: Header, record: Provenance, result: Path) -> Written:
+    """Stream the original through its layers into the result; also write `before.jpg`.
+
+    Raises:
+        NotVerified: color alone moved luma.
+    """
+    profile = result_profile(header, job.color is not None)
+    rendering, plain = renderings(job, header, profile)
+    bands = 3 if job.color is not None else header.bands
+    shape = (header.height, header.width, bands)
+    before, after = Shrinking(header), Shrinking(header)
+    checksum, drift = 0, 0.0
+    save = partial(encode, job=job, header=header, profile=profile, record=record, result=result)
+    with Stream(shape, header.bits, save) as stream:
+        for top, strip in strips(job.original, header, before.factor):
+            shown = rendering.apply(strip, top, shape[:2])
+            if plain is not None:
+                drift = max(drift, luma_drift(strip, plain.apply(strip, top, shape[:2]) if job.density else shown))
+                plain = plain if job.density is None else None  # one strip is enough where it costs a second rendering
+            checksum = zlib.crc32(shown, checksum)
+            before.add(strip)
+            after.add(shown)
+            stream.write(shown)
+    if drift > LUMA_BOUND:
+        raise NotVerified(f"Color alone changed luma by {drift * 255:.2f} of 255.", code="luma_changed")
+    save_jpeg(looked_at(before.image(), header, header.profile, PREVIEW_SIDE), job.folder / "before.jpg")
+    return Written(
+        replace(header, bands=bands), profile, checksum, after.small(), drift if job.color is not None else None
+    )
+
+
+def strips(path: Path, header: Header, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Decode a photo from top to bottom: first row and pixels (rows, width) or (rows, width, 3) of each strip."""
+    with formats.translated():
+        image = formats.load(path, header.format)
+        if image.bands > header.bands:
+            image = image.extract_band(0, n=header.bands)
+        dtype = np.dtype(np.uint8 if header.bits == 8 else np.uint16)
+        rows = max(16, STRIP_BYTES // (header.width * header.bands * dtype.itemsize)) // multiple * multiple or multiple
+        region = pyvips.Region.new(image)
+        for top in range(0, header.height, rows):
+            taken = min(rows, header.height - top)
+            data = region.fetch(0, top, header.width, taken)
+            shape = (taken, header.width) if header.bands == 1 else (taken, header.width, header.bands)
+            yield top, np.frombuffer(data, dtype).reshape(shape)
+
+
+def result_profile(header: Header, has_color: bool) -> bytes | None:
+    """The profile of the result: the original's, or one for RGB with the tone of a gray one."""
+    if header.profile is None or header.bands == 3 or not has_color:
+        return header.profile
+    profile = profiles.for_color(header.profile)
+    if profile is None:
+        header.notes.append("The gray profile has no tone curve; the result is taken as sRGB without it.")
+    return profile
+
+
+def renderings(job: Job, header: Header, profile: bytes | None) -> tuple[Rendering, Rendering | None]:
+    """The layers made ready for the original's own numbers: all of them, and the color alone."""
+    color, tone = job.color, None
+    if profile is not None and not profiles.is_srgb(header.profile_name):
+        color = profiles.chroma_in(color, profile) if color else None
+        tone = profiles.tone_of(profile, 3 if color else header.bands) if job.density else None
+    prepared = Rendering(color, job.density, orientation=header.orientation, tone=tone)
+    if job.density is None:
+        return prepared, prepared if color else None
+    return prepared, Rendering(color, None, orientation=header.orientation) if color else None
+
+
+def encode(
+    image: pyvips.Image, *, job: Job, header: Header, profile: bytes | None, record: Provenance, result: Path
+) -> None:
+    """Write pixels as the same kind of file as the original, with what the original says about itself and our mark."""
+    original = formats.load(job.original, header.format)
+    image = image.copy(xres=original.xres, yres=original.yres, interpretation=profiles.pixel_meaning(image))
+    former = None
+    for name in original.get_fields():
+        value = original.get(name) if name.startswith(CARRIED) or name == "xmp-data" else None
+        if isinstance(value, bytes) and len(value) > formats.BLOB_BYTES:
+            continue
+        if name == "xmp-data":
+            former = value
+        elif value is not None:
+            image.set_type(original.get_typeof(name), name, value)
+    xmp = record.to_xmp(former)
+    if header.format == "jpeg" and len(xmp) > formats.JPEG_XMP_BYTES:
+        xmp = record.to_xmp()
+        header.notes.append("The original's XMP has no room in the result beside ours and is left out.")
+    image.set_type(pyvips.GValue.blob_type, "xmp-data", xmp)
+    if profile is not None:
+        image.set_type(pyvips.GValue.blob_type, profiles.ICC, profile)
+    options = dict(header.encoding)
+    if header.format == "tiff":
+        options["bigtiff"] |= image.width * image.height * image.bands * header.bits // 8 > formats.TIFF_BYTES
+    pyvips.Operation.call(f"{header.format}save", image, str(result), **options)
+    if header.format == "tiff":
+        tiff.keep_fields(job.original, result)
+
+
+# --- the second pass: what was really written -------------------------------------------------------------------------
+
+
+def read_back(job: Job, written: Written, record: Provenance, result: Path) -> dict[str, Path]:
+    """Decode the result once more; verify it, and make preview, thumbnail and zoom from what is read.
+
+    Raises:
+        NotVerified: it is not what it should be.
+    """
+    expected = written.header
+    header = formats.read_header(result, job.pixel_limit_mp)
+    verify_header(header, expected, written.profile, result)
+    verify_mark(record, formats.load(result, header.format))
+    shrinking, checksum = Shrinking(header), 0
+    files = {"preview": job.folder / "preview.jpg", "thumb": job.folder / "thumb.jpg"}
+    zoom = None
+    if max(header.width, header.height) > PREVIEW_SIDE:
+        files["zoom"] = job.folder / "zoom.szi"
+        save = partial(save_zoom, header=header, path=files["zoom"])
+        zoom = Stream((header.height, header.width, header.bands), header.bits, save)
+    try:
+        for _, strip in strips(result, header, shrinking.factor):
+            checksum = zlib.crc32(strip, checksum)
+            shrinking.add(strip)
+            if zoom:
+                zoom.write(strip)
+    finally:
+        if zoom:
+            zoom.close()
+    small = shrinking.small()
+    if not header.lossy and checksum != written.checksum:
+        raise NotVerified("The pixels that were read back are not those that were written.", code="pixels_differ")
+    full = 255 if header.bits == 8 else 65535
+    if np.abs(small - written.small).max() * 255 / full > LOSSY_DRIFT:
+        raise NotVerified("The result does not look like what was rendered.", code="pixels_differ")
+    if job.color is not None and job.facts["kind"] != "color" and chroma_of(small * (255 / full)) < COLORLESS:
+        raise NotVerified("The result came out without color.", code="colorless")
+    preview = looked_at(shrinking.image(), header, written.profile, PREVIEW_SIDE)
+    xmp = record.to_xmp()
+    save_jpeg(preview, files["preview"], xmp)
+    save_jpeg(preview.resize(min(1, THUMB_SIDE / max(preview.width, preview.height))), files["thumb"], xmp)
+    return files
+
+
+def verify_header(header: Header, expected: Header, profile: bytes | None, result: Path) -> None:
+    """Compare what the result's header says with what it should say.
+
+    Raises:
+        NotVerified: names the first thing that differs.
+    """
+    for name in ("format", "width", "height", "bits", "bands", "orientation", "profile"):
+        wanted = profile if name == "profile" else getattr(expected, name)
+        if getattr(header, name) != wanted:
+            raise NotVerified(f"The result's {name} is not the original's.", code=f"{name}_differs")
+
+
+def verify_mark(record: Provenance, image: pyvips.Image) -> None:
+    """Look for our mark in the result.
+
+    Raises:
+        NotVerified: it is not there, or says something else.
+    """
+    said = provenance.read(image.get("xmp-data")) if image.get_typeof("xmp-data") else {}
+    if said.get("OriginalSHA256") != record.original or said.get(provenance.SOURCE_TYPE) != record.source_type:
+        raise NotVerified("The result does not say what made it.", code="unmarked")
+
+
+def chroma_of(pixels: NDArray[Any]) -> float:
+    """The chroma that one pixel in a hundred exceeds, in the unit of the pixels (h, w, 3)."""
+    if pixels.ndim == 2:
+        return 0.0
+    luma = pixels @ np.array(LUMA)
+    return float(np.percentile(np.hypot((pixels[..., 2] - luma) / CB_SCALE, (pixels[..., 0] - luma) / CR_SCALE), 99))
+
+
+# --- small pictures ---------------------------------------------------------------------------------------------------
+
+
+class Shrinking:
+    """Gathers strips into a picture that is a whole number of times smaller, at least as large as the preview."""
+
+    def __init__(self, header: Header) -> None:
+        self.factor = max(1, max(header.width, header.height) // PREVIEW_SIDE)
+        self._rows: list[NDArray[Any]] = []
+
+    def add(self, strip: NDArray[Any]) -> None:
+        """Add the next rows: a multiple of `factor`, or the last ones."""
+        image = pyvips.Image.new_from_array(strip)
+        shrunk = image.shrink(self.factor, self.factor, ceil=True) if self.factor > 1 else image
+        self._rows.append(shrunk.numpy().copy())
+
+    def image(self) -> pyvips.Image:
+        """The picture so far."""
+        return pyvips.Image.new_from_array(np.concatenate(self._rows))
+
+    def small(self) -> NDArray[np.float64]:
+        """The picture at 64 pixels length, as float, (h, w) or (h, w, 3)."""
+        image = self.image()
+        longest = max(image.width, image.height)
+        return image.cast("float").resize(min(1.0, 64 / longest)).numpy().astype(np.float64)
+
+
+def save_jpeg(image: pyvips.Image, path: Path, xmp: bytes | None = None) -> None:
+    """Write an 8-bit sRGB picture for looking at."""
+    image = image.copy()
+    if xmp is not None:
+        image.set_type(pyvips.GValue.blob_type, "xmp-data", xmp)
+    image.jpegsave(str(path), Q=88, keep="xmp" if xmp is not None else "none")
+
+
+def save_zoom(image: pyvips.Image, *, header: Header, path: Path) -> None:
+    """Write a DeepZoom pyramid of JPEG tiles in sRGB, upright, in an uncompressed zip."""
+    image = profiles.to_srgb(image, header.profile)
+    if header.orientation != 1:
+        turned = path.with_suffix(".v")  # rows become columns: that needs all of it, on disk rather than in memory
+        image.write_to_file(str(turned))
+        image = upright(pyvips.Image.new_from_file(str(turned)), header.orientation)
+    image.dzsave(str(path), layout="dz", container="szi", suffix=".jpg[Q=85]", tile_size=254, overlap=1, keep="none")
+    if header.orientation != 1:
+        turned.unlink()
