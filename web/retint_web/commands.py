@@ -29,6 +29,7 @@ def portal(host: str, port: int, threads: int) -> None:
         "--timeout=120",
         "--graceful-timeout=30",
         "--keep-alive=20",
+        "--no-control-socket",
         "--worker-tmp-dir=/dev/shm" if sys.platform == "linux" else "--no-sendfile",
         f"--forwarded-allow-ips={'*' if settings.behind_proxy else '127.0.0.1'}",
         "retint_web.wsgi:app",
