@@ -21,6 +21,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     case,
+    cast,
     column,
     delete,
     exists,
@@ -280,8 +281,12 @@ def _written(
 ) -> tuple[dict[uuid.UUID, dict[str, str]], dict[uuid.UUID, dict[Stage, dict[str, Any]]]]:
     files: dict[uuid.UUID, dict[str, str]] = {}
     facts: dict[uuid.UUID, dict[Stage, dict[str, Any]]] = {}
-    done = select(Attempt.job_id, Attempt.stage, Attempt.files, Attempt.facts)
-    for row in session.execute(done.where(Attempt.job_id.in_(job_ids), Attempt.outcome == Outcome.DONE)):
+    done = (
+        select(Attempt.job_id, Attempt.stage, Attempt.files, Attempt.facts)
+        .where(Attempt.job_id.in_(job_ids), Attempt.outcome == Outcome.DONE)
+        .order_by(Attempt.number)
+    )
+    for row in session.execute(done):
         files.setdefault(row.job_id, {}).update(row.files)
         facts.setdefault(row.job_id, {})[row.stage] = row.facts
     return files, facts
@@ -330,7 +335,7 @@ def settle(session: Session, ended: Sequence[Ended], *, backoff_s: float, requeu
             state=moves.c.state,
             tries=moves.c.tries,
             # Waiting is for faults; else the place in the order of deposit is kept.
-            not_before=case((moves.c.delay_s.is_(None), Job.not_before), else_=now(moves.c.delay_s)),
+            not_before=case((moves.c.delay_s.is_(None), Job.not_before), else_=now(cast(moves.c.delay_s, Float))),
             deadline=case((moves.c.state == State.QUEUED, now(requeue_s)), else_=None),
             reason_code=moves.c.reason_code,
             reason=moves.c.reason,
