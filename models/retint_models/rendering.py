@@ -124,8 +124,8 @@ def apply(
     return Rendering(color, density).apply(strip, top, full_size)
 
 
-def colorize_proxy(proxy: NDArray[np.uint8], layer: ColorLayer) -> NDArray[np.uint8]:
-    """Show a proxy, uint8 (h, w, 3) sRGB, in the colors that were decided: what a defader sees."""
+def colorize_proxy(proxy: NDArray[Any], layer: ColorLayer) -> NDArray[Any]:
+    """Show a proxy, uint8 or uint16 (h, w, 3) sRGB, in the colors that were decided: what a defader sees."""
     return apply(proxy, 0, proxy.shape[:2], layer, None)
 
 

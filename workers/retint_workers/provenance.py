@@ -148,7 +148,7 @@ def _find(root: Any, namespace: str, name: str) -> str | None:
             return str(description.attrib[tag])
         element = description.find(tag)
         if element is not None:
-            return element.text or element.get(f"{{{RDF}}}resource")
+            return str(element.text or element.get(f"{{{RDF}}}resource") or "")
     return None
 
 

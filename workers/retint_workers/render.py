@@ -167,7 +167,7 @@ def write(job: Job, header: Header, record: Provenance, result: Path) -> Written
             if plain is not None:
                 drift = max(drift, luma_drift(strip, plain.apply(strip, top, shape[:2]) if job.density else shown))
                 plain = plain if job.density is None else None  # one strip is enough where it costs a second rendering
-            checksum = zlib.crc32(shown, checksum)
+            checksum = zlib.crc32(shown.data, checksum)
             before.add(strip)
             after.add(shown)
             stream.write(shown)
@@ -269,7 +269,7 @@ def read_back(job: Job, written: Written, record: Provenance, result: Path) -> d
         zoom = Stream((header.height, header.width, header.bands), header.bits, save)
     try:
         for _, strip in strips(result, header, shrinking.factor):
-            checksum = zlib.crc32(strip, checksum)
+            checksum = zlib.crc32(strip.data, checksum)
             shrinking.add(strip)
             if zoom:
                 zoom.write(strip)
@@ -346,7 +346,7 @@ class Shrinking:
         """The picture at 64 pixels length, as float, (h, w) or (h, w, 3)."""
         image = self.image()
         longest = max(image.width, image.height)
-        return image.cast("float").resize(min(1.0, 64 / longest)).numpy().astype(np.float64)
+        return np.asarray(image.cast("float").resize(min(1.0, 64 / longest)).numpy(), np.float64)
 
 
 def save_jpeg(image: pyvips.Image, path: Path, xmp: bytes | None = None) -> None:

@@ -52,7 +52,8 @@ class Stream:
             raise self._error
         rows = strip.reshape(len(strip), -1)
         data = rows.astype(">u2").view(np.uint8) if rows.dtype == np.uint16 else rows
-        self._chunk(b"IDAT", self._deflate.compress(np.pad(data, ((0, 0), (1, 0)))))  # each row begins with its filter
+        filtered = np.pad(data, ((0, 0), (1, 0)))  # each row begins with its filter: none
+        self._chunk(b"IDAT", self._deflate.compress(filtered.data))
         self._left -= len(strip)
 
     def close(self) -> None:
