@@ -86,7 +86,7 @@ def render_again(file: Path, provenance: Path, output: Path, settings: Settings)
     try:
         record = json.loads(provenance.read_text())
         recipe = recipes.parse(record["recipe"])
-        original = record["original"]["sha256"]
+        original = record["original_sha256"]
         color, density = (
             kind.from_bytes(path.read_bytes()) if (path := provenance.with_suffix(suffix)).exists() else None
             for kind, suffix in ((ColorLayer, ".color.safetensors"), (DensityLayer, ".density.safetensors"))
