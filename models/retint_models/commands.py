@@ -1,7 +1,7 @@
 """What the networks' part adds to the command `retint`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from click.decorators import FC
     from torch import Tensor
+
+    from retint_models.data import Photos
+    from retint_models.training.loop import Run
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -89,6 +93,56 @@ def train() -> None:
     """Train networks on your own photographs."""
 
 
+def run_options(minutes: float, judge_every: float) -> "Callable[[FC], FC]":
+    """Give a recipe's command what every training is told."""
+    described = [
+        click.argument("photos", type=FOLDER),
+        click.option("--dev", type=FOLDER, required=True, help="Photographs held back, to choose the best weights by."),
+        click.option(
+            "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."
+        ),
+        click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=minutes, show_default=True),
+        click.option("--steps", type=click.IntRange(1), help="End after so many steps instead; repeatable."),
+        click.option("--seed", type=int, default=1, show_default=True),
+        click.option(
+            "--judge-every", type=float, default=judge_every, show_default=True, help="Minutes between judgements."
+        ),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default."),
+        click.option("--resume", is_flag=True, help="Go on where the run in this folder was stopped."),
+    ]
+
+    def described_command(command: "FC") -> "FC":
+        for option in reversed(described):
+            command = option(command)
+        return command
+
+    return described_command
+
+
+def opened(photos: Path, dev: Path, out: Path, short_side: int) -> "tuple[Photos, Photos]":
+    """Decode the photographs to train on and those held back, and say how many there are."""
+    from retint_models.data import open_photos
+
+    training, held_back = (open_photos(folder, out / "photos", short_side=short_side) for folder in (photos, dev))
+    click.echo(f"{len(training)} photographs to train on, {len(held_back)} held back; skipped: {training.skipped}")
+    return training, held_back
+
+
+def conduct(run: "Run", *, threads: int | None, resume: bool) -> None:
+    """Train, telling what happens, and leave `weights.safetensors` in the run's folder."""
+    import torch
+
+    from retint_models.training.loop import write_whole
+    from retint_models.weights import halved
+
+    if threads:
+        torch.set_num_threads(threads)
+    run.tell = lambda entry: click.echo(f"{run.progress():4.0%}  {json.dumps(entry)}")
+    run.train(resume=resume)
+    if (run.folder / "best.safetensors").exists():
+        write_whole(run.folder / "weights.safetensors", halved((run.folder / "best.safetensors").read_bytes()))
+
+
 @train.command(
     epilog="""\b
 Examples:
@@ -98,47 +152,40 @@ Examples:
 Ctrl-C or SIGTERM saves and stops. RUN/weights.safetensors is what to ship.
 """
 )
-@click.argument("photos", type=FOLDER)
-@click.option("--dev", type=FOLDER, required=True, help="Photographs held back, to choose the best weights by.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=100, show_default=True)
-@click.option("--steps", type=click.IntRange(1), help="End after so many steps instead; repeatable.")
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--judge-every", type=float, default=8, show_default=True, help="Minutes between two judgements.")
+@run_options(minutes=100, judge_every=8)
 @click.option("--encoder", type=FILE, help="Safetensors of EfficientNet-Lite0; that of `compact` by default.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
-@click.option("--resume", is_flag=True, help="Go on where the run in this folder was stopped.")
 def compact(
-    photos: Path,
-    dev: Path,
-    out: Path,
-    minutes: float,
-    steps: int | None,
-    seed: int,
-    judge_every: float,
-    encoder: Path | None,
-    threads: int | None,
-    resume: bool,
+    photos: Path, dev: Path, out: Path, encoder: Path | None, threads: int | None, *, resume: bool, **pace: Any
 ) -> None:
     """Train the compact colorizer on PHOTOS: a folder of photographs or of tar shards."""
-    import torch
-
-    from retint_models.data import open_photos
     from retint_models.training import compact as recipe
-    from retint_models.training.loop import Pace, write_whole
-    from retint_models.weights import halved
+    from retint_models.training.loop import Pace
 
-    if threads:
-        torch.set_num_threads(threads)
     with refusing():
-        training, held_back = open_photos(photos, out / "photos"), open_photos(dev, out / "photos")
-        click.echo(f"{len(training)} photographs to train on, {len(held_back)} held back; skipped: {training.skipped}")
-        pace = Pace(minutes=minutes, steps=steps, seed=seed, judge_every=judge_every)
-        run = recipe.start(out, training, recipe.judge_on(held_back), imagenet(encoder), pace)
-        run.tell = lambda entry: click.echo(f"{run.progress():4.0%}  {json.dumps(entry)}")
-        run.train(resume=resume)
-        if (out / "best.safetensors").exists():
-            write_whole(out / "weights.safetensors", halved((out / "best.safetensors").read_bytes()))
+        training, held_back = opened(photos, dev, out, short_side=256)
+        run = recipe.start(out, training, recipe.judge_on(held_back), imagenet(encoder), Pace(**pace))
+        conduct(run, threads=threads, resume=resume)
+
+
+@train.command(
+    "compact-defade",
+    epilog="""\b
+Example:
+  retint train compact-defade photos/ --dev held-back/ --out runs/prints --minutes 60
+
+Every step makes new prints of PHOTOS, aged at random. RUN/weights.safetensors is what to ship.
+""",
+)
+@run_options(minutes=60, judge_every=4)
+def compact_defade(photos: Path, dev: Path, out: Path, threads: int | None, *, resume: bool, **pace: Any) -> None:
+    """Train the compact defader on PHOTOS: a folder of photographs or of tar shards."""
+    from retint_models.training import defade as recipe
+    from retint_models.training.loop import Pace
+
+    with refusing():
+        training, held_back = opened(photos, dev, out, short_side=192)
+        run = recipe.start(out, training, recipe.judge_on(held_back), Pace(**pace, average=0.997))
+        conduct(run, threads=threads, resume=resume)
 
 
 def imagenet(file: Path | None) -> "dict[str, Tensor]":
@@ -164,39 +211,59 @@ Example:
 @click.argument("photos", type=FOLDER)
 @click.option("--training", type=FOLDER, help="Training photographs, for the rows `mean-ab` and `table`.")
 @click.option("--colorizers", default="compact,compact-vivid", show_default=True, help="Names, with commas.")
+@click.option("--defaders", default="compact-defade", show_default=True, help="Names, with commas.")
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep decoded photographs.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Judge on every n-th photo only.")
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--json", "json_file", type=FILE, help="Write the rows to this file under `colorize`.")
-@click.option("--sheet", type=FILE, help="Write gray, result and truth of the photos judged on to this JPEG.")
+@click.option("--json", "json_file", type=FILE, help="Write the rows to this file, under `colorize` and `defade`.")
+@click.option("--sheet", type=FILE, help="Write gray, results and truth of the photos judged on to this JPEG.")
+@click.option("--defade-sheet", type=FILE, help="The same for the simulated prints.")
 def evaluate(
     photos: Path,
     training: Path | None,
     colorizers: str,
+    defaders: str,
     cache: Path | None,
     every: int,
     device: str,
     json_file: Path | None,
     sheet: Path | None,
+    defade_sheet: Path | None,
 ) -> None:
-    """Judge colorizers on PHOTOS in color, beside rows that say what a number is worth."""
+    """Judge networks on PHOTOS in color, beside rows that say what a number is worth."""
     from tempfile import TemporaryDirectory
 
     from retint_models import registry
     from retint_models.data import open_photos
-    from retint_models.evaluation import colorize
+    from retint_models.evaluation import colorize, defade
 
     with refusing(), TemporaryDirectory() as scratch:
         decoded = cache or Path(scratch)
-        shots = colorize.shots_of(open_photos(photos, decoded))[::every]
-        networks = {name: registry.load_colorizer(name, device) for name in colorizers.split(",") if name}
-        known = open_photos(training, decoded) if training else None
-        click.echo(colorize.heading())
-        rows = []
-        for row in colorize.rows_of(shots, known, networks):
-            rows.append(row)
-            click.echo(colorize.line(row))
-        if json_file:
-            colorize.write_json(json_file, rows)
-        if sheet:
-            colorize.compared(shots[:60], networks).save(sheet, quality=85)
+        held_back = open_photos(photos, decoded)
+        if colorizers:
+            shots = colorize.shots_of(held_back)[::every]
+            networks = {name: registry.load_colorizer(name, device) for name in colorizers.split(",")}
+            known = open_photos(training, decoded) if training else None
+            rows = told(colorize.heading(), colorize.rows_of(shots, known, networks), colorize.line)
+            if json_file:
+                colorize.write_json(json_file, rows)
+            if sheet:
+                colorize.compared(shots[:60], networks).save(sheet, quality=85)
+        if defaders:
+            cases = defade.cases_of(held_back)[::every]
+            repairers = {name: registry.load_defader(name, device) for name in defaders.split(",")}
+            rows = told(defade.heading(), defade.rows_of(cases, repairers), defade.line)
+            if json_file:
+                defade.write_json(json_file, rows)
+            if defade_sheet:
+                defade.compared(cases[:60], repairers).save(defade_sheet, quality=85)
+
+
+def told(heading: str, rows: Iterator[dict[str, Any]], line: Callable[[dict[str, Any]], str]) -> list[dict[str, Any]]:
+    """Print a table while its rows come, and return them."""
+    click.echo(heading)
+    kept = []
+    for row in rows:
+        click.echo(line(row))
+        kept.append(row)
+    return kept

@@ -19,9 +19,9 @@ from PIL import Image
 
 from retint_models import rendering
 from retint_models.color import lab_of, rgb_of_lab
-from retint_models.data import Photos
+from retint_models.data import Photos, read_photo
 from retint_models.defade import SIDE, DefadeNet, places, repair
-from retint_models.evaluation.colorize import UNCLEAR, as_pixels, as_tensor
+from retint_models.evaluation.colorize import UNCLEAR, as_pixels, as_tensor, sheet
 from retint_models.evaluation.metrics import delta_e_2000, interval, psnr, ssim
 from retint_models.fading import (
     Family,
@@ -42,7 +42,7 @@ from retint_models.fading import (
     stain,
     tint,
 )
-from retint_models.registry import Defader
+from retint_models.registry import Colorizer, Defader
 
 Pixels = NDArray[np.uint8]
 Maker = Callable[[Pixels], Pixels]
@@ -301,11 +301,36 @@ def write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     path.write_text(json.dumps(known | {"defade": list(rows)}, indent=1) + "\n")
 
 
+# --- contact sheets ---------------------------------------------------------------------------------------------------
+
+
+def compared(cases: Sequence[Case], defaders: dict[str, Defader], columns: int = 2) -> Image.Image:
+    """Show each print as it is, by each defader, and as it should be."""
+    makers = [by(defader) for defader in defaders.values()]
+    tiles = [[case.print, *(make(case.print) for make in makers), case.truth] for case in cases]
+    words = " | ".join(["faded", *defaders, "true"])
+    return sheet(tiles, [f"{case.name} ({case.family}): {words}" for case in cases], columns)
+
+
+def historical(files: Sequence[Path], colorizer: Colorizer | None, defader: Defader, columns: int = 2) -> Image.Image:
+    """Show photographs whose truth nobody knows: as they are, defaded, and, as a pipeline does it, colorized before."""
+    tiles = []
+    for file in files:
+        seen = read_photo(file, 384)
+        group = [seen, by(defader)(seen)]
+        if colorizer is not None:
+            colored = rendering.colorize_proxy(seen, colorizer([seen], {})[0])
+            group += [colored, by(defader)(colored)]
+        tiles.append(group)
+    words = "as it is | defaded" + (" | colorized | colorized and defaded" if colorizer is not None else "")
+    return sheet(tiles, [f"{file.name}: {words}" for file in files], columns, side=320)
+
+
 # --- while a network trains -------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def quick_scores(network: DefadeNet, photos: Photos, most: int = 128) -> dict[str, float]:
+def quick_scores(network: DefadeNet, photos: Photos, most: int = 68) -> dict[str, float]:
     """Score a network at 128 x 128 while it trains: mean dE2000 of prints, harm on clean ones, and second passes."""
     found: dict[str, list[float]] = {"faded": [], "delta_e": [], "lighting": [], "harm": [], "second_pass": []}
     for number, photo in enumerate(list(photos)[:: max(1, len(photos) // most)]):

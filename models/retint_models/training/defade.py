@@ -1,7 +1,7 @@
 """Training of `compact-defade`: `fading` makes another print of each crop in every step."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from retint_models.data import Photos
 from retint_models.defade import SIDE, Decision, DefadeNet, places, repair
 from retint_models.evaluation.defade import quick_scores
 from retint_models.fading import Pair, as_floats, simulate
-from retint_models.training.loop import Pace, Run
+from retint_models.training.loop import Judge, Pace, Run, Step
 
 HALF_WEIGHT = ("Oldpel/flower_photos",)
 """Sources that make up too much of the training photographs: five flowers are a fifth of them."""
@@ -34,7 +34,7 @@ class Recipe:
         clean: Weight of photographs that nothing happened to, and of repaired ones.
         gate: Weight of the gate's cross-entropy.
         smooth: Weight of the grid's roughness.
-        stride: Only every so manieth pixel in each direction is compared, from a random start: four times as fast.
+        stride: Only every so manieth pixel in each direction is compared, from a random start: it is enough and fast.
     """
 
     batch: int = 24
@@ -43,25 +43,33 @@ class Recipe:
     rate: float = 2e-3
     decay: float = 0.02
     clean: float = 2.0
-    gate: float = 0.1
+    gate: float = 0.2
     smooth: float = 0.5
-    stride: int = 2
+    stride: int = 4
 
 
-def prepare(photos: Photos, held_back: Photos, folder: Path, pace: Pace, recipe: Recipe | None = None) -> Run:
-    """Set up a training run in a folder.
-
-    Args:
-        photos: To learn from; decoded at a short side of 192 or more.
-        held_back: To judge by.
-        folder: Of the run.
-        pace: How long.
-        recipe: The defaults if None.
-    """
+def start(folder: Path, photos: Photos, judge: Judge, pace: Pace, recipe: Recipe | None = None) -> Run:
+    """Set up a run of the recipe on photographs, decoded at a short side of 192 or more."""
     recipe = recipe or Recipe()
     torch.manual_seed(pace.seed)
-    network = DefadeNet()
+    network = DefadeNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
+    settings = {"recipe": "compact-defade", "photos": len(photos)} | asdict(recipe)
+    return Run(folder, network, optimizer, stepper(network, photos, recipe), judge, pace, settings)
+
+
+def judge_on(photos: Photos) -> Judge:
+    """Return a judge: mean CIEDE2000 of repaired prints, plus what clean and repaired photographs are moved by."""
+
+    def judge(network: nn.Module) -> dict[str, float]:
+        assert isinstance(network, DefadeNet)  # noqa: S101 - the loop hands back what it was given
+        return quick_scores(network, photos)
+
+    return judge
+
+
+def stepper(network: DefadeNet, photos: Photos, recipe: Recipe) -> Step:
+    """Return the recipe's step."""
     draw = crops(photos)
 
     def step(progress: float, chance: torch.Generator) -> Tensor:
@@ -69,21 +77,7 @@ def prepare(photos: Photos, held_back: Photos, folder: Path, pace: Pace, recipe:
         again = recipe.again if progress >= recipe.again_from else 0
         return loss_of(network, [simulate(draw(rng), rng) for _ in range(recipe.batch)], again, recipe, rng)
 
-    return Run(
-        folder=folder,
-        network=network,
-        optimizer=optimizer,
-        step=step,
-        judge=lambda judged: quick_scores(as_defade(judged), held_back),
-        pace=pace,
-        settings={"recipe": "compact-defade", "photos": len(photos), **vars(recipe)},
-    )
-
-
-def as_defade(network: nn.Module) -> DefadeNet:
-    """Say to the type checker what the loop hands to a judge."""
-    assert isinstance(network, DefadeNet)  # noqa: S101
-    return network
+    return step
 
 
 def crops(photos: Photos) -> Callable[[Generator], np.ndarray]:
