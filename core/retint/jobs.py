@@ -40,13 +40,17 @@ from sqlalchemy.orm import Session
 from retint.errors import IllegalMove, NotFound, Refused, RetintError
 from retint.lifecycle import ACTIVE, FINAL, TRIES, Outcome, Stage, State, after, backoff
 from retint.recipes import Recipe
-from retint.tables import Attempt, Batch, Job, Photo, Tally, Tenant, now
+from retint.tables import Attempt, Batch, Job, Photo, Table, Tally, Tenant, now
 
 WAITING = (State.READY, State.QUEUED)
 """A worker may claim a job in either: the message may arrive after the dispatcher gave it up."""
 
 NO_SYNC = {"synchronize_session": False}
 """Rows are moved by statements, not through mapped objects."""
+
+# Not the mapped classes: SQLAlchemy would insert those one statement a row, for the sake of their defaults.
+ATTEMPTS = Table.metadata.tables["attempts"]
+TALLIES = Table.metadata.tables["tallies"]
 
 RECLAIM_LIMIT = 1000
 """Most jobs that one statement of the dispatcher takes back."""
@@ -347,7 +351,7 @@ def settle(session: Session, ended: Sequence[Ended], *, backoff_s: float, requeu
     written = set(happened)
     attempts = [_attempt(lease, outcome) for lease, outcome in ended if lease.job_id in written]
     if attempts:
-        session.execute(insert(Attempt), attempts)
+        session.execute(insert(ATTEMPTS), attempts)
     return written
 
 
@@ -430,10 +434,11 @@ def queue(
         .order_by(Job.not_before)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .cte("following")  # evaluated once: PostgreSQL may run a subquery again, and then takes more than the limit
     )
     rows = session.execute(
         update(Job)
-        .where(Job.id.in_(following.scalar_subquery()), Job.state == State.READY)
+        .where(Job.id.in_(select(following.c.id)), Job.state == State.READY)
         .values(state=State.QUEUED, deadline=now(requeue_s))
         .returning(Job.id, Job.tries, Job.not_before),
         execution_options=NO_SYNC,
@@ -479,10 +484,11 @@ def reclaim(session: Session) -> int:
         .where(Job.state == State.RUNNING, Job.deadline < now())
         .limit(RECLAIM_LIMIT)
         .with_for_update(skip_locked=True)
+        .cte("expired")
     )
     job_ids = session.scalars(
         update(Job)
-        .where(Job.id.in_(expired.scalar_subquery()), Job.state == State.RUNNING)
+        .where(Job.id.in_(select(expired.c.id)), Job.state == State.RUNNING)
         .values(
             state=case((Job.tries + 1 < TRIES, State.READY), else_=State.QUARANTINED),
             tries=Job.tries + 1,
@@ -653,7 +659,7 @@ def fold(session: Session, since: int) -> int:
         if n
     ]
     if folded:
-        session.execute(insert(Tally), folded)
+        session.execute(insert(TALLIES), folded)
     return session.scalar(select(func.max(Tally.id))) or 0
 
 

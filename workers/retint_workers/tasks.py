@@ -124,7 +124,8 @@ class Bundle:
                 self._settle()
             except Transient as error:
                 if time.monotonic() - self._extended_at > self.services.settings.lease_s:
-                    log.error("outcomes_dropped", jobs=self._names(), reason=error.message)
+                    for lease, _ in self._ended:
+                        log.error("outcome_dropped", reason=error.message, **_names(lease))
                     self._ended.clear()
                     return
                 log.warning("outcomes_wait", jobs=len(self._ended), reason=error.message)
@@ -136,25 +137,22 @@ class Bundle:
         with self.services.begin() as session:
             written = jobs.settle(session, self._ended, backoff_s=settings.backoff_s, requeue_s=settings.requeue_s)
         for lease, outcome in self._ended:
-            _report(lease, outcome, lost=lease.job_id not in written)
-            self.moved_on |= isinstance(outcome, Done) and lease.job_id in written and lease.stage.next is not None
+            if lease.job_id not in written:
+                log.warning("lease_lost", **_names(lease))
+            elif isinstance(outcome, Done):
+                self.moved_on |= lease.stage.next is not None
+            else:
+                log.warning("attempt_failed", code=outcome.code, reason=outcome.message, **_names(lease))
             self._held.pop(lease.job_id, None)
+        log.info("outcomes_written", stage=self._ended[0][0].stage, ended=len(self._ended), written=len(written))
         self._ended.clear()
 
-    def _names(self) -> list[str]:
-        return [str(lease.job_id) for lease, _ in self._ended]
 
-
-def _report(lease: Lease, outcome: Done | RetintError, *, lost: bool) -> None:
-    facts: dict[str, Any] = {
+def _names(lease: Lease) -> dict[str, Any]:
+    """Name an attempt in a line of the log."""
+    return {
         "batch_id": str(lease.batch_id),
         "job_id": str(lease.job_id),
         "stage": lease.stage,
         "attempt": lease.attempt,
     }
-    if lost:
-        log.warning("lease_lost", **facts)
-    elif isinstance(outcome, Done):
-        log.info("attempt_done", **facts)
-    else:
-        log.warning("attempt_failed", code=outcome.code, reason=outcome.message, **facts)
