@@ -126,14 +126,14 @@ def create_user(services: "Services", email: str, tenant_name: str, is_admin: bo
     _say({"email": user.email, "tenant": tenant_name, "sign_in": link}, link, as_json)
 
 
-@admin.command()
+@admin.command("sign-in-link")
 @click.argument("email")
 @click.option(
     "--hours", default=24.0, show_default=True, type=click.FloatRange(0.1, 24 * 30), help="How long it is good."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_obj
-def link(services: "Services", email: str, hours: float, as_json: bool) -> None:
+def sign_in_link(services: "Services", email: str, hours: float, as_json: bool) -> None:
     """Print a new one-time sign-in link; the one before is no good any more."""
     from retint import accounts
 

@@ -187,7 +187,7 @@ def up(data: Path | None, host: str, port: int, as_json: bool) -> None:
         if running.sign_in:
             click.echo(f"Sign in, once and within a day, with {running.sign_in}")
         else:
-            click.echo(f"A new sign-in link: retint admin link {platform.ADMIN}")
+            click.echo(f"A new sign-in link: retint admin sign-in-link {platform.ADMIN}")
         click.echo(f"Data and logs: {running.settings.data}. Ctrl-C ends it.")
 
     platform.up(settings, host, port, announce)
