@@ -1,7 +1,5 @@
 """The portal's Flask application."""
 
-import importlib
-import importlib.util
 import tempfile
 from pathlib import Path
 from typing import IO, Final, cast
@@ -11,11 +9,23 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from retint import __version__
 from retint.services import Services
-from retint_web import api, downloads, errors, health, presenting, security
+from retint_web import (
+    accounts,
+    admin,
+    api,
+    batches,
+    deposit,
+    downloads,
+    errors,
+    health,
+    photos,
+    presenting,
+    security,
+)
 from retint_web import services as running_services
 
 STATIC: Final = Path(__file__).parent / "static"
-PAGES: Final = ("batches", "photos", "deposit", "admin", "accounts")
+BLUEPRINTS: Final = (accounts, admin, api, batches, deposit, downloads, health, photos)
 
 
 class SpoolingRequest(Request):
@@ -48,11 +58,8 @@ def create_app(services: Services) -> Flask:
     presenting.configure(app)
     if services.settings.behind_proxy:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
-    for blueprint in (api.blueprint, downloads.blueprint, health.blueprint):
-        app.register_blueprint(blueprint)
-    for name in PAGES:
-        if importlib.util.find_spec(f"retint_web.{name}"):
-            app.register_blueprint(importlib.import_module(f"retint_web.{name}").blueprint)
+    for module in BLUEPRINTS:
+        app.register_blueprint(module.blueprint)
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = security.YEAR_S
     app.url_defaults(_version_static)
     return app

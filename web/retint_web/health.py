@@ -6,14 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from flask import Blueprint, current_app, jsonify
+from flask import Blueprint, Response, current_app, jsonify
 from flask.sansio.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from sqlalchemy import text
 
-from retint import broker
+from retint import broker, telemetry
 from retint.errors import RetintError
 from retint.services import Services
+from retint_web import services
 
 KEPT_S: Final = 2
 """The checks write and read, and anyone may ask: one answer serves everyone for so long."""
@@ -65,6 +66,13 @@ def readyz() -> ResponseReturnValue:
     parts = current_app.extensions["readiness"].parts()
     is_ready = all(state == "ok" for state in parts.values())
     return jsonify(status="ok" if is_ready else "unavailable", **parts), 200 if is_ready else 503
+
+
+@blueprint.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """Give Prometheus its numbers: sums over everyone, nothing of anyone."""
+    with services().begin() as session:
+        return Response(telemetry.metrics(session), content_type=telemetry.METRICS_TYPE)
 
 
 def _state(check: Callable[[], object]) -> str:

@@ -148,11 +148,14 @@ def _limit_body() -> None:
 
 def _identify() -> None:
     g.identity = None
-    user, stamp = session.get("user"), session.get("stamp")
-    if user is None or request.endpoint == "static":
+    if "user" not in session or request.endpoint == "static":
         return
+    try:
+        user_id, stamp = UUID(session["user"]), str(session["stamp"])
+    except (KeyError, ValueError, AttributeError):  # signed by us, but by an older Retint
+        return session.clear()
     with services().begin() as transaction:
-        g.identity = accounts.recall(transaction, UUID(user), str(stamp))
+        g.identity = accounts.recall(transaction, user_id, stamp)
 
 
 def _headers(settings: Settings, is_https: bool) -> dict[str, str]:

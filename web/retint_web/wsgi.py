@@ -1,7 +1,10 @@
 """What gunicorn serves: `gunicorn --worker-class gthread --threads 16 retint_web.wsgi:app`."""
 
+from retint import telemetry
 from retint.services import Services
 from retint.settings import Settings
 from retint_web.app import create_app
 
-app = create_app(Services.connect(Settings()))
+settings = Settings()
+telemetry.configure(settings, "portal")
+app = create_app(Services.connect(settings))

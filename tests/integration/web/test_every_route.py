@@ -13,6 +13,8 @@ from retint import accounts
 from retint.services import Services
 from tests.integration.web.conftest import Person
 
+pytestmark = pytest.mark.parametrize("combo", ["embedded"], indirect=True)
+
 PUBLIC = {
     "static",
     "health.healthz",
