@@ -1,0 +1,109 @@
+"""One platform and one browser for all browser tests; each test has its own page and its own batches."""
+
+from collections.abc import Callable, Iterator
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page
+from tests import photographs, platforms
+from tests.browser import browsers
+from tests.platforms import Platform
+
+from retint import accounts
+from retint.services import Services
+from retint.settings import Settings
+from retint_models import fading
+
+seeds = count(1000)
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The platform as `retint up` runs it on one machine."""
+    settings = Settings(data=tmp_path_factory.mktemp("house"), lease_s=10, requeue_s=3, tick_s=0.1, backoff_s=0.5)
+    with platforms.running(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    if browsers.program() is None:
+        missing = "no Chromium here: apt-get install chromium"
+        (pytest.fail if request.config.getoption("--no-skips") else pytest.skip)(missing)
+    with browsers.chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def signed_in(house: Platform, browser: Browser) -> Any:
+    """The cookies of the administrator's session."""
+    context = browser.new_context()
+    browsers.sign_in(context, house.sign_in)
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@pytest.fixture
+def open_page(house: Platform, browser: Browser, signed_in: Any) -> Iterator[Callable[..., Page]]:
+    """Open pages as the administrator; at the end none may have complained about anything."""
+    contexts, complaints = [], []
+
+    def opened(path: str = "/", **wanted: Any) -> Page:
+        context = browser.new_context(base_url=house.url, storage_state=signed_in, **browsers.DESKTOP | wanted)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        complaints.append(browsers.watch(page))
+        page.goto(path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert list(chain.from_iterable(complaints)) == []
+
+
+@pytest.fixture
+def new_link(house: Platform) -> Callable[[], str]:
+    """Make a fresh one-time link."""
+
+    def made() -> str:
+        services = Services.connect(house.settings)
+        with services.begin() as session:
+            secret = accounts.invite(session, accounts.find_user(session, platforms.ADMIN))
+        services.engine.dispose()
+        return f"{house.url}/sign-in/{secret}"
+
+    return made
+
+
+@pytest.fixture
+def make_print(tmp_path: Path) -> Callable[..., Path]:
+    """Make an old print, gray and faded, that nobody deposited before."""
+
+    def made(name: str = "", side: int = 256) -> Path:
+        seed = next(seeds)
+        path = tmp_path / (name or f"print-{seed}.jpg")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(fading.old_print(photographs.color(seed, side), seed=seed)).save(path, quality=88)
+        return path
+
+    return made
+
+
+@pytest.fixture
+def deposit(house: Platform) -> Callable[..., str]:
+    """Deposit files by the API; gives the batch's page."""
+
+    def deposited(name: str, files: list[Path]) -> str:
+        with house.client() as client:
+            batch = client.open_batch(name, key=str(next(seeds)))
+            for file in files:
+                client.upload(batch["id"], file.name, file, lambda _: None)
+        return f"/batches/{batch['id']}"
+
+    return deposited

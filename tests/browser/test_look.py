@@ -1,0 +1,90 @@
+"""What every page keeps: no sideways scrolling on a phone, no accessibility faults, nothing that jumps, no silence."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.browser import browsers
+
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+RESTORED_MS = 120_000
+
+SHIFT = """() => new Promise(resolve => new PerformanceObserver((list, observer) => {
+  observer.disconnect();
+  resolve(list.getEntries().filter(shift => !shift.hadRecentInput).reduce((sum, shift) => sum + shift.value, 0));
+}).observe({ type: "layout-shift", buffered: true }) || setTimeout(() => resolve(0), 300))"""
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds against WCAG 2.2 AA."""
+    # The page's own policy lets no foreign script in; the browser's debugger may.
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("rules => axe.run({ runOnly: rules })", RULES)
+    return [f"{fault['id']}: {fault['nodes'][0]['html'][:120]}" for fault in found["violations"]]
+
+
+@pytest.fixture(scope="module")
+def gallery() -> dict[str, str]:
+    """The pages of one restored batch, filled by the first test that asks."""
+    return {}
+
+
+@pytest.fixture
+def paths(
+    gallery: dict[str, str],
+    open_page: Callable[..., Page],
+    make_print: Callable[..., Path],
+    deposit: Callable[..., str],
+    tmp_path: Path,
+) -> dict[str, str]:
+    """Where each page is."""
+    if not gallery:
+        (tmp_path / "letter.jpg").write_text("Dear Sir, this is no photograph.")
+        batch = deposit("Look", [make_print(), make_print(), tmp_path / "letter.jpg"])
+        page = open_page(batch)
+        expect(page.locator("#progress")).to_contain_text("2 of 3 restored", timeout=RESTORED_MS)
+        expect(page.locator("#show-refused .number")).to_have_text("1", timeout=RESTORED_MS)
+        cards = {state: page.locator(f".card:has(.{state}) .name").first for state in ("restored", "refused")}
+        gallery |= {state: str(card.get_attribute("href")) for state, card in cards.items()}
+        gallery |= {"batches": "/", "batch": batch, "deposit": "/deposit", "workers": "/admin/", "account": "/account"}
+    return gallery
+
+
+PAGES = ["batches", "batch", "restored", "refused", "deposit", "workers", "account"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_fits_a_phone_and_everybody(
+    paths: dict[str, str], open_page: Callable[..., Page], name: str, scheme: str
+) -> None:
+    page = open_page(paths[name], **browsers.PHONE, color_scheme=scheme)
+    expect(page.locator("main")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize("device", [browsers.DESKTOP, browsers.PHONE], ids=["desktop", "phone"])
+def test_nothing_jumps_while_a_batch_runs(
+    open_page: Callable[..., Page],
+    make_print: Callable[..., Path],
+    deposit: Callable[..., str],
+    device: dict[str, Any],
+) -> None:
+    page = open_page(deposit("Calm", [make_print() for _ in range(6)]), **device)
+    expect(page.locator("#progress strong")).to_have_text("6 of 6 restored", timeout=RESTORED_MS)
+    expect(page.locator(".card .state.restored")).to_have_count(6)
+    assert page.evaluate(SHIFT) < 0.02
+
+
+def test_a_lost_connection_is_said_and_repairs_itself(
+    open_page: Callable[..., Page], make_print: Callable[..., Path], deposit: Callable[..., str]
+) -> None:
+    page = open_page("/admin/")
+    page.route("**/admin/live", lambda route: route.abort())
+    expect(page.get_by_text("The portal does not answer")).to_be_visible()
+    page.unroute("**/admin/live")
+    expect(page.get_by_text("The portal does not answer")).to_be_hidden()

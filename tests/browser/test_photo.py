@@ -1,0 +1,102 @@
+"""The page of a photo: the slider, deep zoom, what it says, what it gives."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+RESTORED_MS = 120_000
+
+
+@pytest.fixture
+def restored(
+    open_page: Callable[..., Page], make_print: Callable[..., Path], deposit: Callable[..., str]
+) -> Callable[..., Page]:
+    """Open the page of a restored photo."""
+
+    def opened(side: int = 256, **wanted: object) -> Page:
+        page = open_page(deposit("One print", [make_print(side=side)]), **wanted)
+        expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
+        page.locator(".card .name").click()
+        return page
+
+    return opened
+
+
+def shown_before(page: Page) -> float:
+    """How much of the picture's width the one before covers, by the real clip, 0 to 1."""
+    return float(
+        page.locator(".compare .before").evaluate(
+            "img => 1 - parseFloat(getComputedStyle(img).clipPath.split(' ')[1]) / 100"
+        )
+    )
+
+
+def test_the_slider_moves_by_keyboard_and_by_mouse(restored: Callable[..., Page]) -> None:
+    page = restored()
+    slider = page.get_by_role("slider")
+    assert shown_before(page) == pytest.approx(0.5)
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert 0.5 < shown_before(page) < 0.6
+    page.keyboard.press("Home")
+    assert shown_before(page) == 0
+    expect(slider).to_have_attribute("aria-valuetext", "0 % before, 100 % after")
+    page.keyboard.press("End")
+    assert shown_before(page) == 1
+    box = page.locator(".compare").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    assert shown_before(page) == pytest.approx(0.25, abs=0.02)
+
+
+def test_the_pictures_before_and_after_lie_on_each_other(restored: Callable[..., Page]) -> None:
+    page = restored()
+    boxes = [page.locator(f".compare .{which}").bounding_box() for which in ("before", "after")]
+    assert boxes[0] == boxes[1]
+    for which in ("before", "after"):
+        expect(page.locator(f".compare .{which}")).to_have_js_property("complete", True)
+        assert page.locator(f".compare .{which}").evaluate("img => img.naturalWidth") > 0
+
+
+def test_deep_zoom_shows_tiles_of_the_full_size(restored: Callable[..., Page]) -> None:
+    page = restored(side=2600)
+    tiles: list[str] = []
+    page.on("response", lambda answer: tiles.append(answer.url) if "zoom_files" in answer.url and answer.ok else None)
+    page.get_by_role("button", name="Look closer").click()
+    expect(page.locator("dialog .picture[data-drawn]")).to_have_count(1)
+    first = {int(tile.split("/")[-2]) for tile in tiles}
+    for _ in range(6):
+        page.get_by_role("button", name="Nearer").click()
+    page.wait_for_function("count => performance.getEntriesByType('resource').length > count", arg=len(tiles))
+    page.wait_for_timeout(1500)
+    assert max(int(tile.split("/")[-2]) for tile in tiles) > max(first)
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_be_hidden()
+
+
+def test_a_small_photo_can_be_looked_at_closely_too(restored: Callable[..., Page]) -> None:
+    page = restored()
+    page.get_by_role("button", name="Look closer").click()
+    expect(page.locator("dialog .picture[data-drawn]")).to_have_count(1)
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("dialog")).to_be_hidden()
+
+
+def test_it_says_what_was_done_and_gives_the_files(restored: Callable[..., Page]) -> None:
+    page = restored()
+    expect(page.locator(".story")).to_contain_text("The colors are conjecture.")
+    for stage in ("ingest", "colorize", "defade", "render"):
+        expect(page.locator(".way li", has_text=stage)).to_contain_text("done")
+        expect(page.locator(".way li", has_text=stage)).to_contain_text("1 attempt")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download result").click()
+    assert Path(download.value.path()).read_bytes()[:2] == b"\xff\xd8"
+    for name in ("Original", "Provenance record", "Color layer", "Density layer"):
+        with page.expect_download() as download:
+            page.locator(".files").get_by_role("link", name=name).click()
+        assert Path(download.value.path()).stat().st_size > 0
