@@ -1,0 +1,155 @@
+"""Render's seconds and peak memory, as ratios to a bare libvips copy of the same file: 1, 24 and 300 megapixels.
+
+    python tests/benchmarks/bench_render.py [--megapixels 1 24 300] [--folder FOLDER]
+
+Each row is a run in processes of its own; memory is the peak of their whole tree, without file pages that the kernel
+may drop. The largest file needs about 5 GB below the folder, which is emptied afterwards.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyvips
+from retint.recipes import Recipe
+from retint.settings import Settings
+from retint_models.layers import ColorLayer, DensityLayer
+from retint_workers import formats
+from retint_workers.ingest import ingest
+from retint_workers.render import render
+
+ASPECT = 1.5
+
+
+def scan(path: Path, megapixels: float, bits: int, *, seed: int = 1) -> None:
+    """Write an uncompressed RGB TIFF that looks like a scan: soft forms, and grain."""
+    height = round((megapixels * 1e6 / ASPECT) ** 0.5)
+    width = round(height * ASPECT)
+    rng = np.random.default_rng(seed)
+    forms = pyvips.Image.new_from_array(rng.uniform(0.1, 0.9, (24, 36)).astype(np.float32))
+    forms = forms.resize(width / 36, vscale=height / 24, kernel="linear")
+    grain = pyvips.Image.gaussnoise(width, height, mean=0, sigma=0.02, seed=seed)
+    full = (1 << bits) - 1
+    gray = (forms + grain) * full
+    gray = (gray > full).ifthenelse(full, (gray < 0).ifthenelse(0, gray)).cast("ushort" if bits == 16 else "uchar")
+    picture = gray.bandjoin([gray, gray]).copy(interpretation="rgb16" if bits == 16 else "srgb")
+    if path.suffix == ".jpg":
+        picture.jpegsave(str(path), Q=90)
+    else:
+        picture.tiffsave(str(path))
+
+
+def layers(side: int = 768) -> tuple[ColorLayer, DensityLayer]:
+    """Layers of the usual size that change every pixel."""
+    rng = np.random.default_rng(2)
+    height, width = round(side / ASPECT), side
+    small = rng.uniform(-0.2, 0.2, (2, 6, 9))
+    chroma = np.stack([np.kron(plane, np.ones((height // 6 + 1, width // 9 + 1)))[:height, :width] for plane in small])
+    luma = rng.uniform(0.2, 0.8, (height, width)).astype(np.float16)
+    color = ColorLayer(chroma.astype(np.float16), luma, np.full((height, width), 128, np.uint8), {"decided_at": "then"})
+    curve = np.linspace(0, 2.6, 9, dtype=np.float32)
+    density = DensityLayer(
+        np.eye(3, dtype=np.float32) * np.float32(1.1), np.full(3, -0.05, np.float32), np.stack([curve] * 3),
+        rng.normal(0, 0.05, (6, 8, 16, 16)).astype(np.float32), 1.0, 1.0, {"decided_at": "then"},
+    )  # fmt: skip
+    return color, density
+
+
+def copied(source: Path, folder: Path) -> None:
+    """What libvips needs to read the file and write the same kind of file."""
+    kind = "jpeg" if source.suffix == ".jpg" else "tiff"
+    image = formats.load(source, kind)
+    pyvips.Operation.call(f"{kind}save", image, str(folder / f"copy{source.suffix}"))
+
+
+def restored(source: Path, folder: Path, *, color: bool, density: bool) -> None:
+    """Render the file with all that belongs to a result."""
+    recipe, settings = Recipe(), Settings()
+    facts = ingest(source, recipe, settings).facts
+    chosen = [layer if wanted else None for layer, wanted in zip(layers(), (color, density), strict=True)]
+    started = time.monotonic()
+    rendered = render(source, folder, facts, recipe, *chosen, settings)  # type: ignore[arg-type]
+    (folder / "seconds").write_text(str(time.monotonic() - started))
+    assert "zoom" in rendered.files or max(facts["width"], facts["height"]) <= 2048
+
+
+def measured(work: Callable[..., None], *args: Any, **named: Any) -> tuple[float, float]:
+    """Run work in a fresh process: its seconds, and the peak of its tree's private memory in MB."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=args, kwargs=named)
+    started, peak = time.monotonic(), 0.0
+    process.start()
+    while process.is_alive():
+        peak = max(peak, tree_memory(process.pid))
+        time.sleep(0.05)
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"{work.__name__} failed with {process.exitcode}")
+    return time.monotonic() - started, peak / 1e6
+
+
+def tree_memory(pid: int | None) -> float:
+    """Memory of a process and its children that is theirs alone, in bytes; shared file pages are not counted."""
+    total = 0.0
+    try:
+        root = psutil.Process(pid)
+        for each in [root, *root.children(recursive=True)]:
+            info = each.memory_info()
+            total += info.rss - info.shared
+    except psutil.NoSuchProcess:
+        pass
+    return total
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[1, 24, 300])
+    parser.add_argument("--folder", type=Path, default=None)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        warm = Path(name, "warm.tif")
+        for bits in (8, 16):  # compile, once and for all
+            scan(warm, 0.1, bits)
+            measured(one_run, warm, Path(name), restored, color=True, density=True)
+        print(f"{'file':24} {'work':14} {'seconds':>8} {'ratio':>6} {'MB':>6} {'ratio':>6}")
+        for megapixels in arguments.megapixels:
+            for suffix, bits in ((".jpg", 8), (".tif", 16)):
+                source = Path(name, f"scan{suffix}")
+                scan(source, megapixels, bits)
+                report(f"{megapixels:g} MP {suffix[1:]} {bits} bit RGB", source, Path(name))
+
+
+def report(title: str, source: Path, folder: Path) -> None:
+    """Print the rows of one file."""
+    runs: dict[str, tuple[Callable[..., None], dict[str, bool]]] = {
+        "bare copy": (copied, {}),
+        "color": (restored, {"color": True, "density": False}),
+        "color, density": (restored, {"color": True, "density": True}),
+    }
+    base: tuple[float, float] | None = None
+    for name, (work, wanted) in runs.items():
+        seconds, peak = measured(one_run, source, folder, work, **wanted)
+        seconds = float((folder / "seconds").read_text())
+        base = base or (seconds, peak)
+        print(f"{title:24} {name:14} {seconds:8.2f} {seconds / base[0]:6.1f} {peak:6.0f} {peak / base[1]:6.1f}", flush=True)
+
+
+def one_run(source: Path, folder: Path, work: Callable[..., None], **wanted: bool) -> None:
+    """Do the work in a folder that is gone afterwards; leave its seconds in a file."""
+    with tempfile.TemporaryDirectory(dir=folder) as inner:
+        started = time.monotonic()
+        work(source, Path(inner), **wanted)
+        seconds = Path(inner, "seconds")
+        taken = float(seconds.read_text()) if seconds.exists() else time.monotonic() - started
+    (folder / "seconds").write_text(str(taken))
+
+
+if __name__ == "__main__":
+    main()
