@@ -4,7 +4,6 @@ Every pixel depends on its own value and place and on the layers alone, so strip
 float32 in a fixed order, logarithms and exponentials are tables: the same layers give the same bytes again.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +19,8 @@ DETAIL_EPS = 1e-2
 """Regularizes the slope of chroma along luma: larger follows the photo's detail (and grain) less."""
 DARKEST = 1e-4
 """Linear reflectance of density 4, where density ends; below it lies less than a code value of 8-bit sRGB."""
+DEEPEST = 8.0
+REACH = 4.0
 STEPS = 4096
 TONE_STEPS = 65536
 
@@ -27,10 +28,8 @@ KR, KG, KB = (np.float32(weight) for weight in LUMA)
 RED, BLUE = np.float32(CR_SCALE), np.float32(CB_SCALE)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 LAST = np.float32(STEPS)
-FLOOR = np.float32(DARKEST)
-REACH = np.float32(4.0)
-PER_DENSITY = np.float32(STEPS / (2 * 4.0))
-LOG10_E = np.float32(math.log10(math.e))
+PER_DENSITY, PER_GAIN = np.float32(STEPS / DEEPEST), np.float32(STEPS / (2 * REACH))
+LOWEST = np.float32(-REACH)
 
 
 def linear_of(coded: NDArray[Any]) -> NDArray[np.float64]:
@@ -45,13 +44,17 @@ def coded_of(linear: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055)
 
 
-_PLACES = np.linspace(0, 1, STEPS + 1)
-LINEAR_OF = linear_of(_PLACES).astype(np.float32)
-DENSITY_OF = (-np.log10(np.maximum(linear_of(_PLACES), DARKEST))).astype(np.float32)
-CODED_OF_ROOT = coded_of(_PLACES**2).astype(np.float32)
-"""By the square root of linear reflectance: evenly fine in the darks."""
-FACTOR_OF = (10.0 ** -np.linspace(-4, 4, STEPS + 1)).astype(np.float32)
-"""What a change of density in [-4, 4] multiplies reflectance by."""
+def table(values: NDArray[Any]) -> Floats:
+    """Values at even places, the last one twice: reading between two entries needs no test for the end."""
+    return np.append(values, values[-1]).astype(np.float32)
+
+
+DENSITY_OF = table(-np.log10(np.maximum(linear_of(np.linspace(0, 1, STEPS + 1)), DARKEST)))
+"""Density of gamma-coded values in [0, 1]."""
+CODED_OF = table(coded_of(10.0 ** -np.linspace(0, DEEPEST, STEPS + 1)))
+"""Gamma-coded value of densities in [0, 8]."""
+FACTOR_OF = table(np.exp(np.linspace(-REACH, REACH, STEPS + 1)))
+"""What a log gain in [-4, 4] multiplies density by."""
 
 
 class Rendering:
@@ -61,8 +64,8 @@ class Rendering:
         color: chroma in the photo's own encoding, or none to keep the photo's color.
         density: tone repair, or none.
         orientation: EXIF's (1 to 8): layers are upright, the photo's pixels may not be.
-        tone: float32 (65,537,): the sRGB coding of the photo's gray values spaced evenly over [0, 1], rising, where
-            the photo is not coded as sRGB.
+        tone: float32 (n,): the sRGB coding of the photo's gray values spaced evenly over [0, 1], rising, where the
+            photo is not coded as sRGB.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class Rendering:
         self._maps = as_stored(chroma_maps(color), orientation) if color else np.zeros((0, 0, 5), np.float32)
         self._density = density_tables(density, orientation)
         empty = np.zeros(0, np.float32)
-        self._tones = (empty, empty) if tone is None else (tone, inverse(tone))
+        self._tones = (empty, empty) if tone is None else (table(tone), table(inverse(tone)))
 
     def apply(self, strip: NDArray[Any], top: int, full_size: tuple[int, int]) -> NDArray[Any]:
         """Render some rows of a photo.
@@ -187,37 +190,34 @@ def _box(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9
 
 
-def _taps(width: int, samples: int) -> tuple[NDArray[np.int32], Floats]:
+def _taps(width: int, samples: int) -> tuple[NDArray[np.uint32], Floats]:
     """For each column of the photo the sample to its left and the share of the next one; middles fall on middles."""
     if samples == 0:
-        return np.zeros(0, np.int32), np.zeros(0, np.float32)
+        return np.zeros(0, np.uint32), np.zeros(0, np.float32)
     at = np.clip((np.arange(width) + 0.5) * (samples / width) - 0.5, 0, samples - 1)
-    left = np.floor(at).astype(np.int32)
+    left = np.floor(at).astype(np.uint32)
     return left, (at - left).astype(np.float32)
 
 
 # --- compiled: one pass over the pixels -------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True)
-def _between(table, place, steps):  # type: ignore[no-untyped-def]
-    """Read a table of evenly spaced values at a place in [0, steps]; outside, its end."""
-    if not place > ZERO:
-        return table[0]
-    if place >= steps:
-        return table[table.shape[0] - 1]
-    index = np.int32(place)
+@njit(cache=True, nogil=True, error_model="numpy")
+def _between(table, place):  # type: ignore[no-untyped-def]
+    """Read a table at a place counted in entries; outside, its end."""
+    place = min(max(place, ZERO), np.float32(table.shape[0] - 2))
+    index = np.uint32(place)
     low = table[index]
-    return low + (table[index + 1] - low) * (place - np.float32(index))
+    return low + (table[index + np.uint32(1)] - low) * (place - np.float32(index))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _code(value, full):  # type: ignore[no-untyped-def]
     """Round a value in [0, 1] to a code value; outside, the end."""
     return min(max(value, ZERO), ONE) * full + HALF
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _row_of(samples, y, height, line):  # type: ignore[no-untyped-def]
     """Interpolate a picture (h, w, …) at one of `height` rows into `line` (w, …); edges repeat."""
     rows = samples.shape[0]
@@ -230,10 +230,10 @@ def _row_of(samples, y, height, line):  # type: ignore[no-untyped-def]
         flat[i] = first[i] + (second[i] - first[i]) * share
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _colored(luma, line, left, share):  # type: ignore[no-untyped-def]
     """R', G', B' of a pixel with this luma: chroma from the maps, reduced as far as the cube needs, luma kept."""
-    right = min(left + 1, line.shape[0] - 1)
+    right = min(left + np.uint32(1), np.uint32(line.shape[0] - 1))
     blue = line[left, 0] + (line[right, 0] - line[left, 0]) * share
     red = line[left, 1] + (line[right, 1] - line[left, 1]) * share
     blue_slope = line[left, 2] + (line[right, 2] - line[left, 2]) * share
@@ -251,25 +251,22 @@ def _colored(luma, line, left, share):  # type: ignore[no-untyped-def]
     return luma + room * r, luma + room * g, luma + room * b
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _along(curve, d):  # type: ignore[no-untyped-def]
     """Read a curve with even knots over [0, 2.6] at density d; beyond the ends the last segment goes on."""
     segments = curve.shape[0] - 1
     place = d * np.float32(segments / 2.6)
-    index = min(max(np.int32(place), 0), segments - 1)
-    return curve[index] + (curve[index + 1] - curve[index]) * (place - np.float32(index))
+    index = np.uint32(min(max(np.int32(place), 0), segments - 1))
+    return curve[index] + (curve[index + np.uint32(1)] - curve[index]) * (place - np.float32(index))
 
 
-@njit(cache=True, nogil=True)
-def _shifted(coded, change):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _shifted(coded, before, change):  # type: ignore[no-untyped-def]
     """Change the density of a gamma-coded value; no change leaves it alone, black included."""
-    linear = _between(LINEAR_OF, coded * LAST, LAST)
-    factor = _between(FACTOR_OF, (change + REACH) * PER_DENSITY, LAST)
-    moved = max(linear, FLOOR) * factor - max(FLOOR - linear, ZERO)
-    return _between(CODED_OF_ROOT, np.float32(math.sqrt(max(moved, ZERO))) * LAST, LAST)
+    return coded + (_between(CODED_OF, (before + change) * PER_DENSITY) - _between(CODED_OF, before * PER_DENSITY))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _sliced(line, left, right, share, near, far, along, c):  # type: ignore[no-untyped-def]
     """Read one value of the grid's row (columns, bins, 6) between four samples."""
     low = line[left, near, c] + (line[right, near, c] - line[left, near, c]) * share
@@ -277,30 +274,30 @@ def _sliced(line, left, right, share, near, far, along, c):  # type: ignore[no-u
     return low + (high - low) * along
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _toned(r, g, b, line, left, share, matrix, shift, curves, amount):  # type: ignore[no-untyped-def]
     """Repair the tone of a pixel coded as sRGB: the formula of `DensityLayer`."""
-    right = min(left + 1, line.shape[0] - 1)
+    right = min(left + np.uint32(1), np.uint32(line.shape[0] - 1))
     bins = line.shape[1]
     depth = min(max((KR * r + KG * g + KB * b) * np.float32(bins) - HALF, ZERO), np.float32(bins - 1))
-    near = np.int32(depth)
-    far = min(near + 1, bins - 1)
+    near = np.uint32(depth)
+    far = min(near + np.uint32(1), np.uint32(bins - 1))
     along = depth - np.float32(near)
-    dr = _between(DENSITY_OF, r * LAST, LAST)
-    dg = _between(DENSITY_OF, g * LAST, LAST)
-    db = _between(DENSITY_OF, b * LAST, LAST)
+    dr = _between(DENSITY_OF, r * LAST)
+    dg = _between(DENSITY_OF, g * LAST)
+    db = _between(DENSITY_OF, b * LAST)
 
     def repaired(coded: Any, before: Any, c: int) -> Any:
         d = _along(curves[c], matrix[c, 0] * dr + matrix[c, 1] * dg + matrix[c, 2] * db + shift[c])
-        gain = _sliced(line, left, right, share, near, far, along, c) * LOG10_E
+        gain = _sliced(line, left, right, share, near, far, along, c)
         offset = _sliced(line, left, right, share, near, far, along, c + 3)
-        d = d * _between(FACTOR_OF, (REACH - gain) * PER_DENSITY, LAST) + offset
-        return _shifted(coded, amount * (d - before))
+        d = d * _between(FACTOR_OF, (gain - LOWEST) * PER_GAIN) + offset
+        return _shifted(coded, before, amount * (d - before))
 
     return repaired(r, dr, 0), repaired(g, dg, 1), repaired(b, db, 2)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _paint(pixels, out, top, height, full, chroma, local, matrix, shift, curves, amount, tone, untone):  # type: ignore[no-untyped-def]
     """Color, then tone, then the photo's own code values again: (rows, width, 1 or 3) into `out`."""
     maps, map_left, map_share = chroma
@@ -308,7 +305,7 @@ def _paint(pixels, out, top, height, full, chroma, local, matrix, shift, curves,
     has_color, has_density, has_tone = maps.shape[0] > 0, grid.shape[0] > 0, tone.shape[0] > 0
     map_line = np.empty(maps.shape[1:], np.float32)
     grid_line = np.empty(grid.shape[1:], np.float32)
-    last_tone = np.float32(tone.shape[0] - 1)
+    last_tone = np.float32(tone.shape[0] - 2)
     scale = ONE / full
     for row in range(pixels.shape[0]):
         if has_color:
@@ -325,14 +322,14 @@ def _paint(pixels, out, top, height, full, chroma, local, matrix, shift, curves,
                 r, g, b = _colored(luma, map_line, map_left[x], map_share[x])
             if has_density:
                 if has_tone:
-                    r = _between(tone, r * last_tone, last_tone)
-                    g = _between(tone, g * last_tone, last_tone)
-                    b = _between(tone, b * last_tone, last_tone)
+                    r = _between(tone, r * last_tone)
+                    g = _between(tone, g * last_tone)
+                    b = _between(tone, b * last_tone)
                 r, g, b = _toned(r, g, b, grid_line, grid_left[x], grid_share[x], matrix, shift, curves, amount)
                 if has_tone:
-                    r = _between(untone, r * last_tone, last_tone)
-                    g = _between(untone, g * last_tone, last_tone)
-                    b = _between(untone, b * last_tone, last_tone)
+                    r = _between(untone, r * last_tone)
+                    g = _between(untone, g * last_tone)
+                    b = _between(untone, b * last_tone)
             if out.shape[2] == 1:
                 out[row, x, 0] = _code(KR * r + KG * g + KB * b if has_density else r, full)
             else:
@@ -341,7 +338,7 @@ def _paint(pixels, out, top, height, full, chroma, local, matrix, shift, curves,
                 out[row, x, 2] = _code(b, full)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _drift(before, after):  # type: ignore[no-untyped-def]
     """The largest change of luma in code values between (rows, width, 1 or 3) and (rows, width, 1 or 3)."""
     largest = 0.0
