@@ -1,0 +1,84 @@
+# Everything a checkout needs, in .venv; `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+export PIP_PROGRESS_BAR := off
+# For demo and up; handed on by the environment, so that a folder's name may hold anything.
+export PHOTOS DATA PORT ONCE
+
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --require-hashes
+TESTS ?= tests
+WORKERS ?= 2
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.retint ## install what Retint needs to run; the command is then .venv/bin/retint
+
+demo: setup ## restore photographs and serve the portal [ONCE=1] [PHOTOS=folder] [DATA=folder] [PORT=n]
+	@$(BIN)/retint demo $${ONCE:+--once} $${PHOTOS:+--photos "$$PHOTOS"} $${DATA:+--data "$$DATA"} $${PORT:+--port "$$PORT"}
+
+up: setup ## run the whole platform on this machine [DATA=folder] [PORT=n]
+	@$(BIN)/retint up $${DATA:+--data "$$DATA"} $${PORT:+--port "$$PORT"}
+
+test: .venv/.dev system ## run all tests, with real servers and a browser [TESTS=path] [WORKERS=n]
+	$(BIN)/pytest --no-skips -n $(WORKERS) $(TESTS)
+
+bench: .venv/.dev system ## run the benchmarks, one after the other
+	$(BIN)/pytest --no-skips -m bench -s tests/benchmarks
+
+lint: .venv/.dev ## check style, types and layering
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy core models workers web migrations tests
+	$(BIN)/lint-imports
+
+lock: ## pin the newest dependencies in requirements/ (needs uv)
+	requirements/lock --upgrade
+
+.PHONY: help setup demo up test bench lint lock system
+
+.venv/bin/python:
+	@for python in python3.11 python3.12 python3; do \
+		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
+			echo "Making .venv with $$($$python --version)"; \
+			exec $$python -m venv .venv; \
+		fi; \
+	done; \
+	echo "Retint needs Python 3.11 or 3.12 with venv (Debian: apt-get install python3-venv)." >&2; exit 1
+
+# torch for the CPU is small, but PyPI has none for Linux; pip may have been told where there is one.
+.venv/.local: requirements/build.txt requirements/local.txt requirements/torch-cpu.txt requirements/torch-cuda.txt | .venv/bin/python
+	@echo "Installing what Retint needs to run"
+	@$(PIP) -r requirements/build.txt
+	@$(PIP) --no-build-isolation -r requirements/local.txt
+	@if command -v nvidia-smi >/dev/null || ! $(PIP) --no-deps -r requirements/torch-cpu.txt 2>/dev/null; then \
+		echo "Installing torch for CUDA: 5 GB"; \
+		$(PIP) --no-deps -r requirements/torch-cuda.txt; \
+	fi
+	@touch $@
+
+.venv/.retint: .venv/.local pyproject.toml
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: requirements/dev.txt .venv/.retint
+	@echo "Installing what the tests need"
+	@$(PIP) --no-build-isolation -r requirements/dev.txt
+	@touch $@
+
+# The servers and the browser of the tests that no wheel brings.
+system:
+	@missing=; \
+	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=' postgresql'; \
+	command -v redis-server >/dev/null || missing+=' redis-server'; \
+	command -v chromium >/dev/null || missing+=' chromium'; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "The tests need$$missing. On Debian, as root: apt-get install --no-install-recommends$$missing" >&2; exit 1; \
+	fi; \
+	echo "Installing$$missing"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null
