@@ -189,12 +189,12 @@ _UNSEEN: Final = re.compile(
 
 
 def clean_name(name: str) -> str:
-    r"""Make a file's name safe to show: what cannot be seen or turns the text around is written out, as `\u202e`.
+    """Make a file's name safe to show: what cannot be seen or turns the text around is written out, as `<U+202E>`.
 
     Raises:
         InvalidRequest: no name, or one of more than 1,024 characters.
     """
-    name = _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", name)
+    name = _UNSEEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", name)
     if not name.strip():
         raise InvalidRequest("The file needs a name.", code="invalid_name")
     if len(name) > NAME_LIMIT:

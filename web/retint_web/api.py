@@ -11,7 +11,7 @@ from retint.errors import IllegalMove, InvalidRequest, NotFound
 from retint.lifecycle import FLEETS, QUEUES, Stage, State
 from retint.tenancy import get_owned
 from retint_web import downloads, messages, services
-from retint_web.openapi import Table
+from retint_web.openapi import OCTETS, Table
 from retint_web.security import csrf, require_token
 
 PREFIX = "/api/v1"
@@ -91,7 +91,7 @@ def show_batch(batch_id: UUID) -> messages.WatchedBatch:
     messages.DepositedJob,
     status=201,
     query=messages.UploadQuery,
-    body="application/octet-stream",
+    body=OCTETS,
 )
 def upload(batch_id: UUID, query: messages.UploadQuery) -> messages.DepositedJob:
     """Deposit a file; sent again under the same name, it is the same job."""
@@ -177,7 +177,7 @@ def show_job(job_id: UUID) -> messages.Job:
         return _job(session, job_id)
 
 
-@table.operation("GET", "/jobs/<uuid:job_id>/files/<name>", "application/octet-stream", query=messages.FileQuery)
+@table.operation("GET", "/jobs/<uuid:job_id>/files/<name>", OCTETS, query=messages.FileQuery)
 def download_file(job_id: UUID, name: str, query: messages.FileQuery) -> ResponseReturnValue:
     """Download one of a job's files; ranges are understood."""
     return downloads.send_file(job_id, name, attach=query.download)

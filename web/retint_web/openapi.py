@@ -16,6 +16,7 @@ from retint_web.messages import Problem
 from retint_web.security import require_admin, takes_files
 
 JSON: Final = "application/json"
+OCTETS: Final = "application/octet-stream"
 BINARY: Final = {"type": "string", "format": "binary"}
 PARAMETER: Final = re.compile(r"<(?:(\w+):)?(\w+)>")
 
@@ -147,6 +148,8 @@ def _described(entry: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
         "parameters": [*_path_parameters(entry), *_query_parameters(entry), *_header_parameters(entry)],
         "responses": {str(entry.status): answer, "default": problem},
     }
+    if entry.answer == OCTETS:
+        described["responses"]["302"] = {"description": "The file is at the signed address in `Location`."}
     if entry.body is not None:
         described["requestBody"] = {"required": True} | _content(entry.body, schemas)
     if entry.for_admins:

@@ -107,7 +107,9 @@ def test_nobody_gets_in_without_signing_in(app: Flask, ids: dict[str, Any]) -> N
             assert answer.headers["Location"].startswith("/sign-in"), f"{method} {path}"
 
 
-def test_a_tenant_cannot_reach_what_is_anothers(app: Flask, ids: dict[str, Any], admin: Person, stranger: Person) -> None:
+def test_a_tenant_cannot_reach_what_is_anothers(
+    app: Flask, ids: dict[str, Any], admin: Person, stranger: Person
+) -> None:
     walked = 0
     for rule, method, path in _requests(app, ids):
         if rule.arguments & {"batch_id", "job_id", "token_id"}:
@@ -159,6 +161,8 @@ def test_no_route_breaks_on_ids_that_are_none(app: Flask, ids: dict[str, Any], a
             path = path.replace(f"<{kind}{name}>", strange.get(name, "%ff%00%0a"))
         for method in sorted((rule.methods or set()) - {"OPTIONS"}):
             if rule.arguments:
-                status = _send(admin, app, rule, method, path.replace("<path:filename>", "../../etc/passwd")).status_code
+                status = _send(
+                    admin, app, rule, method, path.replace("<path:filename>", "../../etc/passwd")
+                ).status_code
                 assert status in (200, 400, 403, 404, 405), f"{method} {path}: {status}"
                 assert status != 200 or rule.endpoint == "accounts.redeem", f"{method} {path}"

@@ -1,0 +1,213 @@
+import csv
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+
+import pytest
+from werkzeug.test import TestResponse
+
+from retint.errors import NotFound
+from retint.services import Services
+from tests.integration.web.conftest import JPEG, Person
+
+RESULT = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def job_id(member: Person, restore: Callable[..., None]) -> str:
+    job_id = str(member.deposit(member.open_batch(), "album/a.jpg")["id"])
+    restore(job_id, result=RESULT)
+    return job_id
+
+
+def _result(member: Person, job_id: str, **headers: str) -> TestResponse:
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return member.browser().get(f"/jobs/{job_id}/files/result", headers=headers, buffered=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "start", "stop"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=100-199", 100, 200),
+        ("bytes=10000-", 10_000, len(RESULT)),
+        ("bytes=-5", len(RESULT) - 5, len(RESULT)),
+        ("bytes=5-999999", 5, len(RESULT)),
+    ],
+)
+def test_a_range_of_a_file_is_sent(member: Person, job_id: str, wanted: str, start: int, stop: int) -> None:
+    answer = _result(member, job_id, Range=wanted)
+    assert answer.status_code == 206
+    assert answer.data == RESULT[start:stop]
+    assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(RESULT)}"
+    assert answer.content_length == stop - start
+
+
+@pytest.mark.parametrize("wanted", ["bytes=0-1,5-6", "lines=1-2", "bytes=x", "bytes=9-2", ""])
+def test_a_range_that_is_none_gets_the_whole(member: Person, job_id: str, wanted: str) -> None:
+    answer = _result(member, job_id, Range=wanted)
+    assert answer.status_code == 200
+    assert answer.data == RESULT
+
+
+def test_a_range_beyond_the_end_is_refused(member: Person, job_id: str) -> None:
+    answer = _result(member, job_id, Range=f"bytes={len(RESULT)}-")
+    assert answer.status_code == 416
+    assert answer.headers["Content-Range"] == f"bytes */{len(RESULT)}"
+
+
+def test_a_file_is_kept_for_good(member: Person, job_id: str) -> None:
+    answer = _result(member, job_id)
+    etag = answer.headers["ETag"]
+    assert "immutable" in answer.headers["Cache-Control"]
+    assert "private" in answer.headers["Cache-Control"]
+    assert _result(member, job_id, If_None_Match=etag).status_code == 304
+    assert _result(member, job_id, If_None_Match='"other"').status_code == 200
+    assert _result(member, job_id, Range="bytes=0-9", If_Range=etag).status_code == 206
+    assert _result(member, job_id, Range="bytes=0-9", If_Range='"other"').data == RESULT
+
+
+def test_what_comes_from_outside_is_saved_and_never_shown(member: Person, restore: Callable[..., None]) -> None:
+    job_id = member.deposit(member.open_batch(), "evil.html", b"<script>alert(1)</script>")["id"]
+    answer = member.browser().get(f"/jobs/{job_id}/files/original", buffered=True)
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Disposition"] == "attachment; filename=evil.html"
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+
+
+def test_pictures_are_shown_and_can_be_saved(member: Person, job_id: str) -> None:
+    browser = member.browser()
+    shown = browser.get(f"/jobs/{job_id}/files/preview", buffered=True)
+    assert shown.headers["Content-Type"] == "image/jpeg"
+    assert shown.headers["Content-Disposition"] == "inline; filename=a-preview.jpg"
+    saved = browser.get(f"/jobs/{job_id}/files/result?download=1", buffered=True)
+    assert saved.headers["Content-Disposition"] == "attachment; filename=a.jpg"
+    assert browser.get(f"/jobs/{job_id}/files/nothing").status_code == 404
+
+
+def test_a_files_name_arrives_whole(member: Person, restore: Callable[..., None]) -> None:
+    job_id = member.deposit(member.open_batch(), '../Großmutter\'s "Hochzeit" 💐.tif')["id"]
+    restore(job_id, suffix="tif")
+    header = member.browser().get(f"/jobs/{job_id}/files/result", buffered=True).headers["Content-Disposition"]
+    assert header.startswith("attachment; filename=")
+    assert "filename*=UTF-8''Gro%C3%9Fmutter" in header
+    assert header.isascii()
+    assert ".." not in header
+
+
+def test_deep_zoom_comes_out_of_one_blob(member: Person, job_id: str) -> None:
+    browser = member.browser()
+    dzi = browser.get(f"/jobs/{job_id}/zoom.dzi")
+    assert (dzi.text, dzi.mimetype) == ("<Image TileSize='254'/>", "application/xml")
+    for path in ("zoom/1/1_0.jpg", "zoom_files/1/1_0.jpg", "zoom_files/1/1_0.jpeg"):
+        tile = browser.get(f"/jobs/{job_id}/{path}")
+        assert (tile.text, tile.mimetype) == ("tile 1 1 0", "image/jpeg")
+        assert "immutable" in tile.headers["Cache-Control"]
+    assert browser.get(f"/jobs/{job_id}/zoom/0/0_0.jpg").text == "tile 0 0 0"
+    for path in ("zoom/2/0_0.jpg", "zoom/1/9_9.jpg", "zoom/99999999999999999999/0_0.jpg"):
+        assert browser.get(f"/jobs/{job_id}/{path}").status_code == 404
+
+
+NAMES = [
+    "a.jpg",
+    "sub/a.jpg",
+    "A.JPG",
+    "../../etc/passwd",
+    "=cmd|' /C calc'!A0.jpg",
+    "b.png",
+    "x\u202egpj.exe",
+    "line\nbreak.jpg",
+]
+
+
+@pytest.fixture
+def batch_id(member: Person, restore: Callable[..., None]) -> str:
+    """A batch of strange names, all restored but the last."""
+    batch_id = member.open_batch("Box 7: Hochzeit")
+    ids = [member.deposit(batch_id, name, f"bytes of {name}".encode())["id"] for name in NAMES]
+    restore(*ids[:-1], result=RESULT)
+    return batch_id
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_the_report_has_every_file_once(member: Person, batch_id: str) -> None:
+    answer = member.api("GET", f"/batches/{batch_id}/report.csv")
+    assert answer.mimetype == "text/csv"
+    rows = _rows(answer.text)
+    assert len(rows) == len(NAMES)
+    assert [row["outcome"] for row in rows] == ["restored"] * (len(NAMES) - 1) + ["ready"]
+    for name, row in zip(NAMES, rows, strict=True):
+        assert row["original_sha256"] == hashlib.sha256(f"bytes of {name}".encode()).hexdigest()
+        assert row["original_bytes"] == str(len(f"bytes of {name}".encode()))
+    assert {row["result_sha256"] for row in rows[:-1]} == {hashlib.sha256(RESULT).hexdigest()}
+    assert (rows[-1]["result"], rows[-1]["result_sha256"]) == ("", "")
+
+
+def test_no_cell_of_the_report_is_a_formula(member: Person, batch_id: str) -> None:
+    text = member.api("GET", f"/batches/{batch_id}/report.csv").text
+    cells = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
+    assert "'=cmd|' /C calc'!A0.jpg" in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert "x<U+202E>gpj.exe" in cells
+    assert "line<U+000A>break.jpg" in cells
+
+
+def test_the_report_for_people_tells_spreadsheets_its_coding(member: Person, batch_id: str) -> None:
+    page = member.browser().get(f"/batches/{batch_id}/report.csv")
+    assert page.data.startswith(b"\xef\xbb\xbffile,")
+    assert page.data[3:] == member.api("GET", f"/batches/{batch_id}/report.csv").data
+
+
+def test_the_zip_has_every_result_under_a_safe_name(member: Person, batch_id: str) -> None:
+    answer = member.browser().get(f"/batches/{batch_id}/results.zip", buffered=True)
+    assert "attachment" in answer.headers["Content-Disposition"]
+    archive = zipfile.ZipFile(io.BytesIO(answer.data))
+    assert archive.testzip() is None
+    names = archive.namelist()
+    report = _rows(archive.read("report.csv").decode())
+    results = [row["result"].removeprefix("'") for row in report if row["result"]]
+    folder = "=cmd_'/C calc'!A0.jpg"
+    assert results == ["a.jpg", "sub/a.jpg", "A (2).JPG", "etc/passwd.jpg", folder, "b.jpg", "x_U+202E_gpj.jpg"]
+    assert sorted(names) == sorted([*results, *(f"{name}.provenance.json" for name in results), "report.csv"])
+    assert all(archive.read(name) == RESULT for name in results)
+    assert len({name.casefold() for name in names}) == len(names)
+
+
+def test_an_empty_batch_has_an_empty_report_and_zip(member: Person) -> None:
+    batch_id = member.open_batch()
+    assert _rows(member.api("GET", f"/batches/{batch_id}/report.csv").text) == []
+    data = member.api("GET", f"/batches/{batch_id}/results.zip").data
+    assert zipfile.ZipFile(io.BytesIO(data)).namelist() == ["report.csv"]
+
+
+def test_a_long_report_comes_in_parts(member: Person, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retint.batches.CHUNK", 3)
+    batch_id = member.open_batch()
+    for n in range(8):
+        member.deposit(batch_id, f"{n}.jpg")
+    rows = _rows(member.api("GET", f"/batches/{batch_id}/report.csv").text)
+    assert [row["file"] for row in rows] == [f"{n}.jpg" for n in range(8)]
+
+
+def test_where_browsers_reach_the_store_they_are_sent_there(
+    member: Person, job_id: str, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = "https://photos.example/bucket/key?signature=1"
+    monkeypatch.setattr(type(services.store), "url", lambda *_, **__: signed)
+    answer = member.api("GET", f"/jobs/{job_id}/files/result", follow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (302, signed)
+    assert "immutable" not in answer.headers["Cache-Control"]
+
+
+def test_a_result_that_the_store_lost_is_not_half_a_download(member: Person, job_id: str, services: Services) -> None:
+    services.store.delete(blob.key for blob in services.store.list("tenants/") if "result" in blob.key)
+    answer = _result(member, job_id)
+    assert answer.status_code == 404
+    batch_id = member.api("GET", f"/jobs/{job_id}").json["batch_id"]
+    with pytest.raises(NotFound):
+        _ = member.browser().get(f"/batches/{batch_id}/results.zip", buffered=True).data
