@@ -113,7 +113,7 @@ class Broker:
             messages = [
                 message for fleet in FLEETS for key in _lists(fleet) for message in self.redis.lrange(key, 0, -1)
             ]
-        return {job_id for part in messages for message in part for job_id in _job_ids(message)}
+        return {job_id for message in messages for job_id in _job_ids(message)}
 
     def is_intact(self) -> bool:
         """Whether the broker still has what it had at the last call; False once after it lost its contents.
@@ -136,7 +136,7 @@ def _lists(queue: str) -> list[str]:
     return [f"{queue}\x06\x16{priority}" if priority else queue for priority in range(PRIORITIES)]
 
 
-def _job_ids(message: Any) -> list[UUID]:
+def _job_ids(message: bytes | str) -> list[UUID]:
     """Read the first argument of a Celery message (protocol 2) that lies in Redis."""
     try:
         body = json.loads(base64.b64decode(json.loads(message)["body"]))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from retint import jobs
+from retint import broker, jobs, recipes
 from retint.errors import Transient
 from retint.jobs import Counts, Lease
 from retint.lifecycle import Outcome, Stage, State
@@ -46,7 +46,7 @@ class House:
         return self.tenants[name]
 
     def batch(self, tenant: str = "museum", priority: int = 0, recipe: Recipe | None = None) -> Batch:
-        recipe = recipe or Recipe()
+        recipe = recipe or recipes.parse({})
         batch = Batch(
             tenant_id=self.tenant(tenant),
             name="a batch",
@@ -75,9 +75,10 @@ class House:
             session.add(photo)
             session.flush()
             common = {"tenant_id": batch.tenant_id, "batch_id": batch.id, "photo_id": photo.id, "state": state}
-            rows = [{"id": uuid.uuid4(), "name": str(number), **common} for number in range(count)]
+            job_ids = [uuid.uuid4() for _ in range(count)]
+            rows = [{"id": job_id, "name": str(number), **common} for number, job_id in enumerate(job_ids)]
             session.execute(insert(Job), rows)
-        return [row["id"] for row in rows]
+        return job_ids
 
     def claim(self, job_ids: list[uuid.UUID], stage: Stage = Stage.INGEST, lease_s: float = 60) -> list[Lease]:
         with self.services.begin() as session:
@@ -224,6 +225,4 @@ def hire(tmp_path: Path) -> Iterator[Callable[[House], Staff]]:
 @pytest.fixture
 def dispatcher(workshop: House) -> Dispatcher:
     """A dispatcher of the workshop that ticks when the test says so."""
-    from retint import broker
-
     return Dispatcher(workshop.services, broker.connect(workshop.settings.broker_url))

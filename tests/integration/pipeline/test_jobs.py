@@ -7,21 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import delete, event, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
-from retint import jobs
-from retint.errors import IllegalMove, InvalidPhoto, NotFound, OutOfMemory, Transient
+from retint import jobs, recipes
+from retint.errors import IllegalMove, InvalidPhoto, NotFound, OutOfMemory, RetintError, Transient
 from retint.jobs import Done
 from retint.lifecycle import FINAL, STAGES, Outcome, Stage, State
-from retint.recipes import Recipe
-from retint.tables import Attempt, Batch, Job, Tally, now
+from retint.tables import Attempt, Batch, Job, Photo, Tally, now
 
 from .conftest import House
 
 
 def test_a_photo_goes_through_all_stages_and_is_restored(house: House) -> None:
-    recipe = Recipe(strength=0.5)
+    recipe = recipes.parse({"strength": 0.5})
     batch = house.batch(recipe=recipe)
     [job_id] = house.deposit("grandmother.jpg", batch=batch)
     for number, stage in enumerate(STAGES, start=1):
@@ -34,7 +34,8 @@ def test_a_photo_goes_through_all_stages_and_is_restored(house: House) -> None:
         assert house.settle((lease, done)) == {job_id}
     job = house.job(job_id)
     assert (job.stage, job.state) == (Stage.RENDER, State.RESTORED)
-    assert job.ended_at and job.deadline is None
+    assert job.ended_at
+    assert job.deadline is None
     assert [(attempt.stage, attempt.outcome) for attempt in house.attempts(job_id)] == [
         (stage, Outcome.DONE) for stage in STAGES
     ]
@@ -47,7 +48,8 @@ def test_a_finished_stage_leaves_the_job_queued_for_the_next_link_of_its_chain(h
     house.settle((lease, Done()))
     job = house.job(job_id)
     assert (job.stage, job.state, job.not_before) == (Stage.COLORIZE, State.QUEUED, before.not_before)
-    assert job.deadline and job.started_at
+    assert job.deadline
+    assert job.started_at
     left = job.deadline - job.started_at
     assert timedelta(seconds=0) < left - timedelta(seconds=house.settings.requeue_s) < timedelta(seconds=20)
 
@@ -320,8 +322,8 @@ def test_a_file_deposited_again_finds_its_job(house: House) -> None:
         assert jobs.add(session, batch, first, "a.jpg").id != jobs.add(session, batch, first, "b.jpg").id
 
 
-def house_photo(session: jobs.Session, batch: Batch) -> list[jobs.Photo]:
-    photo = jobs.Photo(tenant_id=batch.tenant_id, sha256="0" * 64, size=1)
+def house_photo(session: Session, batch: Batch) -> list[Photo]:
+    photo = Photo(tenant_id=batch.tenant_id, sha256="0" * 64, size=1)
     session.add(photo)
     session.flush()
     return [photo]
@@ -341,7 +343,7 @@ def test_the_tallies_agree_with_the_rows_whatever_moves(house: House, seed: int)
     job_ids = [job_id for batch in batches for job_id in house.bulk(12, batch)]
     leases: list[jobs.Lease] = []
     folded = 0
-    ends = [Done(), Done(), Done(), InvalidPhoto("no"), OutOfMemory("again")]
+    ends: list[Done | RetintError] = [Done(), Done(), Done(), InvalidPhoto("no"), OutOfMemory("again")]
     for _ in range(60):
         some = dice.sample(job_ids, 6)
         batch = dice.choice(batches)
@@ -369,8 +371,8 @@ def test_the_tallies_agree_with_the_rows_whatever_moves(house: House, seed: int)
         for each in batches:
             assert house.counts(each.id).by == house.counted(each.id)
     with house.services.begin() as session:
-        session.execute(Attempt.__table__.delete())
-        session.execute(Job.__table__.delete())
+        session.execute(delete(Attempt))
+        session.execute(delete(Job))
         assert jobs.counts(session, [batches[0].id])[batches[0].id].total == 0
         jobs.fold(session, 0)
         assert session.scalars(select(Tally)).all() == []

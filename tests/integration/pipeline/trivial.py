@@ -15,7 +15,7 @@ from retint.settings import Settings
 from retint_workers import app, dispatcher
 
 
-def obey(_: Services, leases: Sequence[Lease], beat: Callable[[], None]) -> Iterator[Ended]:
+def obey(services: Services, leases: Sequence[Lease], beat: Callable[[], None]) -> Iterator[Ended]:
     """Run each photo: `refuse@render`, `fault@ingest` (twice, then well), `slow@defade:3` (seconds) …"""
     for lease in leases:
         order, _, where = lease.name.partition("@")
