@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -36,6 +35,8 @@ SAMPLES = {
     "flower.jpg": ("sklearn", "datasets/images/flower.jpg"),  # vultilion, CC BY 2.0
 }
 """Photographs that come inside well-kept packages: the print's name, the package, the file in it."""
+
+SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _report(client: Client, batch_id: str, folder: Path, console: Console) -> in
     for row in client.jobs(batch_id):
         job = client.job(row["id"])
         if job["state"] == "restored":
-            path = folder / f"{Path(job['name']).stem}{_suffix(job)}"
+            path = folder / f"{Path(job['name']).stem}{SUFFIXES[job['facts']['render']['format']]}"
             client.download(job["id"], "result", path)
             table.add_row(job["name"], "restored", str(path), f"{job['seconds']:.1f}")
         else:
@@ -149,10 +150,6 @@ def _report(client: Client, batch_id: str, folder: Path, console: Console) -> in
             table.add_row(job["name"], job["state"], job["reason"] or "", f"{job['seconds']:.1f}")
     console.print(table, soft_wrap=True)
     return failed
-
-
-def _suffix(job: dict[str, Any]) -> str:
-    return Path(job["files"]["result"]["file_name"]).suffix
 
 
 def _until_interrupted(process: "subprocess.Popen[str]") -> None:

@@ -1,6 +1,7 @@
 """The processes of one machine: started, kept running, drained. On a cluster Kubernetes does this instead."""
 
 import ctypes
+import os
 import signal
 import socket
 import subprocess
@@ -126,7 +127,10 @@ class LocalFleets:
         self.numbers += 1
         name = f"{fleet}-{self.numbers}"
         command = [sys.executable, "-m", "retint.cli", "worker", "--fleet", fleet]
-        return Child(name, command, self.settings.environment(), self.logs / f"worker-{name}.log")
+        # Several workers share the cores, and threads that wait for each other on a busy core are slower than one.
+        threads = str(max(1, (os.cpu_count() or 2) // 2))
+        environment = self.settings.environment(OMP_NUM_THREADS=threads, VIPS_CONCURRENCY=threads)
+        return Child(name, command, environment, self.logs / f"worker-{name}.log")
 
     def _drain(self, worker: Child) -> None:
         log.info("worker_drains", name=worker.name)

@@ -4,7 +4,7 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -87,10 +87,8 @@ def render_again(file: Path, provenance: Path, output: Path, settings: Settings)
         record = json.loads(provenance.read_text())
         recipe = recipes.parse(record["recipe"])
         original = record["original_sha256"]
-        color, density = (
-            kind.from_bytes(path.read_bytes()) if (path := provenance.with_suffix(suffix)).exists() else None
-            for kind, suffix in ((ColorLayer, ".color.safetensors"), (DensityLayer, ".density.safetensors"))
-        )
+        color = _kept(provenance.with_suffix(".color.safetensors"), ColorLayer.from_bytes)
+        density = _kept(provenance.with_suffix(".density.safetensors"), DensityLayer.from_bytes)
     except (OSError, ValueError, KeyError) as error:
         raise InvalidRequest(f"{provenance} and the layers beside it cannot be read: {error}.") from error
     ingested = ingest.ingest(file, recipe, settings)
@@ -99,6 +97,10 @@ def render_again(file: Path, provenance: Path, output: Path, settings: Settings)
     with tempfile.TemporaryDirectory(prefix=".retint-", dir=output.parent) as folder:
         made = render.render(file, Path(folder), ingested.facts, recipe, color, density, settings)
         made.files["result"].replace(output)
+
+
+def _kept(path: Path, read: Callable[[bytes], Layer]) -> Layer | None:
+    return read(path.read_bytes()) if path.exists() else None
 
 
 def _through_the_stages(file: Path, folder: Path, recipe: Recipe, settings: Settings) -> dict[str, Path]:
