@@ -89,8 +89,9 @@ def delta_e(one: Tensor, two: Tensor) -> Tensor:
     a1, a2 = a1 * stretch, a2 * stretch
     c1, c2 = (a1**2 + b1**2 + tiny).sqrt(), (a2**2 + b2**2 + tiny).sqrt()  # (6)
     with torch.no_grad():
-        h1, h2 = torch.atan2(b1, a1), torch.atan2(b2, a2)  # (7)
-        turn = torch.remainder(h2 - h1 + math.pi, 2 * math.pi) - math.pi  # (10)
+        h1, h2 = (torch.remainder(torch.atan2(b, a), 2 * math.pi) for a, b in ((a1, b1), (a2, b2)))  # (7)
+        turn = h2 - h1
+        turn = torch.where(turn.abs() <= math.pi + 1e-9, turn, turn - 2 * math.pi * turn.sign())  # (10)
         gray = c1 * c2 < 1e-8
         hue = torch.where(gray, h1 + h2, h1 + turn / 2)  # (14)
         sign = torch.where(turn < 0, -1.0, 1.0)

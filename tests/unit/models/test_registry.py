@@ -1,0 +1,73 @@
+"""Names, cards and weights: known without torch, read only if they are what the card says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.unit.models.networks import make_card, random_weights
+
+from retint_models import registry, weights
+
+TOML = """
+[compact]
+kind = "colorizer"
+title = "for tests"
+file = "compact.safetensors"
+sha256 = "{sha256}"
+license = "Apache-2.0"
+settings = {{ gain = 1.5 }}
+"""
+
+
+def test_names_and_cards_are_known_without_torch() -> None:
+    code = "import sys; from retint_models import registry; registry.card('compact'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_network_has_a_card_of_its_kind() -> None:
+    cards = weights.cards()
+    assert {name for name, card in cards.items() if card.kind == "colorizer"} == set(registry.COLORIZERS)
+    assert {name for name, card in cards.items() if card.kind == "defader"} <= set(registry.DEFADERS)
+    for card in cards.values():
+        assert card.title
+        assert card.license
+        assert card.path.stat().st_size < 10_000_000
+
+
+def test_a_colorizer_is_loaded_from_any_folder_of_weights(tmp_path: Path) -> None:
+    card = make_card(tmp_path, random_weights())
+    (tmp_path / "weights.toml").write_text(TOML.format(sha256=card.sha256))
+    colorizer = registry.load_colorizer("compact", "cpu", tmp_path)
+    assert colorizer([], {}) == []
+
+
+def test_a_file_that_is_not_the_cards_is_refused(tmp_path: Path) -> None:
+    card = make_card(tmp_path, random_weights())
+    (tmp_path / "weights.toml").write_text(TOML.format(sha256=card.sha256))
+    data = bytearray(card.path.read_bytes())
+    data[-1] ^= 1
+    card.path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"is not the file that its card describes \(SHA-256 .*git checkout"):
+        registry.load_colorizer("compact", "cpu", tmp_path)
+
+
+def test_missing_weights_say_how_to_get_them(tmp_path: Path) -> None:
+    (tmp_path / "weights.toml").write_text(TOML.format(sha256="0" * 64))
+    with pytest.raises(FileNotFoundError, match=r"compact\.safetensors.*git checkout"):
+        registry.load_colorizer("compact", "cpu", tmp_path)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no colorizer is called 'sepia'; there are compact, compact-vivid"):
+        registry.load_colorizer("sepia")
+    with pytest.raises(ValueError, match="no defader is called 'compact'"):
+        registry.load_defader("compact")
+
+
+def test_a_damaged_list_of_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no weights here"):
+        weights.cards(tmp_path)
+    (tmp_path / "weights.toml").write_text("[compact\n")
+    with pytest.raises(ValueError, match=r"weights\.toml is damaged"):
+        weights.cards(tmp_path)
