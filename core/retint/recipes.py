@@ -4,11 +4,12 @@ import hashlib
 import json
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from retint.errors import InvalidRequest
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+Setting = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
 class Recipe(BaseModel):
@@ -17,8 +18,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     colorizer: Name = Field("compact", description="The colorizer's name, or `keep`.")
-    colorizer_settings: dict[str, float] = Field(
+    colorizer_settings: dict[Setting, FiniteFloat] = Field(
         default_factory=dict,
+        max_length=32,
         description="The colorizer's own settings, such as `gain`; empty for its defaults.",
     )
     defader: Name = Field("compact-defade", description="The defader's name, or `keep`.")

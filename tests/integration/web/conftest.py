@@ -67,7 +67,7 @@ class Person:
             session["user"], session["stamp"] = str(self.identity.user_id), self.identity.stamp
         return browser
 
-    def api(self, method: str, path: str, **request: Any) -> TestResponse:
+    def api(self, method: str, path: str, **request: Any) -> Any:
         """One request to the API."""
         headers = {"Authorization": f"Bearer {self.token}"} | request.pop("headers", {})
         answer = self.app.test_client().open(f"/api/v1{path}", method=method, headers=headers, **request)

@@ -5,12 +5,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
+from tests.integration.web.conftest import JPEG, Person
 
 from retint import jobs
 from retint.errors import StoreUnavailable, Transient
 from retint.lifecycle import TRIES, Stage
 from retint.services import Services
-from tests.integration.web.conftest import JPEG, Person
 
 SHA256 = hashlib.sha256(JPEG).hexdigest()
 

@@ -5,11 +5,11 @@ import zipfile
 from collections.abc import Callable
 
 import pytest
+from tests.integration.web.conftest import Person
 from werkzeug.test import TestResponse
 
 from retint.errors import NotFound
 from retint.services import Services
-from tests.integration.web.conftest import JPEG, Person
 
 RESULT = bytes(range(256)) * 40
 

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
+from tests.integration.web.conftest import Person
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from retint import accounts
 from retint.services import Services
-from tests.integration.web.conftest import Person
 
 pytestmark = pytest.mark.parametrize("combo", ["embedded"], indirect=True)
 
