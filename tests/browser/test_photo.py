@@ -83,7 +83,7 @@ def test_a_small_photo_can_be_looked_at_closely_too(restored: Callable[..., Page
     page = restored()
     page.get_by_role("button", name="Look closer").click()
     expect(page.locator("dialog .picture[data-drawn]")).to_have_count(1)
-    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Close", exact=True).click()
     expect(page.locator("dialog")).to_be_hidden()
 
 
