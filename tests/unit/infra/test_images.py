@@ -1,0 +1,203 @@
+"""The images and the compose file, judged without an engine."""
+
+import re
+import shlex
+import subprocess
+import sys
+from fnmatch import fnmatch
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from ruamel.yaml import YAML
+
+from retint.cli import retint
+from retint.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+INFRA = ROOT / "infra"
+DOCKERFILE = (INFRA / "Dockerfile").read_text()
+COMPOSE: dict[str, Any] = YAML(typ="safe").load(INFRA / "compose.yml")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+TARGETS = ("portal", "cpu-worker", "gpu-worker")
+
+
+def stages() -> dict[str, list[list[str]]]:
+    """The Dockerfile's stages by name, each a list of instructions, the first one its FROM."""
+    text = re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE)
+    found: dict[str, list[list[str]]] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        words = line.split()
+        if words and words[0] == "FROM":
+            name = words[3]
+            found[name] = []
+        if words:
+            found[name].append(words)
+    return found
+
+
+def instructions(name: str) -> list[list[str]]:
+    """All instructions that make a stage, its parents' first."""
+    own = stages()[name]
+    parent = own[0][1]
+    return [*(instructions(parent) if parent in stages() else []), *own]
+
+
+def test_the_three_images_are_there_and_build_on_a_pinned_slim_python() -> None:
+    assert set(TARGETS) <= set(stages())
+    outside = {first[1] for first, *_ in stages().values()} - set(stages()) - {"scratch"}
+    [base] = outside
+    assert re.fullmatch(r"python:3\.1[12]-slim-[a-z]+", base)
+
+
+def test_everything_that_is_copied_exists_and_passes_the_ignore_file() -> None:
+    lines = [line for line in (INFRA / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = [words for stage in stages().values() for words in stage if words[0] == "COPY"]
+    for words in copied:
+        origin = [word for word in words if word.startswith("--from=")]
+        sources = words[1 + len(origin) : -1]
+        if origin:
+            assert origin[0].removeprefix("--from=") in stages()
+            continue
+        for source in sources:
+            assert (ROOT / source).exists(), source
+            assert any(fnmatch(source, line[1:]) for line in lines), f"{source} is ignored"
+
+
+def test_an_image_holds_the_whole_tree_that_the_package_is_made_of() -> None:
+    copied = {word for words in stages()["tree"] if words[0] == "COPY" for word in words[1:-1]}
+    assert {"pyproject.toml", "README.md", "core", "models", "workers", "web", "migrations"} <= copied
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_image_runs_as_root(target: str) -> None:
+    users = [words[1] for words in instructions(target) if words[0] == "USER"]
+    assert users
+    assert users[-1] not in ("root", "0")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_everything_that_is_installed_is_pinned_with_hashes(target: str) -> None:
+    installs = [words for words in instructions(f"{target}-build") if words[:3] == ["RUN", "pip", "install"]]
+    assert len(installs) == 3
+    for words in installs:
+        assert "--require-hashes" in words or words[-2:] == ["--editable", "."]
+
+
+def pinned(target: str) -> set[str]:
+    """The distributions that an image installs."""
+    [name] = {
+        word.removesuffix(".txt").split("/")[-1]
+        for words in instructions(f"{target}-build")
+        if words[:3] == ["RUN", "pip", "install"]
+        for word in words
+        if word.endswith(".txt") and "build" not in word
+    }
+    return set(re.findall(r"^([a-z0-9-]+)==", (ROOT / f"requirements/{name}.txt").read_text(), re.MULTILINE))
+
+
+def test_only_the_gpu_workers_image_has_torch() -> None:
+    assert [target for target in TARGETS if "torch" in pinned(target)] == ["gpu-worker"]
+    assert "flask" in pinned("portal")
+    assert "numba" in pinned("cpu-worker")
+
+
+@pytest.mark.parametrize(
+    ("target", "modules"),
+    [
+        ("portal", "retint_web.app retint_web.commands retint_workers.dispatcher retint_workers.commands retint.cli"),
+        ("cpu-worker", "retint_workers.app retint_workers.stages retint_workers.ingest retint_workers.render"),
+        ("gpu-worker", "retint_workers.app retint_workers.stages retint_models.registry"),
+    ],
+)
+def test_what_an_image_runs_is_imported_with_the_images_packages_alone(target: str, modules: str) -> None:
+    distributions = pinned(target) | {"retint", "setuptools", "pip"}
+    absent = [
+        module
+        for module, owners in packages_distributions().items()
+        if not any(owner.lower().replace("_", "-").replace(".", "-") in distributions for owner in owners)
+    ]
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import {', '.join(modules.split())}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def parse(arguments: list[str]) -> None:
+    """Read a command line of `retint` without running it; click raises what a person would see."""
+    command: click.Command = retint
+    while True:
+        context = command.make_context(command.name, list(arguments))
+        if not isinstance(command, click.Group):
+            return
+        _, found, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert found
+        command = found
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_images_own_command_is_one_of_retints(target: str) -> None:
+    [entry] = [words for words in stages()[target] if words[0] == "ENTRYPOINT"]
+    [default] = [words for words in stages()[target] if words[0] == "CMD"]
+    assert entry[1:] == ['["retint"]']
+    parse(shlex.split(" ".join(default[1:]).translate(str.maketrans("[],", "   "))))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_services_command_is_one_of_retints(name: str) -> None:
+    parse(OURS[name]["command"])
+
+
+def test_a_wrong_command_would_be_noticed() -> None:
+    with pytest.raises(click.UsageError):
+        parse(["worker", "--fleet", "tpu"])
+
+
+def test_the_compose_file_keeps_to_the_compose_specification() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, INFRA / "compose.yml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_is_built_from_a_target_and_set_by_settings_that_exist(name: str) -> None:
+    service = OURS[name]
+    assert (INFRA / service["build"]["context"]).resolve() == ROOT
+    assert service["build"]["dockerfile"] == "infra/Dockerfile"
+    assert service["build"]["target"] in TARGETS
+    assert service["image"] == f"retint-{service['build']['target']}"
+    known = {f"RETINT_{field.upper()}" for field in Settings.model_fields}
+    assert set(service["environment"]) <= known
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_waits_only_for_what_can_tell_that_it_is_ready(name: str) -> None:
+    for other, wait in SERVICES[name].get("depends_on", {}).items():
+        if wait["condition"] == "service_healthy":
+            assert "test" in SERVICES[other]["healthcheck"]
+        else:
+            assert wait["condition"] == "service_completed_successfully"
+            assert SERVICES[other]["restart"] == "on-failure"
+
+
+def test_what_keeps_data_keeps_it_on_a_volume() -> None:
+    mounted = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    assert mounted == set(COMPOSE["volumes"]) == {"postgres", "valkey", "seaweedfs"}
+
+
+def test_only_a_reserved_gpu_makes_a_gpu_worker_and_one_of_the_two_is_always_to_be_had() -> None:
+    assert OURS["gpu-worker"]["profiles"] == ["gpu"]
+    [device] = OURS["gpu-worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+    assert OURS["gpu-worker-without-gpu"]["profiles"] == ["no-gpu"]
+    assert OURS["gpu-worker-without-gpu"]["environment"]["RETINT_DEVICE"] == "cpu"
+
+
+def test_every_variable_is_in_the_example_and_no_secret_has_a_default() -> None:
+    text = (INFRA / "compose.yml").read_text()
+    example = (INFRA / "example.env").read_text()
+    for name, rest in re.findall(r"\$\{([A-Z0-9_]+)([^}]*)\}", text):
+        assert re.search(rf"^#?{name}=", example, re.MULTILINE), name
+        assert rest.startswith(":?" if "SECRET" in name or "PASSWORD" in name else ":-"), name
