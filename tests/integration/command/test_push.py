@@ -53,7 +53,7 @@ def test_what_the_server_has_is_not_sent_again(platform: Platform, tmp_path: Pat
 
 
 def test_files_of_the_same_bytes_are_sent_once_and_stand_in_the_batch_each(platform: Platform, tmp_path: Path) -> None:
-    folder = old_prints(tmp_path / "twins", 1)
+    folder = old_prints(tmp_path / "twins", 1, side=240)
     [original] = folder.rglob("*.jpg")
     (folder / "copy.jpg").write_bytes(original.read_bytes())
     pushed = push(platform, folder)
@@ -63,7 +63,7 @@ def test_files_of_the_same_bytes_are_sent_once_and_stand_in_the_batch_each(platf
 
 
 def test_an_empty_file_is_refused_and_the_rest_goes_on(platform: Platform, tmp_path: Path) -> None:
-    folder = old_prints(tmp_path / "holes", 2)
+    folder = old_prints(tmp_path / "holes", 2, side=224)
     (folder / "empty.jpg").touch()
     pushed = push(platform, folder, status=1)
     assert pushed["sent"] == 2
