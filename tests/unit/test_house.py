@@ -1,0 +1,123 @@
+"""The rules of the house that a program can check."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from retint.lifecycle import STAGES, State
+from retint.settings import Settings
+from retint.tables import Table
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = {
+    "build.txt": [*PROJECT["dependency-groups"]["build"]],
+    "portal.txt": ["web"],
+    "cpu.txt": ["cpu"],
+    "gpu.txt": ["cpu", "gpu"],
+    "local.txt": ["web", "cpu", "gpu", "local"],
+    "dev.txt": ["web", "cpu", "gpu", "local", *PROJECT["dependency-groups"]["dev"]],
+}
+
+
+def tracked() -> list[Path]:
+    """The files that git knows, without what is not text."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:4096]]
+
+
+def found(pattern: str, paths: list[Path]) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"
+        for path in paths
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if re.search(pattern, line)
+    ]
+
+
+def test_the_layers_of_the_house_hold() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
+    assert found(r"/(?:work|root|home/\w+)/|\." + r"library\b/", tracked()) == []
+
+
+def test_no_file_says_where_packages_come_from() -> None:
+    paths = [path for path in tracked() if path != Path(__file__)]
+    assert found(r"(?:index-url|find-links|FIND_LINKS|INDEX_URL)\b.*[=:/]", paths) == []
+    assert found("://", [path for path in paths if path.parent.name == "requirements"]) == []
+
+
+def test_only_tests_training_and_benchmarks_look_beside_the_repository() -> None:
+    inside = [path for path in tracked() if not {"tests", "training", "evaluation"} & set(path.parts)]
+    assert found(r"\.\./shared|\"shared\"", [path for path in inside if path.suffix == ".py"]) == []
+
+
+def settings_table() -> list[str]:
+    """What docs/settings.md has to say."""
+    rows = ["| variable | default | what it is |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        value = field.default
+        default = (
+            ""
+            if value is None or isinstance(value, SecretStr)
+            else f"`{str(value).lower() if value is True or value is False else value}`"
+        )
+        rows.append(f"| `RETINT_{name.upper()}` | {default} | {field.description} |")
+    return rows
+
+
+def test_every_setting_is_documented_as_it_is() -> None:
+    lines = (ROOT / "docs/settings.md").read_text().splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert table == settings_table(), "docs/settings.md should say:\n" + "\n".join(settings_table())
+
+
+def test_the_glossary_has_every_table_stage_and_state_in_order() -> None:
+    text = (ROOT / "docs/glossary.md").read_text()
+    words = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
+    assert words == sorted(words)
+    explained = {word for entry in words for word in re.split(r", | \(", entry)}
+    for mapper in Table.registry.mappers:
+        word = re.sub(r"(?<!^)([A-Z])", r" \1", mapper.class_.__name__).lower()
+        assert word in explained, word
+    for name in (*STAGES, *State):
+        assert f"`{name}`" in text, name
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_what_is_pinned_fits_what_the_project_asks_for(name: str) -> None:
+    pins = re.findall(r"^([a-z0-9-]+)==([^\s;]+)", (ROOT / "requirements" / name).read_text(), re.MULTILINE)
+    extras = PROJECT["project"]["optional-dependencies"]
+    asked = [] if name == "build.txt" else list(PROJECT["project"]["dependencies"])
+    for part in LOCKS[name]:
+        asked += extras.get(part, [part])
+    for text in asked:
+        requirement = Requirement(text)
+        versions = [Version(version) for package, version in pins if package == requirement.name]
+        if requirement.name == "retint" or (requirement.name == "torch" and name in ("local.txt", "dev.txt")):
+            continue
+        assert versions, f"{name} lacks {text}: run requirements/lock"
+        assert all(requirement.specifier.contains(version) for version in versions), f"{name}: {text}"
+
+
+def test_every_pin_has_a_hash() -> None:
+    for path in (ROOT / "requirements").glob("*.txt"):
+        blocks = re.split(r"^(?=[a-z0-9])", path.read_text(), flags=re.MULTILINE)
+        assert all("--hash=sha256:" in block for block in blocks if "==" in block and not block.startswith("#")), path
+
+
+def test_make_help_names_what_people_are_told_to_make() -> None:
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("setup", "demo", "up", "test", "bench", "lint", "help"):
+        assert re.search(rf"^  make {target} +\w", listed, re.MULTILINE), target
