@@ -67,12 +67,8 @@ def settings_table() -> list[str]:
     """What docs/settings.md has to say."""
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        value = field.default
-        default = (
-            ""
-            if value is None or isinstance(value, SecretStr)
-            else f"`{str(value).lower() if value is True or value is False else value}`"
-        )
+        value = str(field.default).lower() if isinstance(field.default, bool) else field.default
+        default = "" if value is None else f"`{value}`"
         rows.append(f"| `RETINT_{name.upper()}` | {default} | {field.description} |")
     return rows
 
