@@ -67,9 +67,15 @@ class DefadeNet(nn.Module):
         first, second, third, *_, last = config.widths
         self.fine = nn.Sequential(halve(6, first), halve(first, second), halve(second, third))
         self.coarse = nn.Sequential(*(halve(a, b) for a, b in zip(config.widths[2:], config.widths[3:], strict=False)))
-        self.tone = nn.Sequential(nn.Linear(6 * len(QUANTILES) + 48, 128), nn.ReLU())
+        count = 6 * len(QUANTILES) + 48
+        # Quantiles rise and fall together; what tells a cast is the little by which they differ.
+        self.tone = nn.Sequential(nn.BatchNorm1d(count), nn.Linear(count, 128), nn.BatchNorm1d(128), nn.ReLU())
         self.vector = nn.Sequential(
-            nn.Linear(2 * last + 128, config.vector), nn.ReLU(), nn.Linear(config.vector, config.vector), nn.ReLU()
+            nn.Linear(2 * last + 128, config.vector, bias=False),
+            nn.BatchNorm1d(config.vector),
+            nn.ReLU(),
+            nn.Linear(config.vector, config.vector),
+            nn.ReLU(),
         )
         self.head = nn.Linear(config.vector, 9 + 3 + 3 * (config.knots - 1) + 1)
         self.local = nn.Conv2d(third + last + 2, 64, 3, padding=1)
@@ -96,7 +102,7 @@ class DefadeNet(nn.Module):
             matrix=torch.eye(3).to(rgb) + 0.3 * matrix.unflatten(1, (3, 3)),
             shift=0.3 * shift,
             curves=rising(steps.unflatten(1, (3, config.knots - 1))),
-            grid=0.2 * self.grid(mixed).unflatten(1, (6, config.bins)),
+            grid=0.4 * self.grid(mixed).unflatten(1, (6, config.bins)),
             gate=(1.2 * torch.sigmoid(gate_logit) - 0.1).clamp(0, 1),
             gate_logit=gate_logit,
         )

@@ -37,8 +37,8 @@ class Recipe:
         stride: Only every so manieth pixel in each direction is compared, from a random start: it is enough and fast.
     """
 
-    batch: int = 24
-    again: int = 6
+    batch: int = 16
+    again: int = 4
     again_from: float = 0.3
     rate: float = 2e-3
     decay: float = 0.02
