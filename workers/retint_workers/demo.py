@@ -16,7 +16,6 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from retint import accounts
 from retint.client import Client
@@ -66,7 +65,9 @@ def run(data: Path, photos: Path | None, port: int | None, *, once: bool) -> int
         batch = client.open_batch(f"Demo: {(photos or Path('old prints')).name}", key=secrets.token_urlsafe(12))
         for file in files:
             client.upload(batch["id"], file.name, file, lambda _: None)
-        console.print(f"Deposited {len(files)} photos. Watch them at {platform.url}/batches/{batch['id']}")
+        console.print(
+            f"Deposited {len(files)} photos. Watch them at {platform.url}/batches/{batch['id']}", soft_wrap=True
+        )
         console.print(f"Sign in with {platform.sign_in}", soft_wrap=True)
         _watch(client, batch["id"], len(files), console)
         failed = _report(client, batch["id"], data / "results" / batch["id"], console)
@@ -137,18 +138,17 @@ def _watch(client: Client, batch_id: str, total: int, console: Console) -> None:
 
 def _report(client: Client, batch_id: str, folder: Path, console: Console) -> int:
     """Download the results and print a line for each photo; tell how many were not restored."""
-    table = Table("photo", "outcome", "result", "seconds", box=None)
     failed = 0
     for row in client.jobs(batch_id):
         job = client.job(row["id"])
-        if job["state"] == "restored":
+        outcome, seconds = job["state"], f"{job['seconds']:.1f} s"
+        if outcome == "restored":
             path = folder / f"{Path(job['name']).stem}{SUFFIXES[job['facts']['render']['format']]}"
             client.download(job["id"], "result", path)
-            table.add_row(job["name"], "restored", str(path), f"{job['seconds']:.1f}")
+            console.print(f"{job['name']} {outcome} in {seconds}: {path}", soft_wrap=True, highlight=False)
         else:
             failed += 1
-            table.add_row(job["name"], job["state"], job["reason"] or "", f"{job['seconds']:.1f}")
-    console.print(table, soft_wrap=True)
+            console.print(f"{job['name']} {outcome} after {seconds}: {job['reason']}", soft_wrap=True, style="bold")
     return failed
 
 
