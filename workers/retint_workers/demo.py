@@ -71,7 +71,7 @@ def run(data: Path, photos: Path | None, port: int | None, *, once: bool) -> int
         console.print(f"Sign in with {platform.sign_in}", soft_wrap=True)
         _watch(client, batch["id"], len(files), console)
         failed = _report(client, batch["id"], data / "results" / batch["id"], console)
-        console.print(f"See before and after at {platform.url}/batches/{batch['id']}", soft_wrap=True)
+        console.print(f"See before and after at {batch['url']}", soft_wrap=True)
         if not once:
             console.print("Ctrl-C ends the portal.")
             _until_interrupted(platform.process)
