@@ -1,6 +1,7 @@
 """The Celery application as a worker runs it: one process, pool `solo`, one queue."""
 
 import os
+import time
 import uuid
 import warnings
 from collections.abc import Mapping
@@ -8,14 +9,20 @@ from typing import Any
 
 import structlog
 from celery import Celery, bootsteps, signals
+from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 from celery.worker import state
 
-from retint.broker import celery_app
+from retint import broker
+from retint.broker import Broker
+from retint.errors import QueueUnavailable
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint_workers import tasks
 from retint_workers.presence import BEAT_S, Presence
+
+LISTEN_S = 2.0
+"""Pause between two tests of whether this worker hears its queue."""
 
 log = structlog.get_logger()
 
@@ -29,11 +36,11 @@ def make(services: Services, fleet: str, stages: Mapping[Stage, tasks.Work], dev
         stages: what runs each stage (see `tasks`); those of another fleet are left out.
         device: what administrators are told that it runs on.
     """
-    app = celery_app(services.settings.broker_url)
+    link = broker.connect(services.settings.broker_url)
     presence = Presence(services, fleet, device)
-    tasks.add_to(app, presence, stages)
-    app.steps["worker"].add(_heartbeat(presence))
-    return app
+    tasks.add_to(link.app, presence, stages)
+    link.app.steps["worker"].add(_heartbeat(presence, link))
+    return link.app
 
 
 def work(services: Services, fleet: str, stages: Mapping[Stage, tasks.Work], device: str | None = None) -> None:
@@ -42,6 +49,7 @@ def work(services: Services, fleet: str, stages: Mapping[Stage, tasks.Work], dev
     signals.setup_logging.connect(_leave_logging_alone)
     # It warns of pickles from strangers; we take JSON only, and hostile files are opened elsewhere.
     warnings.simplefilter("ignore", SecurityWarning)
+    warnings.simplefilter("ignore", CPendingDeprecationWarning)
     app = make(services, fleet, stages, device or _device(services, fleet))
     worker = app.Worker(
         hostname=f"{fleet}-{uuid.uuid4().hex}",
@@ -73,7 +81,7 @@ def _device(services: Services, fleet: str) -> str:
     return str(torch.cuda.get_device_name(device))
 
 
-def _heartbeat(presence: Presence) -> type[bootsteps.StartStopStep]:
+def _heartbeat(presence: Presence, link: Broker) -> type[bootsteps.StartStopStep]:
     """Make the step that registers the worker and beats for it while it waits, from the loop that consumes."""
 
     class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
@@ -82,6 +90,7 @@ def _heartbeat(presence: Presence) -> type[bootsteps.StartStopStep]:
 
         def start(self, worker: Any) -> None:
             presence.register()
+            self.ear = Ear(presence, link)
             self.timer = worker.timer.call_repeatedly(BEAT_S / 4, self.beat)
 
         def beat(self) -> None:
@@ -89,6 +98,7 @@ def _heartbeat(presence: Presence) -> type[bootsteps.StartStopStep]:
             if (presence.orders.restart or presence.orders.drain) and state.should_stop is None:
                 log.info("worker_ends", restart=presence.orders.restart)
                 state.should_stop = os.EX_OK
+            self.ear.test()
 
         def stop(self, _: Any) -> None:
             if self.timer:
@@ -96,3 +106,38 @@ def _heartbeat(presence: Presence) -> type[bootsteps.StartStopStep]:
             presence.end()
 
     return Heartbeat
+
+
+class Ear:
+    """Whether this worker hears its queue.
+
+    One whose connection broke at the wrong moment, while a message was acknowledged or the next link sent, goes on
+    without a word and receives nothing any more (celery#10302).
+    """
+
+    def __init__(self, presence: Presence, link: Broker) -> None:
+        self.presence = presence
+        self.link = link
+        self._tested_at = time.monotonic()
+        self._taken: int | None = None
+
+    def test(self) -> None:
+        """Compare what waits with what was taken, now and then; called only where this worker waits, too.
+
+        Raises:
+            ConnectionError: the broker is away, or messages waited twice in a row and none was taken: Celery's loop
+                takes it as what it is, and connects again.
+        """
+        at = time.monotonic()
+        if at - self._tested_at < LISTEN_S:
+            return
+        self._tested_at = at
+        try:
+            waits = self.link.depth()[self.presence.fleet] > 0
+        except QueueUnavailable as error:
+            raise ConnectionError(error.message) from error
+        before, self._taken = self._taken, self.presence.taken if waits else None
+        if waits and before == self.presence.taken:
+            self._taken = None
+            log.warning("worker_deaf")
+            raise ConnectionError("Messages wait and none is received.")

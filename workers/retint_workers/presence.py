@@ -30,6 +30,8 @@ class Presence:
         self.device = device
         self.worker_id: UUID | None = None
         self.orders = Orders()
+        self.taken = 0
+        """Messages received."""
         self._activity = ""
         self._did = ""
         self._beaten_at = 0.0

@@ -51,6 +51,7 @@ def add_to(app: Celery, presence: Presence, stages: Mapping[Stage, Work]) -> Non
 
 def run(presence: Presence, stage: Stage, work: Work, job_ids: Sequence[UUID]) -> bool:
     """Run a stage on what can be claimed of a bundle; tells whether a job moved on to the next stage."""
+    presence.taken += 1
     services = presence.services
     try:
         with services.begin() as session:
