@@ -12,6 +12,8 @@ from retint.errors import InvalidPhoto, OutOfMemory, RetintError
 from retint_workers import profiles, tiff
 
 SUFFIXES: Mapping[str, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
+FAIL_ON: Mapping[str, str] = {"jpeg": "truncated", "png": "error", "webp": "error", "tiff": "warning"}
+"""What stops reading. TIFF: libvips calls what it cannot decode a warning. JPEG: see `ingest.whole`."""
 SHORTEST_SIDE = 16
 LONGEST_RATIO = 40
 BLOB_BYTES = 8 << 20
@@ -152,7 +154,7 @@ def load(path: Path, kind: str, **options: Any) -> pyvips.Image:
     """
     with path.open("rb") as file, translated():
         source = pyvips.Source.new_from_descriptor(file.fileno())  # no file name reaches libvips: it would parse it
-        options = {"access": "sequential", "fail_on": "truncated", **options}
+        options = {"access": "sequential", "fail_on": FAIL_ON[kind], **options}
         return pyvips.Operation.call(f"{kind}load_source", source, **options)
 
 
@@ -172,10 +174,14 @@ def meaning(error: pyvips.Error) -> RetintError:
     told = str(error).lower()
     if "out of memory" in told or "unable to allocate" in told or "malloc" in told:
         return OutOfMemory("There was not enough memory to open the file.")
-    ends = ("premature", "truncated", "end of file", "eof", "end of image", "not enough data", "read error", "ran out")
-    if any(word in told for word in ends):
-        return InvalidPhoto("The file is incomplete: upload it again or scan it again.", code="truncated")
+    if "premature end" in told:
+        return incomplete()
     return InvalidPhoto("The file is damaged and cannot be read: save or scan it again.", code="damaged")
+
+
+def incomplete() -> InvalidPhoto:
+    """The refusal of a file that ends too early."""
+    return InvalidPhoto("The file is incomplete: upload it again or scan it again.", code="truncated")
 
 
 def _refuse_unfit(image: pyvips.Image, pixel_limit_mp: int) -> None:
@@ -232,12 +238,14 @@ def quality_of(total: int) -> int:
 
 
 def _png(file: BinaryIO) -> dict[str, Any]:
-    """Refuse animation, which is announced before the first pixels (PNG, third edition, 11.3.6)."""
+    """Walk over the chunks to the last; refuse animation (PNG, third edition, 11.3.6)."""
     at = 8
     while True:
         file.seek(at)
         head = file.read(8)
-        if len(head) < 8 or head[4:] in (b"IDAT", b"IEND"):
+        if len(head) < 8:
+            raise incomplete()
+        if head[4:] == b"IEND":
             return {"compression": 6}
         if head[4:] == b"acTL":
             raise InvalidPhoto("The file is an animation: save one picture of it.", code="animated")
@@ -246,6 +254,9 @@ def _png(file: BinaryIO) -> dict[str, Any]:
 
 def _webp(file: BinaryIO) -> dict[str, Any]:
     """Lossless or not; refuse animation (RFC 9649, 2.7)."""
+    file.seek(4)
+    if 8 + struct.unpack("<I", file.read(4))[0] > file.seek(0, 2):
+        raise incomplete()
     at = 12
     while True:
         file.seek(at)
@@ -264,7 +275,7 @@ def _tiff(file: BinaryIO) -> dict[str, Any]:
         reader = tiff.Reader(file)
         pages = list(reader.directories())
     except ValueError as error:
-        raise InvalidPhoto("The file is incomplete: upload it again or scan it again.", code="truncated") from error
+        raise incomplete() from error
     if not pages:
         raise InvalidPhoto("The file is damaged and cannot be read: save or scan it again.", code="damaged")
 
@@ -272,12 +283,16 @@ def _tiff(file: BinaryIO) -> dict[str, Any]:
         return (page[tag].numbers or (default,))[0] if tag in page else default
 
     first = pages[0]
+    if any(reader.ends_within(first, *where) for where in ((273, 279), (324, 325))):  # strips, tiles
+        raise incomplete()
     if any(not number(page, tiff.SUBFILE, 0) & 5 for page in pages[1:]):  # neither reduced nor a mask
         raise InvalidPhoto("The TIFF has several pages: save each as a file of its own.", code="several_pages")
     if number(first, tiff.PHOTOMETRIC, 1) in (32803, 34892):
         raise InvalidPhoto(
             "The file is a camera's raw data: develop it and save it as TIFF.", code="unsupported_format"
         )
+    if number(first, tiff.PHOTOMETRIC, 1) in (8, 9, 10):
+        raise InvalidPhoto("The picture is in Lab color: save it as RGB.", code="unsupported_color")
     compression = COMPRESSIONS.get(number(first, tiff.COMPRESSION, 1), "deflate")
     options: dict[str, Any] = {"compression": compression, "bigtiff": reader.is_big}
     if compression in ("lzw", "deflate", "zstd"):

@@ -70,6 +70,13 @@ class Reader:
             directory, offset = self._directory(offset, nesting=2)
             yield directory
 
+    def ends_within(self, directory: Directory, offsets: int, sizes: int) -> bool:
+        """Whether the file ends before the data that these two fields point to."""
+        if offsets not in directory or sizes not in directory:
+            return False
+        ends = map(sum, zip(directory[offsets].numbers, directory[sizes].numbers, strict=False))
+        return max(ends, default=0) > self.file.seek(0, 2)
+
     def _word(self, at: int) -> int:
         size, letter = (8, "Q") if self.is_big else (4, "I")
         return int(struct.unpack(self.order + letter, self._at(at, size))[0])
