@@ -3,10 +3,12 @@
 import hashlib
 import re
 import tempfile
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
 
 from sqlalchemy import select
@@ -16,6 +18,7 @@ from sqlalchemy.orm import Session
 from retint import jobs
 from retint.errors import IllegalMove, InvalidPhoto, InvalidRequest, NotFound, Refused
 from retint.lifecycle import Outcome, Stage
+from retint.settings import Settings
 from retint.tables import Attempt, Batch, Job, Photo, new_id
 from retint.tenancy import get_owned, owned
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from retint.services import Services
 
 CHUNK: Final = 1 << 20
+DAY_S: Final = 86_400
+SPOOLED: Final = "upload-"
 NAME_LIMIT: Final = 1024
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -123,7 +128,7 @@ def accept(services: "Services", tenant_id: UUID, source: Source, *, sha256: str
         TooLarge: there are more than `upload_limit_mib`.
         StoreUnavailable: the store did not take them.
     """
-    with _spooled(services, source) as (spool, size, digest):
+    with _spooled(services, source) as (path, size, digest):
         if sha256 is not None and sha256 != digest:
             raise InvalidRequest("The file arrived damaged: its SHA-256 differs. Send it again.", code="damaged")
         with services.begin() as session:
@@ -131,7 +136,7 @@ def accept(services: "Services", tenant_id: UUID, source: Source, *, sha256: str
         if photo is not None:
             return photo
         photo = Photo(id=new_id(), tenant_id=tenant_id, sha256=digest, size=size)
-        services.store.put(photo.key, cast(BinaryIO, spool))
+        services.store.put(photo.key, path)
     return _insert(services, photo)
 
 
@@ -211,23 +216,33 @@ def _open_batch(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
 
 
 @contextmanager
-def _spooled(services: "Services", source: Source) -> Iterator[tuple[IO[bytes], int, str]]:
-    """Copy a stream into a nameless file, hashing; gives the file at its start, its size and its SHA-256."""
+def _spooled(services: "Services", source: Source) -> Iterator[tuple[Path, int, str]]:
+    """Copy a stream into a file, hashing; gives the file's path, its size and its SHA-256."""
     limit_mib = services.settings.upload_limit_mib
-    folder = services.settings.data / "spool"
-    folder.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
-    with tempfile.TemporaryFile(dir=folder) as spool:
+    # With a name, since the S3 client sends parts straight from a named file only; others it takes into memory.
+    with tempfile.NamedTemporaryFile(dir=spool(services.settings), prefix=SPOOLED) as copy:
         while chunk := source.read(CHUNK):
             size += len(chunk)
             if size > limit_mib << 20:
                 raise TooLarge(f"The file is larger than {limit_mib} MiB, the most that this portal accepts.")
             digest.update(chunk)
-            spool.write(chunk)
+            copy.write(chunk)
         if size == 0:
             raise InvalidPhoto("The file is empty.", code="empty")
-        spool.seek(0)
-        yield spool, size, digest.hexdigest()
+        copy.flush()
+        yield Path(copy.name), size, digest.hexdigest()
+
+
+def spool(settings: Settings) -> Path:
+    """Make and give the folder for files on their way in, cleared of what crashes left there a day ago."""
+    folder = settings.data / "spool"
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{SPOOLED}*"):
+        with suppress(FileNotFoundError):
+            if left.stat().st_mtime < time.time() - DAY_S:
+                left.unlink()
+    return folder
 
 
 def _insert(services: "Services", photo: Photo) -> Photo:

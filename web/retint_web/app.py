@@ -2,12 +2,13 @@
 
 import tempfile
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, TYPE_CHECKING, Final, cast
 
 from flask import Flask, Request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from retint import __version__
+from retint.photos import spool
 from retint.services import Services
 from retint_web import (
     accounts,
@@ -24,12 +25,21 @@ from retint_web import (
 )
 from retint_web import services as running_services
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 STATIC: Final = Path(__file__).parent / "static"
 BLUEPRINTS: Final = (accounts, admin, api, batches, deposit, downloads, health, photos)
 
 
-class SpoolingRequest(Request):
-    """A request whose uploaded files lie in the data folder, not in memory and not in a small /tmp."""
+class PortalRequest(Request):
+    """A request that knows when its body broke off, and whose files lie in the data folder: /tmp may be small."""
+
+    def __init__(self, environ: "WSGIEnvironment", populate_request: bool = True, shallow: bool = False) -> None:
+        if "CONTENT_LENGTH" in environ:
+            # Gunicorn says that it ends bodies, but does not say when one ended too early. Werkzeug does.
+            environ.pop("wsgi.input_terminated", None)
+        super().__init__(environ, populate_request, shallow)
 
     def _get_file_stream(
         self,
@@ -38,8 +48,7 @@ class SpoolingRequest(Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        folder = running_services().settings.data / "spool"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = spool(running_services().settings)
         return cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=1 << 16, dir=str(folder)))
 
 
@@ -50,7 +59,7 @@ def create_app(services: Services) -> Flask:
         ValueError: `settings.secret` is missing.
     """
     app = Flask(__name__)
-    app.request_class = SpoolingRequest
+    app.request_class = PortalRequest
     app.extensions["retint"] = services
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     security.configure(app, services.settings)

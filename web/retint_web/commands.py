@@ -27,6 +27,8 @@ def portal(host: str, port: int, threads: int) -> None:
         "--worker-class=gthread",
         f"--threads={threads}",
         "--timeout=120",
+        # A file's name is part of an upload's address.
+        "--limit-request-line=8190",
         "--graceful-timeout=30",
         "--keep-alive=20",
         "--no-control-socket",

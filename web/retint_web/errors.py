@@ -2,6 +2,8 @@
 
 import http
 import json
+from contextlib import suppress
+from typing import Final
 
 import structlog
 from flask import Flask, Response, render_template, request
@@ -11,7 +13,10 @@ from werkzeug.exceptions import HTTPException
 
 from retint.errors import RetintError, Transient
 
-RETRY_AFTER_S = 5
+RETRY_AFTER_S: Final = 5
+CHUNK: Final = 1 << 20
+DRAINED: Final = 64 << 20
+"""Bytes of a refused upload that are still taken in; after that the connection ends."""
 
 log = structlog.get_logger()
 
@@ -34,7 +39,7 @@ def configure(app: Flask) -> None:
 
 def _on_retint_error(error: RetintError) -> ResponseReturnValue:
     if isinstance(error, Transient):
-        log.warning("request_failed", code=error.code, reason=error.message, path=request.path)
+        log.warning("request_failed", code=error.code, reason=error.message, route=str(request.url_rule))
     response = _answer(error.status, error.code, error.message)
     if isinstance(error, Transient):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
@@ -57,11 +62,13 @@ def _on_http_exception(error: HTTPException) -> ResponseReturnValue:
 
 
 def _on_bug(error: Exception) -> ResponseReturnValue:
-    log.exception("request_crashed", path=request.path, method=request.method, exc_info=error)
+    # The route and not the address: a sign-in link's address is a secret.
+    log.exception("request_crashed", route=str(request.url_rule), method=request.method, exc_info=error)
     return _answer(500, "internal", _SENTENCES[500])
 
 
 def _answer(status: int, code: str, sentence: str) -> Response:
+    _drain()
     title = http.HTTPStatus(status).phrase
     if request.path.startswith("/api/"):
         problem = {"type": "about:blank", "title": title, "status": status, "detail": sentence, "code": code}
@@ -69,3 +76,13 @@ def _answer(status: int, code: str, sentence: str) -> Response:
     template = "_error.html" if "HX-Request" in request.headers else "error.html"
     page = render_template(template, status=status, title=title, code=code, sentence=sentence)
     return Response(page, status, content_type="text/html; charset=utf-8")
+
+
+def _drain() -> None:
+    """Read what is left of an upload that was refused: many clients send all of it before they hear an answer."""
+    body = request.environ["wsgi.input"]
+    # An OSError says that the body broke off; then nobody waits for an answer either.
+    with suppress(OSError):
+        for _ in range(DRAINED // CHUNK):
+            if not body.read(CHUNK):
+                break
