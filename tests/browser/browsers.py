@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 FLAGS = [
     "--no-sandbox",
@@ -52,9 +52,12 @@ def sign_in(context: BrowserContext, link: str) -> None:
 def watch(page: Page) -> list[str]:
     """Note down what a page complains about from now on: script errors, refused styles and scripts, lost files."""
     complaints: list[str] = []
+
+    def hear(said: ConsoleMessage) -> None:
+        # htmx complains about requests that end because the page is left; a lost connection has a test of its own.
+        if said.type in ("error", "warning") and not said.text.startswith("htmx:"):
+            complaints.append(f"{said.type}: {said.text}")
+
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    page.on(
-        "console",
-        lambda said: complaints.append(f"{said.type}: {said.text}") if said.type in ("error", "warning") else None,
-    )
+    page.on("console", hear)
     return complaints

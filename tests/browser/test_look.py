@@ -83,7 +83,7 @@ def test_nothing_jumps_while_a_batch_runs(
 def test_a_lost_connection_is_said_and_repairs_itself(
     open_page: Callable[..., Page], make_print: Callable[..., Path], deposit: Callable[..., str]
 ) -> None:
-    page = open_page("/admin/")
+    page = open_page("/admin/", forgive="ERR_FAILED")
     page.route("**/admin/live", lambda route: route.abort())
     expect(page.get_by_text("The portal does not answer")).to_be_visible()
     page.unroute("**/admin/live")

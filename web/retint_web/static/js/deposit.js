@@ -14,6 +14,7 @@ const part = (name) => form.querySelector(`[data-${name}]`);
 
 const all = []; // every file: {file, name, row, state, sent}
 let batch = null;
+let isLeaving = false;
 let leftOut = 0;
 
 // ── Words ────────────────────────────────────────────────
@@ -105,7 +106,18 @@ function sum() {
   part("start").textContent = `Deposit ${all.length ? count(all.length, "photo") : "photos"}`;
   part("start").disabled = !all.length;
   part("again").hidden = !(batch && of("failed") && !of("waiting") && !of("sending"));
-  if (batch && all.length && of("sent") === all.length) location.assign(batch.page);
+  if (batch && !isLeaving && of("sent") === all.length) {
+    isLeaving = true;
+    location.assign(batch.page);
+  }
+}
+
+/** A progress event comes often, and counting thousands of files takes a moment: once a frame is enough. */
+let isDue = false;
+function sumSoon() {
+  if (isDue) return;
+  isDue = true;
+  requestAnimationFrame(() => { isDue = false; sum(); });
 }
 
 // ── Sending ──────────────────────────────────────────────
@@ -126,7 +138,7 @@ const put = (item) =>
       item.sent = event.loaded;
       meter.value = event.lengthComputable ? event.loaded / event.total : 0;
       item.row.querySelector(".state").textContent = `${Math.round(meter.value * 100)} %`;
-      sum();
+      sumSoon();
     });
     request.addEventListener("load", () => {
       if (request.status < 300) return resolve(null);

@@ -44,11 +44,14 @@ document.body.addEventListener("htmx:beforeSwap", ({ detail }) => {
   }
 });
 
+/** A lost connection is said when it lasts; a request that dies because the person moves on says nothing. */
 const offline = document.querySelector(".offline");
-const say = (lost) => () => { offline.hidden = !lost; };
-document.body.addEventListener("htmx:sendError", say(true));
-document.body.addEventListener("htmx:responseError", say(true));
-document.body.addEventListener("htmx:afterOnLoad", say(false));
+let alarm;
+const lost = () => { alarm ??= setTimeout(() => { offline.hidden = false; }, 1500); };
+const found = () => { clearTimeout(alarm); alarm = undefined; offline.hidden = true; };
+document.body.addEventListener("htmx:sendError", lost);
+document.body.addEventListener("htmx:responseError", lost);
+document.body.addEventListener("htmx:afterOnLoad", ({ detail }) => { if (detail.successful) found(); });
 
 // Steppers: − and + around a number.
 document.addEventListener("click", ({ target }) => {
