@@ -31,6 +31,8 @@ LEASE_S = 5.0
 """How long the lead lasts when the leader dies; it is renewed four times as often."""
 WINDOW = 3
 """Bundles in flight for each live worker: one that runs, one that waits, one on its way."""
+DEAF_S = 20.0
+"""A worker that idles for so long beside waiting messages is restarted; it should have noticed by itself."""
 FOLD_S = 0.5
 SWEEP_S = 3600.0
 LONGEST_WAIT_S = 10.0
@@ -155,7 +157,7 @@ class Dispatcher:
             deaf = [
                 worker_id
                 for fleet in {QUEUES[late[job_id]] for job_id in waiting}
-                for worker_id in fleets.restart_idle(session, fleet, settings.requeue_s)
+                for worker_id in fleets.restart_idle(session, fleet, max(DEAF_S, settings.requeue_s))
             ]
         if released:
             log.warning("messages_lost", jobs=released)

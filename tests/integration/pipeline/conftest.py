@@ -178,6 +178,12 @@ def workshop(sqlite_url: str, settings_in_a_hurry: Settings) -> Iterator[House]:
     yield from house_of(settings_in_a_hurry.model_copy(update={"database_url": sqlite_url}))
 
 
+@pytest.fixture
+def annex(postgresql_url: str, settings_in_a_hurry: Settings) -> Iterator[House]:
+    """The same on PostgreSQL, whose server can be killed."""
+    yield from house_of(settings_in_a_hurry.model_copy(update={"database_url": postgresql_url}))
+
+
 @dataclass
 class Staff:
     """The processes of a pipeline: real ones, with trivial stages (see `trivial.py`)."""
