@@ -92,7 +92,7 @@ def retry() -> ResponseReturnValue:
     reason_code = request.form.get("reason_code") or None
     with services().begin() as session:
         retried = jobs.retry(session, g.identity.tenant_id, reason_code=reason_code)
-        accounts.record(session, "jobs_retried", reason_code or "all", g.identity)
+        accounts.record(session, "failures_retried", reason_code or "all", g.identity)
     flash(f"{presenting.count(retried, 'photo')} will be tried again.")
     return _back()
 

@@ -153,7 +153,7 @@ def retry(batch_id: UUID) -> ResponseReturnValue:
         get_owned(session, Batch, g.identity.tenant_id, batch_id)
         reason_code = request.form.get("reason_code") or None
         retried = jobs.retry(session, g.identity.tenant_id, batch_id=batch_id, reason_code=reason_code)
-        accounts.record(session, "jobs_retried", str(batch_id), g.identity)
+        accounts.record(session, "failures_retried", str(batch_id), g.identity)
     flash(f"{presenting.count(retried, 'photo')} will be tried again.")
     return _back(batch_id)
 

@@ -104,7 +104,7 @@ def retry(job_id: UUID) -> ResponseReturnValue:
     with services().begin() as session:
         photos.show(session, g.identity.tenant_id, job_id)
         retried = jobs.retry(session, g.identity.tenant_id, job_id=job_id)
-        accounts.record(session, "jobs_retried", str(job_id), g.identity)
+        accounts.record(session, "job_retried", str(job_id), g.identity)
     flash("It will be tried again." if retried else "There is nothing to try again.")
     return redirect(url_for("photos.show", job_id=job_id), code=303)
 

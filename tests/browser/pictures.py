@@ -1,0 +1,120 @@
+"""Pictures of every page, phone and desktop, light and dark: `python -m tests.browser.pictures FOLDER`.
+
+Runs a platform of its own, deposits old prints of public-domain photographs, waits until they are restored.
+The pictures in docs/ come from here. What is drawn as the system's font is this machine's.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from time import sleep
+
+import numpy as np
+import skimage.data
+from PIL import Image
+from playwright.sync_api import Browser, Page
+from tests import platforms
+from tests.browser import browsers
+
+from retint.client import Client
+from retint.settings import Settings
+from retint_models import fading
+
+Box = tuple[float, float, float, float]
+
+PRINTS: dict[str, tuple[str, Box]] = {
+    "portrait.jpg": ("astronaut", (0, 0, 1, 1)),
+    "breakfast.jpg": ("coffee", (0, 0, 1, 1)),
+    "the cat.jpg": ("chelsea", (0, 0, 1, 1)),
+    "launch.jpg": ("rocket", (0, 0, 1, 1)),
+    "portrait, nearer.jpg": ("astronaut", (0.2, 0, 0.75, 0.55)),
+    "launch, tower.jpg": ("rocket", (0.3, 0.1, 0.8, 1)),
+    "the cat, asleep.jpg": ("chelsea", (0.05, 0.1, 0.75, 1)),
+    "breakfast, cup.jpg": ("coffee", (0.1, 0.1, 0.75, 0.95)),
+}
+"""A print's name: the photograph in scikit-image that it is made of, and which part, as left, top, right, bottom."""
+
+WIDTH = 1400
+"""Pixels of the prints' long side: old prints are scanned, not enlarged thumbnails."""
+
+DEVICES = {"desktop": browsers.DESKTOP, "phone": browsers.PHONE}
+
+
+def old_prints(folder: Path) -> list[Path]:
+    """Make the prints, gray and faded."""
+    made = []
+    for seed, (name, (photograph, box)) in enumerate(PRINTS.items()):
+        whole = Image.fromarray(getattr(skimage.data, photograph)())
+        edges = [round(edge * whole.size[axis % 2]) for axis, edge in enumerate(box)]
+        part = whole.crop((edges[0], edges[1], edges[2], edges[3]))
+        scale = WIDTH / max(part.size)
+        part = part.resize((round(part.width * scale), round(part.height * scale)), Image.Resampling.LANCZOS)
+        made.append(folder / name)
+        Image.fromarray(fading.old_print(np.asarray(part), seed=seed)).save(made[-1], quality=92)
+    return made
+
+
+def deposit(client: Client, name: str, files: list[Path]) -> str:
+    """Deposit a batch; gives its id."""
+    batch = client.open_batch(name, key=name)
+    for file in files:
+        client.upload(batch["id"], f"album/{file.name}", file, lambda _: None)
+    return str(batch["id"])
+
+
+def wait(client: Client, batch_id: str) -> None:
+    """Wait until nothing of a batch is left to do."""
+    while (counts := client.batch(batch_id)["counts"])["ended"] + counts["quarantined"] < counts["total"]:
+        sleep(0.5)
+
+
+def pages(client: Client, batch_id: str) -> dict[str, str]:
+    """Where each page is."""
+    found = {"batches": "/", "batch": f"/batches/{batch_id}", "deposit": "/deposit", "workers": "/admin/"}
+    for job in client.jobs(batch_id):
+        found.setdefault("photo" if job["state"] == "restored" else str(job["state"]), f"/jobs/{job['id']}")
+    return found | {"account": "/account"}
+
+
+def taken(browser: Browser, url: str, state: object, paths: dict[str, str], folder: Path) -> Iterator[Path]:
+    """Take all pictures."""
+    for device, wanted in DEVICES.items():
+        for scheme in ("light", "dark"):
+            context = browser.new_context(base_url=url, storage_state=state, color_scheme=scheme, **wanted)  # type: ignore[arg-type]
+            page = context.new_page()
+            for name, path in paths.items():
+                page.goto(path)
+                settle(page)
+                target = folder / f"portal-{name}-{device}-{scheme}.jpg"
+                page.screenshot(path=target, type="jpeg", quality=85)
+                yield target
+            context.close()
+
+
+def settle(page: Page) -> None:
+    """Wait until what the first screen shows is there."""
+    page.wait_for_load_state("networkidle")
+    page.evaluate("Promise.all([...document.images].filter(i => i.loading !== 'lazy').map(i => i.decode()))")
+    page.wait_for_timeout(400)
+
+
+def main(folder: Path) -> None:
+    """Make the pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        data = Path(place)
+        prints = old_prints(data)
+        (data / "letter.jpg").write_text("Dear Sir, this is no photograph.")
+        with platforms.running(Settings(data=data / "house")) as house, house.client() as client:
+            first = deposit(client, "Family albums, first box", [*prints, data / "letter.jpg"])
+            wait(client, first)
+            with browsers.chromium() as browser:
+                context = browser.new_context()
+                browsers.sign_in(context, house.sign_in)
+                for picture in taken(browser, house.url, context.storage_state(), pages(client, first), folder):
+                    print(picture, picture.stat().st_size // 1000, "kB")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
