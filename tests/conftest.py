@@ -176,7 +176,7 @@ def services(settings: Settings) -> Iterator[Services]:
 @pytest.fixture
 def platform(combo: Combo, settings: Settings) -> Iterator[Platform]:
     """A whole platform on the combo, run by `retint up`; on the embedded one the broker is the platform's own."""
-    quick = {"lease_s": 10, "requeue_s": 3, "tick_s": 0.1, "backoff_s": 0.5}
+    quick = {"lease_s": 10, "requeue_s": 5, "tick_s": 0.1, "backoff_s": 0.5}
     values = settings.model_dump(include=settings.model_fields_set) | quick
     if combo.database is None:
         del values["broker_url"]

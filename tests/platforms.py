@@ -49,7 +49,7 @@ class Platform:
         found = []
         for child in psutil.Process(self.process.pid).children():
             line = " ".join(child.cmdline())
-            if f"retint.cli {command}" in line or line.startswith(command):
+            if f"retint.cli {command}" in line or f"/{command} " in line:
                 found.append(child)
         return found
 
