@@ -28,7 +28,9 @@ test: .venv/.dev system ## run all tests, with real servers and a browser [TESTS
 	$(BIN)/pytest --no-skips -n $(WORKERS) $(TESTS)
 
 bench: .venv/.dev system ## run the benchmarks, one after the other
-	$(BIN)/pytest --no-skips -m bench -s tests/benchmarks
+	@for script in tests/benchmarks/bench_*.py; do \
+		name=$${script%.py}; echo "== $$name"; $(BIN)/python -m $${name//\//.} || exit 1; \
+	done
 
 lint: .venv/.dev ## check style, types and layering
 	$(BIN)/ruff check .
