@@ -98,8 +98,8 @@ def lose_the_broker(platform: Platform, combo: Combo) -> None:
 def every_file_stands_once_in_the_report(platform: Platform, batch_id: UUID, folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(platform.get(f"/api/v1/batches/{batch_id}/report.csv").text)))
     deposited = {path.relative_to(folder).as_posix(): sha256(path) for path in folder.rglob("*.jpg")}
-    assert sorted(row["name"] for row in rows) == sorted(deposited)
-    assert {row["name"]: row["sha256"] for row in rows} == deposited
+    assert sorted(row["file"] for row in rows) == sorted(deposited)
+    assert {row["file"]: row["original_sha256"] for row in rows} == deposited
     assert {row["outcome"] for row in rows} == {"restored"}
 
 
