@@ -14,6 +14,7 @@ const part = (name) => form.querySelector(`[data-${name}]`);
 
 const all = []; // every file: {file, name, row, state, sent}
 let batch = null;
+let startedAt = 0;
 let isLeaving = false;
 let leftOut = 0;
 
@@ -24,6 +25,8 @@ const size = (bytes) => {
   const value = bytes / 1000 ** step;
   return `${value >= 100 || step === 0 ? Math.round(value) : value.toFixed(1)} ${["B", "kB", "MB", "GB", "TB"][step]}`;
 };
+const span = (seconds) => (seconds < 55 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
+const secondsSince = (moment) => (performance.now() - moment) / 1000;
 const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 
 // ── Choosing ─────────────────────────────────────────────
@@ -86,7 +89,6 @@ function mark(item, state, words, reason = "") {
   item.row.querySelector(".state").textContent = words;
   item.row.querySelector(".reason").textContent = reason;
   item.row.querySelector(".reason").hidden = !reason;
-  item.row.querySelector(".meter").hidden = state !== "sending";
 }
 
 function sum() {
@@ -99,6 +101,7 @@ function sum() {
     : `${count(all.length, "photo")}, ${size(total)}`;
   part("rest").textContent = [
     batch && `${size(sent)} of ${size(total)}`,
+    sent > 0 && sent < total && of("sending") && `about ${span(((total - sent) / sent) * secondsSince(startedAt))} left`,
     of("failed") && `${of("failed")} could not be sent`,
     leftOut && `${count(leftOut, "system file")} left out`,
   ].filter(Boolean).join(" · ");
@@ -151,6 +154,7 @@ const put = (item) =>
 
 async function send(item) {
   mark(item, "sending", "0 %");
+  if (!list.matches(":hover, :focus-within")) list.scrollTop = item.row.offsetTop - list.clientHeight / 2;
   for (const wait of [...RETRY_AFTER_MS, null]) {
     const fault = await put(item);
     if (!fault) return mark(item, "sent", "sent");
@@ -199,6 +203,8 @@ form.addEventListener("submit", async (event) => {
   }
   for (const set of form.querySelectorAll("[data-fixed]")) set.disabled = true;
   part("start").hidden = true;
+  form.classList.add("under-way");
+  startedAt = performance.now();
   part("open").href = batch.page;
   part("open").hidden = false;
   pump();
