@@ -131,10 +131,12 @@ def _parser() -> etree.XMLParser:
 
 
 def _parse(xmp: bytes) -> Any:
-    """The XMP as a tree with one rdf:RDF in its place; None where it is broken."""
+    """The XMP as a tree with an rdf:RDF in its place; None where it is broken, or declares entities."""
     try:
         root = etree.fromstring(xmp.strip(b"\0 \r\n\t"), _parser())
     except (etree.XMLSyntaxError, ValueError):
+        return None
+    if root.getroottree().docinfo.doctype:
         return None
     is_rdf = root.tag == f"{{{RDF}}}RDF"
     return root if is_rdf or root.find(f"{{{RDF}}}RDF") is not None else None

@@ -17,7 +17,7 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
-from retint.errors import Transient
+from retint.errors import InvalidPhoto, Transient
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers import CB_SCALE, CR_SCALE, LUMA, ColorLayer, DensityLayer
@@ -35,10 +35,11 @@ STRIP_BYTES = 8 << 20
 LUMA_BOUND = 1 / 255
 COLORLESS = 1.0
 """Chroma in code values of 255 that nearly no pixel (one in a hundred) exceeds in a picture that people call gray."""
+CELL = 16
 LOSSY_DRIFT = 3.0
 LOSSY_DRIFT_WORST = 24.0
-"""How far, in code values of 255, lossy encoding may move the means of squares of a 64th of the picture's length: on
-the average and at worst. Saturated colors, stored at half the size, move single squares by more than six."""
+"""How far, in code values of 255, lossy encoding may move the means of cells of at least 16 pixels: on the average and
+at worst. Saturated colors, stored at half the size, move single cells by more than six."""
 CARRIED = ("exif-", "iptc-data", "photoshop-data", "orientation", "resolution-unit", "image-description", "png-comment")
 """Metadata that goes from the original into the result as it is."""
 
@@ -132,7 +133,10 @@ def make(job: Job) -> Rendered:
     result = job.folder / f"result{formats.SUFFIXES[header.format]}"
     written = write(job, header, record, result)
     rendered = time.monotonic()
-    files = read_back(job, written, record, result)
+    try:
+        files = read_back(job, written, record, result)
+    except InvalidPhoto as error:
+        raise NotVerified(f"The result cannot be read back. {error.message}", code="unreadable") from error
     files |= {"result": result, "before": job.folder / "before.jpg", "provenance": job.folder / "provenance.json"}
     files["provenance"].write_bytes(record.to_json())
     with result.open("rb") as file:
@@ -346,10 +350,10 @@ class Shrinking:
         return pyvips.Image.new_from_array(np.concatenate(self._rows))
 
     def small(self) -> NDArray[np.float64]:
-        """The picture at 64 pixels length, as float, (h, w) or (h, w, 3)."""
-        image = self.image()
-        longest = max(image.width, image.height)
-        return np.asarray(image.cast("float").resize(min(1.0, 64 / longest)).numpy(), np.float64)
+        """The means of cells of at least 16 pixels, at most 64 along the picture: float (h, w) or (h, w, 3)."""
+        image = self.image().cast("float")
+        cell = max(CELL, -(-max(image.width, image.height) // 64))
+        return np.asarray(image.shrink(cell, cell, ceil=True).numpy(), np.float64)
 
 
 def save_jpeg(image: pyvips.Image, path: Path, xmp: bytes | None = None) -> None:
