@@ -9,7 +9,7 @@ export PIP_PROGRESS_BAR := off
 export PHOTOS DATA PORT ONCE
 
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --require-hashes
+PIP := $(BIN)/pip install -qq --require-hashes
 TESTS ?= tests
 WORKERS ?= 2
 
@@ -64,7 +64,7 @@ lock: ## pin the newest dependencies in requirements/ (needs uv)
 	@touch $@
 
 .venv/.retint: .venv/.local pyproject.toml
-	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/.dev: requirements/dev.txt .venv/.retint

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from retint.lifecycle import STAGES, State
+from retint.lifecycle import MOVES, STAGES, State
 from retint.settings import Settings
 from retint.tables import Table
 
@@ -89,6 +89,12 @@ def test_the_glossary_has_every_table_stage_and_state_in_order() -> None:
         assert word in explained, word
     for name in (*STAGES, *State):
         assert f"`{name}`" in text, name
+
+
+def test_the_drawing_of_the_states_has_every_move_and_no_other() -> None:
+    text = (ROOT / "docs/states.md").read_text()
+    drawn = set(re.findall(r"^    ([a-z]+) --> ([a-z]+)$", text, re.MULTILINE))
+    assert drawn == {(str(origin), str(to)) for origin, goals in MOVES.items() for to in goals}
 
 
 @pytest.mark.parametrize("name", LOCKS)
