@@ -14,6 +14,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
+import pyvips
+
 from retint.errors import OutOfMemory, Refused, WorkerLost
 from retint.settings import Settings
 
@@ -25,6 +27,8 @@ PRELOADED = ["numpy", "PIL.ImageCms", "lxml.etree", "pyvips", "retint_models.ren
 FILES_PER_CHILD = 500
 """Then a child is replaced, because the libraries that decode leak a little."""
 PULSE_S = 1.0
+THREADS = 4
+"""The most that libvips may use in a child: each holds buffers, and there are other children."""
 STARVED = {-signal.SIGKILL, -signal.SIGABRT, -signal.SIGTRAP}
 """How a child ends that gets no memory: by the kernel, or by a library (GLib, LLVM) that cannot go on without."""
 
@@ -120,6 +124,8 @@ def _serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; our parent decides
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no photo is worth rendering for a dead worker
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    pyvips.cache_set_max(0)  # no file comes twice
+    pyvips.concurrency_set(min(pyvips.concurrency_get(), THREADS))
     while True:
         try:
             (function, args), memory_mib = pipe.recv()

@@ -304,5 +304,6 @@ def _tiff(file: BinaryIO) -> dict[str, Any]:
             "tile": True,
             "tile_width": number(first, tiff.TILE_WIDTH, 256),
             "tile_height": number(first, tiff.TILE_HEIGHT, 256),
+            "pyramid": len(pages) > 1 and number(pages[1], tiff.WIDTH, 0) == number(first, tiff.WIDTH, 0) // 2,
         }
     return options

@@ -13,9 +13,7 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 """Bytes of one value of each field type."""
 WORDS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes that are swapped together where the byte order differs."""
-SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, SAMPLE_FORMAT = (
-    254, 258, 259, 262, 317, 322, 323, 339,
-)  # fmt: skip
+SUBFILE, WIDTH, COMPRESSION, PHOTOMETRIC, PREDICTOR, TILE_WIDTH, TILE_HEIGHT = 254, 256, 259, 262, 317, 322, 323
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 NESTED = {EXIF, GPS, INTEROPERABILITY}
 KEPT = (269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, EXIF, GPS)

@@ -3,6 +3,8 @@
 import mmap
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -128,6 +130,30 @@ def test_a_picture_larger_than_the_memory_allowed_is_a_want_of_memory(tmp_path: 
     corpus.vips("png", interlace=True)(path, np.zeros((12_000, 12_000, 3), np.uint8))
     with pytest.raises(OutOfMemory):
         ingest(path, parse({}), Settings(child_memory_mib=400))
+
+
+def test_children_die_with_the_worker_even_in_the_middle_of_a_photo(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from retint.settings import Settings\n"
+        "from retint_workers.decoding import guarded\n"
+        "from tests.integration.imaging.test_decoding import no_beat, pid_of, sleep_for\n"
+        "if __name__ == '__main__':\n"
+        "    print(guarded(pid_of, Settings(), no_beat, Path()), flush=True)\n"
+        "    guarded(sleep_for, Settings(), no_beat, 300.0)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+    ) as worker:
+        assert worker.stdout
+        child = int(worker.stdout.readline())
+        assert is_alive(child)
+        worker.kill()
+    deadline = time.monotonic() + 10
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(child)
 
 
 def test_files_of_a_hostile_deposit_do_not_slow_the_others_down(tmp_path: Path) -> None:

@@ -112,8 +112,29 @@ def test_a_tiff_keeps_how_it_is_stored(tmp_path: Path) -> None:
             page = tiff.pages.first
             assert (int(page.compression), page.is_tiled, tiff.is_bigtiff) == (compression, is_tiled, is_big), name
             assert page.bitspersample == bits
+            assert len(tiff.pages) == 1
             if name == "tiled.tif":
                 assert (page.tilelength, page.tilewidth) == (64, 128)
+
+
+def test_a_pyramid_stays_a_pyramid(tmp_path: Path) -> None:
+    large = np.asarray(Image.fromarray(corpus.gray_of(PHOTO)).resize((1000, 750)))
+    corpus.GOOD["pyramid.tif"][1](tmp_path / "pyramid.tif", large)
+    with tifffile.TiffFile(tmp_path / "pyramid.tif") as before:
+        shapes = [page.shape for page in before.pages]
+    with tifffile.TiffFile(restored(tmp_path / "pyramid.tif").files["result"]) as after:
+        assert [page.shape[:2] for page in after.pages] == shapes
+        assert len(shapes) > 1
+
+
+def test_xmp_that_leaves_no_room_for_ours_is_left_out_with_a_note(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    xmp = corpus.XMP.replace(b"Harbor, 1911", b"Harbor, 1911 " * 4900)
+    Image.fromarray(corpus.gray_of(PHOTO)).save(path, xmp=xmp)
+    rendered = restored(path)
+    assert "XMP" in " ".join(rendered.facts["notes"])
+    mark = pyvips.Image.new_from_file(str(rendered.files["result"])).get("xmp-data")
+    assert provenance.read(mark)["DigitalSourceType"] == provenance.INVENTED
 
 
 @pytest.mark.parametrize("quality", [30, 60, 75, 90, 95, 100])
