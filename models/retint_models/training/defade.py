@@ -28,10 +28,11 @@ class Recipe:
 
     Attributes:
         batch: Prints a step.
-        again: How many of them the network also sees repaired, and has to leave alone.
+        again: How many of them the network also sees repaired, and should leave alone.
         again_from: Share of the run after which it does: before, its repairs are no better than the prints.
+        again_weight: Of those. A repair looks like a slightly faded print: with more weight, prints stay faded.
         rate: Largest learning rate.
-        clean: Weight of photographs that nothing happened to, and of repaired ones.
+        clean: Weight of photographs that nothing happened to.
         gate: Weight of the gate's cross-entropy.
         smooth: Weight of the grid's roughness.
         stride: Only every so manieth pixel in each direction is compared, from a random start: it is enough and fast.
@@ -39,7 +40,8 @@ class Recipe:
 
     batch: int = 16
     again: int = 4
-    again_from: float = 0.3
+    again_from: float = 0.5
+    again_weight: float = 0.3
     rate: float = 2e-3
     decay: float = 0.02
     clean: float = 2.0
@@ -100,14 +102,15 @@ def crops(photos: Photos) -> Callable[[Generator], np.ndarray]:
 def loss_of(network: DefadeNet, pairs: list[Pair], again: int, recipe: Recipe, rng: Generator) -> Tensor:
     """Compare the network's repair of prints with the truth, with its own gate and with the gate wide open.
 
-    Behind a closed gate nothing would be learned. The first `again` repairs are seen once more, as clean.
+    Behind a closed gate nothing would be learned. The first `again` repairs are seen once more, as if they were clean.
     """
     seen, truth = batch_of([pair.print for pair in pairs]), batch_of([pair.truth for pair in pairs])
     seen = (seen * 255).round() / 255
     if again:
         repaired = repaired_once(network, seen[:again])
         seen, truth = torch.cat([seen, repaired]), torch.cat([truth, repaired])
-    clean = torch.tensor([pair.family == "clean" for pair in pairs] + [True] * (len(seen) - len(pairs)))
+    weights = [recipe.clean if pair.family == "clean" else 1.0 for pair in pairs] + [recipe.again_weight] * again
+    weight = torch.tensor(weights)
 
     decision = network(seen)
     rows, columns = (slice(int(rng.integers(recipe.stride)), None, recipe.stride) for _ in range(2))
@@ -119,8 +122,7 @@ def loss_of(network: DefadeNet, pairs: list[Pair], again: int, recipe: Recipe, r
         ours = repair(decision._replace(gate=gate), before.flatten(2), at.flatten(0, 1)).view_as(before)
         error = error + difference(ours, after, true_lab) / 2
     faded = (lab_of(before) - true_lab).norm(dim=1).mean((1, 2))
-    closing = F.binary_cross_entropy_with_logits(decision.gate_logit, ((faded - 1.5) / 4).clamp(0, 1))
-    weight = torch.where(clean, recipe.clean, 1.0)
+    closing = F.binary_cross_entropy_with_logits(decision.gate_logit, ((faded - 1.5) / 4).clamp(0, 1), weight)
     return (error * weight).mean() + recipe.gate * closing + recipe.smooth * roughness(decision)
 
 
