@@ -135,11 +135,14 @@ def worker(fleet: str) -> None:
     """Run stages: `cpu` ingests and renders, `gpu` colorizes and defades. SIGTERM ends it after its bundle."""
     from retint import telemetry
     from retint.services import Services
-    from retint_workers import app
+    from retint_workers import app, networks
     from retint_workers.stages import STAGES
 
     settings = Settings()
     telemetry.configure(settings, f"worker-{fleet}")
+    if fleet == "gpu":  # missing weights are said now, and the first photo does not wait for them
+        networks.load("colorizer", Recipe().colorizer, settings.device)
+        networks.load("defader", Recipe().defader, settings.device)
     app.work(Services.connect(settings), fleet, STAGES)
 
 
