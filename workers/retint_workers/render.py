@@ -42,6 +42,8 @@ LOSSY_DRIFT_WORST = 24.0
 at worst. Saturated colors, stored at half the size, move single cells by more than six."""
 CARRIED = ("exif-", "iptc-data", "photoshop-data", "orientation", "resolution-unit", "image-description", "png-comment")
 """Metadata that goes from the original into the result as it is."""
+GRAFTED = ("iptc-data", "photoshop-data", "image-description")
+"""What `tiff.keep_fields` brings into a TIFF instead of libvips."""
 
 
 class NotVerified(Transient):
@@ -236,7 +238,7 @@ def encode(
             continue
         if name == "xmp-data":
             former = value
-        elif value is not None:
+        elif value is not None and not (header.format == "tiff" and name in GRAFTED):
             image.set_type(original.get_typeof(name), name, value)
     xmp = record.to_xmp(former)
     if header.format == "jpeg" and len(xmp) > formats.JPEG_XMP_BYTES:

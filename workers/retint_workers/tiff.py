@@ -16,9 +16,9 @@ WORDS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8,
 SUBFILE, WIDTH, COMPRESSION, PHOTOMETRIC, PREDICTOR, TILE_WIDTH, TILE_HEIGHT = 254, 256, 259, 262, 317, 322, 323
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 NESTED = {EXIF, GPS, INTEROPERABILITY}
-KEPT = (269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, EXIF, GPS)
-"""Descriptive fields that libvips drops: document and page name, description, make, model, software, date, artist,
-host, copyright, EXIF and GPS."""
+KEPT = (269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 34377, EXIF, GPS)
+"""Descriptive fields that libvips drops or (IPTC, in 8.18) writes wrongly: document and page name, description, make,
+model, software, date, artist, host, copyright, IPTC, Photoshop's resources, EXIF and GPS."""
 DIRECTORIES = 1000
 FIELDS = 4096
 FIELD_BYTES = 16 << 20

@@ -183,6 +183,23 @@ def test_profile_resolution_and_descriptions_survive(kind: str, orientation: int
         assert image.getexif()[270] == "Harbor"
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "tiff"])
+def test_iptc_survives(kind: str, tmp_path: Path) -> None:
+    caption = b"\x1c\x02\x78\x00\x06Harbor"
+    # in a JPEG the records lie inside one of Photoshop's resources
+    records = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + len(caption).to_bytes(4, "big") + caption + b"\0"
+    path, gray = tmp_path / f"photo.{kind}", corpus.gray_of(PHOTO)
+    if kind == "jpeg":
+        image = pyvips.Image.new_from_array(gray)
+        image.set_type(pyvips.GValue.blob_type, "iptc-data", records)
+        image.jpegsave(str(path))
+    else:
+        tifffile.imwrite(path, gray, metadata=None, extratags=[(33723, 7, 12, caption + b"\0", True)])
+    result = restored(path).files["result"]
+    assert caption in pyvips.Image.new_from_file(str(path)).get("iptc-data")
+    assert caption in pyvips.Image.new_from_file(str(result)).get("iptc-data")
+
+
 @pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}])
 def test_a_tiff_keeps_the_fields_that_describe_it(options: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "scan.tif"
