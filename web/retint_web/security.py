@@ -124,10 +124,10 @@ def takes_files(view: View[P]) -> View[P]:
 
 def way_back(target: str | None) -> str:
     """Turn the sign-in page's `next` into an address of this portal, whatever it said."""
-    parts = urlsplit((target or "").replace("\\", "/"))
-    local = parts.path.startswith("/") and not parts.path.startswith("//") and not parts.scheme and not parts.netloc
-    printable = bool(target) and str(target).isprintable()
-    return str(target) if local and printable else url_for("batches.index")
+    # Browsers take `\\` for `/`, and any number of them at the beginning for the start of a host.
+    plain = (target or "").replace("\\", "/")
+    is_ours = plain.startswith("/") and not plain.startswith("//") and plain.isprintable()
+    return plain if is_ours else url_for("batches.index")
 
 
 def _to_sign_in() -> ResponseReturnValue:

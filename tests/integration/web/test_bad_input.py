@@ -1,3 +1,4 @@
+import io
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -5,10 +6,11 @@ from uuid import UUID
 import pytest
 from tests.integration.web.conftest import JPEG, Person
 
-from retint import jobs
+from retint import jobs, photos
 from retint.errors import StoreUnavailable
 from retint.lifecycle import Stage
 from retint.services import Services
+from retint.settings import Settings
 
 pytestmark = pytest.mark.parametrize("combo", ["embedded"], indirect=True)
 
@@ -208,3 +210,11 @@ def test_details_of_a_fault_are_for_administrators(admin: Person, member: Person
         jobs.settle(session, [(lease, problem) for lease in leases], backoff_s=60, requeue_s=60)
     assert member.api("GET", f"/jobs/{job_id}").json["attempts"][0]["error"] is None
     assert admin.api("GET", f"/jobs/{job_id}").json["attempts"][0]["error"]
+
+
+def test_the_core_refuses_what_is_too_large_by_itself(member: Person, services: Services, settings: Settings) -> None:
+    strict = Services(settings.model_copy(update={"upload_limit_mib": 1}), services.engine, services.store)
+    with pytest.raises(photos.TooLarge):
+        photos.accept(strict, member.identity.tenant_id, io.BytesIO(bytes((1 << 20) + 1)))
+    assert not list(services.store.list("tenants/"))
+    assert not list((settings.data / "spool").iterdir())

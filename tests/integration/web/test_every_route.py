@@ -142,7 +142,7 @@ def test_lists_show_nothing_of_another_tenant(app: Flask, ids: dict[str, Any], s
 def test_a_cursor_of_another_tenant_is_no_way_in(ids: dict[str, Any], stranger: Person) -> None:
     assert stranger.api("GET", f"/batches?after={ids['batch_id']}").status_code == 404
     mine = stranger.open_batch()
-    assert stranger.api("GET", f"/batches/{mine}/jobs?after={ids['job_id']}").json["items"] == []
+    assert stranger.api("GET", f"/batches/{mine}/jobs?after={ids['job_id']}").status_code == 404
 
 
 def test_members_do_not_administrate(app: Flask, ids: dict[str, Any], member: Person) -> None:

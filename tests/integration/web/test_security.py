@@ -192,7 +192,16 @@ def test_a_cookie_that_was_tampered_with_is_nobody(app: Flask, member: Person) -
 
 
 @pytest.mark.parametrize(
-    "target", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "\\\\evil", "/a\nb"]
+    "target",
+    [
+        "//evil.example",
+        "///evil.example",
+        "https://evil.example/",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "\\\\evil",
+        "/a\nb",
+    ],
 )
 def test_signing_in_leads_nowhere_else(app: Flask, member: Person, target: str) -> None:
     browser = app.test_client()
