@@ -30,7 +30,7 @@ from retint_workers.provenance import Provenance
 from retint_workers.streams import Stream
 
 PREVIEW_SIDE = 2048
-THUMB_SIDE = 320
+THUMB_SIDE = 640
 STRIP_BYTES = 8 << 20
 LUMA_BOUND = 1 / 255
 COLORLESS = 1.0
