@@ -87,7 +87,7 @@ def send_file(job_id: UUID, name: str, *, attach: bool) -> ResponseReturnValue:
         NotFound: no such job, or it has no such file (yet).
     """
     deposited, key = _file(job_id, name)
-    return blobs.send(services().store, key, _file_name(deposited, name, key), attach=attach or name == "original")
+    return blobs.send(services().store, key, _file_name(deposited, name, key), attach=attach)
 
 
 def send_results(batch_id: UUID) -> ResponseReturnValue:
