@@ -154,8 +154,17 @@ Ctrl-C or SIGTERM saves and stops. RUN/weights.safetensors is what to ship.
 )
 @run_options(minutes=100, judge_every=8)
 @click.option("--encoder", type=FILE, help="Safetensors of EfficientNet-Lite0; that of `compact` by default.")
+@click.option("--start-from", type=FILE, help="best.safetensors of an earlier run.")
 def compact(
-    photos: Path, dev: Path, out: Path, encoder: Path | None, threads: int | None, *, resume: bool, **pace: Any
+    photos: Path,
+    dev: Path,
+    out: Path,
+    encoder: Path | None,
+    start_from: Path | None,
+    threads: int | None,
+    *,
+    resume: bool,
+    **pace: Any,
 ) -> None:
     """Train the compact colorizer on PHOTOS: a folder of photographs or of tar shards."""
     from retint_models.training import compact as recipe
@@ -164,6 +173,8 @@ def compact(
     with refusing():
         training, held_back = opened(photos, dev, out, short_side=256)
         run = recipe.start(out, training, recipe.judge_on(held_back), imagenet(encoder), Pace(**pace))
+        if start_from:
+            run.adopt(start_from.read_bytes())
         conduct(run, threads=threads, resume=resume)
 
 
@@ -215,6 +226,7 @@ Example:
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep decoded photographs.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Judge on every n-th photo only.")
 @click.option("--device", default="cpu", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
 @click.option("--json", "json_file", type=FILE, help="Write the rows to this file, under `colorize` and `defade`.")
 @click.option("--sheet", type=FILE, help="Write gray, results and truth of the photos judged on to this JPEG.")
 @click.option("--defade-sheet", type=FILE, help="The same for the simulated prints.")
@@ -226,6 +238,7 @@ def evaluate(
     cache: Path | None,
     every: int,
     device: str,
+    threads: int | None,
     json_file: Path | None,
     sheet: Path | None,
     defade_sheet: Path | None,
@@ -233,10 +246,14 @@ def evaluate(
     """Judge networks on PHOTOS in color, beside rows that say what a number is worth."""
     from tempfile import TemporaryDirectory
 
+    import torch
+
     from retint_models import registry
     from retint_models.data import open_photos
     from retint_models.evaluation import colorize, defade
 
+    if threads:
+        torch.set_num_threads(threads)
     with refusing(), TemporaryDirectory() as scratch:
         decoded = cache or Path(scratch)
         held_back = open_photos(photos, decoded)

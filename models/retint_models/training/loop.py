@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 Step = Callable[[float, torch.Generator], Tensor]
@@ -79,6 +79,11 @@ class Run:
         self.chance = torch.Generator().manual_seed(self.pace.seed)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.done, self.spent_s, self.best = 0, 0.0, math.inf
+
+    def adopt(self, data: bytes) -> None:
+        """Start from the weights of another run: the bytes of its `best.safetensors`."""
+        self.network.load_state_dict(load(data))
+        self.average.load_state_dict(load(data))
 
     def progress(self) -> float:
         """Tell the share of the run that is done."""

@@ -10,7 +10,7 @@ from tests.unit.models.networks import make_card, random_weights
 
 from retint_models import proxies, registry
 from retint_models.color import luma_of
-from retint_models.compact import Compact, CompactColorizer
+from retint_models.compact import Compact, CompactColorizer, Decision
 from retint_models.evaluation.colorize import applied, as_tensor
 from retint_models.evaluation.metrics import colorfulness
 from retint_models.layers import ColorLayer
@@ -51,7 +51,7 @@ def test_a_layer_says_what_made_it(colorizer: CompactColorizer) -> None:
     record = colorizer([gray(0, 64, 64)], {"gain": 2.0})[0].record
     assert record["colorizer"] == "compact"
     assert record["weights"] == colorizer.card.sha256
-    assert record["settings"] == {"gain": 2.0}
+    assert record["settings"] == {"gain": 2.0, "limit": colorizer.card.settings["limit"]}
     assert record["decided_at"].endswith("+00:00")
 
 
@@ -78,11 +78,24 @@ def test_a_batch_of_mixed_sizes_is_decided_as_each_alone(colorizer: CompactColor
 def test_more_gain_is_more_color_and_none_is_none(colorizer: CompactColorizer) -> None:
     proxy = gray(0, 256, 256)
     shown = [
-        colorfulness(as_tensor(applied(colorizer([proxy], {"gain": gain})[0], proxy))) for gain in (0, 0.5, 1, 2, 4)
+        colorfulness(as_tensor(applied(colorizer([proxy], {"gain": gain, "limit": 4})[0], proxy)))
+        for gain in (0, 0.5, 1, 2, 4)
     ]
     assert shown[0] < 0.1
     assert shown == sorted(shown)
     assert len(set(shown)) == 5
+
+
+def test_gain_raises_what_is_sure_and_never_above_the_limit() -> None:
+    chroma = torch.tensor([[0.1, 0.05, 0.01], [0.0, 0.0, 0.0]]).view(1, 2, 1, 3)
+    vividness = torch.full((1, 1, 1, 3), 0.1)
+    decision = Decision(chroma, torch.zeros(1, 1, 1, 3), vividness)
+    raised = decision.vivid(3.0, 4.0)[0, 0, 0] / chroma[0, 0, 0]
+    assert raised.tolist() == pytest.approx([3.0, 2.0, 1.2]), "by how far the possible colors agree: 1, .5, .1"
+    limited = decision.vivid(3.0, 1.2)[0, 0, 0]
+    assert limited.tolist() == pytest.approx([0.12, 0.1, 0.012])
+    assert torch.equal(decision.vivid(1.0, 1.2), chroma)
+    assert decision.vivid(0.0, 1.2).abs().max() == 0
 
 
 def test_luma_stays_whatever_is_decided(colorizer: CompactColorizer) -> None:
@@ -98,9 +111,10 @@ def test_luma_stays_whatever_is_decided(colorizer: CompactColorizer) -> None:
         (np.zeros((4, 4, 4), np.uint8), {}, r"a proxy is uint8 \(h, w, 3\)"),
         (np.zeros((4, 4, 3), np.uint16), {}, r"not uint16"),
         (np.zeros((0, 4, 3), np.uint8), {}, r"a proxy is uint8"),
-        (np.zeros((4, 4, 3), np.uint8), {"render_factor": 35.0}, "no setting 'render_factor'; it has gain"),
+        (np.zeros((4, 4, 3), np.uint8), {"render_factor": 35.0}, "no setting 'render_factor'; it has gain, limit"),
         (np.zeros((4, 4, 3), np.uint8), {"gain": 4.5}, "gain is between 0 and 4"),
         (np.zeros((4, 4, 3), np.uint8), {"gain": float("nan")}, "gain is between 0 and 4"),
+        (np.zeros((4, 4, 3), np.uint8), {"limit": 0.5}, "limit is between 1 and 4"),
     ],
 )
 def test_what_it_cannot_decide_on_is_refused_with_a_reason(

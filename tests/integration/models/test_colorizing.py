@@ -1,0 +1,74 @@
+"""The colorizer that ships, on photographs that training did not see."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retint_models.data import open_photos
+from retint_models.evaluation.colorize import Shot, by, gray, judge, shots_of, shuffled
+from retint_models.registry import load_colorizer
+
+DATA = Path(__file__).parents[3].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> list[Shot]:
+    if not DATA.exists():
+        pytest.skip(f"no photographs to judge on at {DATA}")
+    return shots_of(open_photos(DATA / "dev", tmp_path_factory.mktemp("photos"), pattern="*-1[05].jpg"))
+
+
+def test_compact_beats_gray_with_most_of_the_true_colorfulness(shots: list[Shot]) -> None:
+    ours = judge("compact", by(load_colorizer("compact")), shots)
+    theirs = judge("gray", gray, shots)
+    assert theirs["ratio"] == 0
+    assert ours["ratio"] > 0.55
+    assert ours["delta_e2000"] < theirs["delta_e2000"] - 0.8
+    assert ours["swd_set"] < 4
+    assert ours["luma_drift_worst"] <= 1
+
+
+def test_vivid_is_more_colorful_and_still_truer_than_false_color(shots: list[Shot]) -> None:
+    few = shots[::2]
+    calm = judge("compact", by(load_colorizer("compact")), few)
+    vivid = judge("compact-vivid", by(load_colorizer("compact-vivid")), few)
+    false = judge("shuffled", shuffled(few), few)
+    assert vivid["ratio"] > calm["ratio"] + 0.08
+    assert vivid["delta_e2000"] < false["delta_e2000"] - 2
+
+
+def test_the_command_evaluates_and_writes_rows_and_a_sheet(tmp_path: Path) -> None:
+    if not DATA.exists():
+        pytest.skip(f"no photographs to judge on at {DATA}")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for path in sorted((DATA / "dev").glob("plants-0[12].jpg")):
+        (photos / path.name).symlink_to(path)
+    scores = tmp_path / "scores.json"
+    scores.write_text('{"elsewhere": []}')
+    command = [sys.executable, "-m", "retint.cli", "evaluate", str(photos), "--threads", "1", "--defaders", ""]
+    command += ["--training", str(photos), "--json", str(scores), "--sheet", str(tmp_path / "sheet.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    written = json.loads(scores.read_text())
+    names = ["gray", "shuffled", "mean-ab", "table", "compact", "compact-vivid"]
+    assert [row["name"] for row in written["colorize"]] == names
+    assert written["elsewhere"] == [], "what another judge wrote stays"
+    assert len(done.stdout.splitlines()) == len(names) + 1
+    assert (tmp_path / "sheet.jpg").stat().st_size > 10_000
+
+
+def test_the_command_lists_shows_and_verifies_weights() -> None:
+    def weights(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "retint.cli", "weights", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+    assert "compact-vivid" in weights("list").stdout
+    assert json.loads(weights("show", "compact").stdout)["license"] == "Apache-2.0"
+    assert weights("verify").returncode == 0
+    unknown = weights("show", "sepia")
+    assert unknown.returncode == 2
+    assert "no network is called 'sepia'; there are compact" in unknown.stderr

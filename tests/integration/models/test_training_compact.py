@@ -1,0 +1,87 @@
+"""The recipe of `compact` on real photographs: a tiny run beats what asks for no network."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from retint_models.commands import imagenet
+from retint_models.data import Photos, open_photos
+from retint_models.evaluation.colorize import as_tensor, mean_ab, shots_of
+from retint_models.evaluation.metrics import delta_e_2000
+from retint_models.training import compact
+from retint_models.training.loop import Pace
+
+DATA = Path(__file__).parents[3].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not DATA.exists():
+        pytest.skip(f"no training photographs at {DATA}")
+    return tmp_path_factory.mktemp("photos")
+
+
+@pytest.fixture(scope="module")
+def training(cache: Path) -> Photos:
+    return open_photos(DATA / "train", cache, pattern="train-000.tar", short_side=80)
+
+
+@pytest.fixture(scope="module")
+def held_back(cache: Path) -> Photos:
+    return open_photos(DATA / "dev", cache, pattern="*-0[37].jpg", short_side=64)
+
+
+def test_a_tiny_run_falls_below_the_mean_color_and_below_gray(
+    training: Photos, held_back: Photos, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    recipe = compact.Recipe(sizes=((0.0, 64),), batch=12)
+    pace = Pace(steps=160, average=0.97, judge_every=1e9)
+    run = compact.start(tmp_path, training, compact.judge_on(held_back), imagenet(None), pace, recipe)
+    run.train()
+    ours = compact.judge_on(held_back)(run.average)["delta_e"]
+    shots = shots_of(held_back)
+    constant = mean_ab(training)
+    mean = [delta_e_2000(as_tensor(constant(n, shot.gray)), as_tensor(shot.true)) for n, shot in enumerate(shots)]
+    gray = [delta_e_2000(as_tensor(shot.gray), as_tensor(shot.true)) for shot in shots]
+    assert ours < np.mean(mean) - 0.8
+    assert ours < np.mean(gray), "which is what the untrained network gives"
+
+
+def test_a_run_with_the_same_seed_takes_the_same_steps(training: Photos, held_back: Photos, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    recipe = compact.Recipe(sizes=((0.0, 64),), batch=4)
+    encoder = imagenet(None)
+    logs = []
+    for name in ("one", "two"):
+        pace = Pace(steps=3, log_every=1, judge_every=1e9, seed=5)
+        run = compact.start(tmp_path / name, training, lambda network: {"score": 1.0}, encoder, pace, recipe)
+        seen: list[float] = []
+        run.tell = lambda entry, seen=seen: seen.append(entry["loss"]) if "loss" in entry else None  # type: ignore[misc]
+        run.train()
+        logs.append(seen)
+    assert len(logs[0]) == 3
+    assert logs[0] == logs[1]
+
+
+def test_the_command_trains_and_leaves_weights_to_ship(cache: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for path in sorted((DATA / "dev").glob("food-0[1-4].jpg")):
+        (photos / path.name).symlink_to(path)
+    (photos / "broken.jpg").write_bytes(b"no photograph")
+    command = [sys.executable, "-m", "retint.cli", "train", "compact", str(photos), "--dev", str(photos)]
+    command += ["--out", str(tmp_path / "run"), "--steps", "2", "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "4 photographs to train on, 4 held back; skipped: {'broken': 1}" in done.stdout
+    assert '"event": "finished"' in done.stdout
+    size = (tmp_path / "run" / "weights.safetensors").stat().st_size
+    assert 7_000_000 < size < 10_000_000
+    again = subprocess.run([*command, "--resume", "--seed", "9"], capture_output=True, text=True, timeout=200)
+    assert again.returncode == 2
+    assert "seed was 1, now 9" in again.stderr
