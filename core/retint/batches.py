@@ -13,7 +13,7 @@ from sqlalchemy import Select, and_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import jobs
+from retint import jobs, recipes
 from retint.errors import IllegalMove, InvalidRequest, Refused
 from retint.lifecycle import Outcome, Stage, State
 from retint.recipes import Recipe
@@ -92,12 +92,14 @@ def open(
     """Open a batch; the same idempotency key finds the batch that it opened.
 
     Raises:
-        InvalidRequest: no name, a name of more than 200 characters, or a priority that is not 0 to 9.
+        InvalidRequest: no name, a name of more than 200 characters, a priority that is not 0 to 9, or a network that
+            is not here.
         Refused: the idempotency key was used for another name or recipe.
     """
     name = _clean(name)
     if not 0 <= priority <= 9:
         raise InvalidRequest("A priority is a number from 0 to 9.")
+    recipes.check(recipe)
     batch = Batch(
         tenant_id=tenant_id,
         name=name,

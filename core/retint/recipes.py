@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from typing import Annotated
+import tomllib
+from functools import cache
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from retint.errors import InvalidRequest
+from retint.settings import ROOT
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Setting = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
@@ -51,3 +54,28 @@ def parse(values: dict[str, object]) -> Recipe:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "recipe"
         raise InvalidRequest(f"Recipe: {where}: {first['msg']}.", code="invalid_recipe") from error
+
+
+@cache
+def networks(kind: Literal["colorizer", "defader"]) -> dict[str, str]:
+    """Tell which networks a recipe may name, each with a line from its card; `keep`, for none, is the last.
+
+    Reads the cards alone: those who ask have no torch.
+    """
+    folder = ROOT / "models" / "weights"
+    cards = tomllib.loads((folder / "weights.toml").read_text())
+    here = {name: card for name, card in cards.items() if card["kind"] == kind and (folder / card["file"]).is_file()}
+    return {name: card["title"] for name, card in here.items()} | {"keep": ""}
+
+
+def check(recipe: Recipe) -> None:
+    """See that a recipe names networks that are here.
+
+    Raises:
+        InvalidRequest: one is not; says which are.
+    """
+    named: dict[Literal["colorizer", "defader"], str] = {"colorizer": recipe.colorizer, "defader": recipe.defader}
+    for kind, name in named.items():
+        here = networks(kind)
+        if name not in here:
+            raise InvalidRequest(f"There is no {kind} {name}; there are {', '.join(here)}.", code="no_network")

@@ -1,10 +1,7 @@
 """Deposit: choose photographs and a recipe; by script file after file, without script as one form."""
 
-import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -14,7 +11,6 @@ from flask.typing import ResponseReturnValue
 from retint import batches, photos, recipes
 from retint.errors import InvalidRequest, Refused
 from retint.recipes import Recipe
-from retint.settings import ROOT
 from retint.tables import Batch
 from retint_web import services
 from retint_web.security import login_required, takes_files
@@ -51,7 +47,7 @@ def new() -> ResponseReturnValue:
     return render_template(
         "deposit.html",
         name=f"Deposit of {today.day} {today:%B %Y}",
-        choices=colorizers(ROOT / "models" / "weights"),
+        choices=[_choice(name, words) for name, words in recipes.networks("colorizer").items()],
         usual=USUAL.colorizer,
         limit_mib=services().settings.upload_limit_mib,
     )
@@ -134,15 +130,6 @@ def _recipe() -> Recipe:
             "insist": "insist" in form,
         }
     )
-
-
-@cache
-def colorizers(folder: Path) -> list[Choice]:
-    """List the colorizers whose weights are there, then `keep`. Reads the cards only: the portal has no torch."""
-    table = folder / "weights.toml"
-    cards = tomllib.loads(table.read_text()) if table.is_file() else {}
-    names = [name for name, card in cards.items() if card["kind"] == "colorizer" and (folder / card["file"]).is_file()]
-    return [_choice(name, cards.get(name, {}).get("title", "")) for name in (*(names or [USUAL.colorizer]), "keep")]
 
 
 def _choice(name: str, card: str) -> Choice:

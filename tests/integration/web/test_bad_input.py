@@ -39,6 +39,8 @@ BATCH = {"name": "Box"}
         b'{"name": "x", "recipe": {"colorizer": "../../x"}}',
         b'{"name": "x", "recipe": {"strength": 1e400}}',
         b'{"name": "x", "recipe": {"strength": NaN}}',
+        b'{"name": "x", "recipe": {"colorizer": "crayons"}}',
+        b'{"name": "x", "recipe": {"defader": "compact"}}',
         b'{"name": "x", "recipe": []}',
         b'{"name": "x", "recipe": {"colorizer_settings": {"gain": Infinity}}}',
         b'{"name": "x", "recipe": {"colorizer_settings": {"\\u0000": 1}}}',
