@@ -7,7 +7,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -18,6 +18,9 @@ from retint.settings import ROOT
 
 BUSY_TIMEOUT_S = 20
 """How long SQLite waits for another writer before it gives up."""
+
+READ_ONLY = "postgresql_readonly"
+"""The option of a connection that says so; PostgreSQL then refuses to write."""
 
 MIGRATION_LOCK = 0x52455449
 """Key of PostgreSQL's advisory lock that one who migrates holds."""
@@ -44,9 +47,14 @@ def connect(url: str) -> Engine:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(address, connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None})
     event.listen(engine, "connect", _configure_sqlite)
-    # The driver's own BEGIN is DEFERRED: two readers that both want to write would deadlock.
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # The driver's own BEGIN is DEFERRED: two readers that both want to write would deadlock.
+    reads = connection.get_execution_options().get(READ_ONLY)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _configure_sqlite(connection: Any, _: object) -> None:
@@ -82,6 +90,17 @@ def begin(engine: Engine) -> Iterator[Session]:
         DatabaseUnavailable: the database did not answer, or was too busy.
     """
     with _translated(), Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def read(engine: Engine) -> Iterator[Session]:
+    """Open a transaction that only reads: on SQLite it waits for no writer, and none for it.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer, or was too busy.
+    """
+    with begin(engine.execution_options(**{READ_ONLY: True})) as session:
         yield session
 
 

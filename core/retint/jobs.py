@@ -15,14 +15,10 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Float,
-    Integer,
-    String,
-    Text,
     Uuid,
     and_,
+    bindparam,
     case,
-    cast,
-    column,
     delete,
     exists,
     func,
@@ -32,7 +28,6 @@ from sqlalchemy import (
     select,
     tuple_,
     update,
-    values,
 )
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -48,7 +43,8 @@ WAITING = (State.READY, State.QUEUED)
 NO_SYNC = {"synchronize_session": False}
 """Rows are moved by statements, not through mapped objects."""
 
-# Not the mapped classes: SQLAlchemy would insert those one statement a row, for the sake of their defaults.
+# Where speed counts, not the mapped classes: SQLAlchemy would insert those one statement a row, and think long.
+JOBS = Table.metadata.tables["jobs"]
 ATTEMPTS = Table.metadata.tables["attempts"]
 TALLIES = Table.metadata.tables["tallies"]
 
@@ -220,30 +216,10 @@ def claim(
 ) -> list[Lease]:
     """Claim what may be run of a bundle, in its order; what is not returned is somebody else's, or done, or on hold."""
     claimed = session.execute(
-        update(Job)
-        .where(Job.id.in_(job_ids), Job.stage == stage, Job.state.in_(WAITING), ~_on_hold())
-        .values(
-            state=State.RUNNING,
-            attempt=Job.attempt + 1,
-            deadline=now(lease_s),
-            worker_id=worker_id,
-            started_at=now(),
-        )
-        .returning(
-            Job.id,
-            Job.tenant_id,
-            Job.batch_id,
-            Job.photo_id,
-            Job.attempt,
-            Job.stage,
-            Job.tries,
-            Job.name,
-            Job.started_at,
-        ),
-        execution_options=NO_SYNC,
+        _CLAIM, {"job_ids": list(job_ids), "at": stage, "by": worker_id, "lease_s": lease_s}
     ).all()
     if len(claimed) < len(job_ids):
-        release(session, job_ids, _on_hold(), Job.stage == stage)
+        release(session, job_ids, _on_hold(Job.batch_id), Job.stage == stage)
     if not claimed:
         return []
     ids = [row.id for row in claimed]
@@ -270,14 +246,47 @@ def claim(
     return [leases[job_id] for job_id in dict.fromkeys(job_ids) if job_id in leases]
 
 
-def _on_hold() -> ColumnElement[bool]:
+def _on_hold(batch_id: Any) -> ColumnElement[bool]:
     held = or_(Batch.paused_at.is_not(None), Batch.cancelled_at.is_not(None))
-    return exists(select(Batch.id).where(Batch.id == Job.batch_id, held))
+    return exists(select(Batch.id).where(Batch.id == batch_id, held))
+
+
+def _in_seconds(name: str) -> now:
+    """The moment so many seconds from now; none where there are none."""
+    return now(bindparam(name, type_=Float()))
+
+
+_CLAIM = (
+    update(JOBS)
+    .where(
+        JOBS.c.id.in_(bindparam("job_ids", expanding=True)),
+        JOBS.c.stage == bindparam("at", type_=JOBS.c.stage.type),
+        JOBS.c.state.in_(WAITING),
+        ~_on_hold(JOBS.c.batch_id),
+    )
+    .values(
+        state=State.RUNNING,
+        attempt=JOBS.c.attempt + 1,
+        deadline=_in_seconds("lease_s"),
+        worker_id=bindparam("by", type_=Uuid()),
+        started_at=now(),
+    )
+    .returning(
+        *(
+            JOBS.c[name]
+            for name in ["id", "tenant_id", "batch_id", "photo_id", "attempt", "stage", "tries", "name", "started_at"]
+        )
+    )
+)
 
 
 def _recipes(session: Session, batch_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Recipe]:
-    rows = session.execute(select(Batch.id, Batch.recipe).where(Batch.id.in_(batch_ids)))
+    rows = session.execute(_RECIPES, {"batch_ids": list(batch_ids)})
     return {row.id: Recipe.model_validate(row.recipe) for row in rows}
+
+
+_BATCHES = Table.metadata.tables["batches"]
+_RECIPES = select(_BATCHES.c.id, _BATCHES.c.recipe).where(_BATCHES.c.id.in_(bindparam("batch_ids", expanding=True)))
 
 
 def _written(
@@ -285,15 +294,17 @@ def _written(
 ) -> tuple[dict[uuid.UUID, dict[str, str]], dict[uuid.UUID, dict[Stage, dict[str, Any]]]]:
     files: dict[uuid.UUID, dict[str, str]] = {}
     facts: dict[uuid.UUID, dict[Stage, dict[str, Any]]] = {}
-    done = (
-        select(Attempt.job_id, Attempt.stage, Attempt.files, Attempt.facts)
-        .where(Attempt.job_id.in_(job_ids), Attempt.outcome == Outcome.DONE)
-        .order_by(Attempt.number)
-    )
-    for row in session.execute(done):
+    for row in session.execute(_WRITTEN, {"job_ids": list(job_ids)}):
         files.setdefault(row.job_id, {}).update(row.files)
         facts.setdefault(row.job_id, {})[row.stage] = row.facts
     return files, facts
+
+
+_WRITTEN = (
+    select(ATTEMPTS.c.job_id, ATTEMPTS.c.stage, ATTEMPTS.c.files, ATTEMPTS.c.facts)
+    .where(ATTEMPTS.c.job_id.in_(bindparam("job_ids", expanding=True)), ATTEMPTS.c.outcome == Outcome.DONE)
+    .order_by(ATTEMPTS.c.number)
+)
 
 
 def extend(session: Session, leases: Sequence[Lease], lease_s: float) -> set[uuid.UUID]:
@@ -315,7 +326,7 @@ def _held(leases: Sequence[Lease]) -> ColumnElement[bool]:
 
 
 def settle(session: Session, ended: Sequence[Ended], *, backoff_s: float, requeue_s: float) -> set[uuid.UUID]:
-    """Write how the attempts of a bundle ended: one statement for the jobs, one for their attempts.
+    """Write how the attempts of a bundle ended: a statement for the jobs that ended alike, one for all attempts.
 
     A lease that was lost (expired, cancelled) writes nothing: its files are orphans.
 
@@ -328,66 +339,70 @@ def settle(session: Session, ended: Sequence[Ended], *, backoff_s: float, requeu
     Returns:
         The jobs whose outcome was written.
     """
-    if not ended:
-        return set()
-    moves = _moves(ended, backoff_s)
-    happened = session.scalars(
-        update(Job)
-        .where(Job.id == moves.c.id, Job.attempt == moves.c.attempt, Job.state == State.RUNNING)
-        .values(
-            stage=moves.c.stage,
-            state=moves.c.state,
-            tries=moves.c.tries,
-            # Waiting is for faults; else the place in the order of deposit is kept.
-            not_before=case((moves.c.delay_s.is_(None), Job.not_before), else_=now(cast(moves.c.delay_s, Float))),
-            deadline=case((moves.c.state == State.QUEUED, now(requeue_s)), else_=None),
-            reason_code=moves.c.reason_code,
-            reason=moves.c.reason,
-            ended_at=case((moves.c.state.in_(FINAL), now()), else_=None),
-        )
-        .returning(Job.id),
-        execution_options=NO_SYNC,
-    )
-    written = set(happened)
+    alike: dict[_Move, list[uuid.UUID]] = {}
+    for lease, outcome in ended:
+        alike.setdefault(_move(lease, outcome, backoff_s, requeue_s), []).append(lease.job_id)
+    written = {
+        job_id
+        for move, job_ids in alike.items()
+        for job_id in session.scalars(_SETTLE, {"job_ids": job_ids, **vars(move)})
+    }
     attempts = [_attempt(lease, outcome) for lease, outcome in ended if lease.job_id in written]
     if attempts:
         session.execute(insert(ATTEMPTS), attempts)
     return written
 
 
-def _moves(ended: Sequence[Ended], backoff_s: float) -> Any:
-    rows = []
-    for lease, outcome in ended:
-        position = after(lease.stage, lease.tries, _outcome(outcome))
-        again = position.state is State.READY
-        failure = None if isinstance(outcome, Done) else outcome
-        rows.append(
-            (
-                lease.job_id,
-                lease.attempt,
-                position.stage,
-                position.state,
-                position.tries,
-                backoff(position.tries, backoff_s) if again else None,
-                failure and failure.code,
-                failure and _text(failure.message),
-            )
-        )
-    return (
-        values(
-            column("id", Uuid()),
-            column("attempt", Integer()),
-            column("stage", Job.stage.type),
-            column("state", Job.state.type),
-            column("tries", Integer()),
-            column("delay_s", Float()),
-            column("reason_code", String()),
-            column("reason", Text()),
-            name="given",
-        )
-        .data(rows)
-        .cte("moves")
+@dataclass(frozen=True)
+class _Move:
+    """What is written into a job whose attempt ended. Those that ended alike, as most do, share one statement."""
+
+    number: int
+    to_stage: Stage
+    to_state: State
+    to_tries: int
+    delay_s: float | None
+    claim_s: float | None
+    end_s: float | None
+    code: str | None
+    sentence: str | None
+
+
+def _move(lease: Lease, outcome: Done | RetintError, backoff_s: float, requeue_s: float) -> _Move:
+    to = after(lease.stage, lease.tries, _outcome(outcome))
+    return _Move(
+        number=lease.attempt,
+        to_stage=to.stage,
+        to_state=to.state,
+        to_tries=to.tries,
+        delay_s=backoff(to.tries, backoff_s) if to.state is State.READY else None,
+        claim_s=requeue_s if to.state is State.QUEUED else None,
+        end_s=0.0 if to.state.is_final else None,
+        code=None if isinstance(outcome, Done) else outcome.code,
+        sentence=None if isinstance(outcome, Done) else _text(outcome.message),
     )
+
+
+_SETTLE = (
+    update(JOBS)
+    .where(
+        JOBS.c.id.in_(bindparam("job_ids", expanding=True)),
+        JOBS.c.attempt == bindparam("number"),
+        JOBS.c.state == State.RUNNING,
+    )
+    .values(
+        stage=bindparam("to_stage", type_=JOBS.c.stage.type),
+        state=bindparam("to_state", type_=JOBS.c.state.type),
+        tries=bindparam("to_tries"),
+        # Waiting is for faults; else the place in the order of deposit is kept.
+        not_before=func.coalesce(_in_seconds("delay_s"), JOBS.c.not_before),
+        deadline=_in_seconds("claim_s"),
+        reason_code=bindparam("code"),
+        reason=bindparam("sentence"),
+        ended_at=_in_seconds("end_s"),
+    )
+    .returning(JOBS.c.id)
+)
 
 
 def _outcome(outcome: Done | RetintError) -> Outcome:
@@ -471,6 +486,12 @@ def postpone(session: Session, job_ids: Collection[uuid.UUID], requeue_s: float)
         update(Job).where(Job.id.in_(job_ids), Job.state == State.QUEUED).values(deadline=now(requeue_s)),
         execution_options=NO_SYNC,
     )
+
+
+def has_expired(session: Session) -> bool:
+    """Whether there is anything to `reclaim`."""
+    expired = select(Job.id).where(Job.state == State.RUNNING, Job.deadline < now()).limit(1)
+    return session.scalar(expired) is not None
 
 
 def reclaim(session: Session) -> int:

@@ -30,3 +30,9 @@ class Services:
         """Open one transaction (see `database.begin`)."""
         with database.begin(self.engine) as session:
             yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open a transaction that only reads (see `database.read`)."""
+        with database.read(self.engine) as session:
+            yield session
