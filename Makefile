@@ -10,8 +10,6 @@ export PHOTOS DATA PORT ONCE
 
 BIN := .venv/bin
 PIP := $(BIN)/pip install -qq --require-hashes
-TESTS ?= tests
-WORKERS ?= 2
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,8 +22,14 @@ demo: setup ## restore photographs and serve the portal [ONCE=1] [PHOTOS=folder]
 up: setup ## run the whole platform on this machine [DATA=folder] [PORT=n]
 	@$(BIN)/retint up $${DATA:+--data "$$DATA"} $${PORT:+--port "$$PORT"}
 
-test: .venv/.dev system ## run all tests, with real servers and a browser [TESTS=path] [WORKERS=n]
-	$(BIN)/pytest --no-skips -n $(WORKERS) $(TESTS)
+# Whole platforms and a browser want the machine for themselves; the rest shares it.
+test: .venv/.dev system ## run all tests, with real servers and a browser [TESTS=path]
+ifdef TESTS
+	$(BIN)/pytest --no-skips $(TESTS)
+else
+	OMP_NUM_THREADS=1 $(BIN)/pytest --no-skips -n 2 --dist loadfile --durations 10 tests/unit tests/integration
+	$(BIN)/pytest --no-skips --durations 10 tests/acceptance tests/browser
+endif
 
 bench: .venv/.dev system ## run the benchmarks, one after the other
 	@for script in tests/benchmarks/bench_*.py; do \
