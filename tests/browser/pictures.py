@@ -1,9 +1,10 @@
 """Pictures of every page, phone and desktop, light and dark: `python -m tests.browser.pictures FOLDER`.
 
 Runs a platform of its own, deposits old prints of public-domain photographs, waits until they are restored.
-The pictures in docs/ come from here. What is drawn as the system's font is this machine's.
+`portal-batch.jpg` and `portal-photo.jpg` are those of docs/. What is drawn as the system's font is this machine's.
 """
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -86,17 +87,40 @@ def taken(browser: Browser, url: str, state: object, paths: dict[str, str], fold
             for name, path in paths.items():
                 page.goto(path)
                 settle(page)
-                target = folder / f"portal-{name}-{device}-{scheme}.jpg"
-                page.screenshot(path=target, type="jpeg", quality=85)
-                yield target
+                yield taken_of(page, folder / f"{name}-{device}-{scheme}.jpg")
+                if name == "photo":
+                    page.get_by_role("button", name="Look closer").click()
+                    page.locator("dialog .picture[data-drawn]").wait_for()
+                    page.get_by_role("button", name="Nearer").click()
+                    page.wait_for_timeout(1500)
+                    yield taken_of(page, folder / f"closer-{device}-{scheme}.jpg")
             context.close()
 
 
+def taken_of(page: Page, target: Path) -> Path:
+    """Take one picture."""
+    page.screenshot(path=target, type="jpeg", quality=85)
+    return target
+
+
 def settle(page: Page) -> None:
-    """Wait until what the first screen shows is there."""
+    """Wait until what the first screen shows is there; a slider shows more of what came out."""
     page.wait_for_load_state("networkidle")
+    for slider in page.locator(".compare input").all():
+        slider.fill("34")
+        slider.blur()
     page.evaluate("Promise.all([...document.images].filter(i => i.loading !== 'lazy').map(i => i.decode()))")
     page.wait_for_timeout(400)
+
+
+def at_work(browser: Browser, url: str, state: object, batch_id: str, target: Path) -> None:
+    """Take a picture of a batch while it is restored."""
+    context = browser.new_context(base_url=url, storage_state=state, **browsers.DESKTOP)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"/batches/{batch_id}")
+    page.locator(".card .restored").nth(2).wait_for(timeout=120_000)
+    taken_of(page, target)
+    context.close()
 
 
 def main(folder: Path) -> None:
@@ -106,14 +130,20 @@ def main(folder: Path) -> None:
         data = Path(place)
         prints = old_prints(data)
         (data / "letter.jpg").write_text("Dear Sir, this is no photograph.")
-        with platforms.running(Settings(data=data / "house")) as house, house.client() as client:
-            first = deposit(client, "Family albums, first box", [*prints, data / "letter.jpg"])
-            wait(client, first)
-            with browsers.chromium() as browser:
-                context = browser.new_context()
-                browsers.sign_in(context, house.sign_in)
-                for picture in taken(browser, house.url, context.storage_state(), pages(client, first), folder):
-                    print(picture, picture.stat().st_size // 1000, "kB")
+        with (
+            platforms.running(Settings(data=data / "house")) as house,
+            house.client() as client,
+            browsers.chromium() as browser,
+        ):
+            context = browser.new_context()
+            browsers.sign_in(context, house.sign_in)
+            state = context.storage_state()
+            batch_id = deposit(client, "Family albums, first box", [*prints, data / "letter.jpg"])
+            at_work(browser, house.url, state, batch_id, folder / "portal-batch.jpg")
+            wait(client, batch_id)
+            for picture in taken(browser, house.url, state, pages(client, batch_id), folder):
+                print(picture, picture.stat().st_size // 1000, "kB")
+            shutil.copyfile(folder / "photo-desktop-light.jpg", folder / "portal-photo.jpg")
 
 
 if __name__ == "__main__":

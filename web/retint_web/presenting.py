@@ -14,6 +14,17 @@ from retint.lifecycle import ACTIVE, State
 from retint.recipes import Recipe
 from retint.tables import Batch
 
+SHOWN: Final = (
+    State.RESTORED,
+    State.RUNNING,
+    State.QUEUED,
+    State.READY,
+    State.REFUSED,
+    State.QUARANTINED,
+    State.CANCELLED,
+)
+"""The states in the order in which a person asks for them: a phone shows the first few."""
+
 SIZES: Final = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -98,7 +109,7 @@ def recipe(values: Mapping[str, Any]) -> str:
 
 def by_state(counts: Counts) -> Iterator[tuple[State, int]]:
     """Go through the states with their counts; each is there, also with none, so that nothing moves."""
-    return ((state, counts.of(state)) for state in State)
+    return ((state, counts.of(state)) for state in SHOWN)
 
 
 def active(counts: Counts) -> int:
