@@ -31,6 +31,8 @@ LEASE_S = 5.0
 """How long the lead lasts when the leader dies; it is renewed four times as often."""
 WINDOW = 3
 """Bundles in flight for each live worker: one that runs, one that waits, one on its way."""
+WIDEST = 32
+"""The same where the workers have done with more than half of them from one tick to the next."""
 DEAF_S = 20.0
 """A worker that idles for so long beside waiting messages is restarted; it should have noticed by itself."""
 FOLD_S = 0.5
@@ -78,6 +80,8 @@ class Dispatcher:
         self.services = services
         self.broker = broker
         self.turns = {fleet: Turns() for fleet in FLEETS}
+        self.windows = dict.fromkeys(FLEETS, WINDOW)
+        self._filled: set[str] = set()
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._leads_until = self._folded_at = 0.0
         self._renewed_at = float("-inf")
@@ -93,11 +97,8 @@ class Dispatcher:
         """
         if not self._leads():
             return 0
-        with self.services.begin() as session:
-            expired = jobs.reclaim(session)
-            self._fold(session)
-        if expired:
-            log.warning("leases_expired", jobs=expired)
+        self._reclaim()
+        self._fold()
         self._sweep()
         self._resend()
         return self._fill()
@@ -122,11 +123,21 @@ class Dispatcher:
             self._leads_until = at + LEASE_S if leads else 0.0
         return at < self._leads_until
 
-    def _fold(self, session: Session) -> None:
-        if time.monotonic() - self._folded_at > FOLD_S:
+    def _reclaim(self) -> None:
+        # Looked at first: on SQLite a write keeps all others waiting.
+        with self.services.read() as session:
+            if not jobs.has_expired(session):
+                return
+        with self.services.begin() as session:
+            log.warning("leases_expired", jobs=jobs.reclaim(session))
+
+    def _fold(self) -> None:
+        if time.monotonic() - self._folded_at < FOLD_S:
+            return
+        with self.services.begin() as session:
             self._folded = jobs.fold(session, self._folded)
-            self._folded_at = time.monotonic()
             fleets.bury(session)
+        self._folded_at = time.monotonic()
 
     def _sweep(self) -> None:
         """Go one step on, so that no tick has to wait for a whole store."""
@@ -145,7 +156,7 @@ class Dispatcher:
                 released = jobs.release(session, None)
             log.warning("broker_was_emptied", released=released)
             return
-        with self.services.begin() as session:
+        with self.services.read() as session:
             late = dict(jobs.overdue(session))
         if not late:
             return
@@ -191,7 +202,8 @@ class Dispatcher:
     def _choose(self, session: Session, fleet: str, live: Counter[str], loads: list[Load]) -> Iterator[Bundle]:
         """Queue the jobs that are next for a fleet, and yield them as bundles."""
         settings = self.services.settings
-        room = self._room(fleet, live, loads)
+        limits = self._limits(fleet, live, loads)
+        room = before = min(limits.values())
         ready = [
             load for load in loads if load.state is State.READY and not load.paused and QUEUES[load.stage] == fleet
         ]
@@ -218,17 +230,36 @@ class Dispatcher:
             room -= len(taken)
             express[tenant_id] += len(taken) if load.priority else 0
             yield from _bundles(load, taken)
+        self._filled |= {name for name, limit in limits.items() if limit - (before - room) <= 0}
 
-    def _room(self, fleet: str, live: Counter[str], loads: list[Load]) -> int:
-        """Tell how many jobs more may be in flight: some for each worker, and no more than the next fleet can take."""
-        in_flight = Counter[str]()
-        for load in loads:
-            if load.state in IN_FLIGHT:
-                in_flight[QUEUES[load.stage]] += load.n
-        share = WINDOW * self.services.settings.bundle_size
-        room = share * live[fleet] - in_flight[fleet]
-        others = [2 * share * max(1, live[other]) - in_flight[other] for other in FLEETS if other != fleet]
-        return min(room, *others)
+    def _adapt(self, live: Counter[str], loads: list[Load]) -> None:
+        """Widen the windows that stopped us although they were emptied since, narrow those that stay full."""
+        in_flight = _in_flight(loads)
+        for fleet, window in self.windows.items():
+            wanted = window * self.services.settings.bundle_size * max(1, live[fleet])
+            if fleet in self._filled and in_flight[fleet] < wanted / 2:
+                self.windows[fleet] = min(2 * window, WIDEST)
+            elif in_flight[fleet] >= wanted:
+                self.windows[fleet] = max(window // 2, WINDOW)
+        self._filled.clear()
+
+    def _limits(self, fleet: str, live: Counter[str], loads: list[Load]) -> dict[str, int]:
+        """Tell how many jobs more each fleet can take: the one that they go to now, and the one that is next."""
+        in_flight = _in_flight(loads)
+        limits = {}
+        for name, window in self.windows.items():
+            bundles = window * live[name] if name == fleet else 2 * window * max(1, live[name])
+            limits[name] = bundles * self.services.settings.bundle_size - in_flight[name]
+        return limits
+
+
+def _in_flight(loads: list[Load]) -> Counter[str]:
+    """Count what each fleet has in flight."""
+    in_flight = Counter[str]()
+    for load in loads:
+        if load.state in IN_FLIGHT:
+            in_flight[QUEUES[load.stage]] += load.n
+    return in_flight
 
 
 def _express(fleet: str, loads: list[Load]) -> Counter[uuid.UUID]:

@@ -1,0 +1,271 @@
+"""What the queue costs: no-op stages through the whole pipeline, beside a bare Celery chain of four no-op tasks.
+
+    python tests/benchmarks/bench_pipeline.py [--database sqlite postgresql] [--photos 2000] [--jobs 1000 100000]
+
+Everything is real: broker, database, dispatcher, one `cpu` and one `gpu` worker. The bare chain runs on the same broker
+with as many worker processes and the same Celery settings. What is printed side by side was measured in one run;
+ratios mean something on any machine, seconds on this one only.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery, chain
+from sqlalchemy import insert, literal, select
+from tests import servers
+
+from retint import batches, broker, database, jobs, telemetry
+from retint.jobs import ATTEMPTS, Done, Ended, Lease
+from retint.lifecycle import QUEUES, STAGES, Outcome, Stage, State
+from retint.recipes import parse
+from retint.services import Services
+from retint.settings import Settings
+from retint.tables import Batch, Job, Photo, Tenant, now
+from retint_workers import app, dispatcher
+
+FLEETS = ("cpu", "gpu")
+ENDED = "bench:ended"
+URGENT = 5
+REPEATS = 9
+
+
+def noop(services: Services, leases: Sequence[Lease], beat: Callable[[], None]) -> Iterator[Ended]:
+    """Run a stage that does nothing."""
+    for lease in leases:
+        beat()
+        yield lease, Done()
+
+
+def bare_app(url: str) -> Celery:
+    """Make a Celery application of four tasks that do nothing; the last one counts."""
+    link = broker.connect(url)
+
+    def task(stage: Stage) -> Callable[[str], None]:
+        def nothing(photo: str) -> None:
+            if stage.next is None:
+                link.redis.incr(ENDED)
+
+        return nothing
+
+    for stage in Stage:
+        link.app.task(name=f"bare.{stage}", ignore_result=True)(task(stage))
+    return link.app
+
+
+class Bench:
+    """A database with some jobs in it, a broker, and the processes that work."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.services = Services.connect(settings)
+        database.migrate(self.services.engine)
+        self.link = broker.connect(settings.broker_url)
+
+    def batch(self, count: int, *, priority: int = 0, ended: bool = False) -> uuid.UUID:
+        """Deposit some photos for a new tenant, all at once; or photos that were restored long ago."""
+        recipe = parse({})
+        with self.services.begin() as session:
+            tenant = Tenant(name=uuid.uuid4().hex)
+            session.add(tenant)
+            session.flush()
+            batch = Batch(tenant_id=tenant.id, name="bench", recipe_hash=recipe.hash, recipe=recipe.model_dump())
+            batch.priority = priority
+            photo = Photo(tenant_id=tenant.id, sha256=uuid.uuid4().hex * 2, size=1)
+            session.add_all([batch, photo])
+            session.flush()
+            past = (
+                {"stage": Stage.RENDER, "state": State.RESTORED, "attempt": 4, "ended_at": datetime.now(UTC)}
+                if ended
+                else {}
+            )
+            common = {"tenant_id": tenant.id, "batch_id": batch.id, "photo_id": photo.id, **past}
+            session.execute(insert(Job), [{"name": f"{number}.jpg", **common} for number in range(count)])
+            for number, stage in enumerate(STAGES if ended else (), start=1):
+                self._attempts(session, batch.id, number, stage)
+        return batch.id
+
+    def _attempts(self, session: Any, batch_id: uuid.UUID, number: int, stage: Stage) -> None:
+        values = {"number": number, "stage": stage, "outcome": Outcome.DONE, "files": {}, "facts": {}, "timings": {}}
+        columns = [literal(value, ATTEMPTS.c[name].type) for name, value in values.items()]
+        rows = select(Job.id, Job.tenant_id, now(), *columns).where(Job.batch_id == batch_id)
+        session.execute(insert(ATTEMPTS).from_select(["job_id", "tenant_id", "ended_at", *values], rows))
+
+    def wait_for(self, batch_id: uuid.UUID, count: int, timeout_s: float = 600) -> None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with self.services.read() as session:
+                ended = jobs.counts(session, [batch_id])[batch_id].ended
+            if ended >= count:
+                return
+            assert time.monotonic() < deadline, f"{ended} of {count} ended"
+            time.sleep(0.02)
+
+    @contextmanager
+    def staff(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for arguments in (("dispatcher",), *(("worker", fleet) for fleet in FLEETS)):
+                stack.enter_context(process(self.settings, *arguments))
+            self.wait_for(self.batch(2), 2)
+            yield
+
+    def photos_per_s(self, count: int) -> float:
+        started = time.monotonic()
+        self.wait_for(self.batch(count), count)
+        return count / (time.monotonic() - started)
+
+    def bare_chains_per_s(self, count: int) -> float:
+        celery = bare_app(self.settings.broker_url)
+        with ExitStack() as stack:
+            for fleet in FLEETS:
+                stack.enter_context(process(self.settings, "bare", fleet))
+            self._send_bare(celery, 2)
+            started = time.monotonic()
+            self._send_bare(celery, count)
+            return count / (time.monotonic() - started)
+
+    def _send_bare(self, celery: Celery, count: int) -> None:
+        self.link.redis.delete(ENDED)
+        for number in range(count):
+            links = [
+                celery.signature(f"bare.{stage}", args=(str(number),), immutable=True, queue=QUEUES[stage])
+                for stage in Stage
+            ]
+            chain(*links, app=celery).apply_async()
+        while int(self.link.redis.get(ENDED) or 0) < count:
+            time.sleep(0.02)
+
+    def urgent_wait_s(self) -> float:
+        """Tell how long one photo from a browser takes, start to end: the median of some."""
+
+        def one() -> float:
+            started = time.monotonic()
+            self.wait_for(self.batch(1, priority=URGENT), 1)
+            return time.monotonic() - started
+
+        return statistics.median(one() for _ in range(REPEATS))
+
+    def page_ms(self, batch_id: uuid.UUID) -> float:
+        """Tell what the data of a batch's page costs: progress and its first page of photos."""
+
+        def one() -> float:
+            started = time.monotonic()
+            with self.services.read() as session:
+                tenant_id = session.get_one(Batch, batch_id).tenant_id
+                batches.progress(session, tenant_id, batch_id)
+                batches.jobs_page(session, tenant_id, batch_id, limit=60)
+            return time.monotonic() - started
+
+        return 1000 * statistics.median(one() for _ in range(5 * REPEATS))
+
+
+@contextmanager
+def process(settings: Settings, *arguments: str) -> Iterator[None]:
+    """Run a part of this file as a process of its own."""
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, __file__, *arguments]
+    running = subprocess.Popen(
+        command, env=settings.environment(PYTHONPATH=root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        running.kill()
+        running.wait()
+
+
+def work(kind: str, fleet: str = "") -> None:
+    settings = Settings()
+    telemetry.configure(settings, kind)
+    services = Services.connect(settings)
+    if kind == "worker":
+        app.work(services, fleet, dict.fromkeys(Stage, noop), device="none")
+    elif kind == "dispatcher":
+        dispatcher.run(services)
+    else:
+        celery = bare_app(settings.broker_url)
+        options = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True, "quiet": True}
+        celery.Worker(hostname=fleet, pool="solo", concurrency=1, queues=[fleet], loglevel="ERROR", **options).start()
+
+
+def row(what: str, value: str, ratio: str = "") -> None:
+    print(f"{what:<66}{value:>14}{ratio:>16}", flush=True)
+
+
+def measure(settings: Settings, photos: int, fills: Sequence[int]) -> None:
+    """Print all figures of one database."""
+    bench = Bench(settings)
+    bare = bench.bare_chains_per_s(max(200, photos // 4))
+    row("bare Celery chain of 4 no-op tasks", f"{bare:.0f} photos/s", "1.0")
+    full, first, filled = 0, 0.0, 0
+    for fill in fills:
+        batch_id = bench.batch(fill - full, ended=True)
+        full, filled = fill, fill - full
+        with bench.staff():
+            rate = bench.photos_per_s(photos)
+            first = first or rate
+            row(f"Retint, {fill:,} jobs in the database", f"{rate:.0f} photos/s", f"{rate / bare:.1f} x bare")
+            page = bench.page_ms(batch_id)
+            row(f"a page of a batch of {filled:,} photos, {fill:,} in the database", f"{page:.1f} ms")
+    with bench.staff():
+        idle = bench.urgent_wait_s()
+        row("one photo from a browser, idle", f"{idle:.2f} s", "1.0")
+        bulk = bench.batch(5000)
+        busy = bench.urgent_wait_s()
+        with bench.services.read() as session:
+            left = jobs.counts(session, [bulk])[bulk]
+        row(
+            f"the same while 5,000 of another tenant run ({left.total - left.ended:,} left)",
+            f"{busy:.2f} s",
+            f"{busy / idle:.1f} x idle",
+        )
+    bench.services.engine.dispose()
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"])
+    parser.add_argument("--photos", type=int, default=2000, help="photos through the pipeline at a time")
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1_000, 100_000], help="jobs that are there already")
+    options = parser.parse_args(arguments)
+    with ExitStack() as stack:
+        for name in options.database:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retint-bench-")))
+            folder.chmod(0o755)
+            valkey = servers.valkey(part(folder, "broker"))
+            stack.callback(valkey.stop)
+            values: dict[str, Any] = {"data": folder, "broker_url": f"redis://127.0.0.1:{valkey.port}/0"}
+            if name == "postgresql":
+                postgresql = servers.postgresql(part(folder, "postgresql"))
+                stack.callback(postgresql.stop)
+                values["database_url"] = f"postgresql+psycopg://retint@127.0.0.1:{postgresql.port}/postgres"
+            print(f"\n{name}")
+            measure(Settings(**values), options.photos, options.jobs)
+
+
+def part(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(3600)
+def test_the_pipeline_costs_less_than_a_bare_chain() -> None:
+    main([])
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in ("worker", "dispatcher", "bare"):
+        work(*sys.argv[1:])
+    else:
+        main(sys.argv[1:])
