@@ -212,11 +212,16 @@ def seaweedfs(folder: Path) -> Server:
         "volume.preStopSeconds": 0,
     }
     command = [binary, "server", *(f"-{name}={value}" for name, value in options.items())]
-    port = ports["s3.port"]
 
     def is_ready() -> bool:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=2) as answer:
-            return bool(answer.status == 200)
+        # The gateway answers before the volumes behind it are known, and then has no bytes to give.
+        _page(ports["s3.port"], "status")
+        return bool(json.loads(_page(ports["master.port"], "dir/status"))["Topology"]["DataCenters"])
 
     # It takes its time to end when it is asked; a kill loses nothing that was answered.
-    return Server(command, folder, port, is_ready, stop_signal=signal.SIGKILL).start()
+    return Server(command, folder, ports["s3.port"], is_ready, stop_signal=signal.SIGKILL).start()
+
+
+def _page(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=2) as answer:
+        return bytes(answer.read())
