@@ -150,7 +150,7 @@ def test_children_die_with_the_worker_even_in_the_middle_of_a_photo(tmp_path: Pa
         child = int(worker.stdout.readline())
         assert is_alive(child)
         worker.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60  # the machine may be busy
     while is_alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive(child)
