@@ -4,14 +4,15 @@ A child serves many files, one at a time, because starting one costs more than a
 runs out of memory takes only its own file with it and is replaced.
 """
 
-import ctypes
 import multiprocessing
+import os
 import resource
 import signal
 import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 import pyvips
@@ -122,7 +123,7 @@ def _keep(child: Child) -> None:
 def _serve(pipe: Connection) -> None:
     """The child's life: take work, answer, until nobody is there."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; our parent decides
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no photo is worth rendering for a dead worker
+    Thread(target=_follow_parent, daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pyvips.cache_set_max(0)  # no file comes twice
     pyvips.concurrency_set(min(pyvips.concurrency_get(), THREADS))
@@ -139,3 +140,11 @@ def _serve(pipe: Connection) -> None:
             error.add_note("In the child process:\n" + traceback.format_exc())
             answer = False, error
         pipe.send(answer)
+
+
+def _follow_parent() -> None:
+    """Die with the worker at once: nobody is left who could want the photo."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
