@@ -46,7 +46,7 @@ class ColorLayer:
 
     def to_bytes(self) -> bytes:
         """Serialize as safetensors, the record in its header."""
-        tensors = {"chroma": self.chroma, "luma": self.luma, "confidence": self.confidence}
+        tensors: dict[str, NDArray[Any]] = {"chroma": self.chroma, "luma": self.luma, "confidence": self.confidence}
         return pack("color", tensors, self.record)
 
     @classmethod
