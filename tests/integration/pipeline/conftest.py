@@ -23,7 +23,7 @@ from retint.settings import Settings
 from retint.tables import Attempt, Batch, Job, Photo, Tenant, now
 from retint_workers.dispatcher import Dispatcher
 
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 
 
 @dataclass
