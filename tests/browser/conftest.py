@@ -23,7 +23,7 @@ seeds = count(1000)
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The platform as `retint up` runs it on one machine."""
-    settings = Settings(data=tmp_path_factory.mktemp("house"), lease_s=10, requeue_s=3, tick_s=0.1, backoff_s=0.5)
+    settings = Settings(data=tmp_path_factory.mktemp("house"), requeue_s=3, tick_s=0.1, backoff_s=0.5)
     with platforms.running(settings) as running:
         yield running
 
