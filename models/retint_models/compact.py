@@ -19,9 +19,6 @@ from retint_models.blocks import Attention, Encoder, Up
 from retint_models.layers import ColorLayer
 from retint_models.weights import Card
 
-SHORT_SIDE = 192
-"""Short side of what the network sees: nearer to the crops that it was trained on than all of a layer's 256."""
-
 
 @dataclass(frozen=True)
 class Config:
@@ -119,7 +116,7 @@ class CompactColorizer:
         """
         settings = self.card.settings | dict(settings)
         check(settings, self.card)
-        views = [p.view(proxy, SHORT_SIDE) for proxy in proxies]
+        views = [p.view(proxy) for proxy in proxies]
         decided = p.grouped(views, partial(self.decide, gain=settings["gain"], limit=settings["limit"]))
         record = {
             "colorizer": self.card.name,

@@ -35,7 +35,7 @@ class View:
     seen: Tensor
 
 
-def view(proxy: NDArray[np.uint8], short_side: int = SHORT_SIDE) -> View:
+def view(proxy: NDArray[np.uint8]) -> View:
     """Prepare a proxy, uint8 (h, w, 3) of any size from one pixel on.
 
     Raises:
@@ -46,7 +46,7 @@ def view(proxy: NDArray[np.uint8], short_side: int = SHORT_SIDE) -> View:
     height, width = proxy.shape[:2]
     scale = min(1.0, SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width))
     luma = luma_of(sized(proxy, max(1, round(height * scale)), max(1, round(width * scale))))
-    scale = min(short_side / min(height, width), LONG_SIDE / max(height, width))
+    scale = min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width))
     sides = [max(32, round(side * scale / 32) * 32) for side in (height, width)]
     return View(luma, normalised(luma_of(sized(proxy, *sides))))
 

@@ -64,8 +64,11 @@ def colorfulness(rgb: Tensor) -> float:
 
 
 def quantiles_ab(rgb: Tensor) -> Tensor:
-    """Return the quantiles of a picture's colors along 32 directions of CIELAB's ab plane, (32, 256)."""
-    return quantiles(lab_of(rgb)[1:].flatten(1))
+    """Return the quantiles of a picture's colors along 32 directions of CIELAB's ab plane, (32, 256).
+
+    Every second row and column is enough for 256 quantiles, and four times as fast.
+    """
+    return quantiles(lab_of(rgb[:, ::2, ::2])[1:].flatten(1))
 
 
 def quantiles(points: Tensor) -> Tensor:
