@@ -177,9 +177,13 @@ class Dispatcher:
 
     def _fill(self) -> int:
         """Send what the workers have room for; tells how many bundles."""
-        with self.services.begin() as session:
+        with self.services.read() as session:
             live = Counter(worker.fleet for worker in fleets.live(session))
             loads = jobs.loads(session)
+        if not any(load.state is State.READY and live[QUEUES[load.stage]] for load in loads):
+            return 0
+        self._adapt(live, loads)
+        with self.services.begin() as session:
             bundles = [
                 bundle for fleet in FLEETS if live[fleet] for bundle in self._choose(session, fleet, live, loads)
             ]
