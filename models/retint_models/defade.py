@@ -67,7 +67,7 @@ class DefadeNet(nn.Module):
         first, second, third, *_, last = config.widths
         self.fine = nn.Sequential(halve(6, first), halve(first, second), halve(second, third))
         self.coarse = nn.Sequential(*(halve(a, b) for a, b in zip(config.widths[2:], config.widths[3:], strict=False)))
-        count = 6 * len(QUANTILES) + 48
+        count = 6 * len(QUANTILES) + 3 * 16 + 2 * 16
         # Quantiles rise and fall together; what tells a cast is the little by which they differ.
         self.tone = nn.Sequential(nn.BatchNorm1d(count), nn.Linear(count, 128), nn.BatchNorm1d(128), nn.ReLU())
         self.vector = nn.Sequential(
@@ -122,17 +122,17 @@ def rising(steps: Tensor) -> Tensor:
 def tones(densities: Tensor) -> Tensor:
     """Describe how densities (B, 3, 128, 128) are distributed, (B, n).
 
-    Quantiles of the channels, of their differences and of their mean; and each channel's mean over sixteenths of the
-    photograph, from light to dark.
+    Quantiles of the channels, of their differences and of their mean; and over sixteenths of the photograph, from light
+    to dark, each channel's mean and how much hues vary (hardly in a toned print, which should become gray).
     """
     pixels = F.avg_pool2d(densities, 2, stride=4).flatten(2)  # sorting more of them costs more than the convolutions
     red, green, blue = pixels.unbind(1)
     mean = pixels.mean(1)
     ordered = torch.stack([red, green, blue, red - green, blue - green, mean], 1).sort(-1).values
     at = (torch.tensor(QUANTILES) * (pixels.shape[-1] - 1)).round().long().to(pixels.device)
-    sorted_together = pixels.gather(-1, mean.argsort(-1)[:, None].expand_as(pixels))
-    by_lightness = sorted_together.view(*pixels.shape[:2], 16, -1).mean(-1)
-    return torch.cat([ordered[..., at].flatten(1), by_lightness.flatten(1)], 1)
+    light_to_dark = pixels.gather(-1, mean.argsort(-1)[:, None].expand_as(pixels)).view(*pixels.shape[:2], 16, -1)
+    hues = light_to_dark[:, ::2] - light_to_dark[:, 1:2]
+    return torch.cat([ordered[..., at].flatten(1), light_to_dark.mean(-1).flatten(1), hues.std(-1).flatten(1)], 1)
 
 
 def edges(rgb: Tensor, size: tuple[int, int]) -> Tensor:

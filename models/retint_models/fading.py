@@ -197,7 +197,7 @@ def simulate(truth: Floats, rng: Generator, family: Family | None = None) -> Pai
     """
     family = family or rng.choice(list(SHARES), p=list(SHARES.values()))
     if family == "silver":
-        return recolored_silver(truth, rng) if rng.random() < 0.65 else toned_silver(truth, rng)
+        return recolored_silver(truth, rng) if rng.random() < 0.55 else toned_silver(truth, rng)
     if family in ("dark", "light"):
         return Pair(scanned(faded_color(density(truth), family, rng), rng), truth, family)
     if rng.random() < 0.35:
