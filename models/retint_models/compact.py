@@ -19,6 +19,9 @@ from retint_models.blocks import Attention, Encoder, Up
 from retint_models.layers import ColorLayer
 from retint_models.weights import Card
 
+RANGES = {"gain": (0, 4), "limit": (1, 4)}
+"""Settings of a recipe, see `Decision.vivid`."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -114,8 +117,8 @@ class CompactColorizer:
         Raises:
             ValueError: not a proxy, an unknown setting, or one out of range.
         """
-        settings = self.card.settings | dict(settings)
-        check(settings, self.card)
+        settings = {"gain": 1.0, "limit": 1.0} | self.card.settings | dict(settings)
+        check(settings, self.card.name)
         views = [p.view(proxy) for proxy in proxies]
         decided = p.grouped(views, partial(self.decide, gain=settings["gain"], limit=settings["limit"]))
         record = {
@@ -137,15 +140,15 @@ class CompactColorizer:
         return torch.cat([decision.vivid(gain, limit), decision.confidence()], 1).cpu()
 
 
-def check(settings: Mapping[str, float], card: Card) -> None:
-    """Refuse settings that the network does not have.
+def check(settings: Mapping[str, float], name: str) -> None:
+    """Refuse settings that the network does not have, and values out of range.
 
     Raises:
         ValueError: says which.
     """
-    unknown = sorted(settings.keys() - card.settings.keys())
+    unknown = sorted(settings.keys() - RANGES.keys())
     if unknown:
-        raise ValueError(f"{card.name} has no setting {unknown[0]!r}; it has {', '.join(card.settings)}")
-    for name, least, most in (("gain", 0, 4), ("limit", 1, 4)):
-        if not least <= settings[name] <= most:
-            raise ValueError(f"{name} is between {least} and {most}, not {settings[name]}")
+        raise ValueError(f"{name} has no setting {unknown[0]!r}; it has {', '.join(RANGES)}")
+    for setting, (least, most) in RANGES.items():
+        if not least <= settings[setting] <= most:
+            raise ValueError(f"{setting} is between {least} and {most}, not {settings[setting]}")
