@@ -94,7 +94,8 @@ class Card:
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
-            raise ValueError(f"{self.path} does not fit the network: {error}") from error
+            first = str(error).splitlines()[1].strip()[:200]  # torch lists every tensor that does not fit
+            raise ValueError(f"{self.path} does not fit the network: {first}") from error
 
 
 def cards(folder: Path = FOLDER) -> dict[str, Card]:

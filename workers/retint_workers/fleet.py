@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 PATIENCE_S = 60
 """How long a process that was told to end may take before it is killed; its jobs' leases run out by then."""
+HANGING_S = 180
+"""A worker that was silent for longer stands still: no network takes that long for one bundle."""
 STEADY_S = 20
 """A process that ran this long and died is started again at once; one that dies sooner waits longer each time."""
 
@@ -103,7 +105,7 @@ class LocalFleets:
         """Make what runs what is wanted: start, drain, start again what died or hangs."""
         with services.begin() as session:
             wanted = fleets.wanted(session)
-            hanging = fleets.hanging(session, socket.gethostname(), 2 * self.settings.lease_s)
+            hanging = fleets.hanging(session, socket.gethostname(), max(HANGING_S, 2 * self.settings.lease_s))
         for name, workers in self.running.items():
             while len(workers) < wanted[name]:
                 workers.append(self._worker(name))
