@@ -46,6 +46,7 @@ NO_SYNC = {"synchronize_session": False}
 # Where speed counts, not the mapped classes: SQLAlchemy would insert those one statement a row, and think long.
 JOBS = Table.metadata.tables["jobs"]
 ATTEMPTS = Table.metadata.tables["attempts"]
+BATCHES = Table.metadata.tables["batches"]
 TALLIES = Table.metadata.tables["tallies"]
 
 RECLAIM_LIMIT = 1000
@@ -223,7 +224,8 @@ def claim(
     if not claimed:
         return []
     ids = [row.id for row in claimed]
-    recipes = _recipes(session, {row.batch_id for row in claimed})
+    recipes = {row.batch_id: row.recipe for row in claimed}
+    recipes = {batch_id: Recipe.model_validate(recipe) for batch_id, recipe in recipes.items()}
     files, facts = _written(session, ids) if stage is not Stage.INGEST else ({}, {})
     leases = {
         row.id: Lease(
@@ -275,18 +277,10 @@ _CLAIM = (
         *(
             JOBS.c[name]
             for name in ["id", "tenant_id", "batch_id", "photo_id", "attempt", "stage", "tries", "name", "started_at"]
-        )
+        ),
+        select(BATCHES.c.recipe).where(BATCHES.c.id == JOBS.c.batch_id).scalar_subquery().label("recipe"),
     )
 )
-
-
-def _recipes(session: Session, batch_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Recipe]:
-    rows = session.execute(_RECIPES, {"batch_ids": list(batch_ids)})
-    return {row.id: Recipe.model_validate(row.recipe) for row in rows}
-
-
-_BATCHES = Table.metadata.tables["batches"]
-_RECIPES = select(_BATCHES.c.id, _BATCHES.c.recipe).where(_BATCHES.c.id.in_(bindparam("batch_ids", expanding=True)))
 
 
 def _written(

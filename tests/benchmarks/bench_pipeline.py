@@ -38,6 +38,7 @@ FLEETS = ("cpu", "gpu")
 ENDED = "bench:ended"
 URGENT = 5
 REPEATS = 9
+ROUNDS = 3
 
 
 def noop(services: Services, leases: Sequence[Lease], beat: Callable[[], None]) -> Iterator[Ended]:
@@ -59,7 +60,7 @@ def bare_app(url: str) -> Celery:
         return nothing
 
     for stage in Stage:
-        link.app.task(name=f"bare.{stage}", ignore_result=True)(task(stage))
+        link.app.task(name=f"bare.{stage}", ignore_result=True, shared=False)(task(stage))
     return link.app
 
 
@@ -205,18 +206,20 @@ def row(what: str, value: str, ratio: str = "") -> None:
 def measure(settings: Settings, photos: int, fills: Sequence[int]) -> None:
     """Print all figures of one database."""
     bench = Bench(settings)
-    bare = bench.bare_chains_per_s(max(200, photos // 4))
-    row("bare Celery chain of 4 no-op tasks", f"{bare:.0f} photos/s", "1.0")
-    full, first, filled = 0, 0.0, 0
+    full = 0
     for fill in fills:
         batch_id = bench.batch(fill - full, ended=True)
-        full, filled = fill, fill - full
-        with bench.staff():
-            rate = bench.photos_per_s(photos)
-            first = first or rate
-            row(f"Retint, {fill:,} jobs in the database", f"{rate:.0f} photos/s", f"{rate / bare:.1f} x bare")
-            page = bench.page_ms(batch_id)
-            row(f"a page of a batch of {filled:,} photos, {fill:,} in the database", f"{page:.1f} ms")
+        # In turns, and the best of each: what else the machine does in the meantime slows one as well as the other.
+        bare, ours = 0.0, 0.0
+        for _ in range(ROUNDS):
+            bare = max(bare, bench.bare_chains_per_s(photos // 4))
+            with bench.staff():
+                ours = max(ours, bench.photos_per_s(photos))
+        print(f"with {fill:,} jobs in the database")
+        row("  bare Celery chain of 4 no-op tasks", f"{bare:.0f} photos/s", "1.0")
+        row("  Retint", f"{ours:.0f} photos/s", f"{ours / bare:.1f} x bare")
+        row(f"  a page of a batch of {fill - full:,} photos", f"{bench.page_ms(batch_id):.1f} ms")
+        full = fill
     with bench.staff():
         idle = bench.urgent_wait_s()
         row("one photo from a browser, idle", f"{idle:.2f} s", "1.0")
