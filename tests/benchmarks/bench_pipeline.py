@@ -1,6 +1,6 @@
 """What the queue costs: no-op stages through the whole pipeline, beside a bare Celery chain of four no-op tasks.
 
-    python tests/benchmarks/bench_pipeline.py [--database sqlite postgresql] [--photos 2000] [--jobs 1000 100000]
+    python tests/benchmarks/bench_pipeline.py [--database sqlite postgresql] [--photos 4000] [--jobs 1000 100000]
 
 Everything is real: broker, database, dispatcher, one `cpu` and one `gpu` worker. The bare chain runs on the same broker
 with as many worker processes and the same Celery settings. What is printed side by side was measured in one run;
@@ -238,7 +238,7 @@ def measure(settings: Settings, photos: int, fills: Sequence[int]) -> None:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"])
-    parser.add_argument("--photos", type=int, default=2000, help="photos through the pipeline at a time")
+    parser.add_argument("--photos", type=int, default=4000, help="photos through the pipeline at a time")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1_000, 100_000], help="jobs that are there already")
     options = parser.parse_args(arguments)
     with ExitStack() as stack:

@@ -59,7 +59,8 @@ def run(presence: Presence, stage: Stage, work: Work, job_ids: Sequence[UUID]) -
     except Transient as error:  # the deadline sends the bundle again
         log.warning("bundle_dropped", stage=stage, jobs=len(job_ids), reason=error.message)
         return False
-    log.info("bundle_claimed", stage=stage, sent=len(job_ids), claimed=len(leases))
+    if len(leases) < len(job_ids):
+        log.info("bundle_claimed_in_part", stage=stage, sent=len(job_ids), claimed=len(leases))
     if not leases:
         return False
     bundle = Bundle(presence, leases)
