@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +48,10 @@ class Platform:
         """The processes that `retint up` started with `retint <command>`, or with a program of that name."""
         found = []
         for child in psutil.Process(self.process.pid).children():
-            line = " ".join(child.cmdline())
-            if f"retint.cli {command}" in line or f"/{command} " in line:
-                found.append(child)
+            with suppress(psutil.NoSuchProcess):  # one that died this moment, killed by the test
+                line = " ".join(child.cmdline())
+                if f"retint.cli {command}" in line or f"/{command} " in line:
+                    found.append(child)
         return found
 
     def kill(self, command: str) -> None:
