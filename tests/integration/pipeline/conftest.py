@@ -193,7 +193,9 @@ class Staff:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.integration.pipeline.trivial", *arguments]
+        # It dies with the test run, however that ends.
+        command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.integration.pipeline.trivial"]
+        command += arguments
         with (self.folder / f"{len(self.processes)}-{'-'.join(arguments)}.log").open("wb") as sink:
             process = subprocess.Popen(command, stdout=sink, stderr=sink, env=self.house.settings.environment())
         self.processes.append(process)
