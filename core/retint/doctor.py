@@ -44,7 +44,7 @@ def examine(settings: Settings) -> list[Check]:
         _graphics(settings),
         _space(settings),
         _answers("database", settings.database, lambda: _ask_database(settings)),
-        _answers("store", settings.store, lambda: storage.connect(settings).check()),
+        _answers("store", settings.store, lambda: _ask_store(settings)),
         _broker(settings),
     ]
 
@@ -94,6 +94,12 @@ def _ask_database(settings: Settings) -> None:
         return  # `retint up` makes it
     with database.begin(database.connect(settings.database)) as session:
         session.connection()
+
+
+def _ask_store(settings: Settings) -> None:
+    if settings.store_url is None and not settings.data.exists():
+        return
+    storage.connect(settings).check()
 
 
 def _answers(name: str, where: str, ask: Callable[[], None]) -> Check:
