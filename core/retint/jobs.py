@@ -32,8 +32,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint.errors import IllegalMove, NotFound, Refused, RetintError
-from retint.lifecycle import ACTIVE, FINAL, TRIES, Outcome, Stage, State, after, backoff
+from retint.errors import IllegalMove, NotFound, Refused, RetintError, StoreUnavailable
+from retint.lifecycle import ACTIVE, FINAL, TRIES, Outcome, Position, Stage, State, after, backoff
 from retint.recipes import Recipe
 from retint.tables import Attempt, Batch, Job, Photo, Table, Tally, Tenant, now
 
@@ -364,12 +364,16 @@ class _Move:
 
 def _move(lease: Lease, outcome: Done | RetintError, backoff_s: float, requeue_s: float) -> _Move:
     to = after(lease.stage, lease.tries, _outcome(outcome))
+    pause_s = backoff(to.tries, backoff_s)
+    if isinstance(outcome, StoreUnavailable):
+        # No photo's doing: it waits as after a last fault, and counts none, however long the store is away.
+        to, pause_s = Position(lease.stage, State.READY, lease.tries), backoff(TRIES, backoff_s)
     return _Move(
         number=lease.attempt,
         to_stage=to.stage,
         to_state=to.state,
         to_tries=to.tries,
-        delay_s=backoff(to.tries, backoff_s) if to.state is State.READY else None,
+        delay_s=pause_s if to.state is State.READY else None,
         claim_s=requeue_s if to.state is State.QUEUED else None,
         end_s=0.0 if to.state.is_final else None,
         code=None if isinstance(outcome, Done) else outcome.code,

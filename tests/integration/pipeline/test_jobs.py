@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from retint import jobs, recipes
-from retint.errors import IllegalMove, InvalidPhoto, NotFound, OutOfMemory, RetintError, Transient
+from retint.errors import IllegalMove, InvalidPhoto, NotFound, OutOfMemory, RetintError, StoreUnavailable, Transient
 from retint.jobs import Done
 from retint.lifecycle import FINAL, STAGES, Outcome, Stage, State
 from retint.tables import Attempt, Batch, Job, Photo, Tally, now
@@ -147,11 +147,22 @@ def test_a_fault_is_tried_again_after_a_while_and_quarantined_the_third_time(hou
         assert (job.state, job.stage, job.tries, job.reason_code) == (State.READY, Stage.INGEST, tries, "out_of_memory")
         assert 50 * tries <= (job.not_before - lease.started_at).total_seconds() <= 150 * tries + 20
     [lease] = house.claim([job_id])
-    house.settle((lease, Transient("The store did not answer.", code="store_unavailable")))
+    house.settle((lease, Transient("The network failed.", code="network_failed")))
     job = house.job(job_id)
-    assert (job.state, job.reason) == (State.QUARANTINED, "The store did not answer.")
+    assert (job.state, job.reason) == (State.QUARANTINED, "The network failed.")
     assert house.claim([job_id]) == []
     assert [attempt.outcome for attempt in house.attempts(job_id)] == [Outcome.FAULT] * 3
+
+
+def test_a_store_that_is_away_quarantines_nothing_however_often_it_is_asked(house: House) -> None:
+    [job_id] = house.deposit("a")
+    for number in range(1, 6):
+        [lease] = house.claim([job_id])
+        house.settle((lease, StoreUnavailable("The store did not answer.")))
+        job = house.job(job_id)
+        assert (job.state, job.tries, job.reason_code) == (State.READY, 0, "store_unavailable")
+        assert job.not_before > lease.started_at
+        assert len(house.attempts(job_id)) == number
 
 
 def test_quarantined_jobs_get_another_three_tries(house: House) -> None:
