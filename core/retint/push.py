@@ -66,9 +66,7 @@ def push(folder: Path, server: str, token: str, name: str, *, dry_run: bool, qui
         NotAllowed: the token is not good.
         PortalUnavailable: the portal does not answer.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
-    if not files:
-        raise InvalidRequest(f"There are no files in {folder}.")
+    files = files_in(folder)
     console = Console(stderr=True, quiet=quiet)
     with Client(server, token) as client, _bar(console) as progress:
         hashes = _hash(files, progress)
@@ -102,6 +100,18 @@ def push(folder: Path, server: str, token: str, name: str, *, dry_run: bool, qui
                 client.add(batch["id"], names[file], digest)
                 outcome.known += 1
     return outcome
+
+
+def files_in(folder: Path) -> list[Path]:
+    """List the files under a folder, hidden ones and those of file managers left out, in the order of their paths.
+
+    Raises:
+        InvalidRequest: there are none.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
+    if not files:
+        raise InvalidRequest(f"There are no files in {folder}.")
+    return files
 
 
 def _is_hidden(path: Path) -> bool:

@@ -80,11 +80,12 @@ def restore(
     from rich.console import Console
     from rich.progress import track
 
+    from retint.push import files_in
     from retint_workers import restore as restoring
 
     recipe = make_recipe(colorizer, gain, defader, strength, insist=insist)
     settings = Settings().model_copy(update={"device": device} if device != "auto" else {})
-    listed = [file for path in files for file in (_files_in(path) if path.is_dir() else [path])]
+    listed = [file for path in files for file in (files_in(path) if path.is_dir() else [path])]
     console = Console(stderr=True)
     ended = []
     results = restoring.restore(listed, out, recipe, settings, layers=layers)
@@ -123,10 +124,6 @@ def render(file: Path, layers: Path, out: Path) -> None:
 
     restoring.render_again(file, layers, out, Settings())
     click.echo(f"{file} -> {out}")
-
-
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
 @commands.command()

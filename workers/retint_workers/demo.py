@@ -20,6 +20,7 @@ from rich.progress import Progress
 from retint import accounts
 from retint.client import Client
 from retint.errors import InvalidRequest
+from retint.push import files_in
 from retint.services import Services
 from retint.settings import Settings
 from retint_models import fading
@@ -60,7 +61,7 @@ def run(data: Path, photos: Path | None, port: int | None, *, once: bool) -> int
         NotStarted: the platform did not come up.
     """
     console = Console()
-    files = _files_in(photos) if photos else _print_samples(data / "samples")
+    files = files_in(photos) if photos else _print_samples(data / "samples")
     with _platform(data, port) as platform, Client(platform.url, platform.token) as client:
         batch = client.open_batch(f"Demo: {(photos or Path('old prints')).name}", key=secrets.token_urlsafe(12))
         for file in files:
@@ -76,13 +77,6 @@ def run(data: Path, photos: Path | None, port: int | None, *, once: bool) -> int
             console.print("Ctrl-C ends the portal.")
             _until_interrupted(platform.process)
     return 1 if failed else 0
-
-
-def _files_in(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not files:
-        raise InvalidRequest(f"There are no files in {folder}.")
-    return files
 
 
 def _print_samples(folder: Path) -> list[Path]:

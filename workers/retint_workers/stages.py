@@ -19,17 +19,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retint.errors import RetintError, Transient
-from retint.jobs import Done, Lease
+from retint.jobs import Done, Ended, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint_models.layers import ColorLayer, DensityLayer
 from retint_workers import colorize, defade, ingest, render
+from retint_workers.tasks import Beat, Work
 
 T = TypeVar("T")
 Layer = TypeVar("Layer", ColorLayer, DensityLayer)
-Beat = Callable[[], None]
-Ended = tuple[Lease, Done | RetintError]
-Run = Callable[[Services, Sequence[Lease], Beat], Iterator[Ended]]
 
 log = structlog.get_logger()
 
@@ -107,7 +105,7 @@ def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
     yield from _one_by_one(leases, one, beat)
 
 
-STAGES: Mapping[Stage, Run] = {
+STAGES: Mapping[Stage, Work] = {
     Stage.INGEST: run_ingest,
     Stage.COLORIZE: run_colorize,
     Stage.DEFADE: run_defade,
