@@ -32,7 +32,8 @@ def portal(host: str, port: int, threads: int) -> None:
         "--graceful-timeout=30",
         "--keep-alive=20",
         "--no-control-socket",
-        "--worker-tmp-dir=/dev/shm" if sys.platform == "linux" else "--no-sendfile",
+        # Its heartbeat file on a slow disk would make gunicorn take a busy worker for a dead one.
+        *(["--worker-tmp-dir=/dev/shm"] if sys.platform == "linux" else []),
         f"--forwarded-allow-ips={'*' if settings.behind_proxy else '127.0.0.1'}",
         "retint_web.wsgi:app",
     ]
