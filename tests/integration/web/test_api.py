@@ -8,7 +8,7 @@ from flask import Flask
 from tests.integration.web.conftest import JPEG, Person
 
 from retint import jobs
-from retint.errors import StoreUnavailable, Transient
+from retint.errors import OutOfMemory, Transient
 from retint.lifecycle import TRIES, Stage
 from retint.services import Services
 
@@ -23,7 +23,7 @@ def quarantine(services: Services) -> Callable[[str], None]:
         for _ in range(TRIES):
             with services.begin() as session:
                 leases = jobs.claim(session, Stage.INGEST, [UUID(job_id)], None, 60)
-                problem: Transient = StoreUnavailable("The store did not answer.")
+                problem: Transient = OutOfMemory("There was not enough memory.")
                 jobs.settle(session, [(lease, problem) for lease in leases], backoff_s=0.001, requeue_s=60)
 
     return fail
@@ -144,7 +144,7 @@ def test_a_quarantined_job_is_retried_and_no_other(admin: Person, quarantine: Ca
     assert admin.api("POST", f"/jobs/{job_id}/retry").status_code == 409
     quarantine(job_id)
     shown = admin.api("GET", f"/jobs/{job_id}").json
-    assert (shown["state"], shown["reason_code"], len(shown["attempts"])) == ("quarantined", "store_unavailable", TRIES)
+    assert (shown["state"], shown["reason_code"], len(shown["attempts"])) == ("quarantined", "out_of_memory", TRIES)
     assert admin.api("POST", f"/jobs/{job_id}/retry").json["state"] == "ready"
 
 
@@ -174,7 +174,7 @@ def test_failures_are_grouped_and_retried(admin: Person, quarantine: Callable[[s
     for name in ("a.jpg", "b.jpg"):
         quarantine(admin.deposit(batch_id, name)["id"])
     [group] = admin.api("GET", "/failures").json["items"]
-    assert (group["reason_code"], group["count"], group["batches"]) == ("store_unavailable", 2, 1)
+    assert (group["reason_code"], group["count"], group["batches"]) == ("out_of_memory", 2, 1)
     assert admin.api("POST", "/failures/retry", json={"reason_code": "other"}).json == {"retried": 0}
     assert admin.api("POST", "/failures/retry", json={"batch_id": str(uuid4())}).status_code == 404
     assert admin.api("POST", "/failures/retry").json == {"retried": 2}
