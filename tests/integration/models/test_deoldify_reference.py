@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from retint_models.deoldify import Generator, colored_square, colorized, generator, gray_square, merged
+from retint_models.deoldify import Generator, generator
+from retint_models.squares import colored_square, colorized, gray_square, merged
 
 REFERENCE = Path(__file__).parents[3].parent / "shared" / "reference"
 BOUNDS = {"running_mean": (-0.1, 0.1), "running_var": (0.8, 1.2), "bias": (-0.1, 0.1), "gamma": (0.4, 0.6)}

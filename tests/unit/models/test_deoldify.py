@@ -15,10 +15,9 @@ from retint_models.deoldify import (
     SpectralConv,
     UpConfig,
     check,
-    colorized,
     generator,
-    merged,
 )
+from retint_models.squares import colorized, merged
 
 REFERENCE = Path(__file__).parents[3].parent / "shared" / "reference"
 SMALL = Config(
