@@ -1,7 +1,6 @@
 """Workers and fleets as the database knows them, and which process leads where only one may."""
 
 import uuid
-from dataclasses import dataclass
 
 from sqlalchemy import case, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -16,16 +15,6 @@ LIVE_S = 30.0
 """A worker that was silent for longer is taken for dead."""
 
 
-@dataclass(frozen=True)
-class Orders:
-    """What a worker is told when it beats."""
-
-    restart: bool = False
-    """End after the present bundle; whoever started the worker starts another."""
-    drain: bool = False
-    """End after the present bundle, for good."""
-
-
 def register(session: Session, fleet: str, host: str, pid: int, device: str, version: str) -> uuid.UUID:
     """Introduce a worker that has just started."""
     # Whoever had this process number before is gone.
@@ -37,8 +26,11 @@ def register(session: Session, fleet: str, host: str, pid: int, device: str, ver
     return worker.id
 
 
-def beat(session: Session, worker_id: uuid.UUID, activity: str) -> Orders:
-    """Say that a worker lives and what it does (nothing: it is idle); hear what it is told."""
+def beat(session: Session, worker_id: uuid.UUID, activity: str) -> bool:
+    """Say that a worker lives and what it does (nothing: it is idle); tells whether it may go on.
+
+    One that may not ends after its bundle, and whoever started it starts another.
+    """
     row = session.execute(
         update(Worker)
         .where(Worker.id == worker_id)
@@ -47,12 +39,11 @@ def beat(session: Session, worker_id: uuid.UUID, activity: str) -> Orders:
             activity=activity,
             idle_since=None if activity else case((Worker.idle_since.is_(None), now()), else_=Worker.idle_since),
         )
-        .returning(Worker.restart_at, Worker.drained_at, Worker.ended_at),
+        .returning(Worker.restart_at),
         execution_options=NO_SYNC,
     ).one_or_none()
-    if row is None:  # the row was swept, or the database is another one: start anew under a new name
-        return Orders(restart=True)
-    return Orders(restart=row.restart_at is not None, drain=row.drained_at is not None)
+    # Without a row, the database is another one: start anew under a new name.
+    return row is not None and row.restart_at is None
 
 
 def end(session: Session, worker_id: uuid.UUID) -> None:
@@ -64,11 +55,6 @@ def live(session: Session) -> list[Worker]:
     """List the workers that have not ended and were heard of lately, the longest-serving first."""
     heard = Worker.heartbeat_at > now(-LIVE_S)
     return list(session.scalars(select(Worker).where(Worker.ended_at.is_(None), heard).order_by(Worker.started_at)))
-
-
-def drain(session: Session, worker_id: uuid.UUID) -> None:
-    """Tell a worker to finish its bundle and end."""
-    session.execute(update(Worker).where(Worker.id == worker_id, Worker.drained_at.is_(None)).values(drained_at=now()))
 
 
 def restart_idle(session: Session, fleet: str, idle_s: float) -> list[uuid.UUID]:

@@ -310,7 +310,6 @@ class Worker(Table):
     heartbeat_at: Mapped[datetime] = mapped_column(default=now())
     idle_since: Mapped[datetime | None] = mapped_column(default=now())
     restart_at: Mapped[datetime | None] = mapped_column(doc="Set by the dispatcher when it consumes nothing.")
-    drained_at: Mapped[datetime | None] = mapped_column(doc="Set when it was told to finish and take nothing more.")
     ended_at: Mapped[datetime | None]
     __table_args__ = (Index(None, "ended_at", "heartbeat_at"),)
 

@@ -30,7 +30,6 @@ class Standing:
     name: str
     wanted: int
     running: int
-    draining: int
 
     @property
     def stages(self) -> list[Stage]:
@@ -40,9 +39,11 @@ class Standing:
     @property
     def words(self) -> str:
         """What is about to change."""
-        starting = max(0, self.wanted - self.running)
-        parts = [f"{starting} starting" if starting else "", f"{self.draining} finishing" if self.draining else ""]
-        return ", ".join(part for part in parts if part) or ("steady" if self.wanted else "paused: none wanted")
+        if self.running < self.wanted:
+            return f"{self.wanted - self.running} starting"
+        if self.running > self.wanted:
+            return f"{self.running - self.wanted} finishing"
+        return "steady" if self.wanted else "paused: none wanted"
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,7 @@ def _state(session: Session) -> dict[str, object]:
 
 
 def _standings(workers: list[Worker], wanted: dict[str, int]) -> list[Standing]:
-    def count(name: str, is_draining: bool) -> int:
-        return sum(worker.fleet == name and (worker.drained_at is not None) is is_draining for worker in workers)
-
-    return [Standing(name, wanted[name], count(name, False), count(name, True)) for name in FLEETS]
+    return [Standing(name, wanted[name], sum(worker.fleet == name for worker in workers)) for name in FLEETS]
 
 
 def _lines(session: Session) -> list[Line]:

@@ -220,7 +220,6 @@ def list_workers() -> messages.Workers:
                 activity=worker.activity,
                 started_at=worker.started_at,
                 heartbeat_at=worker.heartbeat_at,
-                draining=worker.drained_at is not None,
             )
             for worker in live
         ]

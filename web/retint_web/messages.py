@@ -195,7 +195,6 @@ class Worker(Given):
     activity: str = Field(description="What it does now; empty when idle.")
     started_at: datetime
     heartbeat_at: datetime
-    draining: bool
 
 
 class Workers(Given):

@@ -95,8 +95,8 @@ def _heartbeat(presence: Presence, link: Broker) -> type[bootsteps.StartStopStep
 
         def beat(self) -> None:
             presence.beat()
-            if (presence.orders.restart or presence.orders.drain) and state.should_stop is None:
-                log.info("worker_ends", restart=presence.orders.restart)
+            if not presence.may_go_on and state.should_stop is None:
+                log.info("worker_restarts")
                 state.should_stop = os.EX_OK
             self.ear.test()
 

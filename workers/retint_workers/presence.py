@@ -1,4 +1,4 @@
-"""A worker as the database knows it: it registers, beats from its working loop, and hears what it is told."""
+"""A worker as the database knows it: it registers, beats from its working loop, and hears when to end."""
 
 import os
 import socket
@@ -11,7 +11,6 @@ import structlog
 
 from retint import __version__, fleets
 from retint.errors import Transient
-from retint.fleets import Orders
 from retint.services import Services
 
 BEAT_S = 2.0
@@ -29,7 +28,8 @@ class Presence:
         self.fleet = fleet
         self.device = device
         self.worker_id: UUID | None = None
-        self.orders = Orders()
+        self.may_go_on = True
+        """Whether to take another bundle; where not, whoever started this process starts another."""
         self.taken = 0
         """Messages received."""
         self._activity = ""
@@ -69,7 +69,7 @@ class Presence:
         activity, self._did = self._activity or self._did, ""
         try:
             with self.services.begin() as session:
-                self.orders = fleets.beat(session, self.worker_id, activity)
+                self.may_go_on = fleets.beat(session, self.worker_id, activity)
         except Transient as error:
             log.warning("beat_missed", reason=error.message)
 

@@ -167,7 +167,7 @@ def test_the_database_may_be_away_for_a_while(annex: House, postgresql_server: S
     assert [process.poll() for process in staff.processes] == [None] * 3
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "drain", "restart"])
+@pytest.mark.parametrize("how", ["SIGTERM", "restart"])
 def test_a_worker_that_is_told_to_end_finishes_its_bundle(workshop: House, hire: Hire, how: str) -> None:
     staff = hire(workshop)
     staff.start("dispatcher")
@@ -176,9 +176,7 @@ def test_a_worker_that_is_told_to_end_finishes_its_bundle(workshop: House, hire:
     workshop.wait_for([slow], State.RUNNING)
     with workshop.services.begin() as session:
         [row] = fleets.live(session)
-        if how == "drain":
-            fleets.drain(session, row.id)
-        elif how == "restart":
+        if how == "restart":
             session.get_one(Worker, row.id).restart_at = row.started_at
     if how == "SIGTERM":
         worker.send_signal(signal.SIGTERM)

@@ -158,7 +158,7 @@ def test_a_job_is_cancelled_once(member: Person, restore: Callable[..., None]) -
 
 def test_an_administrator_sees_workers_and_scales(admin: Person, worker: UUID) -> None:
     [found] = admin.api("GET", "/workers").json["items"]
-    assert (found["id"], found["fleet"], found["draining"]) == (str(worker), "gpu", False)
+    assert (found["id"], found["fleet"]) == (str(worker), "gpu")
     assert admin.api("GET", "/fleets/gpu").json == {"name": "gpu", "wanted": 1, "live": 1}
     assert admin.api("PUT", "/fleets/gpu", json={"wanted": 3}).json["wanted"] == 3
     assert admin.api("GET", "/fleets/gpu").json["wanted"] == 3
