@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
@@ -88,18 +88,29 @@ def open(
     priority: int = 0,
     created_by: UUID | None = None,
     idempotency_key: str | None = None,
+    imported: Path = recipes.IMPORTED,
 ) -> Batch:
     """Open a batch; the same idempotency key finds the batch that it opened.
 
+    Args:
+        session: the transaction.
+        tenant_id: whose it is.
+        name: what people call it.
+        recipe: what is done to its photos.
+        priority: 0 to 9; larger overtakes.
+        created_by: who opened it.
+        idempotency_key: see above.
+        imported: folder of imported weights.
+
     Raises:
-        InvalidRequest: no name, a name of more than 200 characters, a priority that is not 0 to 9, or a network that
-            is not here.
+        InvalidRequest: no name, a name of more than 200 characters, a priority that is not 0 to 9, a network that is
+            not here, or a setting that it does not have or not in its range.
         Refused: the idempotency key was used for another name or recipe.
     """
     name = _clean(name)
     if not 0 <= priority <= 9:
         raise InvalidRequest("A priority is a number from 0 to 9.")
-    recipes.check(recipe)
+    recipes.check(recipe, imported)
     batch = Batch(
         tenant_id=tenant_id,
         name=name,

@@ -3,16 +3,22 @@
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from retint.errors import InvalidRequest
 from retint.settings import ROOT
 
+FOLDER = ROOT / "models" / "weights"
+IMPORTED = FOLDER / "imported"
+Kind = Literal["colorizer", "defader"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-Setting = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
 class Recipe(BaseModel):
@@ -21,7 +27,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     colorizer: Name = Field("compact", description="The colorizer's name, or `keep`.")
-    colorizer_settings: dict[Setting, FiniteFloat] = Field(
+    colorizer_settings: dict[SettingName, FiniteFloat] = Field(
         default_factory=dict,
         max_length=32,
         description="The colorizer's own settings, such as `gain`; empty for its defaults.",
@@ -56,26 +62,105 @@ def parse(values: dict[str, object]) -> Recipe:
         raise InvalidRequest(f"Recipe: {where}: {first['msg']}.", code="invalid_recipe") from error
 
 
-@cache
-def networks(kind: Literal["colorizer", "defader"]) -> dict[str, str]:
-    """Tell which networks a recipe may name, each with a line from its card; `keep`, for none, is the last.
+@dataclass(frozen=True)
+class Setting:
+    """A number that a recipe may set for a network; `step` 1 means that only whole numbers are allowed."""
+
+    default: float
+    least: float
+    most: float
+    step: float
+    title: str
+
+    def holds(self, value: float) -> bool:
+        """Say whether a value is allowed."""
+        return self.least <= value <= self.most and not (self.step == 1 and value % 1)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What its card tells of a network that can be chosen, for those who choose (see `retint_models.weights.Card`)."""
+
+    name: str
+    kind: Kind
+    title: str = ""
+    good_at: str = ""
+    weaknesses: tuple[str, ...] = ()
+    parameters: int = 0
+    license: str = ""
+    source: str = ""
+    data: tuple[str, ...] = ()
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 0
+    """Bytes of the weights."""
+    sha256: str = ""
+
+
+def networks(kind: Kind, imported: Path = IMPORTED) -> dict[str, Network]:
+    """Tell which networks a recipe may name: those whose weights are here; `keep`, for none, is the last.
 
     Reads the cards alone: those who ask have no torch.
+
+    Args:
+        kind: which sort.
+        imported: folder of imported weights (`Settings.weights`).
     """
-    folder = ROOT / "models" / "weights"
-    cards = tomllib.loads((folder / "weights.toml").read_text())
-    here = {name: card for name, card in cards.items() if card["kind"] == kind and (folder / card["file"]).is_file()}
-    return {name: card["title"] for name, card in here.items()} | {"keep": ""}
+    found = {name: _network(name, card, imported) for name, card in _cards().items() if card["kind"] == kind}
+    return {name: network for name, network in found.items() if network} | {"keep": Network("keep", kind)}
 
 
-def check(recipe: Recipe) -> None:
-    """See that a recipe names networks that are here.
+@cache
+def _cards() -> dict[str, dict[str, Any]]:
+    return tomllib.loads((FOLDER / "weights.toml").read_text())
+
+
+def _network(name: str, card: Mapping[str, Any], imported: Path) -> Network | None:
+    """Read a card, if its weights are here."""
+    try:
+        if "official" in card:
+            path = imported / f"{name}.safetensors"
+            sha256 = tomllib.loads(path.with_suffix(".toml").read_text())["sha256"]
+        else:
+            path, sha256 = FOLDER / card["file"], card["sha256"]
+        size = path.stat().st_size
+    except (OSError, ValueError, KeyError):
+        return None
+    return Network(
+        name,
+        card["kind"],
+        title=card["title"],
+        good_at=card["good_at"],
+        weaknesses=tuple(card["weaknesses"]),
+        parameters=card.get("parameters", 0),
+        license=card["license"],
+        source=card["source"],
+        data=tuple(card.get("data", ())),
+        settings={key: Setting(**facts) for key, facts in card.get("settings", {}).items()},
+        scores=card.get("scores", {}),
+        size=size,
+        sha256=sha256,
+    )
+
+
+def check(recipe: Recipe, imported: Path = IMPORTED) -> None:
+    """See that a recipe names networks that are here, and settings that they have, in range.
 
     Raises:
-        InvalidRequest: one is not; says which are.
+        InvalidRequest: says which is not, and what there is.
     """
-    named: dict[Literal["colorizer", "defader"], str] = {"colorizer": recipe.colorizer, "defader": recipe.defader}
+    named: dict[Kind, str] = {"colorizer": recipe.colorizer, "defader": recipe.defader}
     for kind, name in named.items():
-        here = networks(kind)
+        here = networks(kind, imported)
         if name not in here:
             raise InvalidRequest(f"There is no {kind} {name}; there are {', '.join(here)}.", code="no_network")
+    settings = networks("colorizer", imported)[recipe.colorizer].settings
+    for name, value in recipe.colorizer_settings.items():
+        if name not in settings:
+            has = f"it has {', '.join(settings)}" if settings else "it has none"
+            raise InvalidRequest(f"The colorizer {recipe.colorizer} has no setting {name}; {has}.", code="no_setting")
+        setting = settings[name]
+        if not setting.holds(value):
+            whole = "a whole number " if setting.step == 1 else ""
+            between = f"{whole}between {setting.least:g} and {setting.most:g}"
+            raise InvalidRequest(f"{name} of {recipe.colorizer} is {between}, not {value:g}.", code="setting_range")

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     tick_s: Annotated[float, Field(gt=0, description="The dispatcher's pause between two looks.")] = 0.25
     bundle_size: Annotated[int, Field(ge=1, le=256, description="Most jobs that travel in one message.")] = 16
     device: Annotated[str, Field(description="Where networks run: `auto`, `cpu`, `cuda`, `cuda:1` …")] = "auto"
+    weights: Annotated[
+        Path, Field(description="Folder of imported weights, beside the tree's own; workers and portal share it.")
+    ] = ROOT / "models" / "weights" / "imported"
     log_json: Annotated[bool, Field(description="Log JSON lines instead of text for people.")] = False
 
     @property

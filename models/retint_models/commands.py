@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def list_cards(as_json: bool) -> None:
         click.echo(json.dumps({name: shown(card) for name, card in found.items()}, indent=2))
         return
     for card in found.values():
-        state = f"{card.path.stat().st_size / 1e6:.1f} MB" if card.path.exists() else "missing"
+        state = f"{card.size / 1e6:.1f} MB" if card.is_here else "missing"
         click.echo(f"{card.name:<16} {card.kind:<10} {state:>8}  {card.title}")
 
 
@@ -73,9 +74,9 @@ def verify(ctx: click.Context) -> None:
     with refusing():
         found = cards()
     failed = False
-    for card in found.values():
+    for card in (card for card in found.values() if card.is_shipped or card.path.exists()):
         try:
-            card.read()
+            card.check()
             click.echo(f"{card.name}: as its card says")
         except (ValueError, OSError) as error:
             failed = True
@@ -85,7 +86,7 @@ def verify(ctx: click.Context) -> None:
 
 def shown(card: Any) -> dict[str, Any]:
     """Return a card as JSON values."""
-    return {key: str(value) if isinstance(value, Path) else value for key, value in vars(card).items()}
+    return json.loads(json.dumps(asdict(card), default=str))  # type: ignore[no-any-return]
 
 
 @commands.group()
@@ -207,9 +208,10 @@ def imagenet(file: Path | None) -> "dict[str, Tensor]":
         return load_file(file)
     from retint_models.compact import Compact
     from retint_models.registry import card
+    from retint_models.weights import fill
 
     network = Compact()
-    card("compact").fill(network)
+    fill(network, card("compact").tensors(), "compact")
     return dict(network.encoder.state_dict())
 
 

@@ -17,10 +17,7 @@ from torch import Tensor, nn
 from retint_models import proxies as p
 from retint_models.blocks import Attention, Encoder, Up
 from retint_models.layers import ColorLayer
-from retint_models.weights import Card
-
-RANGES = {"gain": (0, 4), "limit": (1, 4)}
-"""Settings of a recipe, see `Decision.vivid`."""
+from retint_models.weights import Card, fill
 
 
 @dataclass(frozen=True)
@@ -105,20 +102,19 @@ class CompactColorizer:
         self.card = card
         self.device = device
         network = Compact()
-        card.fill(network)
-        self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fill(network, card.tensors(), card.name)
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, proxies: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
         """Decide on proxies, uint8 (h, w, 3), sRGB, of any sizes.
 
         Args:
-            settings: `gain` (0 to 4) and `limit` (1 to 4), see `Decision.vivid`.
+            settings: `gain` and `limit`, see `Decision.vivid`; the card has their ranges.
 
         Raises:
             ValueError: not a proxy, an unknown setting, or one out of range.
         """
-        settings = {"gain": 1.0, "limit": 1.0} | self.card.settings | dict(settings)
-        check(settings, self.card.name)
+        settings = self.card.settled(settings)
         views = [p.view(proxy) for proxy in proxies]
         decided = p.grouped(views, partial(self.decide, gain=settings["gain"], limit=settings["limit"]))
         record = {
@@ -138,17 +134,3 @@ class CompactColorizer:
         """Return Cb, Cr and confidence, (B, 3, h / 4, w / 4), of luma (B, 1, h, w)."""
         decision: Decision = self.network(seen.to(self.device, memory_format=torch.channels_last))
         return torch.cat([decision.vivid(gain, limit), decision.confidence()], 1).cpu()
-
-
-def check(settings: Mapping[str, float], name: str) -> None:
-    """Refuse settings that the network does not have, and values out of range.
-
-    Raises:
-        ValueError: says which.
-    """
-    unknown = sorted(settings.keys() - RANGES.keys())
-    if unknown:
-        raise ValueError(f"{name} has no setting {unknown[0]!r}; it has {', '.join(RANGES)}")
-    for setting, (least, most) in RANGES.items():
-        if not least <= settings[setting] <= most:
-            raise ValueError(f"{setting} is between {least} and {most}, not {settings[setting]}")

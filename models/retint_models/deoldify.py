@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from retint_models.weights import fill
+
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Of ImageNet's red, green and blue in [0, 1]."""
@@ -315,15 +317,5 @@ def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:
         raise ValueError(f"DeOldify has no network {name!r}; it has {', '.join(CONFIGS)}")
     with torch.device("meta"):
         network = Generator(CONFIGS[name])
-    expected = network.state_dict()
-    for key in sorted(expected.keys() ^ tensors.keys()):
-        raise ValueError(f"these are not the weights of {name}: {key} is {'missing' if key in expected else 'unknown'}")
-    for key, tensor in tensors.items():
-        if tensor.shape != expected[key].shape:
-            raise ValueError(
-                f"these are not the weights of {name}: {key} is {list(tensor.shape)}, not {list(expected[key].shape)}"
-            )
-        if not tensor.isfinite().all():
-            raise ValueError(f"the weights of {name} are damaged: {key} holds NaN or infinity")
-    network.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in tensors.items()}, assign=True)
-    return network.eval().requires_grad_(False)
+    fill(network, tensors, name)
+    return network

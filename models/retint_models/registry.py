@@ -1,11 +1,14 @@
 """Names of the networks, and how one is loaded. Imports torch only when a network is loaded.
 
+A maker of `COLORIZERS` or `DEFADERS` gives what a stage uses: proxies in, layers out. A maker of `NETWORKS` gives the
+bare network of a name, filled with tensors as their authors name them; it refuses what does not fit.
+
 `keep` is no network: the stage that reads it in a recipe does nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,9 @@ from numpy.typing import NDArray
 from retint_models import weights
 from retint_models.layers import ColorLayer, DensityLayer
 from retint_models.weights import Card
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Proxy = NDArray[np.uint8]
 """A small upright picture, uint8 (h, w, 3), sRGB."""
@@ -52,45 +58,57 @@ def compact_defade(card: Card, device: str) -> Defader:
     from retint_models.defade import CompactDefader, DefadeNet
 
     network = DefadeNet()
-    card.fill(network)
+    weights.fill(network, card.tensors(), card.name)
     return CompactDefader(network, {"defader": card.name, "weights": card.sha256}, device)
+
+
+def deoldify(name: str, tensors: "Mapping[str, Tensor]") -> "nn.Module":
+    """Make one of DeOldify's generators."""
+    from retint_models.deoldify import generator
+
+    return generator(name, tensors)
 
 
 COLORIZERS: dict[str, Callable[[Card, str], Colorizer]] = {"compact": compact, "compact-vivid": compact}
 DEFADERS: dict[str, Callable[[Card, str], Defader]] = {"compact-defade": compact_defade}
+NETWORKS: "dict[str, Callable[[str, Mapping[str, Tensor]], nn.Module]]" = {
+    "artistic": deoldify,
+    "stable": deoldify,
+    "video": deoldify,
+}
 
 
-def card(name: str, folder: Path = weights.FOLDER) -> Card:
+def card(name: str, imported: Path = weights.IMPORTED) -> Card:
     """Return what is known of a network.
 
     Raises:
         ValueError: no such network.
     """
-    known = weights.cards(folder)
+    known = weights.cards(imported)
     if name not in known:
-        raise ValueError(f"no network is called {name!r}; there are {', '.join(sorted(known))}")
+        raise ValueError(f"no network is called {name!r}; there are {', '.join(known)}")
     return known[name]
 
 
-def load_colorizer(name: str, device: str = "cpu", folder: Path = weights.FOLDER) -> Colorizer:
+def load_colorizer(name: str, device: str = "cpu", imported: Path = weights.IMPORTED) -> Colorizer:
     """Load a colorizer onto a device (`cpu`, `cuda`).
 
     Raises:
         ValueError: no such colorizer, or its weights are not what their card says.
-        FileNotFoundError: its weights are missing.
+        FileNotFoundError: its weights are missing; says how to get them.
     """
     if name not in COLORIZERS:
         raise ValueError(f"no colorizer is called {name!r}; there are {', '.join(COLORIZERS)}")
-    return COLORIZERS[name](card(name, folder), device)
+    return COLORIZERS[name](card(name, imported), device)
 
 
-def load_defader(name: str, device: str = "cpu", folder: Path = weights.FOLDER) -> Defader:
+def load_defader(name: str, device: str = "cpu", imported: Path = weights.IMPORTED) -> Defader:
     """Load a defader onto a device (`cpu`, `cuda`).
 
     Raises:
         ValueError: no such defader, or its weights are not what their card says.
-        FileNotFoundError: its weights are missing.
+        FileNotFoundError: its weights are missing; says how to get them.
     """
     if name not in DEFADERS:
         raise ValueError(f"no defader is called {name!r}; there are {', '.join(DEFADERS)}")
-    return DEFADERS[name](card(name, folder), device)
+    return DEFADERS[name](card(name, imported), device)

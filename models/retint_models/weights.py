@@ -1,53 +1,114 @@
-"""Weights that come with Retint: what is known of each file, and how it is read safely.
+"""What is known of every network, and how its weights are read safely.
 
-`models/weights/weights.toml` holds one card a network. A file is read only if its SHA-256 is the card's, as safetensors
-(no code in it), and only if its tensors fit the network.
+`models/weights/weights.toml` holds one card a network. Small weights lie beside it, with their SHA-256 on the card;
+heavy ones are imported into a folder of their own, with a record of what came from where. A file is read only if its
+SHA-256 is the one noted, as safetensors (no code in it), and put into a network only if it fits.
 """
 
 import hashlib
 import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
-"""Where the repository keeps weights and their cards."""
+"""Where the repository keeps cards and small weights."""
+
+IMPORTED = FOLDER / "imported"
+"""Where heavy weights are imported to, unless somebody says otherwise."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number that a recipe may set for a network.
+
+    Attributes:
+        default: What holds if the recipe is silent.
+        least: Smallest value.
+        most: Largest value.
+        step: Of a slider; 1 means that only whole numbers are allowed.
+        title: What it does, for a person.
+    """
+
+    default: float
+    least: float
+    most: float
+    step: float
+    title: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether only whole numbers are allowed."""
+        return self.step == 1
+
+    def holds(self, value: float) -> bool:
+        """Say whether a value is allowed."""
+        return self.least <= value <= self.most and not (self.is_whole and value % 1)
+
+
+@dataclass(frozen=True)
+class Official:
+    """The file that a network's authors published.
+
+    Attributes:
+        file: Its name.
+        address: Where it is downloaded; empty where nobody says.
+        bytes: Its size; 0 if not known.
+        sha256: In hex; empty if not known.
+    """
+
+    file: str
+    address: str = ""
+    bytes: int = 0
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a network's weights; the prose is in `models/README.md`.
+    """What is known of a network; the prose is in `models/README.md`.
 
     Attributes:
         name: The network's name in the registry.
         kind: `colorizer` or `defader`.
         title: One line for people.
-        file: The weights' file name; several networks may share one.
-        sha256: Of that file, in hex.
-        license: SPDX expression of the weights.
-        data: What they were trained on.
-        settings: What a recipe may set, and the value if it does not.
+        good_at: A sentence for somebody who has to choose.
+        weaknesses: A sentence each.
+        parameters: How many.
+        license: Of the weights: an SPDX expression, or what is known in words.
+        source: Who made it, and where it is described.
+        data: What it was trained on.
+        settings: What a recipe may set.
         preprocessing: How the network sees a proxy.
-        scores: Measured on the dev photographs.
+        scores: Measured on the dev photographs; empty where we have not measured.
+        official: The file that its authors published; none for our own.
+        file: The weights' file name; several networks may share one.
+        sha256: Of that file, in hex; empty while it is not imported.
         folder: Where the file lies.
     """
 
     name: str
     kind: str
     title: str
-    file: str
-    sha256: str
     license: str
+    file: str
+    good_at: str = ""
+    weaknesses: list[str] = field(default_factory=list)
+    parameters: int = 0
+    source: str = ""
     data: list[str] = field(default_factory=list)
-    settings: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, Setting] = field(default_factory=dict)
     preprocessing: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
+    official: Official | None = None
+    sha256: str = ""
     folder: Path = FOLDER
 
     @property
@@ -55,51 +116,126 @@ class Card:
         """Where the file should be."""
         return self.folder / self.file
 
-    def read(self) -> bytes:
-        """Read the file and check that it is the one that the card describes.
+    @property
+    def is_here(self) -> bool:
+        """Whether the file lies there and it is known what it should be; `check` says whether it is so."""
+        return bool(self.sha256) and self.path.is_file()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file; 0 where there is none."""
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the weights come with the repository."""
+        return self.official is None
+
+    @property
+    def remedy(self) -> str:
+        """What to do to have the weights."""
+        if self.is_shipped:
+            return f"They come with the repository; restore the file with `git checkout -- models/weights/{self.file}`."
+        by_hand = f"`retint weights import FILE --as {self.name}`"
+        if self.official and self.official.address:
+            return f"Get them with `retint weights fetch {self.name}`, or with {by_hand} if you have the file."
+        return f"They can only be had as a file: {by_hand}."
+
+    def settled(self, given: Mapping[str, float]) -> dict[str, float]:
+        """Fill in the defaults of what a recipe leaves open.
 
         Raises:
-            FileNotFoundError: it is not there.
+            ValueError: a setting that the network does not have, or a value out of its range; says which.
+        """
+        for name in sorted(given.keys() - self.settings.keys()):
+            has = f"it has {', '.join(self.settings)}" if self.settings else "it has none"
+            raise ValueError(f"{self.name} has no setting {name!r}; {has}")
+        for name, setting in self.settings.items():
+            value = given.get(name, setting.default)
+            if not setting.holds(value):
+                whole = "a whole number " if setting.is_whole else ""
+                raise ValueError(f"{name} is {whole}between {setting.least:g} and {setting.most:g}, not {value:g}")
+        return {name: given.get(name, setting.default) for name, setting in self.settings.items()}
+
+    def check(self, tell: Callable[[int], None] | None = None) -> None:
+        """See that the file is the one that is described.
+
+        Args:
+            tell: Called with the number of bytes read, piece by piece.
+
+        Raises:
+            FileNotFoundError: it is not there; says how to get it.
             ValueError: it is another file.
         """
-        if not self.path.exists():
-            raise FileNotFoundError(
-                f"the weights of {self.name} are missing: {self.path}. They come with the repository;"
-                f" restore the file with `git checkout -- models/weights/{self.file}`."
-            )
-        data = self.path.read_bytes()
-        found = hashlib.sha256(data).hexdigest()
+        if not self.path.is_file():
+            raise FileNotFoundError(f"the weights of {self.name} are missing: {self.path}. {self.remedy}")
+        if not self.sha256:
+            record = record_of(self.name, self.folder).name
+            raise ValueError(f"{self.path} lies there without a sound record of its import, {record}. {self.remedy}")
+        found = hashed(self.path, tell)
         if found != self.sha256:
+            own = " Or correct weights.toml if you trained it yourself." if self.is_shipped else ""
             raise ValueError(
                 f"{self.path} is not the file that its card describes (SHA-256 {found[:12]}…, expected"
-                f" {self.sha256[:12]}…). Restore it with `git checkout -- models/weights`, or correct weights.toml"
-                " if you trained it yourself."
+                f" {self.sha256[:12]}…): damaged, or another. {self.remedy}{own}"
             )
-        return data
 
-    def fill(self, network: "nn.Module") -> None:
-        """Put the weights into a network, in single precision.
+    def tensors(self) -> "dict[str, Tensor]":
+        """Read the weights, checked: floating ones in float32, counters as they are.
 
         Raises:
             FileNotFoundError: the file is not there.
-            ValueError: it is another file, does not fit the network, or holds NaN.
+            ValueError: it is another file, or not what it says it is.
         """
         import torch
+        from safetensors.torch import load_file
 
-        tensors = load(self.read())
-        counters = {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
-        state = counters | {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
-        if any(not bool(torch.isfinite(value).all()) for value in state.values()):
-            raise ValueError(f"{self.path} holds NaN or infinity")
+        self.check()
         try:
-            network.load_state_dict(state)
-        except RuntimeError as error:
-            first = str(error).splitlines()[1].strip()[:200]  # torch lists every tensor that does not fit
-            raise ValueError(f"{self.path} does not fit the network: {first}") from error
+            kept = load_file(self.path)
+        except SafetensorError as error:
+            raise ValueError(f"{self.path} is no safetensors file: {error}") from error
+        return {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in kept.items()}
 
 
-def cards(folder: Path = FOLDER) -> dict[str, Card]:
-    """Read all cards of a folder, by name.
+def fill(network: "nn.Module", tensors: "Mapping[str, Tensor]", name: str) -> None:
+    """Put weights into a network, ready to run: strict in names, shapes and values.
+
+    The counters of batch norms (`num_batches_tracked`) may be missing, as in files of old versions of PyTorch: they
+    matter in training only.
+
+    Args:
+        network: May be on the meta device; the tensors are taken over, not copied where their type is right.
+        tensors: The state, under the names of the network.
+        name: What the network is called, for sentences.
+
+    Raises:
+        ValueError: a tensor too many, too few, of another shape or sort, or not finite; names the first.
+    """
+    import torch
+
+    expected = network.state_dict()
+    counters = {key: torch.zeros((), dtype=torch.int64) for key in expected if key.endswith("num_batches_tracked")}
+    state = {**tensors, **{key: zero for key, zero in counters.items() if key not in tensors}}
+    for key in sorted(expected.keys() ^ state.keys()):
+        raise ValueError(f"these are not the weights of {name}: {key} is {'missing' if key in expected else 'unknown'}")
+    for key, tensor in state.items():
+        ours = expected[key]
+        if tensor.shape != ours.shape:
+            raise ValueError(
+                f"these are not the weights of {name}: {key} is {list(tensor.shape)}, not {list(ours.shape)}"
+            )
+        if tensor.is_floating_point() != ours.is_floating_point() or tensor.is_complex():
+            raise ValueError(f"these are not the weights of {name}: {key} is {tensor.dtype}, not {ours.dtype}")
+        state[key] = tensor.to(ours.dtype)
+        if not state[key].isfinite().all():
+            raise ValueError(f"the weights of {name} are damaged: {key} holds NaN or infinity")
+    network.load_state_dict(state, assign=True)
+    network.eval().requires_grad_(False)
+
+
+def cards(imported: Path = IMPORTED, folder: Path = FOLDER) -> dict[str, Card]:
+    """Read the cards of all networks, by name, with what is noted of those that were imported.
 
     Raises:
         FileNotFoundError: the folder has no weights.toml.
@@ -108,11 +244,45 @@ def cards(folder: Path = FOLDER) -> dict[str, Card]:
     source = folder / "weights.toml"
     try:
         entries = tomllib.loads(source.read_text())
-        return {name: Card(name=name, folder=folder, **entry) for name, entry in entries.items()}
+        return {name: _card(name, dict(entry), imported, folder) for name, entry in entries.items()}
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no weights here: {source} is missing") from error
-    except (tomllib.TOMLDecodeError, TypeError) as error:
+    except (tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
         raise ValueError(f"{source} is damaged: {error}") from error
+
+
+def _card(name: str, entry: dict[str, Any], imported: Path, folder: Path) -> Card:
+    settings = {key: Setting(**facts) for key, facts in entry.pop("settings", {}).items()}
+    if "official" not in entry:
+        return Card(name=name, settings=settings, folder=folder, **entry)
+    official = Official(**entry.pop("official"))
+    sha256 = str(record(name, imported).get("sha256", ""))
+    file = f"{name}.safetensors"
+    return Card(name=name, settings=settings, official=official, file=file, sha256=sha256, folder=imported, **entry)
+
+
+def record_of(name: str, imported: Path) -> Path:
+    """Return where an import is recorded."""
+    return imported / f"{name}.toml"
+
+
+def record(name: str, imported: Path) -> dict[str, Any]:
+    """Read what is noted of an import; nothing where there was none or the note is damaged."""
+    try:
+        return tomllib.loads(record_of(name, imported).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def hashed(path: Path, tell: Callable[[int], None] | None = None) -> str:
+    """Return a file's SHA-256 in hex, telling how many bytes were read, piece by piece."""
+    sha256 = hashlib.sha256()
+    with path.open("rb") as source:
+        while piece := source.read(1 << 22):
+            sha256.update(piece)
+            if tell:
+                tell(len(piece))
+    return sha256.hexdigest()
 
 
 def halved(data: bytes) -> bytes:

@@ -68,7 +68,7 @@ def settings_table() -> list[str]:
     rows = ["| variable | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         value = str(field.default).lower() if isinstance(field.default, bool) else field.default
-        default = "" if value is None else f"`{value}`"
+        default = "" if value is None else f"`{value}`".replace(f"{ROOT}/", "")
         rows.append(f"| `RETINT_{name.upper()}` | {default} | {field.description} |")
     return rows
 

@@ -64,6 +64,7 @@ def open_batch(body: messages.NewBatch) -> messages.Batch:
             priority=body.priority,
             created_by=g.identity.user_id,
             idempotency_key=key,
+            imported=services().settings.weights,
         )
         return _batch(batch, jobs.counts(session, [batch.id])[batch.id])
 

@@ -47,7 +47,10 @@ def new() -> ResponseReturnValue:
     return render_template(
         "deposit.html",
         name=f"Deposit of {today.day} {today:%B %Y}",
-        choices=[_choice(name, words) for name, words in recipes.networks("colorizer").items()],
+        choices=[
+            _choice(name, network.title)
+            for name, network in recipes.networks("colorizer", services().settings.weights).items()
+        ],
         usual=USUAL.colorizer,
         limit_mib=services().settings.upload_limit_mib,
     )
@@ -108,6 +111,7 @@ def _open() -> Batch:
             _recipe(),
             priority=PRIORITY,
             created_by=g.identity.user_id,
+            imported=services().settings.weights,
         )
 
 

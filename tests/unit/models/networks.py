@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save
 
 from retint_models.compact import Compact
-from retint_models.weights import Card, halved
+from retint_models.weights import Card, Setting, halved
 
 
 def make_card(folder: Path, data: bytes, **changed: object) -> Card:
@@ -20,7 +20,7 @@ def make_card(folder: Path, data: bytes, **changed: object) -> Card:
         "file": "compact.safetensors",
         "sha256": hashlib.sha256(data).hexdigest(),
         "license": "Apache-2.0",
-        "settings": {"gain": 1.5},
+        "settings": {"gain": Setting(1.5, 0, 4, 0.1, "gain"), "limit": Setting(1.4, 1, 4, 0.1, "limit")},
         "folder": folder,
     }
     return Card(**(facts | changed))  # type: ignore[arg-type]

@@ -9,16 +9,6 @@ from tests.unit.models.networks import make_card, random_weights
 
 from retint_models import registry, weights
 
-TOML = """
-[compact]
-kind = "colorizer"
-title = "for tests"
-file = "compact.safetensors"
-sha256 = "{sha256}"
-license = "Apache-2.0"
-settings = {{ gain = 1.5 }}
-"""
-
 
 def test_names_and_cards_are_known_without_torch() -> None:
     code = "import sys; from retint_models import registry; registry.card('compact'); assert 'torch' not in sys.modules"
@@ -27,35 +17,39 @@ def test_names_and_cards_are_known_without_torch() -> None:
 
 def test_every_network_has_a_card_of_its_kind() -> None:
     cards = weights.cards()
-    assert {name for name, card in cards.items() if card.kind == "colorizer"} == set(registry.COLORIZERS)
-    assert {name for name, card in cards.items() if card.kind == "defader"} <= set(registry.DEFADERS)
+    assert set(registry.COLORIZERS) <= {name for name, card in cards.items() if card.kind == "colorizer"}
+    assert set(registry.DEFADERS) <= {name for name, card in cards.items() if card.kind == "defader"}
+    assert set(registry.NETWORKS) <= set(cards)
     for card in cards.values():
         assert card.title
+        assert card.good_at
+        assert card.weaknesses
         assert card.license
-        assert card.path.stat().st_size < 10_000_000
+        assert card.source
+        assert all(setting.holds(setting.default) for setting in card.settings.values())
 
 
-def test_a_colorizer_is_loaded_from_any_folder_of_weights(tmp_path: Path) -> None:
-    card = make_card(tmp_path, random_weights())
-    (tmp_path / "weights.toml").write_text(TOML.format(sha256=card.sha256))
-    colorizer = registry.load_colorizer("compact", "cpu", tmp_path)
-    assert colorizer([], {}) == []
+def test_the_weights_that_come_along_are_here_and_small() -> None:
+    shipped = [card for card in weights.cards().values() if card.is_shipped]
+    assert len(shipped) >= 3
+    assert all(card.is_here and card.size < 10_000_000 for card in shipped)
 
 
 def test_a_file_that_is_not_the_cards_is_refused(tmp_path: Path) -> None:
     card = make_card(tmp_path, random_weights())
-    (tmp_path / "weights.toml").write_text(TOML.format(sha256=card.sha256))
+    assert registry.COLORIZERS["compact"](card, "cpu")([], {}) == []
     data = bytearray(card.path.read_bytes())
     data[-1] ^= 1
     card.path.write_bytes(data)
     with pytest.raises(ValueError, match=r"is not the file that its card describes \(SHA-256 .*git checkout"):
-        registry.load_colorizer("compact", "cpu", tmp_path)
+        registry.COLORIZERS["compact"](card, "cpu")
 
 
 def test_missing_weights_say_how_to_get_them(tmp_path: Path) -> None:
-    (tmp_path / "weights.toml").write_text(TOML.format(sha256="0" * 64))
+    card = make_card(tmp_path, b"")
+    card.path.unlink()
     with pytest.raises(FileNotFoundError, match=r"compact\.safetensors.*git checkout"):
-        registry.load_colorizer("compact", "cpu", tmp_path)
+        card.tensors()
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
@@ -67,7 +61,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 
 def test_a_damaged_list_of_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no weights here"):
-        weights.cards(tmp_path)
+        weights.cards(folder=tmp_path)
     (tmp_path / "weights.toml").write_text("[compact\n")
     with pytest.raises(ValueError, match=r"weights\.toml is damaged"):
-        weights.cards(tmp_path)
+        weights.cards(folder=tmp_path)
