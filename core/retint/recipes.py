@@ -20,6 +20,9 @@ Kind = Literal["colorizer", "defader"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
+CAME_LATER = ("watermark",)
+"""Fields that recipes in the world do not have."""
+
 
 class Recipe(BaseModel):
     """Immutable; named by the hash of its canonical JSON."""
@@ -36,11 +39,16 @@ class Recipe(BaseModel):
     strength: float = Field(1.0, ge=0, le=1, description="How much of the defader's repair is applied.")
     insist: bool = Field(False, description="Colorize a photo that is already in color, too.")
     proxy_side: int = Field(768, ge=256, le=2048, description="Long side of the proxy, in pixels.")
+    watermark: bool = Field(False, description="Draw a painter's palette into the result's lower left corner.")
 
     @property
     def canonical(self) -> str:
-        """The one JSON text of this recipe: every field, sorted keys, no spaces."""
-        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        """The one JSON text of this recipe: every field, sorted keys, no spaces.
+
+        A field that came later is left out while it says nothing: recipes keep the names that they were given before.
+        """
+        silent = {name for name in CAME_LATER if getattr(self, name) == type(self).model_fields[name].default}
+        return json.dumps(self.model_dump(exclude=silent), sort_keys=True, separators=(",", ":"))
 
     @property
     def hash(self) -> str:

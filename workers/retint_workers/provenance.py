@@ -65,7 +65,7 @@ class Provenance:
         """The record as JSON values."""
         return {
             "original_sha256": self.original,
-            "recipe": self.recipe.model_dump(),
+            "recipe": json.loads(self.recipe.canonical),
             "recipe_sha256": self.recipe.hash,
             "networks": self.networks,
             "software": f"Retint {retint.__version__}",
