@@ -10,7 +10,7 @@ import resource
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
@@ -22,7 +22,7 @@ from retint.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Beat = Callable[[], None]
+Beat = Callable[[], object]
 
 PRELOADED = ["numpy", "PIL.ImageCms", "lxml.etree", "pyvips", "retint_models.rendering", "retint_workers.decoding"]
 FILES_PER_CHILD = 500
@@ -32,6 +32,9 @@ THREADS = 4
 """The most that libvips may use in a child: each holds buffers, and there are other children."""
 STARVED = {-signal.SIGKILL, -signal.SIGABRT, -signal.SIGTRAP}
 """How a child ends that gets no memory: by the kernel, or by a library (GLib, LLVM) that cannot go on without."""
+
+STEP, DONE, FAILED = range(3)
+"""What a child says of what it sends."""
 
 _idle: list["Child"] = []
 
@@ -56,21 +59,42 @@ class Child:
             OutOfMemory: it died of want of memory.
             Exception: what the function raised, with the child's traceback as a note.
         """
+        self._ask(work, memory_mib)
+        result: T = self._answer(timeout_s, beat)[1]
+        return result
+
+    def steps(
+        self, work: tuple[Callable[..., Iterator[T]], tuple[Any, ...]], memory_mib: int, timeout_s: float, beat: Beat
+    ) -> Iterator[T]:
+        """Run a generator there; as `run`, with the time for each step."""
+        self._ask(work, memory_mib)
+        while True:
+            is_over, step = self._answer(timeout_s, beat)
+            if is_over:
+                return
+            yield step
+
+    def _ask(self, work: tuple[Callable[..., Any], tuple[Any, ...]], memory_mib: int) -> None:
         self.files += 1
-        deadline = time.monotonic() + timeout_s
         try:
             self._pipe.send((work, memory_mib))
+        except ConnectionError as error:
+            raise self._loss() from error
+
+    def _answer(self, timeout_s: float, beat: Beat) -> tuple[bool, Any]:
+        """Wait for what the child says next: whether it has done its work, and what came of it."""
+        deadline = time.monotonic() + timeout_s
+        try:
             while not self._pipe.poll(PULSE_S):
                 beat()
                 if time.monotonic() > deadline:
                     raise WorkerLost(f"Opening the file took longer than {timeout_s:g} seconds.")
-            succeeded, outcome = self._pipe.recv()
+            said, outcome = self._pipe.recv()
         except (EOFError, ConnectionError) as error:
             raise self._loss() from error
-        if not succeeded:
+        if said == FAILED:
             raise outcome
-        result: T = outcome
-        return result
+        return said == DONE, outcome
 
     def kill(self) -> None:
         """End the process now."""
@@ -113,6 +137,26 @@ def guarded(function: Callable[P, T], settings: Settings, beat: Beat, *args: P.a
     return result
 
 
+def guarded_steps(
+    function: Callable[P, Iterator[T]], settings: Settings, beat: Beat, *args: P.args, **none: P.kwargs
+) -> Iterator[T]:
+    """Run a generator of a foreign file in a child process; what it yields is yielded here.
+
+    The child waits until what it yielded is wanted. `settings.child_timeout_s` is the time for each step: a film may
+    take hours, but no frame may. Otherwise as `guarded`.
+    """
+    child = _idle.pop() if _idle else Child()
+    try:
+        yield from child.steps((function, args), settings.child_memory_mib, settings.child_timeout_s, beat)
+    except Refused:
+        _keep(child)
+        raise
+    except BaseException:  # GeneratorExit too: nobody wants the rest
+        child.kill()
+        raise
+    _keep(child)
+
+
 def _keep(child: Child) -> None:
     if child.files < FILES_PER_CHILD:
         _idle.append(child)
@@ -131,14 +175,18 @@ def _serve(pipe: Connection) -> None:
         try:
             (function, args), memory_mib = pipe.recv()
             resource.setrlimit(resource.RLIMIT_DATA, (memory_mib << 20, resource.RLIM_INFINITY))
-            answer = True, function(*args)
+            answer = DONE, function(*args)
+            if isinstance(answer[1], Iterator):
+                for step in answer[1]:
+                    pipe.send((STEP, step))
+                answer = DONE, None
         except EOFError:
             return
         except MemoryError as error:
-            answer = False, OutOfMemory(f"There was not enough memory to open the file ({error}).")
+            answer = FAILED, OutOfMemory(f"There was not enough memory to open the file ({error}).")
         except Exception as error:  # noqa: BLE001  the parent decides what it means
             error.add_note("In the child process:\n" + traceback.format_exc())
-            answer = False, error
+            answer = FAILED, error
         pipe.send(answer)
 
 
