@@ -310,6 +310,15 @@ def extend(session: Session, leases: Sequence[Lease], lease_s: float) -> set[uui
     return set(held)
 
 
+def give_back(session: Session, leases: Sequence[Lease]) -> int:
+    """Return jobs that were claimed and not begun to ready, as if nobody had had them; tells how many."""
+    given = session.scalars(
+        update(Job).where(_held(leases)).values(state=State.READY, deadline=None).returning(Job.id),
+        execution_options=NO_SYNC,
+    )
+    return len(given.all())
+
+
 def _held(leases: Sequence[Lease]) -> ColumnElement[bool]:
     return and_(
         # The pairs alone would be enough, but SQLite finds no index for them.

@@ -1,12 +1,11 @@
 """The stage colorize: proxies in, color layers out."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from numpy.typing import NDArray
 
-from retint.errors import Transient
+from retint.errors import RetintError
 from retint.recipes import Recipe
 from retint_models.layers import ColorLayer
 from retint_workers import networks
@@ -17,11 +16,15 @@ def is_wanted(recipe: Recipe, kind: str) -> bool:
     return recipe.colorizer != "keep" and (kind != "color" or recipe.insist)
 
 
-def colorize(proxies: Sequence[NDArray[Any]], recipe: Recipe, device: str) -> list[ColorLayer | Transient]:
+def colorize(
+    proxies: Iterable[NDArray[Any] | RetintError], recipe: Recipe, device: str, beat: Callable[[], bool] = lambda: True
+) -> Iterator[ColorLayer | RetintError]:
     """Decide the color of proxies, uint8 (h, w, 3) in sRGB: a layer each, or what went wrong with it.
+
+    They are taken, and layers yielded, as in `networks.run`.
 
     Raises:
         NetworkUnavailable: the recipe's colorizer cannot be loaded here.
     """
     network = networks.load("colorizer", recipe.colorizer, device)
-    return networks.run(partial(network, settings=recipe.colorizer_settings), proxies)
+    return networks.run(network, proxies, beat, settings=recipe.colorizer_settings)

@@ -1,12 +1,12 @@
 """The stage defade: proxies, colorized where color was decided, in; density layers out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
 
-from retint.errors import Transient
+from retint.errors import RetintError
 from retint.recipes import Recipe
 from retint_models import rendering
 from retint_models.layers import ColorLayer, DensityLayer
@@ -18,20 +18,21 @@ def is_wanted(recipe: Recipe) -> bool:
     return recipe.defader != "keep" and recipe.strength > 0
 
 
+def seen(proxy: NDArray[Any], color: ColorLayer | None) -> NDArray[Any]:
+    """Show a proxy as the defader is to see it: in color where color was decided."""
+    return proxy if color is None else rendering.colorize_proxy(proxy, color)
+
+
 def defade(
-    proxies: Sequence[NDArray[Any]], colors: Sequence[ColorLayer | None], recipe: Recipe, device: str
-) -> list[DensityLayer | Transient]:
-    """Decide the tone of proxies, uint8 (h, w, 3) in sRGB: a layer each, or what went wrong with it.
+    proxies: Iterable[NDArray[Any] | RetintError], recipe: Recipe, device: str, beat: Callable[[], bool] = lambda: True
+) -> Iterator[DensityLayer | RetintError]:
+    """Decide the tone of proxies, uint8 (h, w, 3) in sRGB, as `seen`: a layer each, or what went wrong with it.
+
+    They are taken, and layers yielded, as in `networks.run`.
 
     Raises:
         NetworkUnavailable: the recipe's defader cannot be loaded here.
     """
     network = networks.load("defader", recipe.defader, device)
-    seen = [
-        proxy if color is None else rendering.colorize_proxy(proxy, color)
-        for proxy, color in zip(proxies, colors, strict=True)
-    ]
-    return [
-        replace(layer, strength=recipe.strength) if isinstance(layer, DensityLayer) else layer
-        for layer in networks.run(network, seen)
-    ]
+    for layer in networks.run(network, proxies, beat):
+        yield replace(layer, strength=recipe.strength) if isinstance(layer, DensityLayer) else layer

@@ -41,7 +41,7 @@ class Ingested:
     proxy: bytes
 
 
-def ingest(original: Path, recipe: Recipe, settings: Settings, beat: Callable[[], None] = lambda: None) -> Ingested:
+def ingest(original: Path, recipe: Recipe, settings: Settings, beat: Callable[[], object] = lambda: None) -> Ingested:
     """Open an original in a guarded child process.
 
     Raises:

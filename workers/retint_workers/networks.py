@@ -1,12 +1,13 @@
-"""Networks at work: loaded once a process, fed as many proxies as the memory holds."""
+"""Networks at work: loaded once a process, fed as many proxies at once as pay on their device."""
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
+from itertools import islice
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from retint.errors import OutOfMemory, Transient
+from retint.errors import OutOfMemory, RetintError, Transient
 
 T = TypeVar("T")
 
@@ -42,16 +43,41 @@ def pick(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def run(network: Callable[[list[NDArray[Any]]], list[T]], pictures: Sequence[NDArray[Any]]) -> list[T | Transient]:
-    """Run a network over pictures of any sizes: one layer each, or the fault that this one picture met.
+def run(
+    network: Callable[..., Sequence[T]],
+    pictures: Iterable[NDArray[Any] | RetintError],
+    beat: Callable[[], bool] = lambda: True,
+    **settings: Any,
+) -> Iterator[T | RetintError]:
+    """Run a network over pictures of any sizes: yields for each in turn its layer, or the fault that it met.
 
     What does not fit into memory, or fails, is tried again in halves: a picture that the network cannot bear
     takes no other down with it.
+
+    Args:
+        network: called with a list of pictures. Its attribute `at_once`, where it has one, tells how many pay
+            in one call on its device; else they all are given at once.
+        pictures: taken as they are needed. An error in a picture's place comes out as it went in.
+        beat: called between two calls; where it says so, nothing more is begun.
+        settings: what the network is to be told beside the pictures.
     """
+    pictures = iter(pictures)
+    at_once = getattr(network, "at_once", None)
+    while chunk := list(islice(pictures, at_once)):
+        sound = [picture for picture in chunk if not isinstance(picture, RetintError)]
+        layers = iter(_halving(partial(network, **settings), sound))
+        yield from (picture if isinstance(picture, RetintError) else next(layers) for picture in chunk)
+        if not beat():
+            return
+
+
+def _halving(network: Callable[[list[NDArray[Any]]], Sequence[T]], pictures: list[NDArray[Any]]) -> list[T | Transient]:
     import torch
 
+    if not pictures:
+        return []
     try:
-        return list(network(list(pictures)))
+        return list(network(pictures))
     except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
         problem: Transient = OutOfMemory("The GPU's memory is too small for this photo.")
@@ -62,4 +88,4 @@ def run(network: Callable[[list[NDArray[Any]]], list[T]], pictures: Sequence[NDA
     if len(pictures) == 1:
         return [problem]
     middle = len(pictures) // 2
-    return run(network, pictures[:middle]) + run(network, pictures[middle:])
+    return _halving(network, pictures[:middle]) + _halving(network, pictures[middle:])

@@ -77,7 +77,7 @@ def render(
     color: ColorLayer | None,
     density: DensityLayer | None,
     settings: Settings,
-    beat: Callable[[], None] = lambda: None,
+    beat: Callable[[], object] = lambda: None,
 ) -> Rendered:
     """Apply layers to an original, in a guarded child process; write and check all files of the result.
 

@@ -4,7 +4,7 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from retint import recipes
-from retint.errors import InvalidRequest, RetintError, Transient
+from retint.errors import InvalidRequest, RetintError
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers import ColorLayer, DensityLayer
@@ -114,15 +114,15 @@ def _through_the_stages(file: Path, folder: Path, recipe: Recipe, settings: Sett
         files["color"] = folder / "color.safetensors"
         files["color"].write_bytes(color.to_bytes())
     if defade.is_wanted(recipe):
-        density = _sole(defade.defade([proxy], [color], recipe, settings.device))
+        density = _sole(defade.defade([defade.seen(proxy, color)], recipe, settings.device))
         files["density"] = folder / "density.safetensors"
         files["density"].write_bytes(density.to_bytes())
     return files | dict(render.render(file, folder, ingested.facts, recipe, color, density, settings).files)
 
 
-def _sole(layers: Sequence[Layer | Transient]) -> Layer:
+def _sole(layers: Iterable[Layer | RetintError]) -> Layer:
     (layer,) = layers
-    if isinstance(layer, Transient):
+    if isinstance(layer, RetintError):
         raise layer
     return layer
 

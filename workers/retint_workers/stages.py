@@ -7,18 +7,18 @@ put under the attempt's own folder, or what went wrong. One photo's failure is i
 import io
 import tempfile
 import time
-import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 from PIL import Image
 
-from retint.errors import RetintError, Transient
+from retint.errors import RetintError
 from retint.jobs import Done, Ended, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
@@ -29,7 +29,10 @@ from retint_workers.tasks import Beat, Work
 T = TypeVar("T")
 Layer = TypeVar("Layer", ColorLayer, DensityLayer)
 
-log = structlog.get_logger()
+HANDS = 8
+"""Threads that read and write for a network."""
+AHEAD = 8
+"""Photos that are read before the network asks for them."""
 
 CONTENT_TYPES: Mapping[str, str] = {
     ".jpg": "image/jpeg",
@@ -63,23 +66,27 @@ def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Ite
         else:
             yield lease, Done()
 
-    def decide(proxies: list[NDArray[Any]], whose: list[Lease]) -> list[ColorLayer | Transient]:
-        return colorize.colorize(proxies, whose[0].recipe, services.settings.device)
+    def decide(proxies: Iterator[NDArray[Any] | RetintError]) -> Iterator[ColorLayer | RetintError]:
+        return colorize.colorize(proxies, wanted[0].recipe, services.settings.device, beat)
 
-    yield from _together(services, wanted, decide, beat)
+    if wanted:
+        yield from _together(services, wanted, partial(_proxy, services), decide)
 
 
 def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
     """Proxies with their color layers in; density layers out, where the recipe asks for one."""
-    if not defade.is_wanted(leases[0].recipe):  # a bundle is of one batch, hence of one recipe
+    recipe = leases[0].recipe  # a bundle is of one batch, hence of one recipe
+    if not defade.is_wanted(recipe):
         yield from ((lease, Done()) for lease in leases)
         return
 
-    def decide(proxies: list[NDArray[Any]], whose: list[Lease]) -> list[DensityLayer | Transient]:
-        colors = [_layer(services, lease, "color", ColorLayer.from_bytes) for lease in whose]
-        return defade.defade(proxies, colors, whose[0].recipe, services.settings.device)
+    def read(lease: Lease) -> NDArray[Any]:
+        return defade.seen(_proxy(services, lease), _layer(services, lease, "color", ColorLayer.from_bytes))
 
-    yield from _together(services, leases, decide, beat)
+    def decide(proxies: Iterator[NDArray[Any] | RetintError]) -> Iterator[DensityLayer | RetintError]:
+        return defade.defade(proxies, recipe, services.settings.device, beat)
+
+    yield from _together(services, leases, read, decide)
 
 
 def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
@@ -116,61 +123,58 @@ STAGES: Mapping[Stage, Work] = {
 def _one_by_one(leases: Sequence[Lease], work: Callable[[Lease, Path], Done], beat: Beat) -> Iterator[Ended]:
     """Run a cpu stage on each photo, in a folder of its own that is gone afterwards."""
     for lease in leases:
-        beat()
+        if not beat():
+            return
         with tempfile.TemporaryDirectory(prefix="retint-") as folder:
-            ended = _attempt(partial(work, lease, Path(folder)), lease)
+            ended = _tried(partial(work, lease, Path(folder)))
         yield lease, ended
 
 
 def _together(
     services: Services,
     leases: Sequence[Lease],
-    decide: Callable[[list[NDArray[Any]], list[Lease]], Sequence[Layer | Transient]],
-    beat: Beat,
+    read: Callable[[Lease], NDArray[Any]],
+    decide: Callable[[Iterator[NDArray[Any] | RetintError]], Iterator[Layer | RetintError]],
 ) -> Iterator[Ended]:
-    """Run a network on all photos of a bundle at once."""
-    started = time.monotonic()
-    proxies: list[NDArray[Any]] = []
-    whose: list[Lease] = []
+    """Run a network on a bundle; while it runs, threads read what comes next and write what was decided."""
+
+    def keep(lease: Lease, layer: Layer) -> Done:
+        name = "color" if isinstance(layer, ColorLayer) else "density"
+        return Done(_put(services, lease, {name: (f"{name}.safetensors", layer.to_bytes())}))
+
+    with ThreadPoolExecutor(HANDS) as hands:
+        kept: deque[tuple[Lease, Future[Done | RetintError]]] = deque()
+        for lease, layer in zip(leases, decide(_ahead(hands, read, leases)), strict=False):
+            if isinstance(layer, RetintError):
+                yield lease, layer
+                continue
+            kept.append((lease, hands.submit(_tried, partial(keep, lease, layer))))
+            while kept and kept[0][1].done():
+                yield _ended(*kept.popleft())
+        yield from (_ended(*one) for one in kept)
+
+
+def _ended(lease: Lease, written: Future[Done | RetintError]) -> Ended:
+    return lease, written.result()
+
+
+def _ahead(hands: ThreadPoolExecutor, read: Callable[[Lease], T], leases: Sequence[Lease]) -> Iterator[T | RetintError]:
+    """Read the inputs of leases in their order, some before they are asked for."""
+    coming: deque[Future[T | RetintError]] = deque()
     for lease in leases:
-        proxy = _attempt(partial(_proxy, services, lease), lease)
-        if isinstance(proxy, RetintError):
-            yield lease, proxy
-        else:
-            proxies.append(proxy)
-            whose.append(lease)
-    if not whose:
-        return
-    beat()
-    fetched = time.monotonic()
-    decided = _attempt(partial(decide, proxies, whose), *whose)
-    if isinstance(decided, RetintError):
-        yield from ((lease, decided) for lease in whose)
-        return
-    seconds = {"fetch": (fetched - started) / len(whose), "network": (time.monotonic() - fetched) / len(whose)}
-    for lease, layer in zip(whose, decided, strict=True):
-        beat()
-        kept = (
-            layer if isinstance(layer, Transient) else _attempt(partial(_keep, services, lease, layer, seconds), lease)
-        )
-        yield lease, kept
+        coming.append(hands.submit(_tried, partial(read, lease)))
+        if len(coming) > AHEAD:
+            yield coming.popleft().result()
+    while coming:
+        yield coming.popleft().result()
 
 
-def _keep(services: Services, lease: Lease, layer: ColorLayer | DensityLayer, seconds: dict[str, float]) -> Done:
-    name = "color" if isinstance(layer, ColorLayer) else "density"
-    return Done(_put(services, lease, {name: (f"{name}.safetensors", layer.to_bytes())}), {}, seconds)
-
-
-def _attempt(work: Callable[[], T], *leases: Lease) -> T | RetintError:
-    """Do the work; what goes wrong becomes the outcome. What nobody foresaw is a bug: logged, tried again, kept."""
+def _tried(work: Callable[[], T]) -> T | RetintError:
+    """Do the work; what was foreseen to go wrong becomes the outcome. All else is the bundle's (see `tasks`)."""
     try:
         return work()
     except RetintError as error:
         return error
-    except Exception as error:
-        for lease in leases:
-            log.exception("stage_failed", job_id=str(lease.job_id), attempt=lease.attempt, stage=lease.stage)
-        return Transient(f"Something unforeseen: {traceback.format_exception_only(error)[-1].strip()}", code="bug")
 
 
 def _original(services: Services, lease: Lease, folder: Path) -> tuple[Path, float]:

@@ -2,18 +2,22 @@
 
 A stage is `(services, leases, beat) -> Iterator[(lease, outcome)]`. It yields each lease as it ends, with `Done`,
 `Refused`, or a fault (any other RetintError); whatever else it raises is a bug, and a fault for the photos that are
-left. `beat()` keeps the leases while a single photo takes long: call it every few seconds from the loop that makes
-progress (it costs nothing when called too often), never from a thread that would outlive it.
+left; they are then run one by one, so that it costs no photo but its own. `beat()` keeps the leases while a single
+photo takes long: call it every few seconds from the loop that makes progress (it costs nothing when called too often),
+never from a thread that would outlive it. It tells whether there is time to begin another photo: where there is none,
+a stage ends, and what it left goes back to the queue, so that what is urgent waits for seconds and not for a bundle.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
 from celery import Celery, Task
 from celery.exceptions import Ignore
+from sqlalchemy.orm import Session
 
 from retint import jobs
 from retint.broker import task_name
@@ -23,9 +27,12 @@ from retint.lifecycle import QUEUES, Stage
 from retint.services import Services
 from retint_workers.presence import Presence
 
-Beat = Callable[[], None]
+T = TypeVar("T")
+Beat = Callable[[], bool]
 Work = Callable[[Services, Sequence[Lease], Beat], Iterator[Ended]]
 
+TURN_S = 5.0
+"""After so long a worker begins no photo more of its bundle."""
 FLUSH_S = 1.0
 """Outcomes are written about this often, and at the end of the bundle."""
 RETRY_S = 0.5
@@ -67,25 +74,43 @@ def run(presence: Presence, stage: Stage, work: Work, job_ids: Sequence[UUID]) -
     with presence.at_work(f"{stage} × {len(leases)}"):
         for lease, outcome in outcomes(work, services, leases, bundle.beat):
             bundle.end(lease, outcome)
-        bundle.flush()
+        bundle.close()
     return bundle.moved_on
 
 
 def outcomes(work: Work, services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
-    """Yield exactly one outcome for each lease, whatever the stage does."""
+    """Yield one outcome for each lease, whatever the stage does; where time is up, for one at least."""
     left = {lease.job_id: lease for lease in leases}
     fault: RetintError = Transient("The stage ended without a word on this photo.", code="bug")
     try:
         for lease, outcome in work(services, leases, beat):
             if left.pop(lease.job_id, None):
                 yield lease, outcome
+        if len(left) < len(leases) and not beat():
+            return
     except Transient as error:
         fault = error
     except Exception as error:
         log.exception("stage_failed", stage=leases[0].stage, jobs=[str(job_id) for job_id in left])
+        if len(leases) > 1:
+            yield from _one_by_one(work, services, list(left.values()), beat)
+            return
         fault = Transient(f"Something unforeseen ({type(error).__name__}).", code="bug")
         fault.__cause__ = error
     yield from [(lease, fault) for lease in left.values()]
+
+
+def _one_by_one(work: Work, services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+    """Find the photo that a bundle failed for, and spare the others."""
+
+    def patiently() -> bool:
+        beat()
+        return True
+
+    for lease in leases:
+        yield from outcomes(work, services, [lease], patiently)
+        if not beat():
+            return
 
 
 class Bundle:
@@ -96,15 +121,18 @@ class Bundle:
         self.services = presence.services
         self.moved_on = False
         self._held = {lease.job_id: lease for lease in leases}
-        self._ended: list[tuple[Lease, Done | RetintError]] = []
-        self._extended_at = self._flushed_at = time.monotonic()
+        self._ended: list[Ended] = []
+        self._began_at = self._extended_at = self._flushed_at = time.monotonic()
 
-    def beat(self) -> None:
-        """Say that there is progress; now and then that extends the leases."""
+    def beat(self) -> bool:
+        """Say that there is progress, which now and then extends the leases; tells whether to begin another photo."""
         self.presence.beat()
         at = time.monotonic()
-        if at - self._extended_at < self.services.settings.lease_s / 4:
-            return
+        if at - self._extended_at > self.services.settings.lease_s / 4:
+            self._extend(at)
+        return at - self._began_at < TURN_S
+
+    def _extend(self, at: float) -> None:
         try:
             with self.services.begin() as session:
                 jobs.extend(session, list(self._held.values()), self.services.settings.lease_s)
@@ -116,38 +144,50 @@ class Bundle:
         """Take down how an attempt ended."""
         self._ended.append((lease, outcome))
         if time.monotonic() - self._flushed_at > FLUSH_S:
-            self.flush()
+            self._flush()
         self.beat()
 
-    def flush(self) -> None:
-        """Write the outcomes; while the database is away, try until the leases ran out."""
-        while self._ended:
-            try:
-                self._settle()
-            except Transient as error:
-                if time.monotonic() - self._extended_at > self.services.settings.lease_s:
-                    for lease, _ in self._ended:
-                        log.error("outcome_dropped", reason=error.message, **_names(lease))
-                    self._ended.clear()
-                    return
-                log.warning("outcomes_wait", jobs=len(self._ended), reason=error.message)
-                time.sleep(RETRY_S)
+    def close(self) -> None:
+        """Write the last outcomes, and give back what was not begun."""
+        self._flush()
+        if self._held:
+            given = self._write(partial(jobs.give_back, leases=list(self._held.values())))
+            log.info("photos_given_back", held=len(self._held), given=given)
+
+    def _flush(self) -> None:
+        settings = self.services.settings
+        settle = partial(jobs.settle, ended=self._ended, backoff_s=settings.backoff_s, requeue_s=settings.requeue_s)
+        if self._ended:
+            self._note(self._write(settle))
+        self._ended.clear()
         self._flushed_at = time.monotonic()
 
-    def _settle(self) -> None:
-        settings = self.services.settings
-        with self.services.begin() as session:
-            written = jobs.settle(session, self._ended, backoff_s=settings.backoff_s, requeue_s=settings.requeue_s)
+    def _write(self, change: Callable[[Session], T]) -> T | None:
+        """Change the database; while it is away, try until the leases ran out."""
+        while True:
+            try:
+                with self.services.begin() as session:
+                    return change(session)
+            except Transient as error:
+                if time.monotonic() - self._extended_at > self.services.settings.lease_s:
+                    return None
+                log.warning("outcomes_wait", jobs=len(self._ended), reason=error.message)
+                time.sleep(RETRY_S)
+
+    def _note(self, written: set[UUID] | None) -> None:
+        """Take down what was settled, and say it."""
         for lease, outcome in self._ended:
-            if lease.job_id not in written:
+            self._held.pop(lease.job_id, None)
+            if written is None:
+                log.error("outcome_dropped", **_names(lease))
+            elif lease.job_id not in written:
                 log.warning("lease_lost", **_names(lease))
             elif isinstance(outcome, Done):
                 self.moved_on |= lease.stage.next is not None
             else:
                 log.warning("attempt_failed", code=outcome.code, reason=outcome.message, **_names(lease))
-            self._held.pop(lease.job_id, None)
-        log.info("outcomes_written", stage=self._ended[0][0].stage, ended=len(self._ended), written=len(written))
-        self._ended.clear()
+        ended, stage = len(self._ended), self._ended[0][0].stage
+        log.info("outcomes_written", stage=stage, ended=ended, written=len(written or ()))
 
 
 def _names(lease: Lease) -> dict[str, Any]:
