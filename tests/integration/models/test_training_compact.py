@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from retint_models.commands import imagenet
 from retint_models.data import Photos, open_photos
 from retint_models.evaluation.colorize import as_tensor, mean_ab, shots_of
 from retint_models.evaluation.metrics import delta_e_2000
 from retint_models.training import compact
+from retint_models.training.commands import imagenet
 from retint_models.training.loop import Pace
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"

@@ -1,0 +1,19 @@
+"""What the commands of the networks take, and how they refuse it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn what the networks' part refuses into a sentence and exit status 2."""
+    try:
+        yield
+    except (ValueError, OSError, ArithmeticError) as error:
+        raise click.UsageError(str(error)) from error
