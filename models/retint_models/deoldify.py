@@ -4,7 +4,7 @@ Jason Antic, DeOldify (2018 to 2024), https://github.com/jantic/DeOldify; code a
 description. Every tensor has the name that it has in the official files, so their state loads without a mapping.
 `artistic` is the deep decoder on a ResNet-34; `stable` and `video` are one network, the wide decoder on a ResNet-101.
 
-For inference: spectral norms divide by what the stored vectors say, the power iteration of training is not here.
+In evaluation spectral norms divide by what the stored vectors say; only in training these follow the weights.
 
 What looks wrong and is so in the trained weights: convolution, ReLU and only then batch norm; the last shuffle blurs,
 too; attention sums to 1 over the queries; the stride of a bottleneck is in its second convolution.
@@ -77,13 +77,23 @@ CONFIGS = {"artistic": DEEP, "stable": WIDE, "video": WIDE}
 
 
 class SpectralConv(nn.Module):
-    """Convolution under a spectral norm (arXiv:1802.05957) whose two vectors are stored; keeps the size."""
+    """Convolution under a spectral norm (arXiv:1802.05957) whose two vectors are stored; keeps the size by default."""
 
     weight_u: Tensor
     weight_v: Tensor
 
-    def __init__(self, inside: int, outside: int, kernel: tuple[int, ...] = (3, 3), bias: bool = False) -> None:
+    def __init__(
+        self,
+        inside: int,
+        outside: int,
+        kernel: tuple[int, ...] = (3, 3),
+        bias: bool = False,
+        stride: int = 1,
+        padding: int | None = None,
+    ) -> None:
         super().__init__()
+        self.stride = stride
+        self.padding = (kernel[0] - 1) // 2 if padding is None else padding
         self.bias = nn.Parameter(torch.zeros(outside)) if bias else None
         self.weight_orig = nn.Parameter(torch.empty(outside, inside, *kernel))
         nn.init.kaiming_normal_(self.weight_orig)
@@ -92,10 +102,21 @@ class SpectralConv(nn.Module):
         self.register_buffer("weight_v", torch.full((fan_in,), fan_in**-0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inside, *size) to (B, outside, *size), of as many dimensions as the kernel."""
-        sigma = self.weight_u.dot(self.weight_orig.flatten(1).mv(self.weight_v))
+        """Map (B, inside, *size) to (B, outside, *size'), of as many dimensions as the kernel."""
+        if self.training:
+            self.turn()
+        # Training may turn the vectors again before it goes backwards through this.
+        u, v = (self.weight_u.clone(), self.weight_v.clone()) if self.training else (self.weight_u, self.weight_v)
+        sigma = u.dot(self.weight_orig.flatten(1).mv(v))
         convolve = functional.conv1d if self.weight_orig.dim() == 3 else functional.conv2d
-        return convolve(x, self.weight_orig / sigma, self.bias, padding=self.weight_orig.shape[-1] // 2)
+        return convolve(x, self.weight_orig / sigma, self.bias, self.stride, self.padding)
+
+    @torch.no_grad()
+    def turn(self) -> None:
+        """Turn the stored vectors towards the first singular ones, by one step of the power iteration."""
+        kernels = self.weight_orig.flatten(1)
+        self.weight_v.copy_(functional.normalize(self.weight_u @ kernels, dim=0))
+        self.weight_u.copy_(functional.normalize(kernels @ self.weight_v, dim=0))
 
 
 class WeightNormConv(nn.Module):

@@ -1,7 +1,8 @@
 """How a colorizer looks at a proxy, and how its small decision becomes a color layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from retint_models.color import luma_of
 from retint_models.layers import ColorLayer
+from retint_models.weights import Card
 
 SHORT_SIDE = 256
 """Short side of a color layer and of what networks see, unless the proxy is smaller."""
@@ -20,6 +22,9 @@ LONG_SIDE = 640
 """Neither is longer than this: a panorama is seen smaller."""
 DETAIL = 1e-2
 """Variance of luma under which its detail says nothing about chroma (recipes: eps of "bilinear + luma detail")."""
+
+UNTOLD = 0.5
+"""Confidence of a network that tells none: neither sure nor a guess."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,23 @@ def view(proxy: NDArray[np.uint8]) -> View:
     Raises:
         ValueError: not a proxy.
     """
-    if proxy.ndim != 3 or proxy.shape[2] != 3 or proxy.dtype != np.uint8 or proxy.size == 0:
-        raise ValueError(f"a proxy is uint8 (h, w, 3), not {proxy.dtype} {proxy.shape}")
+    check(proxy)
     height, width = proxy.shape[:2]
     scale = min(1.0, SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width))
     luma = luma_of(sized(proxy, max(1, round(height * scale)), max(1, round(width * scale))))
     scale = min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width))
     sides = [max(32, round(side * scale / 32) * 32) for side in (height, width)]
     return View(luma, normalised(luma_of(sized(proxy, *sides))))
+
+
+def check(proxy: NDArray[Any]) -> None:
+    """Refuse what is not a proxy.
+
+    Raises:
+        ValueError: says what was expected.
+    """
+    if proxy.ndim != 3 or proxy.shape[2] != 3 or proxy.dtype != np.uint8 or proxy.size == 0:
+        raise ValueError(f"a proxy is uint8 (h, w, 3), not {proxy.dtype} {proxy.shape}")
 
 
 def sized(proxy: NDArray[np.uint8], height: int, width: int) -> Tensor:
@@ -100,6 +114,22 @@ def enlarged(decision: Tensor, luma: Tensor) -> Tensor:
 def around(x: Tensor) -> Tensor:
     """Return the mean of each place and its eight neighbors, edges repeated."""
     return functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
+def untold(luma: Tensor, chroma: Tensor, record: dict[str, Any]) -> ColorLayer:
+    """Make a color layer of luma (1, 1, h, w) and chroma (1, 2, h, w) of a network that tells no confidence."""
+    return layer(luma, chroma, torch.full_like(luma, UNTOLD), record)
+
+
+def record(card: Card, settings: Mapping[str, float], precision: str) -> dict[str, Any]:
+    """Say what makes the layers of a call, and when."""
+    return {
+        card.kind: card.name,
+        "weights": card.sha256,
+        "settings": dict(settings),
+        "precision": precision,
+        "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def layer(luma: Tensor, chroma: Tensor, confidence: Tensor, record: dict[str, Any]) -> ColorLayer:

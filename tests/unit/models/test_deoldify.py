@@ -48,7 +48,7 @@ def test_there_are_as_many_parameters_as_published(name: str, parameters: int) -
 
 
 def test_the_spectral_norm_divides_by_what_the_stored_vectors_say() -> None:
-    conv = SpectralConv(2, 3, (1, 1))
+    conv = SpectralConv(2, 3, (1, 1)).eval()
     conv.weight_orig.data.fill_(2.0)
     conv.weight_u.copy_(torch.tensor([1.0, 0.0, 0.0]))
     conv.weight_v.copy_(torch.tensor([0.0, 0.25]))
