@@ -13,7 +13,7 @@ from sqlalchemy import Select, and_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import jobs, recipes
+from retint import recipes, tallies
 from retint.errors import IllegalMove, InvalidRequest, Refused
 from retint.lifecycle import Outcome, Stage, State
 from retint.recipes import Recipe
@@ -34,7 +34,7 @@ GROWS_FOR_S: Final = 30.0
 class Progress:
     """How far a batch is."""
 
-    counts: jobs.Counts
+    counts: tallies.Counts
     rate_per_minute: float
     eta_s: float | None
     """Seconds until the last job ends, at this rate; None where nobody can tell: paused, or nothing ended yet."""
@@ -177,7 +177,7 @@ def progress(session: Session, tenant_id: UUID, batch_id: UUID) -> Progress:
         NotFound: no such batch.
     """
     batch = get_owned(session, Batch, tenant_id, batch_id)
-    counts = jobs.counts(session, [batch_id])[batch_id]
+    counts = tallies.counts(session, [batch_id])[batch_id]
     rate = _rate_per_s(session, batch_id)
     left = counts.ready + counts.queued + counts.running
     moves = rate > 0 and left > 0 and batch.paused_at is None and batch.cancelled_at is None

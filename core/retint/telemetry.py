@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy.orm import Session
 
-from retint import fleets, jobs
+from retint import fleets, tallies
 from retint.lifecycle import FLEETS
 from retint.settings import Settings
 
@@ -69,13 +69,13 @@ def metrics(session: Session) -> bytes:
 
     standing = gauge("jobs", "Jobs that are not ended, by stage and state; paused batches left out.", "stage", "state")
     oldest = gauge("oldest_seconds", "How long the oldest waiting job of a stage has waited.", "stage")
-    for depth in jobs.depths(session):
+    for depth in tallies.depths(session):
         for state in ("ready", "queued", "running"):
             standing.labels(depth.stage, state).set(getattr(depth, state))
         oldest.labels(depth.stage).set(depth.oldest_s)
 
     failed = gauge("failed_jobs", "Jobs that were refused or quarantined, by reason.", "reason_code", "state")
-    for group in jobs.failures(session, None):
+    for group in tallies.failures(session, None):
         failed.labels(group.reason_code, group.state).set(group.count)
 
     workers = gauge("workers", "Live workers.", "fleet", "activity")

@@ -18,7 +18,7 @@ from tests.conftest import Combo
 from tests.photographs import old_prints
 from tests.platforms import Platform
 
-from retint import jobs
+from retint import tallies
 from retint.client import sha256
 from retint.lifecycle import STAGES, Outcome, State
 from retint.services import Services
@@ -53,7 +53,7 @@ def test_every_photo_is_restored_once_while_everything_is_killed(
             .where(Attempt.outcome == Outcome.DONE)
             .group_by(Attempt.job_id, Attempt.stage)
         ).all()
-        counted = jobs.counts(session, [batch_id])[batch_id]
+        counted = tallies.counts(session, [batch_id])[batch_id]
     assert states == {State.RESTORED: PHOTOS}
     assert counted.restored == counted.total == PHOTOS
     assert len(done) == PHOTOS * len(STAGES)
@@ -72,7 +72,7 @@ def push(folder: Path, platform: Platform) -> UUID:
 
 def ended(services: Services, batch_id: UUID) -> int:
     with services.begin() as session:
-        return jobs.counts(session, [batch_id])[batch_id].ended
+        return tallies.counts(session, [batch_id])[batch_id].ended
 
 
 def wait_until_ended(services: Services, batch_id: UUID, count: int) -> None:

@@ -25,7 +25,7 @@ from celery import Celery, chain
 from sqlalchemy import insert, literal, select
 from tests import servers
 
-from retint import batches, broker, database, jobs, telemetry
+from retint import batches, broker, database, tallies, telemetry
 from retint.jobs import ATTEMPTS, Done, Ended, Lease
 from retint.lifecycle import QUEUES, STAGES, Outcome, Stage, State
 from retint.recipes import parse
@@ -33,6 +33,7 @@ from retint.services import Services
 from retint.settings import Settings
 from retint.tables import Batch, Job, Photo, Tenant, now
 from retint_workers import app, dispatcher
+from retint_workers.tasks import Beat
 
 FLEETS = ("cpu", "gpu")
 ENDED = "bench:ended"
@@ -41,7 +42,7 @@ REPEATS = 9
 ROUNDS = 3
 
 
-def noop(services: Services, leases: Sequence[Lease], beat: Callable[[], None]) -> Iterator[Ended]:
+def noop(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
     """Run a stage that does nothing."""
     for lease in leases:
         beat()
@@ -106,7 +107,7 @@ class Bench:
         deadline = time.monotonic() + timeout_s
         while True:
             with self.services.read() as session:
-                ended = jobs.counts(session, [batch_id])[batch_id].ended
+                ended = tallies.counts(session, [batch_id])[batch_id].ended
             if ended >= count:
                 return
             assert time.monotonic() < deadline, f"{ended} of {count} ended"
@@ -226,7 +227,7 @@ def measure(settings: Settings, photos: int, fills: Sequence[int]) -> None:
         bulk = bench.batch(5000)
         busy = bench.urgent_wait_s()
         with bench.services.read() as session:
-            left = jobs.counts(session, [bulk])[bulk]
+            left = tallies.counts(session, [bulk])[bulk]
         row(
             f"the same while 5,000 of another tenant run ({left.total - left.ended:,} left)",
             f"{busy:.2f} s",

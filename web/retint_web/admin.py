@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from retint import accounts, fleets, jobs
+from retint import accounts, fleets, jobs, tallies
 from retint.errors import InvalidRequest, NotFound
 from retint.lifecycle import FLEETS, QUEUES, Stage, State
 from retint.tables import Batch, Worker
@@ -107,9 +107,9 @@ def _state(session: Session) -> dict[str, object]:
     return {
         "fleets": _standings(workers, fleets.wanted(session)),
         "workers": workers,
-        "depths": jobs.depths(session),
+        "depths": tallies.depths(session),
         "lines": _lines(session),
-        "failures": jobs.failures(session, g.identity.tenant_id),
+        "failures": tallies.failures(session, g.identity.tenant_id),
     }
 
 
@@ -121,7 +121,7 @@ def _lines(session: Session) -> list[Line]:
     """List the tenant's batches in which something waits or runs, the oldest first."""
     waiting: dict[UUID, int] = {}
     running: dict[UUID, int] = {}
-    for load in jobs.loads(session):
+    for load in tallies.loads(session):
         if load.tenant_id == g.identity.tenant_id:
             kind = running if load.state is State.RUNNING else waiting
             kind[load.batch_id] = kind.get(load.batch_id, 0) + load.n

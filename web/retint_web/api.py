@@ -6,7 +6,7 @@ from uuid import UUID
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from retint import __version__, accounts, batches, fleets, jobs, photos, tables
+from retint import __version__, accounts, batches, fleets, jobs, photos, tables, tallies
 from retint.errors import IllegalMove, InvalidRequest, NotFound
 from retint.lifecycle import FLEETS, QUEUES, Stage, State
 from retint.tenancy import get_owned
@@ -66,7 +66,7 @@ def open_batch(body: messages.NewBatch) -> messages.Batch:
             idempotency_key=key,
             imported=services().settings.weights,
         )
-        return _batch(batch, jobs.counts(session, [batch.id])[batch.id])
+        return _batch(batch, tallies.counts(session, [batch.id])[batch.id])
 
 
 @table.operation("GET", "/batches", messages.Page[messages.Batch], query=messages.PageQuery)
@@ -74,7 +74,7 @@ def list_batches(query: messages.PageQuery) -> messages.Page[messages.Batch]:
     """List batches, newest first."""
     with services().begin() as session:
         found = batches.page(session, g.identity.tenant_id, query.after, query.limit)
-        counts = jobs.counts(session, [batch.id for batch in found])
+        counts = tallies.counts(session, [batch.id for batch in found])
     items = [_batch(batch, counts[batch.id]) for batch in found]
     return messages.Page(items=items, next=_next(items, query.limit))
 
@@ -231,7 +231,7 @@ def list_workers() -> messages.Workers:
 def list_queues() -> messages.Queues:
     """See what waits and runs at each stage."""
     with services().begin() as session:
-        depths = jobs.depths(session)
+        depths = tallies.depths(session)
     return messages.Queues(
         items=[
             messages.Queue(
@@ -269,7 +269,7 @@ def scale_fleet(name: str, body: messages.FleetSize) -> messages.Fleet:
 def list_failures() -> messages.Failures:
     """Group what was refused or quarantined by its reason."""
     with services().begin() as session:
-        groups = jobs.failures(session, g.identity.tenant_id)
+        groups = tallies.failures(session, g.identity.tenant_id)
     return messages.Failures(
         items=[
             messages.FailureGroup(
@@ -311,7 +311,7 @@ def _record(session: Any, action: str, subject: UUID) -> None:
     accounts.record(session, action, str(subject), g.identity)
 
 
-def _counts(counts: jobs.Counts) -> messages.Counts:
+def _counts(counts: tallies.Counts) -> messages.Counts:
     stages: dict[Stage, dict[State, int]] = {}
     for (stage, state), n in counts.by.items():
         stages.setdefault(stage, {})[state] = n
@@ -329,7 +329,7 @@ def _counts(counts: jobs.Counts) -> messages.Counts:
     )
 
 
-def _batch_fields(batch: tables.Batch, counts: jobs.Counts) -> dict[str, Any]:
+def _batch_fields(batch: tables.Batch, counts: tallies.Counts) -> dict[str, Any]:
     return {
         "id": batch.id,
         "name": batch.name,
@@ -344,7 +344,7 @@ def _batch_fields(batch: tables.Batch, counts: jobs.Counts) -> dict[str, Any]:
     }
 
 
-def _batch(batch: tables.Batch, counts: jobs.Counts) -> messages.Batch:
+def _batch(batch: tables.Batch, counts: tallies.Counts) -> messages.Batch:
     return messages.Batch(**_batch_fields(batch, counts))
 
 

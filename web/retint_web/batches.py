@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from retint import accounts, batches, jobs
+from retint import accounts, batches, jobs, tallies
 from retint.batches import Card, Progress
 from retint.errors import InvalidRequest
 from retint.lifecycle import State
@@ -105,7 +105,7 @@ def _standing(session: Session, batch: Batch) -> dict[str, object]:
         "batch": batch,
         "progress": progress,
         "words": presenting.standing(batch, progress),
-        "failures": jobs.failures(session, batch.tenant_id, batch_id=batch.id) if lost else [],
+        "failures": tallies.failures(session, batch.tenant_id, batch_id=batch.id) if lost else [],
         "is_live": moves or not progress.counts.total or batches.is_growing(session, batch.tenant_id, batch.id),
     }
 

@@ -9,10 +9,10 @@ from flask import Flask, g, url_for
 
 from retint import __version__
 from retint.batches import Card, Progress
-from retint.jobs import Counts
 from retint.lifecycle import ACTIVE, State
 from retint.recipes import Recipe
 from retint.tables import Batch
+from retint.tallies import Counts
 
 SHOWN: Final = (
     State.RESTORED,

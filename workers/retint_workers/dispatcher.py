@@ -18,12 +18,12 @@ import structlog
 from sqlalchemy.orm import Session
 
 from retint import broker as brokers
-from retint import fleets, jobs
+from retint import fleets, jobs, tallies
 from retint.broker import Broker
 from retint.errors import QueueUnavailable, Transient
-from retint.jobs import Load
 from retint.lifecycle import FLEETS, QUEUES, STAGES, Stage, State
 from retint.services import Services
+from retint.tallies import Load
 from retint_workers.sweep import sweep
 
 ROLE = "dispatcher"
@@ -135,7 +135,7 @@ class Dispatcher:
         if time.monotonic() - self._folded_at < FOLD_S:
             return
         with self.services.begin() as session:
-            self._folded = jobs.fold(session, self._folded)
+            self._folded = tallies.fold(session, self._folded)
             fleets.bury(session)
         self._folded_at = time.monotonic()
 
@@ -179,7 +179,7 @@ class Dispatcher:
         """Send what the workers have room for; tells how many bundles."""
         with self.services.read() as session:
             live = Counter(worker.fleet for worker in fleets.live(session))
-            loads = jobs.loads(session)
+            loads = tallies.loads(session)
         if not any(load.state is State.READY and live[QUEUES[load.stage]] for load in loads):
             return 0
         self._adapt(live, loads)

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from retint import broker, jobs, recipes
+from retint import broker, jobs, recipes, tallies
 from retint.errors import Transient
-from retint.jobs import Counts, Lease
+from retint.jobs import Lease
 from retint.lifecycle import Outcome, Stage, State
 from retint.recipes import Recipe
 from retint.services import Services
 from retint.settings import Settings
 from retint.tables import Attempt, Batch, Job, Photo, Tenant, now
+from retint.tallies import Counts
 from retint_workers.dispatcher import Dispatcher
 
 TIMEOUT_S = 180
@@ -107,7 +108,7 @@ class House:
 
     def counts(self, batch_id: uuid.UUID) -> Counts:
         with self.services.begin() as session:
-            return jobs.counts(session, [batch_id])[batch_id]
+            return tallies.counts(session, [batch_id])[batch_id]
 
     def counted(self, batch_id: uuid.UUID) -> dict[tuple[Stage, State], int]:
         """Count the rows themselves."""

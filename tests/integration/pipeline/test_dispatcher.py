@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import update
 from tests.servers import Server
 
-from retint import broker, fleets, jobs
+from retint import broker, fleets, jobs, tallies
 from retint.broker import Broker
 from retint.errors import QueueUnavailable
 from retint.jobs import Done
@@ -236,7 +236,7 @@ def test_ingest_waits_while_the_gpus_have_their_fill(workshop: House, dispatcher
             house_ended = [(lease, Done()) for lease in workshop.claim(message.job_ids)]
             workshop.settle(*house_ended)
     with workshop.services.begin() as session:
-        ingest, colorize, *_ = jobs.depths(session)
+        ingest, colorize, *_ = tallies.depths(session)
     assert colorize.queued == 2 * ROOM
     assert ingest.ready > 0
     assert ingest.queued == 0

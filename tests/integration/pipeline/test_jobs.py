@@ -11,7 +11,7 @@ from sqlalchemy import delete, event, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import jobs, recipes
+from retint import jobs, recipes, tallies
 from retint.errors import IllegalMove, InvalidPhoto, NotFound, OutOfMemory, RetintError, StoreUnavailable, Transient
 from retint.jobs import Done
 from retint.lifecycle import FINAL, STAGES, Outcome, Stage, State
@@ -374,7 +374,7 @@ def test_the_tallies_agree_with_the_rows_whatever_moves(house: House, seed: int)
                     jobs.reclaim(session)
                 case 8:
                     jobs.retry(session, None)
-                    folded = jobs.fold(session, folded)
+                    folded = tallies.fold(session, folded)
                 case 9 if house.job(some[0]).state not in FINAL:
                     jobs.cancel_job(session, batches[job_ids.index(some[0]) // 12].tenant_id, some[0])
                 case _:
@@ -384,8 +384,8 @@ def test_the_tallies_agree_with_the_rows_whatever_moves(house: House, seed: int)
     with house.services.begin() as session:
         session.execute(delete(Attempt))
         session.execute(delete(Job))
-        assert jobs.counts(session, [batches[0].id])[batches[0].id].total == 0
-        jobs.fold(session, 0)
+        assert tallies.counts(session, [batches[0].id])[batches[0].id].total == 0
+        tallies.fold(session, 0)
         assert session.scalars(select(Tally)).all() == []
 
 
@@ -397,7 +397,7 @@ def test_folding_while_others_count_loses_nothing(house: House) -> None:
         folded = 0
         while not stop.is_set():
             with house.services.begin() as session:
-                folded = jobs.fold(session, folded)
+                folded = tallies.fold(session, folded)
 
     def work(_: int) -> None:
         for _ in range(6):
@@ -419,7 +419,7 @@ def test_a_folded_batch_has_few_tallies_however_many_jobs(house: House) -> None:
     batch = house.batch()
     house.claim(house.bulk(50, batch)[:20])
     with house.services.begin() as session:
-        jobs.fold(session, jobs.fold(session, 0))
+        tallies.fold(session, tallies.fold(session, 0))
         assert len(session.scalars(select(Tally)).all()) == 2
     counts = house.counts(batch.id)
     assert (counts.total, counts.ready, counts.running, counts.ended) == (50, 30, 20, 0)
@@ -435,7 +435,7 @@ def test_depths_leave_paused_batches_out_and_tell_the_oldest(house: House) -> No
     with house.services.begin() as session:
         session.execute(update(Batch).where(Batch.id == paused.id).values(paused_at=now()))
         session.execute(update(Job).where(Job.id == job_ids[2]).values(not_before=now(-100.0)))
-        ingest, *others = jobs.depths(session)
+        ingest, *others = tallies.depths(session)
     assert (ingest.stage, ingest.ready, ingest.queued, ingest.running) == (Stage.INGEST, 2, 0, 1)
     assert 100 <= ingest.oldest_s < 120
     assert [(depth.ready, depth.oldest_s) for depth in others] == [(0, 0.0)] * 3
@@ -447,9 +447,9 @@ def test_failures_are_grouped_by_reason_within_the_tenant(house: House) -> None:
         house.settle((lease, InvalidPhoto(f"{lease.name} is not a photograph.")))
     house.bulk(1, batch, State.QUARANTINED)
     with house.services.begin() as session:
-        groups = jobs.failures(session, batch.tenant_id)
-        everywhere = jobs.failures(session, None)
-        here = jobs.failures(session, other.tenant_id, batch_id=other.id)
+        groups = tallies.failures(session, batch.tenant_id)
+        everywhere = tallies.failures(session, None)
+        here = tallies.failures(session, other.tenant_id, batch_id=other.id)
     assert [(group.reason_code, group.state, group.count, group.batches) for group in groups] == [
         ("invalid_photo", State.REFUSED, 3, 1),
         ("unknown", State.QUARANTINED, 1, 1),

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from retint import telemetry
 from retint.errors import InvalidPhoto, OutOfMemory
@@ -13,9 +13,10 @@ from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
 from retint_workers import app, dispatcher
+from retint_workers.tasks import Beat
 
 
-def obey(services: Services, leases: Sequence[Lease], beat: Callable[[], None]) -> Iterator[Ended]:
+def obey(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
     """Run each photo: `refuse@render`, `fault@ingest` (twice, then well), `slow@defade:3` (seconds) …"""
     for lease in leases:
         order, _, where = lease.name.partition("@")

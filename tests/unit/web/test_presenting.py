@@ -2,9 +2,9 @@
 
 import pytest
 
-from retint.jobs import Counts
 from retint.lifecycle import Stage, State
 from retint.recipes import Recipe
+from retint.tallies import Counts
 from retint_web import presenting
 
 
