@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from retint.errors import RetintError
 from retint.recipes import Recipe
+from retint.settings import Settings
 from retint_models.layers import ColorLayer
 from retint_workers import networks
 
@@ -17,7 +18,10 @@ def is_wanted(recipe: Recipe, kind: str) -> bool:
 
 
 def colorize(
-    proxies: Iterable[NDArray[Any] | RetintError], recipe: Recipe, device: str, beat: Callable[[], bool] = lambda: True
+    proxies: Iterable[NDArray[Any] | RetintError],
+    recipe: Recipe,
+    settings: Settings,
+    beat: Callable[[], bool] = lambda: True,
 ) -> Iterator[ColorLayer | RetintError]:
     """Decide the color of proxies, uint8 (h, w, 3) in sRGB: a layer each, or what went wrong with it.
 
@@ -26,5 +30,5 @@ def colorize(
     Raises:
         NetworkUnavailable: the recipe's colorizer cannot be loaded here.
     """
-    network = networks.load("colorizer", recipe.colorizer, device)
+    network = networks.load("colorizer", recipe.colorizer, settings)
     return networks.run(network, proxies, beat, settings=recipe.colorizer_settings)

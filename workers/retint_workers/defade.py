@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from retint.errors import RetintError
 from retint.recipes import Recipe
+from retint.settings import Settings
 from retint_models import rendering
 from retint_models.layers import ColorLayer, DensityLayer
 from retint_workers import networks
@@ -24,7 +25,10 @@ def seen(proxy: NDArray[Any], color: ColorLayer | None) -> NDArray[Any]:
 
 
 def defade(
-    proxies: Iterable[NDArray[Any] | RetintError], recipe: Recipe, device: str, beat: Callable[[], bool] = lambda: True
+    proxies: Iterable[NDArray[Any] | RetintError],
+    recipe: Recipe,
+    settings: Settings,
+    beat: Callable[[], bool] = lambda: True,
 ) -> Iterator[DensityLayer | RetintError]:
     """Decide the tone of proxies, uint8 (h, w, 3) in sRGB, as `seen`: a layer each, or what went wrong with it.
 
@@ -33,6 +37,6 @@ def defade(
     Raises:
         NetworkUnavailable: the recipe's defader cannot be loaded here.
     """
-    network = networks.load("defader", recipe.defader, device)
+    network = networks.load("defader", recipe.defader, settings)
     for layer in networks.run(network, proxies, beat):
         yield replace(layer, strength=recipe.strength) if isinstance(layer, DensityLayer) else layer

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
 from retint.errors import OutOfMemory, RetintError, Transient
+from retint.settings import Settings
 
 T = TypeVar("T")
 
@@ -18,18 +20,22 @@ class NetworkUnavailable(Transient):
     code = "network_unavailable"
 
 
-@cache
-def load(kind: str, name: str, device: str) -> Any:
+def load(kind: str, name: str, settings: Settings) -> Any:
     """Load the `colorizer` or `defader` of that name onto the device; the second time it is there already.
 
     Raises:
-        NetworkUnavailable: no such network, or its weights are missing or unfit.
+        NetworkUnavailable: no such network, or its weights are missing or unfit; says what to do.
     """
+    return _loaded(kind, name, settings.device, settings.weights)
+
+
+@cache
+def _loaded(kind: str, name: str, device: str, imported: Path) -> Any:
     from retint_models import registry  # torch takes seconds, and cpu workers have none
 
     loader = registry.load_colorizer if kind == "colorizer" else registry.load_defader
     try:
-        return loader(name, pick(device))
+        return loader(name, pick(device), imported)
     except (ValueError, OSError, KeyError) as error:
         raise NetworkUnavailable(f"The {kind} {name} cannot be used: {error}") from error
 

@@ -58,9 +58,9 @@ def restore(
     except OSError as error:
         raise InvalidRequest(f"Results cannot go to {out}: {error.strerror}.") from error
     if recipe.colorizer != "keep":
-        networks.load("colorizer", recipe.colorizer, settings.device)
+        networks.load("colorizer", recipe.colorizer, settings)
     if recipe.defader != "keep":
-        networks.load("defader", recipe.defader, settings.device)
+        networks.load("defader", recipe.defader, settings)
     taken = {file.resolve() for file in files}
     for file in files:
         started = time.monotonic()
@@ -110,11 +110,11 @@ def _through_the_stages(file: Path, folder: Path, recipe: Recipe, settings: Sett
     color = density = None
     files = {}
     if colorize.is_wanted(recipe, ingested.facts["kind"]):
-        color = _sole(colorize.colorize([proxy], recipe, settings.device))
+        color = _sole(colorize.colorize([proxy], recipe, settings))
         files["color"] = folder / "color.safetensors"
         files["color"].write_bytes(color.to_bytes())
     if defade.is_wanted(recipe):
-        density = _sole(defade.defade([defade.seen(proxy, color)], recipe, settings.device))
+        density = _sole(defade.defade([defade.seen(proxy, color)], recipe, settings))
         files["density"] = folder / "density.safetensors"
         files["density"].write_bytes(density.to_bytes())
     return files | dict(render.render(file, folder, ingested.facts, recipe, color, density, settings).files)

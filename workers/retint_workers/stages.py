@@ -67,7 +67,7 @@ def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Ite
             yield lease, Done()
 
     def decide(proxies: Iterator[NDArray[Any] | RetintError]) -> Iterator[ColorLayer | RetintError]:
-        return colorize.colorize(proxies, wanted[0].recipe, services.settings.device, beat)
+        return colorize.colorize(proxies, wanted[0].recipe, services.settings, beat)
 
     if wanted:
         yield from _together(services, wanted, partial(_proxy, services), decide)
@@ -84,7 +84,7 @@ def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
         return defade.seen(_proxy(services, lease), _layer(services, lease, "color", ColorLayer.from_bytes))
 
     def decide(proxies: Iterator[NDArray[Any] | RetintError]) -> Iterator[DensityLayer | RetintError]:
-        return defade.defade(proxies, recipe, services.settings.device, beat)
+        return defade.defade(proxies, recipe, services.settings, beat)
 
     yield from _together(services, leases, read, decide)
 
