@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import Select, and_, select, tuple_, update
+from sqlalchemy import Select, and_, false, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -50,6 +50,8 @@ class Card:
     state: State
     reason_code: str | None
     reason: str | None
+    film: bool = False
+    """Whether it is a film; nobody knows before ingest is done."""
 
     @property
     def picture(self) -> Literal["thumb", "proxy"] | None:
@@ -88,6 +90,7 @@ def open(
     priority: int = 0,
     created_by: UUID | None = None,
     idempotency_key: str | None = None,
+    trial: UUID | None = None,
     imported: Path = recipes.IMPORTED,
 ) -> Batch:
     """Open a batch; the same idempotency key finds the batch that it opened.
@@ -100,6 +103,7 @@ def open(
         priority: 0 to 9; larger overtakes.
         created_by: who opened it.
         idempotency_key: see above.
+        trial: the trial that it is one try of.
         imported: folder of imported weights.
 
     Raises:
@@ -119,6 +123,7 @@ def open(
         priority=priority,
         created_by=created_by,
         idempotency_key=idempotency_key,
+        trial=trial,
     )
     try:
         with session.begin_nested():
@@ -132,12 +137,13 @@ def open(
 
 
 def page(session: Session, tenant_id: UUID, after: UUID | None = None, limit: int = 50) -> Sequence[Batch]:
-    """List a tenant's batches, newest first, those after the batch `after`.
+    """List a tenant's batches, newest first, those after the batch `after`; the tries of trials are left out.
 
     Raises:
         NotFound: no such batch `after`.
     """
-    query = owned(Batch, tenant_id).order_by(Batch.created_at.desc(), Batch.id.desc()).limit(limit)
+    deposits = owned(Batch, tenant_id).where(Batch.trial.is_(None))
+    query = deposits.order_by(Batch.created_at.desc(), Batch.id.desc()).limit(limit)
     if after is not None:
         last = get_owned(session, Batch, tenant_id, after)
         query = query.where(tuple_(Batch.created_at, Batch.id) < tuple_(last.created_at, last.id))
@@ -225,8 +231,14 @@ def is_growing(session: Session, tenant_id: UUID, batch_id: UUID) -> bool:
 
 
 def _cards(tenant_id: UUID, batch_id: UUID) -> Select[*tuple[Any, ...]]:
+    # Asked for each job of the page, not joined: the page's size is all that it may cost.
+    film = (
+        select(Attempt.facts["film"].as_boolean())
+        .where(Attempt.job_id == Job.id, Attempt.stage == Stage.INGEST, Attempt.outcome == Outcome.DONE)
+        .scalar_subquery()
+    )
     return (
-        select(Job.id, Job.name, Job.stage, Job.state, Job.reason_code, Job.reason)
+        select(Job.id, Job.name, Job.stage, Job.state, Job.reason_code, Job.reason, func.coalesce(film, false()))
         .where(Job.tenant_id == tenant_id, Job.batch_id == batch_id)
         .order_by(Job.id)
     )

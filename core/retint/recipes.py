@@ -87,7 +87,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Network:
-    """What its card tells of a network that can be chosen, for those who choose (see `retint_models.weights.Card`)."""
+    """What its card tells of a network, for those who choose (see `retint_models.weights.Card`)."""
 
     name: str
     kind: Kind
@@ -100,9 +100,25 @@ class Network:
     data: tuple[str, ...] = ()
     settings: Mapping[str, Setting] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    official: Mapping[str, Any] = field(default_factory=dict)
+    """The file that its authors published: its name, address, bytes, SHA-256; empty for our own."""
     size: int = 0
-    """Bytes of the weights."""
+    """Bytes of the weights; 0 where they are not here."""
     sha256: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it can be chosen."""
+        return self.size > 0
+
+    @property
+    def command(self) -> str:
+        """What gets the weights."""
+        if not self.official:
+            return "git checkout -- models/weights"
+        has_address = bool(self.official.get("address"))
+        return f"retint weights fetch {self.name}" if has_address else f"retint weights import FILE --as {self.name}"
 
 
 def networks(kind: Kind, imported: Path = IMPORTED) -> dict[str, Network]:
@@ -114,8 +130,17 @@ def networks(kind: Kind, imported: Path = IMPORTED) -> dict[str, Network]:
         kind: which sort.
         imported: folder of imported weights (`Settings.weights`).
     """
-    found = {name: _network(name, card, imported) for name, card in _cards().items() if card["kind"] == kind}
-    return {name: network for name, network in found.items() if network} | {"keep": Network("keep", kind)}
+    found = {name: network for name, network in cards(imported).items() if network.kind == kind and network.is_here}
+    return found | {"keep": Network("keep", kind)}
+
+
+def cards(imported: Path = IMPORTED) -> dict[str, Network]:
+    """Tell of every network, also of those whose weights are not here.
+
+    Args:
+        imported: folder of imported weights (`Settings.weights`).
+    """
+    return {name: _network(name, card, imported) for name, card in _cards().items()}
 
 
 @cache
@@ -123,8 +148,8 @@ def _cards() -> dict[str, dict[str, Any]]:
     return tomllib.loads((FOLDER / "weights.toml").read_text())
 
 
-def _network(name: str, card: Mapping[str, Any], imported: Path) -> Network | None:
-    """Read a card, if its weights are here."""
+def _network(name: str, card: Mapping[str, Any], imported: Path) -> Network:
+    """Read a card."""
     try:
         if "official" in card:
             path = imported / f"{name}.safetensors"
@@ -133,7 +158,7 @@ def _network(name: str, card: Mapping[str, Any], imported: Path) -> Network | No
             path, sha256 = FOLDER / card["file"], card["sha256"]
         size = path.stat().st_size
     except (OSError, ValueError, KeyError):
-        return None
+        size, sha256 = 0, ""
     return Network(
         name,
         card["kind"],
@@ -146,6 +171,8 @@ def _network(name: str, card: Mapping[str, Any], imported: Path) -> Network | No
         data=tuple(card.get("data", ())),
         settings={key: Setting(**facts) for key, facts in card.get("settings", {}).items()},
         scores=card.get("scores", {}),
+        preprocessing=card.get("preprocessing", {}),
+        official=card.get("official", {}),
         size=size,
         sha256=sha256,
     )

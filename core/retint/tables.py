@@ -169,9 +169,17 @@ class Batch(Table):
     created_at: Mapped[datetime] = mapped_column(default=now())
     paused_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
+    trial: Mapped[uuid.UUID | None] = mapped_column(doc="The trial that it is one try of; most batches are of none.")
     __table_args__ = (
         Index(None, "tenant_id", "created_at"),
         UniqueConstraint("tenant_id", "idempotency_key"),
+        Index(
+            "ix_batches_trial",
+            "tenant_id",
+            "trial",
+            postgresql_where=text("trial IS NOT NULL"),
+            sqlite_where=text("trial IS NOT NULL"),
+        ),
     )
 
 
