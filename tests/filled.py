@@ -1,0 +1,78 @@
+"""Weights that follow from the tensors' names, as the reference's outputs were made with.
+
+The rule is written afresh from its description in `../shared/reference/README.md`.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from retint_models import registry, weights
+from retint_models.weights import Card
+
+REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference"
+BOUNDS = {"running_mean": (-0.1, 0.1), "running_var": (0.8, 1.2), "bias": (-0.1, 0.1), "gamma": (0.4, 0.6)}
+
+
+def like_reference(name: str) -> dict[str, Tensor]:
+    """All tensors of a network of the reference."""
+    keys = json.loads((REFERENCE / f"{name}.keys.json").read_text())
+    return {key: torch.from_numpy(np.asarray(filled(key, tuple(shape)), dtype)) for key, shape, dtype in keys}
+
+
+def like(network: nn.Module) -> dict[str, Tensor]:
+    """All tensors of a network, which may be on the meta device."""
+    return {
+        key: torch.from_numpy(np.asarray(filled(key, tuple(tensor.shape)))).to(tensor.dtype)
+        for key, tensor in network.state_dict().items()
+    }
+
+
+def card(name: str, tensors: Mapping[str, Tensor], folder: Path) -> Card:
+    """Keep weights in a folder and describe them there as an import does."""
+    path = folder / f"{name}.safetensors"
+    save_file(dict(tensors), path)
+    weights.record_of(name, folder).write_text(f'sha256 = "{weights.hashed(path)}"\n')
+    return registry.card(name, folder)
+
+
+def filled(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    stem, last = name.rsplit(".", 1)
+    if last in BOUNDS:
+        return uniform(name, shape, *BOUNDS[last])
+    if last == "num_batches_tracked":
+        return np.full(shape, 1000.0)
+    if last == "weight_g":
+        return math.sqrt(2) * uniform(name, shape, 0.8, 1.2)
+    if last == "weight_orig":
+        u, v = signs(f"{stem}.weight_u", shape[0]), signs(f"{stem}.weight_v", math.prod(shape[1:]))
+        factor = uniform(f"{stem}.factor", (), 1.5, 2.5)
+        return factor * (kernel(name, shape) + np.outer(u, v).reshape(shape))
+    if len(shape) > 1:
+        return uniform(name, shape, -1, 1) if last == "weight_v" else kernel(name, shape)
+    if last in ("weight_u", "weight_v"):
+        return signs(name, shape[0])
+    return uniform(name, shape, 0.2, 0.4) if stem.endswith(("bn2", "bn3")) else uniform(name, shape, 0.8, 1.2)
+
+
+def uniform(name: str, shape: tuple[int, ...], low: float, high: float) -> NDArray[np.float64]:
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    return low + (high - low) * np.random.Generator(np.random.PCG64(seed)).random(shape)
+
+
+def kernel(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    gain = 0.25 if ".query." in name or ".key." in name else 0.4 if shape[0] <= 3 else 1.0
+    half = gain * math.sqrt(6 / math.prod(shape[1:]))
+    return uniform(name, shape, -half, half)
+
+
+def signs(name: str, size: int) -> NDArray[np.float64]:
+    return np.where(uniform(name, (size,), 0, 1) < 0.5, -1, 1) / math.sqrt(size)
