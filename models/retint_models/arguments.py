@@ -10,10 +10,18 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+class Unanswered(click.ClickException):
+    """Something around did not answer; another try may help."""
+
+    exit_code = 3
+
+
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Turn what the networks' part refuses into a sentence and exit status 2."""
+    """Turn what the networks' part refuses into a sentence and exit status 2, or 3 where another try may help."""
     try:
         yield
+    except (ConnectionError, TimeoutError) as error:
+        raise Unanswered(str(error)) from error
     except (ValueError, OSError, ArithmeticError) as error:
         raise click.UsageError(str(error)) from error

@@ -27,7 +27,7 @@ Proxy = NDArray[np.uint8]
 class Colorizer(Protocol):
     """Decides the color of proxies."""
 
-    def __call__(self, proxies: Sequence[Proxy], settings: Mapping[str, float]) -> list[ColorLayer]:
+    def __call__(self, proxies: Sequence[Proxy], /, settings: Mapping[str, float]) -> list[ColorLayer]:
         """Decide on proxies of any sizes, in order.
 
         Raises:
@@ -38,7 +38,7 @@ class Colorizer(Protocol):
 class Defader(Protocol):
     """Decides the tone of proxies."""
 
-    def __call__(self, proxies: Sequence[Proxy]) -> list[DensityLayer]:
+    def __call__(self, proxies: Sequence[Proxy], /) -> list[DensityLayer]:
         """Decide on proxies of any sizes, in order.
 
         Raises:
@@ -62,6 +62,41 @@ def compact_defade(card: Card, device: str) -> Defader:
     return CompactDefader(network, {"defader": card.name, "weights": card.sha256}, device)
 
 
+def deoldify_colorizer(card: Card, device: str) -> Colorizer:
+    """Load one of DeOldify's generators."""
+    from retint_models.squares import DeoldifyColorizer
+
+    return DeoldifyColorizer(card, device)
+
+
+def colorizer_2018(card: Card, device: str) -> Colorizer:
+    """Load the colorizer of DeOldify 2018."""
+    from retint_models.deoldify2018 import Colorizer2018
+
+    return Colorizer2018(card, device)
+
+
+def defader_2018(card: Card, device: str) -> Defader:
+    """Load the defader of DeOldify 2018."""
+    from retint_models.deoldify2018 import Defader2018
+
+    return Defader2018(card, device)
+
+
+def yuv_gan_colorizer(card: Card, device: str) -> Colorizer:
+    """Load the YUV GAN's generator."""
+    from retint_models.yuv_gan import YuvGanColorizer
+
+    return YuvGanColorizer(card, device)
+
+
+def lab_colorizer(card: Card, device: str) -> Colorizer:
+    """Load the Lab ResNet."""
+    from retint_models.lab_resnet18 import LabColorizer
+
+    return LabColorizer(card, device)
+
+
 def deoldify(name: str, tensors: "Mapping[str, Tensor]") -> "nn.Module":
     """Make one of DeOldify's generators."""
     from retint_models.deoldify import generator
@@ -69,12 +104,51 @@ def deoldify(name: str, tensors: "Mapping[str, Tensor]") -> "nn.Module":
     return generator(name, tensors)
 
 
-COLORIZERS: dict[str, Callable[[Card, str], Colorizer]] = {"compact": compact, "compact-vivid": compact}
-DEFADERS: dict[str, Callable[[Card, str], Defader]] = {"compact-defade": compact_defade}
+COLORIZERS: dict[str, Callable[[Card, str], Colorizer]] = {
+    "compact": compact,
+    "compact-vivid": compact,
+    "artistic": deoldify_colorizer,
+    "stable": deoldify_colorizer,
+    "video": deoldify_colorizer,
+    "deoldify-2018": colorizer_2018,
+    "yuv-gan": yuv_gan_colorizer,
+    "lab-resnet18": lab_colorizer,
+}
+DEFADERS: dict[str, Callable[[Card, str], Defader]] = {
+    "compact-defade": compact_defade,
+    "defade-deoldify": defader_2018,
+}
+
+
+def deoldify_2018(name: str, tensors: "Mapping[str, Tensor]") -> "nn.Module":
+    """Make the network of DeOldify 2018, to colorize or to defade."""
+    from retint_models.deoldify2018 import generator
+
+    return generator(name, tensors)
+
+
+def yuv_gan(name: str, tensors: "Mapping[str, Tensor]") -> "nn.Module":
+    """Make the generator of the YUV GAN."""
+    from retint_models.yuv_gan import generator
+
+    return generator(name, tensors)
+
+
+def lab_resnet18(name: str, tensors: "Mapping[str, Tensor]") -> "nn.Module":
+    """Make the Lab ResNet, in the version that the tensors are of."""
+    from retint_models.lab_resnet18 import generator
+
+    return generator(name, tensors)
+
+
 NETWORKS: "dict[str, Callable[[str, Mapping[str, Tensor]], nn.Module]]" = {
     "artistic": deoldify,
     "stable": deoldify,
     "video": deoldify,
+    "deoldify-2018": deoldify_2018,
+    "yuv-gan": yuv_gan,
+    "lab-resnet18": lab_resnet18,
+    "defade-deoldify": deoldify_2018,
 }
 
 

@@ -26,6 +26,14 @@ IMPORTED = FOLDER / "imported"
 """Where heavy weights are imported to, unless somebody says otherwise."""
 
 
+Tell = Callable[[str, int, int], None]
+"""Told how far something is: what is done, how many bytes are, of how many."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """A number that a recipe may set for a network.
@@ -122,6 +130,11 @@ class Card:
         return bool(self.sha256) and self.path.is_file()
 
     @property
+    def is_expected(self) -> bool:
+        """Whether the file should be there: it comes with the repository, or was imported."""
+        return self.is_shipped or bool(self.sha256) or self.path.exists()
+
+    @property
     def size(self) -> int:
         """Bytes of the file; 0 where there is none."""
         return self.path.stat().st_size if self.path.is_file() else 0
@@ -141,6 +154,33 @@ class Card:
             return f"Get them with `retint weights fetch {self.name}`, or with {by_hand} if you have the file."
         return f"They can only be had as a file: {by_hand}."
 
+    def prose(self) -> str:
+        """Tell all of this for people, in lines."""
+        here = f"{self.size / 1e6:.1f} MB in {self.path}" if self.is_here else f"Not here. {self.remedy}"
+        published = [part for part in (self.official.file, self.official.address) if part] if self.official else []
+        facts = {
+            "Good at": self.good_at,
+            "Weak": self.weaknesses,
+            "License": self.license,
+            "Trained on": self.data,
+            "Source": self.source,
+            "Parameters": f"{self.parameters:,}",
+            "Settings": [
+                f"{name} {one.least:g} to {one.most:g}, {one.default:g} by default: {one.title}"
+                for name, one in self.settings.items()
+            ],
+            "Sees": [f"{name}: {value}" for name, value in self.preprocessing.items()],
+            "Scores": [f"{name}: {value}" for name, value in self.scores.items()] or "Not measured by us.",
+            "Published": ", ".join(published),
+            "Weights": here,
+            "SHA-256": self.sha256,
+        }
+        lines = [f"{self.name} ({self.kind})", self.title, ""]
+        for label, value in facts.items():
+            told = [value] if isinstance(value, str) else value
+            lines += [f"{label if not number else '':<11} {line}" for number, line in enumerate(told) if line]
+        return "\n".join(lines)
+
     def settled(self, given: Mapping[str, float]) -> dict[str, float]:
         """Fill in the defaults of what a recipe leaves open.
 
@@ -157,11 +197,8 @@ class Card:
                 raise ValueError(f"{name} is {whole}between {setting.least:g} and {setting.most:g}, not {value:g}")
         return {name: given.get(name, setting.default) for name, setting in self.settings.items()}
 
-    def check(self, tell: Callable[[int], None] | None = None) -> None:
-        """See that the file is the one that is described.
-
-        Args:
-            tell: Called with the number of bytes read, piece by piece.
+    def check(self, tell: Tell = silent) -> None:
+        """See that the file is the one that is described, telling how far that is.
 
         Raises:
             FileNotFoundError: it is not there; says how to get it.
@@ -274,14 +311,14 @@ def record(name: str, imported: Path) -> dict[str, Any]:
         return {}
 
 
-def hashed(path: Path, tell: Callable[[int], None] | None = None) -> str:
-    """Return a file's SHA-256 in hex, telling how many bytes were read, piece by piece."""
-    sha256 = hashlib.sha256()
+def hashed(path: Path, tell: Tell = silent) -> str:
+    """Return a file's SHA-256 in hex, telling how far that is."""
+    sha256, done, total = hashlib.sha256(), 0, path.stat().st_size
     with path.open("rb") as source:
         while piece := source.read(1 << 22):
             sha256.update(piece)
-            if tell:
-                tell(len(piece))
+            done += len(piece)
+            tell(f"Checking {path.name}", done, total)
     return sha256.hexdigest()
 
 

@@ -67,7 +67,7 @@ def test_the_command_lists_shows_and_verifies_weights() -> None:
         return subprocess.run(command, capture_output=True, text=True, timeout=100)
 
     assert "compact-vivid" in weights("list").stdout
-    assert json.loads(weights("show", "compact").stdout)["license"] == "Apache-2.0"
+    assert json.loads(weights("show", "compact", "--json").stdout)["license"] == "Apache-2.0"
     assert weights("verify").returncode == 0
     unknown = weights("show", "sepia")
     assert unknown.returncode == 2
