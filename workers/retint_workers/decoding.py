@@ -10,7 +10,7 @@ import resource
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
@@ -139,7 +139,7 @@ def guarded(function: Callable[P, T], settings: Settings, beat: Beat, *args: P.a
 
 def guarded_steps(
     function: Callable[P, Iterator[T]], settings: Settings, beat: Beat, *args: P.args, **none: P.kwargs
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Run a generator of a foreign file in a child process; what it yields is yielded here.
 
     The child waits until what it yielded is wanted. `settings.child_timeout_s` is the time for each step: a film may

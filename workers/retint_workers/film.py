@@ -1,0 +1,444 @@
+"""The stages ingest, colorize and defade for films: the same decisions as for a photo, made for every frame, that hold still.
+
+Every stage works in a folder that belongs to one film and one recipe. It writes reels of some frames, each complete or
+not there, so a stage that was interrupted goes on where it was when it is called again. Memory is that of a few frames.
+Foreign films are decoded in guarded child processes; only proxies leave them. `projection.py` is the stage render.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retint.errors import InvalidPhoto, RetintError, WorkerLost
+from retint.recipes import Recipe
+from retint.settings import Settings
+from retint_models import rendering, temporal
+from retint_models.layers import ColorLayer, DensityLayer
+from retint_workers import colorize as colorizing
+from retint_workers import defade as defading
+from retint_workers import reels
+from retint_workers.decoding import guarded_steps
+from retint_workers.footage import LONGEST_RATIO, SHORTEST_SIDE, Film, Look, Reader, is_transparent, translated
+from retint_workers.ingest import Ingested, kind_of
+from retint_workers.reels import Reel
+
+T = TypeVar("T")
+Progress = Callable[[str, int], object]
+"""Called every few frames with what is done and how many frames of it are; in a worker it keeps the lease."""
+
+TOLD = 10
+"""Frames between two words of progress."""
+SAMPLES = 16
+"""Frames, spaced evenly, by which the kind of a film is judged."""
+COLOR_REEL = 24
+"""Frames that are decided anew, at most, after an interruption."""
+INCOMPLETE_S, INCOMPLETE = Fraction(1, 2), Fraction(1, 50)
+"""How much earlier than its header says a film may end: seconds, or a share of its length if that is more."""
+NAMES: Mapping[str, str] = {"mov,mp4,m4a,3gp,3g2,mj2": "mp4", "matroska,webm": "matroska"}
+
+
+def silent(_: str, __: int) -> None:
+    """Nobody wants to know."""
+
+
+# --- ingest -----------------------------------------------------------------------------------------------------------
+
+
+def ingest(
+    original: Path, recipe: Recipe, settings: Settings, tell: Progress = silent, limit_gp: int | None = None
+) -> Ingested:
+    """Decode a film from its first frame to its last, in a guarded child process.
+
+    The facts are those of a photo, and: `film` (true), `frames`, `rate` (a second, on the average), `duration_s`,
+    `audio` (how many streams), `scenes` (the numbers of the frames that begin one), `poster` (the frame of the proxy),
+    `timing` (a checksum of all frames' times), `last_duration`. The proxy is a frame that shows something.
+
+    Raises:
+        InvalidPhoto: it cannot be restored, or has more gigapixels in all its frames than `limit_gp`.
+        OutOfMemory, WorkerLost: the child did not come to an end.
+    """
+    steps = guarded_steps(_examine, settings, lambda: tell("Looking", 0), original, recipe.proxy_side, limit_gp)
+    return outcome(steps, lambda frames: tell("Looking", frames), Ingested)
+
+
+def _examine(original: Path, proxy_side: int, limit_gp: int | None) -> Iterator[int | Ingested]:
+    with Film(original) as film:
+        examination = Examination(proxy_side, limit_gp)
+        for frame in film.frames():
+            examination.add(frame, film)
+            if examination.frames % TOLD == 0:
+                yield examination.frames
+        facts = examination.facts(film) | bytes_of(original)
+        if film.damaged:
+            facts["notes"].append(f"{film.damaged} damaged parts of the film could not be read as they were meant.")
+    reached = _reached(original)
+    _refuse_incomplete(reached, facts)
+    yield Ingested(facts | {"audio": reached.audio}, examination.poster())
+
+
+class Examination:
+    """What is found out about a film on the way through it."""
+
+    def __init__(self, proxy_side: int, limit_gp: int | None) -> None:
+        self.frames = 0
+        self._side, self._limit_gp = proxy_side, limit_gp
+        self._scenes = temporal.Scenes()
+        self._samples: list[tuple[int, NDArray[np.uint8]]] = []
+        self._stride = 1
+        self._timing = self._first = self._last = self._last_duration = 0
+        self.look: Look | None = None
+        self._stored = (0, 0)
+
+    def add(self, frame: Any, film: Film) -> None:
+        """Look at the next frame."""
+        if self.look is None:
+            self.look = Look.of(frame, film.stream)
+            self._stored = frame.width, frame.height
+            self._reader = Reader(self.look)
+            self._first = frame.pts
+            self._refuse_unfit(round(float((film.container.duration or 0) / 1_000_000 * film.rate)))
+        if is_transparent(frame):
+            raise InvalidPhoto("Parts of the film are transparent: save it without transparency.", code="transparent")
+        self._scenes.add(self._reader.luma(frame, 96, 72))
+        if self.frames % self._stride == 0:
+            self._samples.append((self.frames, self._reader.proxy(frame, self._side)))
+            if len(self._samples) > SAMPLES:
+                self._samples = self._samples[::2]
+                self._stride *= 2
+        self._timing = timed(self._timing, frame.pts)
+        self._last, self._last_duration = frame.pts, frame.duration
+        self.frames += 1
+        if self.frames % 1000 == 0:
+            self._refuse_unfit(self.frames)
+
+    def _refuse_unfit(self, frames: int) -> None:
+        width, height = self._stored
+        if min(width, height) < SHORTEST_SIDE or max(width, height) > LONGEST_RATIO * min(width, height):
+            raise InvalidPhoto(
+                f"The film's frames have {width} × {height} pixels: they need {SHORTEST_SIDE} on the short side, and "
+                f"the long side at most {LONGEST_RATIO} times that.",
+                code="too_small",
+            )
+        gigapixels = frames * width * height / 1e9
+        if self._limit_gp is not None and gigapixels > self._limit_gp:
+            raise InvalidPhoto(
+                f"The film has {frames:,} frames of {width} × {height} pixels, {gigapixels:.1f} gigapixels in all: at "
+                f"most {self._limit_gp} are restored here. Cut it, or use `retint restore`.",
+                code="too_long",
+            )
+
+    def facts(self, film: Film) -> dict[str, Any]:
+        """Tell all, at the end."""
+        if self.look is None:
+            raise InvalidPhoto("The film holds no frame that can be read: upload it again.", code="no_frames")
+        self._refuse_unfit(self.frames)
+        width, height = self.look.upright
+        step = self._last_duration or max(1, round(1 / film.rate / film.time_base))
+        kinds = [kind_of(proxy) for _, proxy in self._samples]
+        return {
+            "film": True,
+            "format": NAMES.get(film.container.format.name, film.format),
+            "width": width,
+            "height": height,
+            "bits": self.look.bits,
+            "bands": 3,
+            "kind": max(("neutral", "toned", "color"), key=kinds.count),
+            "orientation": self.look.orientation,
+            "profile": None,
+            "frames": self.frames,
+            "rate": round(float(film.rate), 3),
+            "duration_s": round(float((self._last - self._first + step) * film.time_base), 3),
+            "scenes": self._scenes.starts,
+            "poster": self._best()[0],
+            "timing": self._timing,
+            "last_duration": step,
+            "notes": [],
+        }
+
+    def _best(self) -> tuple[int, NDArray[np.uint8]]:
+        """The sample with the most to see."""
+        return max(self._samples, key=lambda sample: float(sample[1].std()))
+
+    def poster(self) -> bytes:
+        """The best sample as PNG."""
+        return _png(self._best()[1])
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a film goes, by its packets.
+
+    Attributes:
+        end_s: when the last of any stream ends.
+        promised_s: when it should, by the header; none where that does not say.
+        missing: packets of pictures that the index names and that are not there.
+        audio: how many streams of sound there are.
+    """
+
+    end_s: Fraction
+    promised_s: Fraction | None
+    missing: int
+    audio: int
+
+
+def _reached(original: Path) -> Reached:
+    """Read all packets."""
+    with Film(original) as film, translated():
+        end, packets = Fraction(0), 0
+        for packet in film.container.demux():
+            if packet.size and packet.pts is not None:
+                packets += packet.stream.index == film.stream.index
+                end = max(end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base or 1))
+        names = film.container.format.name
+        indexed = len(film.stream.index_entries) if names.startswith("mov") else 0
+        duration = film.container.duration if names.startswith(("mov", "matroska", "avi")) else None
+        promised = Fraction(duration + min(0, film.container.start_time or 0), 1_000_000) if duration else None
+        return Reached(end, promised, max(0, indexed - packets), len(film.container.streams.audio))
+
+
+def _refuse_incomplete(reached: Reached, facts: Mapping[str, Any]) -> None:
+    """Refuse a film that was cut off: half a film is not what was deposited, and nothing here is lost in silence."""
+    slack = max(INCOMPLETE_S, (reached.promised_s or 0) * INCOMPLETE)
+    is_short = reached.promised_s is not None and reached.end_s + slack < reached.promised_s
+    if reached.missing or is_short:
+        promised = f" of {float(reached.promised_s):.1f}" if reached.promised_s else ""
+        raise InvalidPhoto(
+            f"The film is incomplete: it ends after {facts['frames']} frames, {float(reached.end_s):.1f}{promised} "
+            "seconds. Upload it again.",
+            code="truncated",
+        )
+
+
+# --- colorize ---------------------------------------------------------------------------------------------------------
+
+
+def colorize(
+    original: Path, folder: Path, facts: Mapping[str, Any], recipe: Recipe, settings: Settings, tell: Progress = silent
+) -> Path | None:
+    """Decide the color of every frame, let it hold still, and write it as a color film: none where none is wanted.
+
+    The color film is FFV1 in Matroska, Y'CbCr of Rec. 709 at the size of layers, frame by frame the original's; its
+    tag RETINT is the record, with the color distribution consistency of the film and of plain frame-by-frame.
+
+    Raises:
+        NetworkUnavailable: the recipe's colorizer cannot be loaded here.
+        Transient: the network failed on a frame.
+    """
+    output = folder / "color.mkv"
+    if not colorizing.is_wanted(recipe, facts["kind"]):
+        return None
+    if output.exists():
+        return output
+    done = reels_in(folder, "color")
+    painter = Painter(folder, facts, _state(done))
+    frames = range(len(done) * COLOR_REEL, facts["frames"])
+    going = partial(_going, tell, "Coloring", frames.start)
+    proxies = guarded_steps(_shown, settings, going, original, frames, recipe.proxy_side)
+    with closing(proxies):
+        for first in frames[::COLOR_REEL]:
+            going = partial(_going, tell, "Coloring", first)
+            painter.paint(colorizing.colorize(islice(proxies, COLOR_REEL), recipe, settings, going), first)
+    part = output.with_suffix(".part")
+    reels.splice(reels_in(folder, "color"), part, {"RETINT": json.dumps(painter.record, sort_keys=True)})
+    part.replace(output)
+    return output
+
+
+class Painter:
+    """Makes a color film of layers, reel by reel; all that it knows between two of them is kept beside the reel."""
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._cuts = set(facts["scenes"])
+        self._rate = Fraction(facts["rate"]).limit_denominator(1001)
+        self._smoother = temporal.Smoother(_under("smoother", state))
+        self._smooth = temporal.Consistency(_under("smooth", state))
+        self._plain = temporal.Consistency(_under("plain", state))
+        self._record: dict[str, Any] = json.loads(str(state["record"])) if state else {}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What made the color film."""
+        figures = {"cdc": self._smooth.value, "cdc_frame_by_frame": self._plain.value}
+        return self._record | {"smoothing": {"memory": temporal.MEMORY, "scenes": len(self._cuts)} | figures}
+
+    def paint(self, layers: Iterator[ColorLayer | RetintError], first: int) -> None:
+        """Write the reel that begins with frame `first`.
+
+        Raises:
+            Transient: there is no layer for a frame.
+        """
+        smooth = [self._add(layer, number) for number, layer in enumerate(layers, first)]
+        if not smooth:
+            raise WorkerLost("The film ended before its last frame.")
+        height, width = smooth[0].luma.shape
+        with Reel(self._folder / f"color-{first:08}.nut", reels.ffv1(width, height, self._rate)) as reel:
+            for number, layer in enumerate(smooth, first):
+                reel.write(reels.color_frame(layer, number, self._rate))
+            keep(self._folder / f"color-{first:08}.npz", self._state())
+
+    def _add(self, layer: ColorLayer | RetintError, number: int) -> ColorLayer:
+        if isinstance(layer, RetintError):
+            raise layer
+        if not self._record:
+            self._record = dict(layer.record)
+        if number in self._cuts:
+            for memory in (self._smoother, self._smooth, self._plain):
+                memory.cut()
+        smooth = self._smoother.smooth(layer)
+        gray = np.rint(layer.luma.astype(np.float32) * 255).astype(np.uint8)
+        self._plain.add(rendering.apply(gray, 0, gray.shape, layer, None))
+        self._smooth.add(rendering.apply(gray, 0, gray.shape, smooth, None))
+        return smooth
+
+    def _state(self) -> dict[str, Any]:
+        memories: dict[str, Any] = {"smoother": self._smoother, "smooth": self._smooth, "plain": self._plain}
+        named = {f"{name}.{key}": value for name, memory in memories.items() for key, value in memory.state.items()}
+        return named | {"record": np.array(json.dumps(self._record))}
+
+
+def _going(tell: Progress, phase: str, frames: int) -> bool:
+    """Say how far it is; and that a film which was begun goes on to its end."""
+    tell(phase, frames)
+    return True
+
+
+def _shown(original: Path, wanted: Sequence[int] | set[int], proxy_side: int) -> Iterator[NDArray[np.uint8]]:
+    with Film(original) as film:
+        reader = None
+        for number, frame in enumerate(film.frames()):
+            reader = reader or Reader(Look.of(frame, film.stream))
+            if number in wanted:
+                yield reader.proxy(frame, proxy_side)
+
+
+# --- defade -----------------------------------------------------------------------------------------------------------
+
+
+def defade(
+    original: Path,
+    folder: Path,
+    facts: Mapping[str, Any],
+    recipe: Recipe,
+    color: Path | None,
+    settings: Settings,
+    tell: Progress = silent,
+) -> Path | None:
+    """Decide the tone of every scene by the frame in its middle; write a zip of density layers by first frames.
+
+    Raises:
+        NetworkUnavailable: the recipe's defader cannot be loaded here.
+        Transient: the network failed on a frame.
+    """
+    output = folder / "density.zip"
+    if not defading.is_wanted(recipe):
+        return None
+    if output.exists():
+        return output
+    starts = facts["scenes"]
+    middles = [(start + end) // 2 for start, end in zip(starts, [*starts[1:], facts["frames"]], strict=True)]
+    wanted = set(middles)
+    going = partial(_going, tell, "Looking at the tone", 0)
+    steps = guarded_steps(_shown, settings, going, original, wanted, recipe.proxy_side)
+    part = output.with_suffix(".part")
+    with closing(steps), zipfile.ZipFile(part, "w") as file:
+        layers = _layers_at(color, wanted)
+        seen = (defading.seen(proxy, layer) for proxy, layer in zip(steps, layers, strict=True))
+        for start, layer in zip(starts, _by_few(seen, recipe, settings, going), strict=True):
+            if isinstance(layer, RetintError):
+                raise layer
+            file.writestr(f"{start:08}.safetensors", layer.to_bytes())
+    part.replace(output)
+    return output
+
+
+def _by_few(
+    seen: Iterator[NDArray[Any]], recipe: Recipe, settings: Settings, going: Callable[[], bool]
+) -> Iterator[DensityLayer | RetintError]:
+    while few := list(islice(seen, SAMPLES)):
+        yield from defading.defade(few, recipe, settings, going)
+
+
+def _layers_at(color: Path | None, wanted: set[int]) -> Iterator[ColorLayer | None]:
+    if color is None:
+        yield from (None for _ in wanted)
+    else:
+        yield from (layer for number, layer in enumerate(reels.color_layers(color)) if number in wanted)
+
+
+def densities(path: Path | None) -> dict[int, DensityLayer]:
+    """The density layers of a film by the frame that they begin with."""
+    if path is None:
+        return {}
+    with zipfile.ZipFile(path) as file:
+        return {int(name[:8]): DensityLayer.from_bytes(file.read(name)) for name in file.namelist()}
+
+
+# --- what all stages share --------------------------------------------------------------------------------------------
+
+
+def outcome(steps: Generator[Any, None, None], tell: Callable[[int], object], kind: type[T]) -> T:
+    """Follow the steps of a child to the last, which is what came of it."""
+    outcome: T | None = None
+    with closing(steps):
+        for step in steps:
+            if isinstance(step, int):
+                tell(step)
+            elif isinstance(step, kind):
+                outcome = step
+    if outcome is None:
+        raise WorkerLost("The film was not finished.")
+    return outcome
+
+
+def reels_in(folder: Path, name: str) -> list[Path]:
+    """The reels that are complete, in their order."""
+    return sorted(folder.glob(f"{name}-*.nut"))
+
+
+def keep(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as one file, which is whole or not there."""
+    part = path.with_suffix(".half")
+    with part.open("wb") as file:
+        np.savez(file, **arrays)
+    part.replace(path)
+
+
+def _state(done: Sequence[Path]) -> dict[str, Any]:
+    """What was kept beside the last reel."""
+    return dict(np.load(done[-1].with_suffix(".npz"))) if done else {}
+
+
+def _under(name: str, state: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    return {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{name}.")}
+
+
+def timed(timing: int, time: int) -> int:
+    """Go on with the checksum of all frames' times."""
+    return zlib.crc32(time.to_bytes(8, "little", signed=True), timing)
+
+
+def bytes_of(path: Path) -> dict[str, Any]:
+    """A file's checksum and size, as facts."""
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()

@@ -1,0 +1,278 @@
+"""The stage render for films: applies layers to every frame, and believes the result only after reading it back.
+
+Frames are decoded, rendered and encoded one by one, in reels; the reels are bound together with the original's sound.
+What was written is then decoded again and compared, frame by frame, with what was rendered.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyvips
+from numpy.typing import NDArray
+
+from retint.recipes import Recipe
+from retint.settings import Settings
+from retint_models.layers import ColorLayer
+from retint_models.rendering import Rendering, luma_drift
+from retint_workers import provenance, reels
+from retint_workers.decoding import guarded_steps
+from retint_workers.film import NAMES, TOLD, Progress, bytes_of, densities, keep, outcome, reels_in, silent, timed
+from retint_workers.footage import Film, Look, Reader
+from retint_workers.provenance import Provenance
+from retint_workers.reels import Binding, Inks, Reel
+from retint_workers.render import (
+    COLORLESS,
+    LOSSY_DRIFT,
+    LOSSY_DRIFT_WORST,
+    LUMA_BOUND,
+    THUMB_SIDE,
+    NotVerified,
+    Rendered,
+    chroma_of,
+    save_jpeg,
+)  # fmt: skip
+
+T = TypeVar("T")
+
+PICTURE_REEL = 240
+"""Frames that are rendered anew, at most, after an interruption."""
+QUALITY, LOOK_QUALITY = 17, 21
+"""CRF of H.264 for results, and for what pages show."""
+PREVIEW_SIDE = 1280
+GLANCE = (16, 12)
+"""Size at which what was read back is compared with what was rendered."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that rendering one film needs."""
+
+    original: Path
+    folder: Path
+    facts: Mapping[str, Any]
+    recipe: Recipe
+    color: Path | None
+    density: Path | None
+
+    def provenance(self) -> Provenance:
+        """What the result is to say of itself."""
+        records = {}
+        if self.color is not None:
+            records["color"] = reels.color_record(self.color)
+        if self.density is not None:
+            layers = densities(self.density)
+            records["density"] = next(iter(layers.values())).record | {"scenes": len(layers)}
+        return Provenance(self.facts["sha256"], self.recipe, records)
+
+
+def render(
+    original: Path,
+    folder: Path,
+    facts: Mapping[str, Any],
+    recipe: Recipe,
+    color: Path | None,
+    density: Path | None,
+    settings: Settings,
+    tell: Progress = silent,
+    *,
+    looks: bool = True,
+) -> Rendered:
+    """Apply layers to a film; write, read back and check the result, all in guarded child processes.
+
+    Args:
+        original: the file as deposited.
+        folder: where the work goes.
+        facts: what ingest found out.
+        recipe: what was asked for; recorded.
+        color: what `colorize` wrote.
+        density: what `defade` wrote.
+        settings: limits.
+        tell: called every few frames.
+        looks: also make `preview`, `before` and `thumb`, for pages.
+
+    Raises:
+        NotVerified: the result is not what it should be.
+        OutOfMemory, WorkerLost: the child did not come to an end.
+        InvalidPhoto: the original is not what ingest saw.
+    """
+    job = Job(original, folder, facts, recipe, color, density)
+    started = time.monotonic()
+    done = len(reels_in(folder, "picture")) * PICTURE_REEL
+
+    def run(work: Callable[..., Iterator[Any]], phase: str, kind: type[T], *more: Any) -> T:
+        steps = guarded_steps(work, settings, lambda: tell(phase, done), job, *more)
+        return outcome(steps, lambda frames: tell(phase, frames), kind)
+
+    notes = run(_expose, "Rendering", list)
+    rendered = time.monotonic()
+    checked = run(_check, "Checking", dict)
+    files = {"result": folder / checked.pop("name"), "provenance": folder / "provenance.json"}
+    files["provenance"].write_bytes(job.provenance().to_json())
+    if looks:
+        files["preview"] = run(_preview, "Making the preview", Path, files["result"], folder / "preview.mp4")
+        files["before"] = run(_preview, "Making the preview", Path, original, folder / "before.mp4")
+        files["thumb"] = folder / "thumb.jpg"
+    figures = reels.color_record(color)["smoothing"] if color else {}
+    result = {"film": True, "notes": notes, "frames": facts["frames"]} | figures | checked | bytes_of(files["result"])
+    return Rendered(files, result, {"render": rendered - started, "verify": time.monotonic() - rendered})
+
+
+def _expose(job: Job) -> Iterator[int | list[str]]:
+    """Render all frames that are not rendered yet, and bind them; tell what could not be kept."""
+    if bytes_of(job.original)["sha256"] != job.facts["sha256"]:
+        raise NotVerified("The original is not the file that was deposited.", code="original_changed")
+    number = len(reels_in(job.folder, "picture")) * PICTURE_REEL
+    with Film(job.original) as film:
+        frames = film.frames()
+        layers = reels.color_layers(job.color) if job.color else iter(lambda: None, 0)
+        pairs = islice(zip(frames, layers, strict=False), number, None)
+        exposure = None
+        while some := next(pairs, None):
+            exposure = exposure or Exposure(job, film, Look.of(some[0], film.stream), number)
+            with Reel(job.folder / f"picture-{number:08}.nut", exposure.coding) as reel:
+                glances, drift = [], 0.0
+                while some:
+                    frame, moved = exposure.expose(*some, number)
+                    reel.write(frame)
+                    glances.append(exposure.glance(frame))
+                    drift, number = max(drift, moved), number + 1
+                    if number % TOLD == 0:
+                        yield number
+                    some = next(pairs, None) if number % PICTURE_REEL else None
+                keep(reel.path.with_suffix(".npz"), {"glances": np.array(glances), "drift": np.array(drift)})
+            if drift > LUMA_BOUND:
+                raise NotVerified(f"Color alone changed luma by {drift * 255:.2f} of 255.", code="luma_changed")
+    if number != job.facts["frames"]:
+        raise NotVerified("The film gave other frames than the first time.", code="frames_differ")
+    yield _bind(job)
+
+
+def _bind(job: Job) -> list[str]:
+    """Put the reels together with the original's sound; tell what could not be kept."""
+    with Film(job.original) as film:
+        look = Look.of(next(film.frames()), film.stream)
+    with Film(job.original) as film:
+        kind = kind_of(film)
+        record = job.provenance()
+        comment = " ".join(filter(None, [record.statement, f"Made by {record.to_dict()['software']}."]))
+        binding = Binding(kind, look.turn, job.facts["last_duration"], comment, record.to_xmp())
+        return reels.bind(film, reels_in(job.folder, "picture"), job.folder / f"result{reels.SUFFIXES[kind]}", binding)
+
+
+def kind_of(film: Film) -> str:
+    """The container of the result: Matroska and QuickTime stay what they are, all else becomes MP4."""
+    if film.format == "matroska":
+        return "matroska"
+    return "mov" if film.container.metadata.get("major_brand", "").startswith("qt") else "mp4"
+
+
+class Exposure:
+    """Renders frames of one film."""
+
+    def __init__(self, job: Job, film: Film, look: Look, first: int) -> None:
+        self.coding = reels.h264(film, look, quality=QUALITY, preset="fast")
+        self._look = look
+        self._reader = Reader(look)
+        self._inks = Inks(look, self.coding.pixels, film.time_base)
+        self._densities = densities(job.density)
+        self._density = self._densities[max(n for n in self._densities if n <= first)] if self._densities else None
+
+    def expose(self, frame: Any, color: ColorLayer | None, number: int) -> tuple[Any, float]:
+        """Give a frame as it is to be encoded, and how far color alone moved its luma, as a fraction of full scale."""
+        is_new = number in self._densities
+        self._density = self._densities.get(number, self._density)
+        pixels = self._reader.pixels(frame)
+        size = pixels.shape[:2]
+        shown = Rendering(color, self._density, orientation=self._look.orientation).apply(pixels, 0, size)
+        drift = 0.0
+        if color is not None and self._density is None:
+            drift = luma_drift(pixels, shown)
+        elif color is not None and is_new:  # once a scene is enough where it costs a second rendering
+            plain = Rendering(color, None, orientation=self._look.orientation)
+            drift = luma_drift(pixels, plain.apply(pixels, 0, size))
+        return self._inks.frame(shown, frame.pts, frame.duration), drift
+
+    def glance(self, frame: Any) -> NDArray[np.uint8]:
+        """The frame at a glance: uint8 (12, 16, 3)."""
+        return self._reader.glance(frame, *GLANCE)
+
+
+# --- reading back -----------------------------------------------------------------------------------------------------
+
+
+def _check(job: Job) -> Iterator[int | dict[str, Any]]:
+    """Decode the result and compare it with what it should be; also make the thumbnail."""
+    (result,) = (path for path in job.folder.glob("result.*") if path.suffix in reels.SUFFIXES.values())
+    drifts = [float(np.load(reel.with_suffix(".npz"))["drift"]) for reel in reels_in(job.folder, "picture")]
+    expected = _glances(job)
+    record = job.provenance()
+    timing = frames = 0
+    chroma = 0.0
+    with Film(result) as film, Film(job.original) as original:
+        _verify_mark(record, reels.xmp_of(result, film.container))
+        ticks = film.time_base / original.time_base
+        for frame in film.frames():
+            if frames == 0:
+                look = Look.of(frame, film.stream)
+                reader = Reader(look)
+            seen, meant = reader.glance(frame, *GLANCE).astype(np.float64), next(expected, None)
+            if meant is None:
+                raise NotVerified("The result has more frames than the original.", code="frames_differ")
+            drift = np.abs(seen - meant)
+            if drift.mean() > LOSSY_DRIFT or drift.max() > LOSSY_DRIFT_WORST:
+                raise NotVerified("The result does not look like what was rendered.", code="pixels_differ")
+            chroma = max(chroma, chroma_of(seen))
+            timing = timed(timing, round((frame.pts or 0) * ticks))
+            if frames == job.facts["poster"]:
+                thumb = pyvips.Image.new_from_array(reader.proxy(frame, THUMB_SIDE))
+                save_jpeg(thumb, job.folder / "thumb.jpg", record.to_xmp())
+            frames += 1
+            if frames % TOLD == 0:
+                yield frames
+    if frames != job.facts["frames"] or timing != job.facts["timing"]:
+        raise NotVerified("The result's frames are not at the original's times.", code="frames_differ")
+    for name, wanted in {"width": job.facts["width"], "height": job.facts["height"]}.items():
+        if dict(zip(("width", "height"), look.upright, strict=True))[name] != wanted:
+            raise NotVerified(f"The result's {name} is not the original's.", code=f"{name}_differs")
+    if job.color is not None and job.facts["kind"] != "color" and chroma < COLORLESS:
+        raise NotVerified("The result came out without color.", code="colorless")
+    yield {
+        "name": result.name,
+        "format": NAMES.get(film.container.format.name, "mp4"),
+        "luma_drift": max(drifts) if job.color is not None else None,
+    }
+
+
+def _glances(job: Job) -> Iterator[NDArray[np.uint8]]:
+    for reel in reels_in(job.folder, "picture"):
+        yield from np.load(reel.with_suffix(".npz"))["glances"]
+
+
+def _verify_mark(record: Provenance, xmp: bytes) -> None:
+    said = provenance.read(xmp) if xmp else {}
+    if said.get("OriginalSHA256") != record.original or said.get(provenance.SOURCE_TYPE) != record.source_type:
+        raise NotVerified("The result does not say what made it.", code="unmarked")
+
+
+def _preview(job: Job, path: Path, output: Path) -> Iterator[int | Path]:
+    """Make a film that any browser plays: at most 1280 pixels, 8 bits, 4:2:0; the sound is the original's."""
+    reel_path = output.with_suffix(".nut")
+    with Film(path) as film:
+        for number, frame in enumerate(film.frames()):
+            if number == 0:
+                look = Look.of(frame, film.stream).for_browsers(PREVIEW_SIDE)
+                reader = Reader(Look.of(frame, film.stream))
+                reel = Reel(reel_path, reels.h264(film, look, quality=LOOK_QUALITY, preset="veryfast"))
+            reel.write(reader.resized(frame, look))
+            if number % TOLD == 0:
+                yield number
+        reel.__exit__(None, None, None)
+    with Film(path) as film:
+        binding = Binding("mp4", look.turn, job.facts["last_duration"], for_browsers=True)
+        reels.bind(film, [reel_path], output, binding)
+    yield output
