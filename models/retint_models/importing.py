@@ -230,7 +230,7 @@ def _go_on(client: httpx.Client, address: str, file: IO[bytes], total: int, limi
             raise httpx.RemoteProtocolError("another part was sent than was asked for")
         if not response.is_success:
             raise httpx.RemoteProtocolError(f"the answer was {response.status_code}")
-        for piece in response.iter_raw(1 << 20):
+        for piece in response.iter_raw():  # as it comes: what is gathered would be lost when it breaks off
             file.write(piece)
             if file.tell() > limit:
                 raise ValueError(f"{address} gives more than the {limit:,} bytes that are expected")
