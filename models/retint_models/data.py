@@ -1,7 +1,7 @@
 """Photographs for training and judging: from tar shards or folders, decoded once.
 
-Decoded photographs lie end to end in one `.npy` file that every process maps into memory, so that two trainings share
-it and a start costs nothing.
+Decoded photographs lie end to end in one file that every process maps into memory, so that two trainings share it and
+a start costs nothing.
 """
 
 import hashlib
@@ -48,6 +48,12 @@ class Photos:
         height, width, start = entry["height"], entry["width"], entry["start"]
         return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
 
+    @property
+    def identity(self) -> str:
+        """What tells these photographs from others: how many there are, and a sum over their names and sizes."""
+        facts = [(entry["name"], entry["height"], entry["width"]) for entry in self.entries]
+        return f"{len(self)} photographs, {hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
+
     def __iter__(self) -> Iterator[Pixels]:
         return (self[index] for index in range(len(self)))
 
@@ -76,47 +82,48 @@ def open_photos(folder: Path, cache: Path, *, pattern: str = "*", short_side: in
     found = json.loads(index.read_text())
     if not found["entries"]:
         raise FileNotFoundError(f"no usable photograph in {folder} (skipped: {found['skipped'] or 'nothing'})")
-    return Photos(np.load(cache / f"{name}.npy", mmap_mode="r"), found["entries"], found["skipped"])
+    return Photos(np.memmap(cache / f"{name}.rgb", np.uint8, "r"), found["entries"], found["skipped"])
 
 
 def decode(files: list[Path], manifest: dict[str, dict[str, Any]], target: Path, short_side: int) -> None:
-    """Write `<target>.npy` and, when that is whole, `<target>.json`."""
-    parts: list[Pixels] = []
+    """Write `<target>.rgb` and, when that is whole, `<target>.json`."""
     entries: list[dict[str, Any]] = []
     skipped: dict[str, int] = {}
     start = 0
-    for name, data in contents(files):
-        try:
-            pixels = read_photo(data, short_side)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            skipped["broken"] = skipped.get("broken", 0) + 1
-            continue
-        if float(np.ptp(pixels.astype(np.int16), axis=2).mean()) < LEAST_CHROMA:
-            skipped["gray"] = skipped.get("gray", 0) + 1
-            continue
-        height, width = pixels.shape[:2]
-        entries.append(manifest.get(name, {}) | {"name": name, "height": height, "width": width, "start": start})
-        parts.append(pixels.reshape(-1))
-        start += pixels.size
-    partial = target.with_suffix(f".{os.getpid()}.npy")
-    np.save(partial, np.concatenate(parts) if parts else np.zeros(0, np.uint8))
-    partial.replace(target.with_suffix(".npy"))
-    partial = target.with_suffix(f".{os.getpid()}.json")
+    partial = target.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        for name, data in contents(files):
+            try:
+                pixels = read_photo(data, short_side)
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+                skipped["broken"] = skipped.get("broken", 0) + 1
+                continue
+            if float(np.ptp(pixels.astype(np.int16), axis=2).mean()) < LEAST_CHROMA:
+                skipped["gray"] = skipped.get("gray", 0) + 1
+                continue
+            height, width = pixels.shape[:2]
+            entries.append(manifest.get(name, {}) | {"name": name, "height": height, "width": width, "start": start})
+            file.write(pixels.tobytes())
+            start += pixels.size
+    partial.replace(target.with_suffix(".rgb"))
     partial.write_text(json.dumps({"entries": entries, "skipped": skipped}))
     partial.replace(target.with_suffix(".json"))
 
 
 def contents(files: list[Path]) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the bytes of every photograph in shards and folders."""
+    """Yield the name and the bytes of every photograph in shards and folders; none where a shard is broken."""
     for path in files:
         if path.suffix != ".tar":
             yield path.name, path.read_bytes()
             continue
-        with tarfile.open(path) as shard:
-            for member in shard:
-                file = shard.extractfile(member) if Path(member.name).suffix.lower() in SUFFIXES else None
-                if file is not None:
-                    yield Path(member.name).name, file.read()
+        try:
+            with tarfile.open(path) as shard:
+                for member in shard:
+                    file = shard.extractfile(member) if Path(member.name).suffix.lower() in SUFFIXES else None
+                    if file is not None:
+                        yield Path(member.name).name, file.read()
+        except tarfile.TarError:
+            yield path.name, b""
 
 
 def read_photo(source: bytes | Path, short_side: int) -> Pixels:

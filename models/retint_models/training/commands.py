@@ -96,6 +96,8 @@ def compact(
     **pace: Any,
 ) -> None:
     """Train the compact colorizer on PHOTOS: a folder of photographs or of tar shards."""
+    from safetensors.torch import load_file
+
     from retint_models.training import compact as recipe
     from retint_models.training.loop import Pace
 
@@ -103,7 +105,7 @@ def compact(
         training, held_back = opened(photos, dev, out, short_side=256)
         run = recipe.start(out, training, recipe.judge_on(held_back), imagenet(encoder), Pace(**pace))
         if start_from:
-            run.adopt(start_from.read_bytes())
+            run.adopt(load_file(start_from))
         conduct(run, threads=threads, resume=resume)
 
 

@@ -5,7 +5,6 @@ left), and the two side decisions, expected error and vividness. The encoder sta
 thousand photographs, training it costs twice the time and overfits.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from retint_models.color import chroma_of, delta_e, lab_of, luma_of, rgb_of
 from retint_models.compact import Compact, Config, Decision
 from retint_models.data import Photos
 from retint_models.evaluation.metrics import colorfulness
-from retint_models.training.loop import Judge, Pace, Run
+from retint_models.training.loop import Judge, Pace, Run, Step
 
 WEIGHTS = {
     "flower_photos": 0.5,
@@ -69,15 +68,15 @@ def start(
     optimizer = torch.optim.AdamW(trained, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
     step = stepper(network, photos, recipe)
     return Run(
-        folder, network, optimizer, step, judge, pace, {"recipe": "compact", "photos": len(photos)} | asdict(recipe)
+        folder, network, optimizer, step, judge, pace, {"recipe": "compact", "photos": photos.identity} | asdict(recipe)
     )
 
 
-def stepper(network: Compact, photos: Photos, recipe: Recipe) -> Callable[[float, torch.Generator], Tensor]:
+def stepper(network: Compact, photos: Photos, recipe: Recipe) -> Step:
     """Return the recipe's step."""
     weights = torch.tensor([weight_of(str(entry.get("source", ""))) for entry in photos.entries])
 
-    def step(progress: float, chance: torch.Generator) -> Tensor:
+    def step(progress: float, chance: torch.Generator) -> dict[str, Tensor]:
         network.encoder.eval()  # its batch norms, too, stay as they were
         side = [size for begin, size in recipe.sizes if progress >= begin][-1]
         drawn = torch.multinomial(weights, recipe.batch, replacement=True, generator=chance)
@@ -86,7 +85,7 @@ def stepper(network: Compact, photos: Photos, recipe: Recipe) -> Callable[[float
         seen = aged(rgb, chance).contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), torch.autocast(seen.device.type, torch.bfloat16):  # nothing flows back through it
             maps = [stage.float() for stage in network.encoder(seen)]
-        return loss_of(network.decide(maps), functional.avg_pool2d(rgb, 4), recipe)
+        return {"loss": loss_of(network.decide(maps), functional.avg_pool2d(rgb, 4), recipe)}
 
     return step
 

@@ -56,7 +56,7 @@ def start(folder: Path, photos: Photos, judge: Judge, pace: Pace, recipe: Recipe
     torch.manual_seed(pace.seed)
     network = DefadeNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
-    settings = {"recipe": "compact-defade", "photos": len(photos)} | asdict(recipe)
+    settings = {"recipe": "compact-defade", "photos": photos.identity} | asdict(recipe)
     return Run(folder, network, optimizer, stepper(network, photos, recipe), judge, pace, settings)
 
 
@@ -74,10 +74,11 @@ def stepper(network: DefadeNet, photos: Photos, recipe: Recipe) -> Step:
     """Return the recipe's step."""
     draw = crops(photos)
 
-    def step(progress: float, chance: torch.Generator) -> Tensor:
+    def step(progress: float, chance: torch.Generator) -> dict[str, Tensor]:
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=chance)))
         again = recipe.again if progress >= recipe.again_from else 0
-        return loss_of(network, [simulate(draw(rng), rng) for _ in range(recipe.batch)], again, recipe, rng)
+        pairs = [simulate(draw(rng), rng) for _ in range(recipe.batch)]
+        return {"loss": loss_of(network, pairs, again, recipe, rng)}
 
     return step
 

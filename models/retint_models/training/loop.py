@@ -2,31 +2,49 @@
 
 A recipe brings a network, an optimizer, a `step` that draws a batch and returns its loss, and a `judge` that scores the
 averaged network on photographs held back. The loop keeps the time, the learning rate, the average of the weights, the
-best weights so far and the log, and can be stopped (Ctrl-C, SIGTERM) and resumed at any step.
+best weights so far and the journal, and can be stopped (Ctrl-C, SIGTERM) and resumed at any step.
+
+A network and its critic take turns in one run: one optimizer holds the parameters of both, and a step's loss reaches
+those of one only; the optimizer passes over the others, which have no gradient.
 """
 
-import json
 import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-Step = Callable[[float, torch.Generator], Tensor]
-"""Takes the share of the run that is done, in [0, 1), and the run's source of chance; returns a batch's loss."""
+from retint_models.fast import natural
+from retint_models.training.journal import Journal, Tell
+
+Step = Callable[[float, torch.Generator], dict[str, Tensor]]
+"""Takes the share of the run that is done, in [0, 1), and the run's source of chance; returns what a batch says.
+
+`loss` is what is minimised; everything else goes to the log. The source of chance is on the CPU on every device."""
 
 Judge = Callable[[nn.Module], dict[str, float]]
 """Scores a network in evaluation mode; `score` is what is minimised, everything else goes to the log."""
+
+Show = Callable[[nn.Module], NDArray[np.uint8]]
+"""Lays samples of what a network in evaluation mode does out on a sheet, uint8 (h, w, 3)."""
+
+Rates = Callable[[float], list[float]]
+"""Tells the learning rate of each group of the optimizer's parameters at a share of the run."""
+
+CHECKPOINT = "last.pt"
+BEST = "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -38,10 +56,12 @@ class Pace:
         steps: If given, the run ends after so many steps and the learning rate follows them instead of the clock, which
             makes a run repeatable.
         warm_up: Share of the run in which the learning rate rises from 0; a cosine takes it back to 0 after that.
-        average: Decay of the moving average of the weights.
-        clip: Largest norm of a step's gradient.
+        average: Decay of the moving average of the weights; 0 for none.
+        clip: Largest norm of a step's gradient; 0 for no limit.
         judge_every: Minutes between two judgements (and checkpoints).
-        log_every: Steps between two lines of the log.
+        keep_every: If given, the network is also judged every so many steps, and its weights kept each time.
+        log_every: Steps between two lines of the log, which hold means over those steps.
+        sheet_every: Steps between two sample sheets.
         seed: Of everything that is drawn.
     """
 
@@ -51,17 +71,22 @@ class Pace:
     average: float = 0.999
     clip: float = 1.0
     judge_every: float = 8.0
+    keep_every: int | None = None
     log_every: int = 50
+    sheet_every: int = 1000
     seed: int = 1
 
 
 @dataclass
 class Run:
-    """A training run in a folder: `last.pt` to resume from, `best.safetensors`, `log.jsonl`.
+    """A training run in a folder: `last.pt` to resume from, `best.safetensors`, and the journal.
 
     Attributes:
         folder: Where the run is kept.
         settings: Everything that shapes the run besides its pace; JSON values. Resuming with others is refused.
+        beside: What is trained or remembered beside the network, such as a critic: kept in checkpoints only.
+        rates: The learning rates; those of the optimizer, after a warm-up and then along a cosine, by default.
+        show: Makes sample sheets.
         tell: Is given each entry of the log.
     """
 
@@ -72,18 +97,29 @@ class Run:
     judge: Judge
     pace: Pace = field(default_factory=Pace)
     settings: dict[str, Any] = field(default_factory=dict)
-    tell: Callable[[dict[str, Any]], None] = lambda entry: None
+    beside: dict[str, nn.Module] = field(default_factory=dict)
+    rates: Rates | None = None
+    show: Show | None = None
+    tell: Tell = lambda entry: None
 
     def __post_init__(self) -> None:
         self.average = deepcopy(self.network).eval().requires_grad_(False)
+        self.averaged = {name for name, _ in self.network.named_parameters()}
         self.chance = torch.Generator().manual_seed(self.pace.seed)
-        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.highest = [group["lr"] for group in self.optimizer.param_groups]
         self.done, self.spent_s, self.best = 0, 0.0, math.inf
+        self.sums: dict[str, tuple[Tensor, int]] = {}
+        self.stopped = False
 
-    def adopt(self, data: bytes) -> None:
-        """Start from the weights of another run: the bytes of its `best.safetensors`."""
-        self.network.load_state_dict(load(data))
-        self.average.load_state_dict(load(data))
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def adopt(self, tensors: dict[str, Tensor]) -> None:
+        """Start from the weights of another run."""
+        self.network.load_state_dict(tensors)
+        self.average.load_state_dict(tensors)
 
     def progress(self) -> float:
         """Tell the share of the run that is done."""
@@ -95,113 +131,160 @@ class Run:
         """Train to the end of the pace, or until the process is asked to stop; return the best score.
 
         Raises:
-            ValueError: resumed with other settings.
+            ValueError: resumed with other settings or from a damaged checkpoint, or the folder holds a run already.
             FloatingPointError: the loss is not a number; the last good checkpoint is kept.
+            OSError: a file cannot be written, such as on a full disk; the last whole checkpoint is kept.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(self.pace.seed)
-        if resume and (self.folder / "last.pt").exists():
+        if (self.folder / CHECKPOINT).exists():
+            if not resume:
+                raise ValueError(f"{self.folder} holds a run already: resume it, or give another folder")
             self.load()
-        self.log(event="started", settings=self.settings, pace=vars(self.pace), step=self.done)
+        self.journal = Journal(self.folder, self.done, self.tell)
+        facts = {"settings": self.settings, "pace": asdict(self.pace), "on": self.where()}
+        self.journal.note(event="started", step=self.done, **facts)
         judged_s = self.spent_s
         with asked_to_stop() as stop:
             while self.progress() < 1 and not stop.is_set():
                 began = time.perf_counter()
                 self.advance()
                 self.spent_s += time.perf_counter() - began
-                if self.spent_s - judged_s > 60 * self.pace.judge_every:
-                    self.assess()
+                is_kept = self.pace.keep_every is not None and self.done % self.pace.keep_every == 0
+                if is_kept or self.spent_s - judged_s > 60 * self.pace.judge_every:
+                    self.assess(keep=is_kept)
                     judged_s = self.spent_s
-            if stop.is_set():
+            self.stopped = stop.is_set() and self.progress() < 1
+            if self.stopped:
                 self.save()
             else:
                 self.assess()
-        self.log(
-            event="stopped" if stop.is_set() else "finished",
-            step=self.done,
-            seconds=round(self.spent_s),
-            best=self.best,
-        )
+        event = "stopped" if self.stopped else "finished"
+        best = self.best if math.isfinite(self.best) else None
+        self.journal.note(event=event, step=self.done, seconds=round(self.spent_s), best=best)
         return self.best
+
+    def where(self) -> dict[str, Any]:
+        """Tell what the run runs on."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        precision = "bfloat16" if is_mixed(self.device) else "float32"
+        return {"torch": torch.__version__, "device": name, "precision": precision, "threads": torch.get_num_threads()}
 
     def advance(self) -> None:
         """Take one step."""
         progress = self.progress()
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * rate_at(progress, self.pace.warm_up)
-        self.network.train()
-        loss = self.step(progress, self.chance)
-        if not torch.isfinite(loss):
-            self.log(event="diverged", step=self.done)
-            raise FloatingPointError(
-                f"the loss became {loss.item()} at step {self.done}; the last good checkpoint is"
-                f" {self.folder / 'last.pt'}. Try a smaller learning rate or a longer warm-up."
-            )
+        for group, rate in zip(self.optimizer.param_groups, self.rates_at(progress), strict=True):
+            group["lr"] = rate
+        for module in (self.network, *self.beside.values()):
+            module.train()
+        told = self.step(progress, self.chance)
+        self.insist(told["loss"], "the loss")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.pace.clip)
+        told["loss"].backward()  # type: ignore[no-untyped-call]
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        norm = nn.utils.clip_grad_norm_(trained, self.pace.clip or math.inf)
+        self.insist(norm, "the gradient")
         self.optimizer.step()
         self.done += 1
         self.follow()
+        self.count(told | {"norm": norm})
         if self.done % self.pace.log_every == 0:
-            rate = self.optimizer.param_groups[0]["lr"]
-            self.log(
-                step=self.done,
-                seconds=round(self.spent_s, 1),
-                loss=round(loss.item(), 4),
-                norm=round(norm.item(), 3),
-                rate=rate,
-            )
+            means = {name: float(f"{(total / count).item():.4g}") for name, (total, count) in self.sums.items()}
+            rate = max(group["lr"] for group in self.optimizer.param_groups)
+            self.journal.note(step=self.done, seconds=round(self.spent_s, 1), **means, rate=rate)
+            self.sums = {}
+        if self.show and self.done % self.pace.sheet_every == 0:
+            with torch.no_grad():
+                self.journal.show(self.done, self.show(self.average))
+
+    def rates_at(self, progress: float) -> list[float]:
+        """Tell the learning rates of a step."""
+        if self.rates is not None:
+            return self.rates(progress)
+        return [highest * rate_at(progress, self.pace.warm_up) for highest in self.highest]
+
+    def insist(self, value: Tensor, what: str) -> None:
+        """Stop the run before a number that is none gets into the weights."""
+        if torch.isfinite(value):
+            return
+        self.journal.note(event="diverged", step=self.done)
+        kept = self.folder / CHECKPOINT
+        where = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
+        raise FloatingPointError(
+            f"{what} became {value.item()} at step {self.done}; {where}. Try a smaller learning rate or a longer"
+            " warm-up, and look for odd photographs."
+        )
+
+    def count(self, told: dict[str, Tensor]) -> None:
+        """Remember what a step said until the next line of the log."""
+        for name, value in told.items():
+            total, count = self.sums.get(name, (torch.zeros((), device=value.device), 0))
+            self.sums[name] = (total + value.detach(), count + 1)
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Move the average towards the network; faster in the beginning, when there is little to remember."""
+        """Move the average towards the network; faster in the beginning, when there is little to remember.
+
+        Averaged are parameters and the statistics of batch norms; what else there is (counters, the vectors of spectral
+        norms) belongs to the last step.
+        """
         decay = min(self.pace.average, (1 + self.done) / (10 + self.done))
         averages = self.average.state_dict()
         for name, value in self.network.state_dict().items():
-            if value.is_floating_point():
+            if name in self.averaged or "running_" in name:
                 averages[name].lerp_(value, 1 - decay)
             else:
                 averages[name].copy_(value)
 
-    def assess(self) -> None:
-        """Judge the averaged network, keep it if it is the best so far, write a checkpoint."""
+    def assess(self, *, keep: bool = False) -> None:
+        """Judge the averaged network, keep it if it is the best so far (or is to be kept), write a checkpoint."""
         began = time.perf_counter()
         with torch.no_grad():
             scores = self.judge(self.average)
         self.spent_s += time.perf_counter() - began
+        tensors = {name: value.contiguous() for name, value in self.average.state_dict().items()}
         if scores["score"] < self.best:
             self.best = scores["score"]
-            tensors = {name: value.contiguous() for name, value in self.average.state_dict().items()}
-            write_whole(self.folder / "best.safetensors", save(tensors))
+            write_whole(self.folder / BEST, save(tensors))
+        if keep:
+            (self.folder / "steps").mkdir(exist_ok=True)
+            write_whole(self.folder / "steps" / f"{self.done:06}.safetensors", save(tensors))
         self.save()
-        self.log(event="judged", step=self.done, seconds=round(self.spent_s), **scores)
+        self.journal.note(event="judged", step=self.done, seconds=round(self.spent_s), **scores)
 
     def save(self) -> None:
-        """Write all that a resumed run needs; the old checkpoint survives a failure."""
+        """Write all that a resumed run needs; the old checkpoint survives a failure.
+
+        Raises:
+            OSError: it cannot be written, such as on a full disk.
+        """
         state = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "beside": {name: module.state_dict() for name, module in self.beside.items()},
             "chance": self.chance.get_state(),
             "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "sums": self.sums,
             "done": self.done,
             "spent_s": self.spent_s,
             "best": self.best,
-            "settings": self.settings | vars(self.pace),
+            "settings": self.settings | asdict(self.pace),
         }
-        partial = self.folder / "last.pt.partial"
-        torch.save(state, partial)
-        partial.replace(self.folder / "last.pt")
+        write_whole(self.folder / CHECKPOINT, lambda file: torch.save(state, file))
 
     def load(self) -> None:
         """Go on where `save` left off.
 
         Raises:
-            ValueError: the checkpoint was made with other settings.
+            ValueError: the checkpoint was made with other settings, or is damaged.
         """
-        state = torch.load(self.folder / "last.pt", weights_only=True)
-        ours, theirs = self.settings | vars(self.pace), state["settings"]
+        try:
+            state = torch.load(self.folder / CHECKPOINT, map_location=self.device, weights_only=True)
+        except (RuntimeError, EOFError, LookupError, ValueError) as error:
+            raise ValueError(f"{self.folder / CHECKPOINT} is damaged: {error}") from error
+        ours, theirs = self.settings | asdict(self.pace), state["settings"]
         if ours != theirs:
             differing = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
             told = ", ".join(f"{key} was {theirs.get(key)!r}, now {ours.get(key)!r}" for key in differing)
@@ -209,15 +292,14 @@ class Run:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.chance.set_state(state["chance"])
-        torch.set_rng_state(state["torch"])
+        for name, module in self.beside.items():
+            module.load_state_dict(state["beside"][name])
+        self.chance.set_state(state["chance"].cpu())
+        torch.set_rng_state(state["torch"].cpu())
+        if state["cuda"]:
+            torch.cuda.set_rng_state_all([kept.cpu() for kept in state["cuda"]])
+        self.sums = state["sums"]
         self.done, self.spent_s, self.best = state["done"], state["spent_s"], state["best"]
-
-    def log(self, **entry: Any) -> None:
-        """Append one line of JSON to the log."""
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        self.tell(entry)
 
 
 def rate_at(progress: float, warm_up: float) -> float:
@@ -225,6 +307,16 @@ def rate_at(progress: float, warm_up: float) -> float:
     if progress < warm_up:
         return (progress + 1e-3) / (warm_up + 1e-3)
     return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
+
+
+def is_mixed(device: torch.device) -> bool:
+    """Say whether networks are trained in bfloat16: on GPUs that have it; on CPUs it brought nothing (backward)."""
+    return device.type == "cuda" and natural(str(device)) == "bfloat16"
+
+
+def mixed(device: torch.device) -> AbstractContextManager[Any]:
+    """Run a network, not its loss, in bfloat16 where that pays; weights and gradients stay in float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_mixed(device))
 
 
 @contextmanager
@@ -243,11 +335,41 @@ def asked_to_stop() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that its name always stands for a whole file, the old one or the new one."""
+def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], None]) -> None:
+    """Write a file so that its name always stands for a whole file, the old one or the new one.
+
+    Args:
+        path: Its folder exists.
+        data: What it holds, or what writes it.
+
+    Raises:
+        OSError: it cannot be written, such as on a full disk; the old file is still there.
+    """
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with partial.open("wb") as file:
+            if callable(data):
+                data(file)
+            else:
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        # torch reports a write that failed as an error of its own, with the system's one behind it.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        if partial.is_file():
+            partial.unlink()
+        kept = "; the one written before is whole" if path.exists() else ""
+        raise OSError(cause.errno, f"cannot write {path}: {cause.strerror}{kept}") from error
     partial.replace(path)
+
+
+def tensors_of(folder: Path) -> dict[str, Tensor]:
+    """Read the best weights of a run.
+
+    Raises:
+        FileNotFoundError: there are none yet.
+    """
+    return load((folder / BEST).read_bytes())

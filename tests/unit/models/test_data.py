@@ -53,6 +53,32 @@ def test_shards_are_decoded_once_with_what_the_manifest_says(tmp_path: Path) -> 
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == written
 
 
+def test_a_broken_shard_gives_what_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with tarfile.open(folder / "whole.tar", "w") as shard:
+        for number in range(2):
+            member, data = tarfile.TarInfo(f"photo-{number}.jpg"), jpeg(color(number, 64))
+            member.size = len(data)
+            shard.addfile(member, io.BytesIO(data))
+    (folder / "cut.tar").write_bytes((folder / "whole.tar").read_bytes()[:2000])
+    (folder / "text.tar").write_text("no shard at all")
+    photos = open_photos(folder, tmp_path / "cache")
+    assert len(photos) == 2
+    assert photos.skipped == {"broken": 2}
+
+
+def test_photographs_are_told_from_others(tmp_path: Path) -> None:
+    identities = set()
+    for count in (1, 2):
+        folder = tmp_path / f"of-{count}"
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"{number}.jpg").write_bytes(jpeg(color(number, 64)))
+        identities.add(open_photos(folder, tmp_path / "cache").identity)
+    assert len(identities) == 2
+
+
 def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no usable photograph in .*in \(skipped: nothing\)"):
