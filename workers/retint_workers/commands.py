@@ -73,12 +73,13 @@ def restore(
     device: str,
     as_json: bool,
 ) -> None:
-    """Restore photographs here and now, without a server.
+    """Restore photographs and films here and now, without a server.
 
-    A folder stands for all files in it. Exit status: 0 when all were restored, 1 when some were not.
+    A folder stands for all files in it. A film that was interrupted goes on where it was with the same command.
+    Exit status: 0 when all were restored, 1 when some were not.
     """
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import MofNCompleteColumn, Progress
 
     from retint.push import files_in
     from retint_workers import restore as restoring
@@ -87,13 +88,22 @@ def restore(
     settings = Settings().model_copy(update={"device": device} if device != "auto" else {})
     listed = [file for path in files for file in (files_in(path) if path.is_dir() else [path])]
     console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     ended = []
-    results = restoring.restore(listed, out, recipe, settings, layers=layers)
-    for result in track(results, "Restoring", len(listed), console=console, disable=as_json or not console.is_terminal):
-        ended.append(result)
-        if not as_json:
-            outcome = f"-> {result.output} ({result.seconds:.1f} s)" if result.output else f"refused: {result.reason}"
-            click.echo(f"{result.file} {outcome}", err=not result.output)
+    with Progress(*columns, console=console, disable=as_json or not console.is_terminal) as progress:
+        files_done = progress.add_task("Restoring", total=len(listed))
+        frames_done = progress.add_task("", visible=False)
+
+        def tell(file: Path, phase: str, frames: int, of: int | None) -> None:
+            progress.update(frames_done, description=f"{phase} {file.name}", completed=frames, total=of, visible=True)
+
+        for result in restoring.restore(listed, out, recipe, settings, layers=layers, tell=tell):
+            ended.append(result)
+            progress.update(frames_done, visible=False)
+            progress.advance(files_done)
+            if not as_json:
+                outcome = f"-> {result.output} ({result.told})" if result.output else f"refused: {result.reason}"
+                click.echo(f"{result.file} {outcome}", err=not result.output)
     if as_json:
         rows = [
             {
@@ -103,6 +113,7 @@ def restore(
                 "output": str(result.output) if result.output else None,
                 "seconds": result.seconds,
             }
+            | ({"film": result.film} if result.film else {})
             for result in ended
         ]
         click.echo(json.dumps(rows, indent=2))

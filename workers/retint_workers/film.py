@@ -1,4 +1,4 @@
-"""The stages ingest, colorize and defade for films: the same decisions as for a photo, made for every frame, that hold still.
+"""The stages ingest, colorize and defade for films: decisions as for a photo, for every frame, that hold still.
 
 Every stage works in a folder that belongs to one film and one recipe. It writes reels of some frames, each complete or
 not there, so a stage that was interrupted goes on where it was when it is called again. Memory is that of a few frames.
@@ -48,7 +48,6 @@ COLOR_REEL = 24
 """Frames that are decided anew, at most, after an interruption."""
 INCOMPLETE_S, INCOMPLETE = Fraction(1, 2), Fraction(1, 50)
 """How much earlier than its header says a film may end: seconds, or a share of its length if that is more."""
-NAMES: Mapping[str, str] = {"mov,mp4,m4a,3gp,3g2,mj2": "mp4", "matroska,webm": "matroska"}
 
 
 def silent(_: str, __: int) -> None:
@@ -151,7 +150,7 @@ class Examination:
         kinds = [kind_of(proxy) for _, proxy in self._samples]
         return {
             "film": True,
-            "format": NAMES.get(film.container.format.name, film.format),
+            "format": film.kind,
             "width": width,
             "height": height,
             "bits": self.look.bits,
@@ -203,9 +202,8 @@ def _reached(original: Path) -> Reached:
             if packet.size and packet.pts is not None:
                 packets += packet.stream.index == film.stream.index
                 end = max(end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base or 1))
-        names = film.container.format.name
-        indexed = len(film.stream.index_entries) if names.startswith("mov") else 0
-        duration = film.container.duration if names.startswith(("mov", "matroska", "avi")) else None
+        indexed = len(film.stream.index_entries) if film.format == "mov" else 0
+        duration = film.container.duration if film.format in ("mov", "matroska", "avi") else None
         promised = Fraction(duration + min(0, film.container.start_time or 0), 1_000_000) if duration else None
         return Reached(end, promised, max(0, indexed - packets), len(film.container.streams.audio))
 
@@ -410,12 +408,23 @@ def reels_in(folder: Path, name: str) -> list[Path]:
     return sorted(folder.glob(f"{name}-*.nut"))
 
 
+def colored(folder: Path) -> int:
+    """How many frames of a film have their color already."""
+    return len(reels_in(folder, "color")) * COLOR_REEL
+
+
+def whole(path: Path, content: bytes) -> None:
+    """Write a file that is whole or not there."""
+    part = path.with_suffix(".half")
+    part.write_bytes(content)
+    part.replace(path)
+
+
 def keep(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write arrays as one file, which is whole or not there."""
-    part = path.with_suffix(".half")
-    with part.open("wb") as file:
-        np.savez(file, **arrays)
-    part.replace(path)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    whole(path, buffer.getvalue())
 
 
 def _state(done: Sequence[Path]) -> dict[str, Any]:

@@ -195,6 +195,13 @@ class Film:
         return stream
 
     @property
+    def kind(self) -> str:
+        """What people call the file: `mp4`, `mov` (QuickTime), or the demuxer's name."""
+        if self.format != "mov":
+            return self.format
+        return "mov" if self.container.metadata.get("major_brand", "qt").startswith("qt") else "mp4"
+
+    @property
     def time_base(self) -> Fraction:
         """Seconds of one unit of time: 1 over a whole number."""
         return Fraction(1, self._tick.denominator)
@@ -211,7 +218,7 @@ class Film:
     @property
     def origin_s(self) -> Fraction:
         """What the film's clock says when it begins, in seconds, where that is not meant."""
-        started = self.container.start_time if self.container.format.name in RUNNING else None
+        started = self.container.start_time if self.format in RUNNING else None
         return Fraction(started or 0, av.time_base)
 
     def frames(self) -> Iterator[av.VideoFrame]:

@@ -21,7 +21,7 @@ from retint_models.layers import ColorLayer
 from retint_models.rendering import Rendering, luma_drift
 from retint_workers import provenance, reels
 from retint_workers.decoding import guarded_steps
-from retint_workers.film import NAMES, TOLD, Progress, bytes_of, densities, keep, outcome, reels_in, silent, timed
+from retint_workers.film import TOLD, Progress, bytes_of, densities, keep, outcome, reels_in, silent, timed
 from retint_workers.footage import Film, Look, Reader
 from retint_workers.provenance import Provenance
 from retint_workers.reels import Binding, Inks, Reel
@@ -157,18 +157,11 @@ def _bind(job: Job) -> list[str]:
     with Film(job.original) as film:
         look = Look.of(next(film.frames()), film.stream)
     with Film(job.original) as film:
-        kind = kind_of(film)
+        kind = film.kind if film.kind in reels.SUFFIXES else "mp4"
         record = job.provenance()
         comment = " ".join(filter(None, [record.statement, f"Made by {record.to_dict()['software']}."]))
         binding = Binding(kind, look.turn, job.facts["last_duration"], comment, record.to_xmp())
         return reels.bind(film, reels_in(job.folder, "picture"), job.folder / f"result{reels.SUFFIXES[kind]}", binding)
-
-
-def kind_of(film: Film) -> str:
-    """The container of the result: Matroska and QuickTime stay what they are, all else becomes MP4."""
-    if film.format == "matroska":
-        return "matroska"
-    return "mov" if film.container.metadata.get("major_brand", "").startswith("qt") else "mp4"
 
 
 class Exposure:
@@ -243,7 +236,7 @@ def _check(job: Job) -> Iterator[int | dict[str, Any]]:
         raise NotVerified("The result came out without color.", code="colorless")
     yield {
         "name": result.name,
-        "format": NAMES.get(film.container.format.name, "mp4"),
+        "format": film.kind,
         "luma_drift": max(drifts) if job.color is not None else None,
     }
 

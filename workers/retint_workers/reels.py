@@ -216,7 +216,8 @@ def bind(film: Film, reels: Sequence[Path], output: Path, binding: Binding) -> l
         notes, takers = _others(film, out, binding)
         out.metadata.update(_said(film.container.metadata) if not binding.for_browsers else {})
         if binding.comment:
-            out.metadata["comment"] = " ".join(filter(None, [out.metadata.get("comment"), binding.comment]))
+            former = out.metadata.pop("COMMENT", out.metadata.get("comment"))  # Matroska shouts
+            out.metadata["comment"] = " ".join(filter(None, [former, binding.comment]))
         if binding.xmp and binding.kind == "matroska":
             out.metadata["XMP"] = binding.xmp.decode()
         if not binding.for_browsers and film.container.chapters():

@@ -1,25 +1,33 @@
 """The four stages in one process, for some files and no server: `retint restore`."""
 
+import fcntl
+import hashlib
 import io
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from retint import recipes
-from retint.errors import InvalidRequest, RetintError
+from retint.errors import InvalidRequest, Refused, RetintError
 from retint.recipes import Recipe
 from retint.settings import Settings
+from retint_models import registry
 from retint_models.layers import ColorLayer, DensityLayer
-from retint_workers import colorize, defade, ingest, networks, render
+from retint_workers import colorize, defade, film, footage, ingest, networks, projection, render
 
 Layer = TypeVar("Layer", ColorLayer, DensityLayer)
+FilmProgress = Callable[[Path, str, int, int | None], object]
+"""Called with the film, what is done, how many of its frames that is, and how many there are, if that is known."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +38,34 @@ class Restored:
     output: Path | None
     reason: str | None
     seconds: float
+    film: dict[str, Any] | None = None
+    """Of a film: `frames`, `scenes`, `ms_per_frame`, `cdc`, `cdc_frame_by_frame`, `notes`."""
 
     @property
     def status(self) -> str:
         """`restored`, or `refused` with a reason."""
         return "restored" if self.output else "refused"
 
+    @property
+    def told(self) -> str:
+        """What it took, and how steady a film's colors are (CDC: less is better)."""
+        said = f"{self.seconds:.1f} s"
+        if self.film:
+            said += f"; {self.film['frames']} frames, {self.film['ms_per_frame']} ms each"
+            if self.film["cdc"] is not None:
+                said += f"; CDC {self.film['cdc']:.5f}, frame by frame {self.film['cdc_frame_by_frame']:.5f}"
+            said += "".join(f"\n  {note}" for note in self.film["notes"])
+        return said
+
 
 def restore(
-    files: Sequence[Path], out: Path, recipe: Recipe, settings: Settings, *, layers: bool
+    files: Sequence[Path],
+    out: Path,
+    recipe: Recipe,
+    settings: Settings,
+    *,
+    layers: bool,
+    tell: FilmProgress = lambda *_: None,
 ) -> Iterator[Restored]:
     """Restore files one after the other; each is told as it ends, and a bad one stops no other.
 
@@ -48,6 +75,10 @@ def restore(
         recipe: what to do.
         settings: limits and device.
         layers: keep layers and provenance beside each result, too.
+        tell: called every few frames of a film.
+
+    A film's work is kept in a hidden folder in `out`, named after the film, the recipe and the networks, until the
+    film is done: interrupted however hard, the same call goes on where it was.
 
     Raises:
         InvalidRequest: the folder cannot be made.
@@ -68,6 +99,13 @@ def restore(
         try:
             if not file.is_file():
                 raise InvalidRequest(f"There is no file {file}.")
+            if footage.is_film(file):
+                with _workplace(file, out, recipe, settings) as folder:
+                    results, figures = _film_through_the_stages(file, folder, recipe, settings, partial(tell, file))
+                    output = _free_name(out / file.name, results["result"].suffix, taken)
+                    _keep(results, output, layers=layers)
+                yield Restored(file, output, None, round(time.monotonic() - started, 3), figures)
+                continue
             with tempfile.TemporaryDirectory(prefix=".retint-", dir=out) as folder:
                 results = _through_the_stages(file, Path(folder), recipe, settings)
                 output = _free_name(out / file.name, results["result"].suffix, taken)
@@ -87,6 +125,8 @@ def render_again(file: Path, provenance: Path, output: Path, settings: Settings)
         record = json.loads(provenance.read_text())
         recipe = recipes.parse(record["recipe"])
         original = record["original_sha256"]
+        if footage.is_film(file):
+            return _film_again(file, provenance, output, recipe, original, settings)
         color = _kept(provenance.with_suffix(".color.safetensors"), ColorLayer.from_bytes)
         density = _kept(provenance.with_suffix(".density.safetensors"), DensityLayer.from_bytes)
     except (OSError, ValueError, KeyError) as error:
@@ -96,6 +136,19 @@ def render_again(file: Path, provenance: Path, output: Path, settings: Settings)
         raise InvalidRequest(f"{provenance} speaks of another file than {file}.")
     with tempfile.TemporaryDirectory(prefix=".retint-", dir=output.parent) as folder:
         made = render.render(file, Path(folder), ingested.facts, recipe, color, density, settings)
+        made.files["result"].replace(output)
+
+
+def _film_again(file: Path, provenance: Path, output: Path, recipe: Recipe, original: str, settings: Settings) -> None:
+    facts = film.ingest(file, recipe, settings).facts
+    if facts["sha256"] != original:
+        raise InvalidRequest(f"{provenance} speaks of another file than {file}.")
+    color, density = (
+        path.resolve() if (path := provenance.with_suffix(suffix)).exists() else None
+        for suffix in (".color.mkv", ".density.zip")
+    )
+    with tempfile.TemporaryDirectory(prefix=".retint-", dir=output.parent) as folder:
+        made = projection.render(file, Path(folder), facts, recipe, color, density, settings, looks=False)
         made.files["result"].replace(output)
 
 
@@ -120,6 +173,65 @@ def _through_the_stages(file: Path, folder: Path, recipe: Recipe, settings: Sett
     return files | dict(render.render(file, folder, ingested.facts, recipe, color, density, settings).files)
 
 
+@contextmanager
+def _workplace(file: Path, out: Path, recipe: Recipe, settings: Settings) -> Iterator[Path]:
+    """The folder of what is done of a film so far; gone when the film is done, or cannot be.
+
+    Raises:
+        InvalidRequest: another process is at this film.
+    """
+    with file.open("rb") as content:
+        film = hashlib.file_digest(content, "sha256").hexdigest()
+    named = [name for name in (recipe.colorizer, recipe.defader) if name != "keep"]
+    weights = [registry.card(name, settings.weights).sha256 for name in named]
+    key = hashlib.sha256("\n".join([film, recipe.hash, *weights]).encode()).hexdigest()
+    folder = out / f".{file.name}.{key[:16]}"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InvalidRequest(f"Another process restores {file} into {out} already.") from error
+        try:
+            yield folder
+        except Refused:
+            shutil.rmtree(folder)
+            raise
+        shutil.rmtree(folder)
+
+
+def _film_through_the_stages(
+    file: Path, folder: Path, recipe: Recipe, settings: Settings, tell: Callable[[str, int, int | None], object]
+) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Do what the pipeline does with a film: the files, and what is to be said of it."""
+    started = time.monotonic()
+    known = folder / "facts.json"
+    if known.exists():
+        facts = json.loads(known.read_text())
+    else:
+        facts = film.ingest(file, recipe, settings, lambda phase, frames: tell(phase, frames, None)).facts
+        film.whole(known, json.dumps(facts).encode())
+    frames = facts["frames"]
+    before = film.colored(folder)
+
+    def told(phase: str, done: int) -> None:
+        tell(phase, done, frames)
+
+    color = film.colorize(file, folder, facts, recipe, settings, told)
+    density = film.defade(file, folder, facts, recipe, color, settings, told)
+    rendered = projection.render(file, folder, facts, recipe, color, density, settings, told, looks=False)
+    layers = {"color": color, "density": density}
+    figures = {
+        "frames": frames,
+        "scenes": len(facts["scenes"]),
+        "ms_per_frame": round(1000 * (time.monotonic() - started) / max(1, frames - before), 1),
+        "cdc": rendered.facts.get("cdc"),
+        "cdc_frame_by_frame": rendered.facts.get("cdc_frame_by_frame"),
+        "notes": facts["notes"] + rendered.facts["notes"],
+    }
+    return rendered.files | {name: path for name, path in layers.items() if path}, figures
+
+
 def _sole(layers: Iterable[Layer | RetintError]) -> Layer:
     (layer,) = layers
     if isinstance(layer, RetintError):
@@ -140,11 +252,8 @@ def _free_name(path: Path, suffix: str, taken: set[Path]) -> Path:
 def _keep(results: dict[str, Path], output: Path, *, layers: bool) -> None:
     """Move the result to its place; a file of that name from an earlier run is replaced in one step."""
     if layers:
-        for name, suffix in {
-            "color": "color.safetensors",
-            "density": "density.safetensors",
-            "provenance": "json",
-        }.items():
+        for name in ("color", "density"):
             if name in results:
-                results[name].replace(output.with_name(f"{output.stem}.{suffix}"))
+                results[name].replace(output.with_name(f"{output.stem}.{results[name].name}"))
+        results["provenance"].replace(output.with_name(f"{output.stem}.json"))
     results["result"].replace(output)
