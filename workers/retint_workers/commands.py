@@ -149,8 +149,7 @@ def worker(fleet: str) -> None:
     settings = Settings()
     telemetry.configure(settings, f"worker-{fleet}")
     if fleet == "gpu":  # missing weights are said now, and the first photo does not wait for them
-        networks.load("colorizer", Recipe().colorizer, settings)
-        networks.load("defader", Recipe().defader, settings)
+        networks.survey(settings)
     app.work(Services.connect(settings), fleet, STAGES)
 
 

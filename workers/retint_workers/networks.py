@@ -6,12 +6,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from numpy.typing import NDArray
 
 from retint.errors import OutOfMemory, RetintError, Transient
+from retint.recipes import Recipe
 from retint.settings import Settings
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 class NetworkUnavailable(Transient):
@@ -38,6 +42,24 @@ def _loaded(kind: str, name: str, device: str, imported: Path) -> Any:
         return loader(name, pick(device), imported)
     except (ValueError, OSError, KeyError) as error:
         raise NetworkUnavailable(f"The {kind} {name} cannot be used: {error}") from error
+
+
+def survey(settings: Settings) -> None:
+    """Load what a recipe asks for by default, and warn of imported weights that are unfit.
+
+    Raises:
+        NetworkUnavailable: a network of the default recipe cannot be loaded here; says what to do.
+    """
+    from retint_models import weights
+
+    load("colorizer", Recipe().colorizer, settings)
+    load("defader", Recipe().defader, settings)
+    for card in weights.cards(settings.weights).values():
+        if not card.is_shipped and card.is_expected:
+            try:
+                card.check()
+            except (ValueError, OSError) as error:
+                log.warning("weights_unfit", network=card.name, reason=str(error))
 
 
 def pick(device: str) -> str:

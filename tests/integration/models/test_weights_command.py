@@ -54,7 +54,7 @@ def test_weights_are_imported_listed_shown_run_and_verified(lab: Path, tmp_path:
     card = json.loads(retint("weights", "show", "lab-resnet18", "--json", folder=tmp_path).stdout)
     assert card["is_here"]
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((1, 1, 24, 16), np.float32))
-    files = ["--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy"]
+    files: list[str | Path] = ["--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy"]
     run = retint("networks", "run", "lab-resnet18", *files, folder=tmp_path)
     assert run.exit_code == 0, run.stderr
     answer = np.load(tmp_path / "y.npy")
