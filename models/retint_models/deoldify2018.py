@@ -27,8 +27,6 @@ from retint_models.weights import Card, fill
 
 HALF = (0.5, 0.5, 0.5)
 """Mean and deviation that pictures are normalised by."""
-DEFADE_FACTOR = 36
-"""Side of the square that the defader sees, in units of 16 pixels."""
 
 
 class Attention(deoldify.Attention):
@@ -192,7 +190,10 @@ class Defader2018:
 
     Attributes:
         at_once: How many proxies a run of the network takes; on a CPU more of them gain nothing.
+        render_factor: Side of the square in units of 16 pixels, as its authors chose it.
     """
+
+    render_factor = 36
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
@@ -210,12 +211,8 @@ class Defader2018:
         record = proxies.record(self.card, self.card.settled({}), self.network.precision)
         layers = []
         for first in range(0, len(pictures), self.at_once):
-            grays = np.stack([gray_of(picture) for picture in pictures[first : first + self.at_once]])
+            some = pictures[first : first + self.at_once]
+            grays = np.stack([squares.gray_square(picture, self.render_factor) for picture in some])
             repaired = luma_of(squares.colors(self.network, grays, HALF, HALF))[:, 0].numpy()
             layers += [fitting.fitted(gray / 255, tone, record) for gray, tone in zip(grays, repaired, strict=True)]
         return layers
-
-
-def gray_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return what the defader sees of uint8 (h, w, 3): uint8 (576, 576)."""
-    return squares.gray_square(picture, DEFADE_FACTOR)

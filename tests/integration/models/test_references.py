@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def table() -> Iterator[list[Row]]:
         print(f"{name:<14} {what:<28} {difference:>18.3g} {equal:>12.3%}")
 
 
-def compare(table: list[Row], name: str, what: str, ours: NDArray, theirs: NDArray) -> float:
+def compare(table: list[Row], name: str, what: str, ours: NDArray[Any], theirs: NDArray[Any]) -> float:
     """Note how two arrays compare; return the largest difference."""
     assert ours.shape == theirs.shape
     assert ours.dtype == theirs.dtype
@@ -120,8 +121,8 @@ def joined_in_floats(gray: NDArray[np.uint8], square: Tensor) -> NDArray[np.floa
     return gray + np.stack([18678 * v, -9519 * v - 6472 * u, 33292 * u], -1) / 16384
 
 
-def rec709(rgb: NDArray) -> NDArray[np.float64]:
-    return rgb @ np.array(LUMA)
+def rec709(rgb: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(rgb @ np.array(LUMA))
 
 
 def test_the_network_is_shown_the_very_gray_that_the_original_shows_it() -> None:
