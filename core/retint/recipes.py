@@ -188,7 +188,11 @@ def check(recipe: Recipe, imported: Path = IMPORTED) -> None:
     for kind, name in named.items():
         here = networks(kind, imported)
         if name not in here:
-            raise InvalidRequest(f"There is no {kind} {name}; there are {', '.join(here)}.", code="no_network")
+            known = cards(imported).get(name)
+            lost = f"There is no {kind} {name}"
+            if known and known.kind == kind:
+                lost = f"The weights of {name} are not here (an administrator gets them with `{known.command}`)"
+            raise InvalidRequest(f"{lost}; there are {', '.join(here)}.", code="no_network")
     settings = networks("colorizer", imported)[recipe.colorizer].settings
     for name, value in recipe.colorizer_settings.items():
         if name not in settings:
