@@ -17,7 +17,7 @@ from retint_models.deoldify import (
     check,
     generator,
 )
-from retint_models.squares import colorized, merged
+from retint_models.squares import colorized, merged, stretched
 
 REFERENCE = Path(__file__).parents[3].parent / "shared" / "reference"
 SMALL = Config(
@@ -140,3 +140,21 @@ def test_a_render_factor_out_of_range_is_refused(factor: int) -> None:
 def test_what_is_no_picture_is_refused(picture: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"uint8 picture \(h, w, 3\)"):
         colorized(Gray(), picture, 10)
+
+
+@pytest.mark.parametrize(
+    ("picture", "side", "layer"),
+    [
+        ((512, 768), 560, (512, 768)),
+        ((512, 768), 336, (336, 504)),
+        ((768, 512), 112, (168, 112)),
+        ((60, 40), 112, (60, 40)),
+        ((1, 768), 112, (1, 768)),
+    ],
+)
+def test_a_layer_is_as_small_as_keeps_all_that_the_square_says(
+    picture: tuple[int, int], side: int, layer: tuple[int, int]
+) -> None:
+    luma, chroma = stretched(np.zeros((*picture, 3), np.uint8), torch.zeros(3, side, side))
+    assert luma.shape == (1, 1, *layer)
+    assert chroma.shape == (1, 2, *layer)
