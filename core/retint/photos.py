@@ -61,7 +61,7 @@ class Shown:
     facts: dict[str, dict[str, Any]]
     """What each done stage found, by the stage's name."""
     previous: UUID | None
-    """The job before this one in its batch, and the one after."""
+    """The job before this one in its batch, or in its trial, and the one after."""
     following: UUID | None
 
     @property
@@ -113,10 +113,19 @@ def add_known(session: Session, tenant_id: UUID, batch_id: UUID, name: str, sha2
     """
     name = clean_name(name)
     batch = _open_batch(session, tenant_id, batch_id)
+    return jobs.add(session, batch, get_known(session, tenant_id, sha256), name)
+
+
+def get_known(session: Session, tenant_id: UUID, sha256: str) -> Photo:
+    """Find a photo by its bytes.
+
+    Raises:
+        NotFound: the tenant never deposited such bytes.
+    """
     photo = session.scalar(owned(Photo, tenant_id).where(Photo.sha256 == sha256))
     if photo is None:
         raise NotFound("No file with these bytes was deposited.", code="unknown_photo")
-    return jobs.add(session, batch, photo, name)
+    return photo
 
 
 def accept(services: "Services", tenant_id: UUID, source: Source, *, sha256: str | None = None) -> Photo:
@@ -175,10 +184,14 @@ def show(session: Session, tenant_id: UUID, job_id: UUID) -> Shown:
     photo = get_owned(session, Photo, tenant_id, job.photo_id)
     attempts = session.scalars(owned(Attempt, tenant_id).where(Attempt.job_id == job_id).order_by(Attempt.number)).all()
     done = [attempt for attempt in attempts if attempt.outcome is Outcome.DONE]
+    batch = get_owned(session, Batch, tenant_id, job.batch_id)
     siblings = select(Job.id).where(Job.batch_id == job.batch_id, Job.tenant_id == tenant_id)
+    if batch.trial:
+        tries = select(Batch.id).where(Batch.tenant_id == tenant_id, Batch.trial == batch.trial)
+        siblings = select(Job.id).where(Job.batch_id.in_(tries), Job.tenant_id == tenant_id)
     return Shown(
         job=job,
-        batch=get_owned(session, Batch, tenant_id, job.batch_id),
+        batch=batch,
         photo=photo,
         attempts=attempts,
         files=_merged(photo, [attempt.files for attempt in done]),

@@ -77,8 +77,8 @@ class Listed:
     name: str
     created_at: datetime
     tries: int
-    job_id: UUID
-    """One of its jobs, to show its picture."""
+    job_id: UUID | None
+    """One of its jobs that are restored, to show its picture; none before one is."""
 
 
 def usual(names: Sequence[str] = (), base: Recipe | None = None, imported: Path = recipes.IMPORTED) -> list[Recipe]:
@@ -148,22 +148,23 @@ def add(
     *,
     created_by: UUID | None = None,
     imported: Path = recipes.IMPORTED,
-) -> None:
-    """Try one recipe more; one that is tried already is not tried again.
+) -> UUID:
+    """Try one recipe more; one that is tried already is not tried again. Gives its job's id.
 
     Raises:
         NotFound: no such trial.
         InvalidRequest: the recipe cannot be run here.
         Refused: the trial is full.
     """
-    tried = _batches(session, tenant_id, trial_id)
-    if recipe.hash in {batch.recipe_hash for batch in tried if batch.cancelled_at is None}:
-        return
-    if len(tried) >= MOST:
+    tried = {batch.id: batch for batch in _batches(session, tenant_id, trial_id)}
+    found = session.scalars(owned(Job, tenant_id).where(Job.batch_id.in_(tried)).order_by(Job.id)).all()
+    for job in found:
+        if tried[job.batch_id].recipe_hash == recipe.hash and job.state is not State.CANCELLED:
+            return job.id
+    if len(found) >= MOST:
         raise Refused(f"A trial has at most {MOST} tries. Begin another one with this photo.", code="too_many_tries")
-    job = session.scalars(owned(Job, tenant_id).where(Job.batch_id == tried[0].id)).one()
-    photo = get_owned(session, Photo, tenant_id, job.photo_id)
-    _begin(session, tenant_id, trial_id, photo, job.name, recipe, created_by, imported)
+    photo = get_owned(session, Photo, tenant_id, found[0].photo_id)
+    return _begin(session, tenant_id, trial_id, photo, found[0].name, recipe, created_by, imported).id
 
 
 def _begin(
@@ -175,7 +176,7 @@ def _begin(
     recipe: Recipe,
     created_by: UUID | None,
     imported: Path,
-) -> None:
+) -> Job:
     name = photos.clean_name(name)
     batch = batches.open(
         session,
@@ -187,7 +188,7 @@ def _begin(
         trial=trial_id,
         imported=imported,
     )
-    jobs.add(session, batch, photo, name)
+    return jobs.add(session, batch, photo, name)
 
 
 def show(session: Session, tenant_id: UUID, trial_id: UUID) -> Trial:
@@ -253,15 +254,17 @@ def page(session: Session, tenant_id: UUID, after: UUID | None = None, limit: in
     )
     wanted = session.scalars(newest if after is None else newest.where(Batch.trial < after)).all()
     tried = (
-        select(Batch.trial, Batch.created_at, Job.id, Job.name)
+        select(Batch.trial, Batch.created_at, Job.id, Job.name, Job.state)
         .join(Job, Job.batch_id == Batch.id)
         .where(Batch.tenant_id == tenant_id, Batch.trial.in_(wanted))
-        .order_by(Job.id.desc())
+        .order_by(Job.id)
     )
-    found: dict[UUID | None, list[Listed]] = {}
-    for trial_id, created_at, job_id, name in session.execute(tried):
-        found.setdefault(trial_id, []).append(Listed(trial_id, name, created_at, 0, job_id))  # type: ignore[arg-type]  # the query has no NULL
-    return [replace(tries[-1], tries=len(tries)) for tries in (found[trial_id] for trial_id in wanted)]
+    found: dict[UUID, Listed] = {}
+    for row in session.execute(tried):
+        so_far = found.get(row.trial, Listed(row.trial, row.name, row.created_at, 0, None))
+        picture = so_far.job_id or (row.id if row.state is State.RESTORED else None)
+        found[row.trial] = replace(so_far, tries=so_far.tries + 1, job_id=picture)
+    return [found[trial_id] for trial_id in wanted if trial_id]
 
 
 def cancel(session: Session, tenant_id: UUID, trial_id: UUID) -> int:

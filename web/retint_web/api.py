@@ -6,15 +6,15 @@ from uuid import UUID
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from retint import __version__, accounts, batches, fleets, jobs, photos, tables, tallies
+from retint import __version__, accounts, batches, fleets, jobs, photos, recipes, tables, tallies, trials
 from retint.errors import IllegalMove, InvalidRequest, NotFound
-from retint.lifecycle import FLEETS, QUEUES, Stage, State
+from retint.lifecycle import QUEUES
 from retint.tenancy import get_owned
-from retint_web import downloads, messages, services
+from retint_web import answering, deposit, downloads, messages, services
+from retint_web.answering import PREFIX
 from retint_web.openapi import OCTETS, Table
 from retint_web.security import csrf, require_token
 
-PREFIX = "/api/v1"
 KEY_LENGTH = 100
 
 blueprint = Blueprint("api", __name__, url_prefix=PREFIX)
@@ -31,7 +31,7 @@ def _authorize() -> None:
 @blueprint.get("/openapi.json")
 def openapi() -> ResponseReturnValue:
     """The API's description, for programs and people."""
-    return jsonify(table.document("Retint", __version__, _root() + PREFIX))
+    return jsonify(table.document("Retint", __version__, answering.root() + PREFIX))
 
 
 @table.operation("POST", "/photos/known", messages.Known, body=messages.Hashes)
@@ -40,6 +40,13 @@ def known(body: messages.Hashes) -> messages.Known:
     with services().begin() as session:
         found = photos.known(session, g.identity.tenant_id, body.sha256)
     return messages.Known(known=sorted(found))
+
+
+@table.operation("PUT", "/photos", messages.KeptPhoto, status=201, query=messages.PhotoQuery, body=OCTETS)
+def keep_photo(query: messages.PhotoQuery) -> messages.KeptPhoto:
+    """Send a photo that batches and trials may name later; the same bytes again are the same photo."""
+    photo = photos.accept(services(), g.identity.tenant_id, request.stream, sha256=query.sha256)
+    return messages.KeptPhoto(id=photo.id, sha256=photo.sha256, size=photo.size)
 
 
 @table.operation(
@@ -66,7 +73,7 @@ def open_batch(body: messages.NewBatch) -> messages.Batch:
             idempotency_key=key,
             imported=services().settings.weights,
         )
-        return _batch(batch, tallies.counts(session, [batch.id])[batch.id])
+        return answering.batch(batch, tallies.counts(session, [batch.id])[batch.id])
 
 
 @table.operation("GET", "/batches", messages.Page[messages.Batch], query=messages.PageQuery)
@@ -75,7 +82,7 @@ def list_batches(query: messages.PageQuery) -> messages.Page[messages.Batch]:
     with services().begin() as session:
         found = batches.page(session, g.identity.tenant_id, query.after, query.limit)
         counts = tallies.counts(session, [batch.id for batch in found])
-    items = [_batch(batch, counts[batch.id]) for batch in found]
+    items = [answering.batch(batch, counts[batch.id]) for batch in found]
     return messages.Page(items=items, next=_next(items, query.limit))
 
 
@@ -83,7 +90,7 @@ def list_batches(query: messages.PageQuery) -> messages.Page[messages.Batch]:
 def show_batch(batch_id: UUID) -> messages.WatchedBatch:
     """See how a batch goes."""
     with services().begin() as session:
-        return _watched(session, batch_id)
+        return answering.watched(session, batch_id)
 
 
 @table.operation(
@@ -99,15 +106,19 @@ def upload(batch_id: UUID, query: messages.UploadQuery) -> messages.DepositedJob
     tenant_id = g.identity.tenant_id
     job = photos.deposit(services(), tenant_id, batch_id, query.name, request.stream, sha256=query.sha256)
     with services().begin() as session:
-        return _deposited(session, job)
+        return answering.deposited(session, job)
 
 
 @table.operation("POST", "/batches/<uuid:batch_id>/jobs", messages.DepositedJob, status=201, body=messages.NewJob)
 def add_known(batch_id: UUID, body: messages.NewJob) -> messages.DepositedJob:
-    """Deposit a file whose bytes the server has."""
+    """Deposit a file whose bytes the server has, or one from an address on the web."""
+    if body.url is not None:
+        job = deposit.deposit_address(batch_id, body.url, body.name)
+        with services().begin() as session:
+            return answering.deposited(session, job)
     with services().begin() as session:
-        job = photos.add_known(session, g.identity.tenant_id, batch_id, body.name, body.sha256)
-        return _deposited(session, job)
+        job = photos.add_known(session, g.identity.tenant_id, batch_id, body.name or "", body.sha256 or "")
+        return answering.deposited(session, job)
 
 
 @table.operation("GET", "/batches/<uuid:batch_id>/jobs", messages.Page[messages.ListedJob], query=messages.JobsQuery)
@@ -125,7 +136,7 @@ def list_jobs(batch_id: UUID, query: messages.JobsQuery) -> messages.Page[messag
             state=card.state,
             reason_code=card.reason_code,
             reason=card.reason,
-            url=_job_url(card.id),
+            url=answering.job_url(card.id),
         )
         for card in cards
     ]
@@ -138,7 +149,7 @@ def pause_batch(batch_id: UUID) -> messages.WatchedBatch:
     with services().begin() as session:
         batches.pause(session, g.identity.tenant_id, batch_id)
         _record(session, "batch_paused", batch_id)
-        return _watched(session, batch_id)
+        return answering.watched(session, batch_id)
 
 
 @table.operation("POST", "/batches/<uuid:batch_id>/resume", messages.WatchedBatch)
@@ -147,7 +158,7 @@ def resume_batch(batch_id: UUID) -> messages.WatchedBatch:
     with services().begin() as session:
         batches.resume(session, g.identity.tenant_id, batch_id)
         _record(session, "batch_resumed", batch_id)
-        return _watched(session, batch_id)
+        return answering.watched(session, batch_id)
 
 
 @table.operation("POST", "/batches/<uuid:batch_id>/cancel", messages.WatchedBatch)
@@ -156,7 +167,7 @@ def cancel_batch(batch_id: UUID) -> messages.WatchedBatch:
     with services().begin() as session:
         jobs.cancel(session, g.identity.tenant_id, batch_id)
         _record(session, "batch_cancelled", batch_id)
-        return _watched(session, batch_id)
+        return answering.watched(session, batch_id)
 
 
 @table.operation("GET", "/batches/<uuid:batch_id>/results.zip", "application/zip")
@@ -175,7 +186,7 @@ def download_report(batch_id: UUID) -> ResponseReturnValue:
 def show_job(job_id: UUID) -> messages.Job:
     """See everything that is known of a job."""
     with services().begin() as session:
-        return _job(session, job_id)
+        return answering.job(session, job_id)
 
 
 @table.operation("GET", "/jobs/<uuid:job_id>/files/<name>", OCTETS, query=messages.FileQuery)
@@ -192,7 +203,7 @@ def retry_job(job_id: UUID) -> messages.Job:
         if not jobs.retry(session, g.identity.tenant_id, job_id=job_id):
             raise IllegalMove(f"Only a quarantined photo can be retried; this one is {job.state}.")
         _record(session, "job_retried", job_id)
-        return _job(session, job_id)
+        return answering.job(session, job_id)
 
 
 @table.operation("POST", "/jobs/<uuid:job_id>/cancel", messages.Job)
@@ -201,7 +212,87 @@ def cancel_job(job_id: UUID) -> messages.Job:
     with services().begin() as session:
         jobs.cancel_job(session, g.identity.tenant_id, job_id)
         _record(session, "job_cancelled", job_id)
-        return _job(session, job_id)
+        return answering.job(session, job_id)
+
+
+@table.operation("POST", "/trials", messages.Trial, status=201, body=messages.NewTrial)
+def begin_trial(body: messages.NewTrial) -> messages.Trial:
+    """See one photo through several recipes before many go through one."""
+    tenant_id, imported = g.identity.tenant_id, services().settings.weights
+    if body.url is not None:
+        with deposit.fetched(body.url) as (found, source):
+            photo, name = photos.accept(services(), tenant_id, source), body.name or found
+    else:
+        with services().begin() as session:
+            photo, name = photos.get_known(session, tenant_id, body.sha256 or ""), body.name or "photo"
+    wanted = body.recipes or trials.usual(imported=imported)
+    with services().begin() as session:
+        trial_id = trials.open(
+            session, tenant_id, photo, name, wanted, created_by=g.identity.user_id, imported=imported
+        )
+        return answering.trial(session, trial_id)
+
+
+@table.operation("GET", "/trials", messages.Page[messages.ListedTrial], query=messages.PageQuery)
+def list_trials(query: messages.PageQuery) -> messages.Page[messages.ListedTrial]:
+    """List trials, newest first."""
+    with services().begin() as session:
+        found = trials.page(session, g.identity.tenant_id, query.after, query.limit)
+    items = [
+        messages.ListedTrial(
+            id=each.id, name=each.name, url=answering.trial_url(each.id), created_at=each.created_at, tries=each.tries
+        )
+        for each in found
+    ]
+    return messages.Page(items=items, next=_next(items, query.limit))
+
+
+@table.operation("GET", "/trials/<uuid:trial_id>", messages.Trial)
+def show_trial(trial_id: UUID) -> messages.Trial:
+    """See how a trial goes, and what came out."""
+    with services().begin() as session:
+        return answering.trial(session, trial_id)
+
+
+@table.operation("POST", "/trials/<uuid:trial_id>/tries", messages.Trial, status=201, body=messages.NewTry)
+def add_try(trial_id: UUID, body: messages.NewTry) -> messages.Trial:
+    """Try one recipe more."""
+    with services().begin() as session:
+        trials.add(
+            session,
+            g.identity.tenant_id,
+            trial_id,
+            body.recipe,
+            created_by=g.identity.user_id,
+            imported=services().settings.weights,
+        )
+        return answering.trial(session, trial_id)
+
+
+@table.operation("POST", "/trials/<uuid:trial_id>/cancel", messages.Trial)
+def cancel_trial(trial_id: UUID) -> messages.Trial:
+    """Stop what has not ended of a trial."""
+    with services().begin() as session:
+        trials.cancel(session, g.identity.tenant_id, trial_id)
+        _record(session, "trial_cancelled", trial_id)
+        return answering.trial(session, trial_id)
+
+
+@table.operation("GET", "/networks", messages.Networks)
+def list_networks() -> messages.Networks:
+    """List all networks with their cards, also those whose weights are not here."""
+    return messages.Networks(
+        items=[answering.network(card) for card in recipes.cards(services().settings.weights).values()]
+    )
+
+
+@table.operation("GET", "/networks/<network>", messages.Network)
+def show_network(network: str) -> messages.Network:
+    """See everything that is known of a network."""
+    card = recipes.cards(services().settings.weights).get(network)
+    if card is None:
+        raise NotFound("There is no such network.")
+    return answering.network(card)
 
 
 @table.operation("GET", "/workers", messages.Workers, for_admins=True)
@@ -251,18 +342,18 @@ def list_queues() -> messages.Queues:
 def show_fleet(name: str) -> messages.Fleet:
     """See how many workers a fleet has, and how many it shall have."""
     with services().begin() as session:
-        return _fleet(session, name)
+        return answering.fleet(session, name)
 
 
 @table.operation("PUT", "/fleets/<name>", messages.Fleet, body=messages.FleetSize, for_admins=True)
 def scale_fleet(name: str, body: messages.FleetSize) -> messages.Fleet:
     """Say how many workers a fleet shall have; they are started, or finish what they do and end."""
     with services().begin() as session:
-        _fleet(session, name)
+        answering.fleet(session, name)
         fleets.set_wanted(session, name, body.wanted)
         accounts.record(session, "fleet_scaled", f"{name} {body.wanted}", g.identity)
         session.flush()
-        return _fleet(session, name)
+        return answering.fleet(session, name)
 
 
 @table.operation("GET", "/failures", messages.Failures, for_admins=True)
@@ -295,121 +386,9 @@ def retry_failures(body: messages.FailureFilter) -> messages.Retried:
     return messages.Retried(retried=retried)
 
 
-def _root() -> str:
-    return (services().settings.public_url or request.url_root).rstrip("/")
-
-
-def _job_url(job_id: UUID) -> str:
-    return f"{_root()}/jobs/{job_id}"
-
-
 def _next(items: list[Any], limit: int) -> str | None:
     return str(items[-1].id) if len(items) == limit else None
 
 
 def _record(session: Any, action: str, subject: UUID) -> None:
     accounts.record(session, action, str(subject), g.identity)
-
-
-def _counts(counts: tallies.Counts) -> messages.Counts:
-    stages: dict[Stage, dict[State, int]] = {}
-    for (stage, state), n in counts.by.items():
-        stages.setdefault(stage, {})[state] = n
-    return messages.Counts(
-        total=counts.total,
-        ready=counts.ready,
-        queued=counts.queued,
-        running=counts.running,
-        restored=counts.restored,
-        refused=counts.refused,
-        quarantined=counts.quarantined,
-        cancelled=counts.cancelled,
-        ended=counts.ended,
-        stages=stages,
-    )
-
-
-def _batch_fields(batch: tables.Batch, counts: tallies.Counts) -> dict[str, Any]:
-    return {
-        "id": batch.id,
-        "name": batch.name,
-        "url": f"{_root()}/batches/{batch.id}",
-        "recipe": batch.recipe,
-        "recipe_hash": batch.recipe_hash,
-        "priority": batch.priority,
-        "created_at": batch.created_at,
-        "paused": batch.paused_at is not None,
-        "cancelled": batch.cancelled_at is not None,
-        "counts": _counts(counts),
-    }
-
-
-def _batch(batch: tables.Batch, counts: tallies.Counts) -> messages.Batch:
-    return messages.Batch(**_batch_fields(batch, counts))
-
-
-def _watched(session: Any, batch_id: UUID) -> messages.WatchedBatch:
-    session.expire_all()
-    batch = get_owned(session, tables.Batch, g.identity.tenant_id, batch_id)
-    progress = batches.progress(session, g.identity.tenant_id, batch_id)
-    return messages.WatchedBatch(
-        **_batch_fields(batch, progress.counts), rate_per_minute=progress.rate_per_minute, eta_s=progress.eta_s
-    )
-
-
-def _deposited(session: Any, job: tables.Job) -> messages.DepositedJob:
-    photo = get_owned(session, tables.Photo, g.identity.tenant_id, job.photo_id)
-    return messages.DepositedJob(
-        id=job.id,
-        photo_id=job.photo_id,
-        sha256=photo.sha256,
-        name=job.name,
-        state=job.state,
-        stage=job.stage,
-        url=_job_url(job.id),
-    )
-
-
-def _job(session: Any, job_id: UUID) -> messages.Job:
-    session.expire_all()
-    shown = photos.show(session, g.identity.tenant_id, job_id)
-    job = shown.job
-    return messages.Job(
-        id=job.id,
-        name=job.name,
-        stage=job.stage,
-        state=job.state,
-        reason_code=job.reason_code,
-        reason=job.reason,
-        url=_job_url(job.id),
-        batch_id=job.batch_id,
-        photo_id=job.photo_id,
-        sha256=shown.photo.sha256,
-        size=shown.photo.size,
-        seconds=shown.seconds,
-        created_at=job.created_at,
-        ended_at=job.ended_at,
-        attempts=[_attempt(attempt) for attempt in shown.attempts],
-        files={name: f"{_root()}{PREFIX}/jobs/{job.id}/files/{name}" for name in shown.files},
-        facts=shown.facts,
-    )
-
-
-def _attempt(attempt: tables.Attempt) -> messages.Attempt:
-    return messages.Attempt(
-        number=attempt.number,
-        stage=attempt.stage,
-        outcome=attempt.outcome,
-        error=attempt.error if g.identity.is_admin else None,
-        worker_id=attempt.worker_id,
-        started_at=attempt.started_at,
-        ended_at=attempt.ended_at,
-        timings=attempt.timings,
-    )
-
-
-def _fleet(session: Any, name: str) -> messages.Fleet:
-    if name not in FLEETS:
-        raise NotFound(f"There is no fleet {name}.")
-    live = sum(worker.fleet == name for worker in fleets.live(session))
-    return messages.Fleet(name=name, wanted=fleets.wanted(session)[name], live=live)

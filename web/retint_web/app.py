@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Final, cast
 from flask import Flask, Request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from retint import __version__
+from retint import __version__, remote
 from retint.photos import spool
 from retint.services import Services
 from retint_web import (
@@ -19,9 +19,11 @@ from retint_web import (
     downloads,
     errors,
     health,
+    networks,
     photos,
     presenting,
     security,
+    trials,
 )
 from retint_web import services as running_services
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 STATIC: Final = Path(__file__).parent / "static"
-BLUEPRINTS: Final = (accounts, admin, api, batches, deposit, downloads, health, photos)
+BLUEPRINTS: Final = (accounts, admin, api, batches, deposit, downloads, health, networks, photos, trials)
 
 
 class PortalRequest(Request):
@@ -69,6 +71,7 @@ def create_app(services: Services) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     for module in BLUEPRINTS:
         app.register_blueprint(module.blueprint)
+    app.config["WAY"] = remote.INTERNET
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = security.YEAR_S
     app.url_defaults(_version_static)
     return app

@@ -84,7 +84,7 @@ def live(batch_id: UUID) -> ResponseReturnValue:
         last, room: the page's last job, and how many more may follow it; on the unfiltered gallery only.
     """
     state = _state()
-    watched = [_parse(job_id) for job_id in request.args.get("open", "").split(",")[:CARDS] if job_id]
+    watched = [presenting.row_id(job_id) for job_id in request.args.get("open", "").split(",")[:CARDS] if job_id]
     room = min(request.args.get("room", 0, type=int), CARDS)
     with services().begin() as session:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
@@ -170,11 +170,4 @@ def _state() -> State | None:
 
 
 def _row_id(name: str) -> UUID | None:
-    return _parse(request.args[name]) if request.args.get(name) else None
-
-
-def _parse(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise InvalidRequest("The address names no such thing.") from error
+    return presenting.row_id(request.args[name]) if request.args.get(name) else None

@@ -30,8 +30,12 @@ TYPES: Final = {
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
     ".json": "application/json",
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
 }
-SHOWN: Final = frozenset({"image/jpeg", "image/png", "image/webp", "application/json"})
+SHOWN: Final = frozenset({"image/jpeg", "image/png", "image/webp", "application/json", "video/mp4"})
 """Types that a browser may show. They are our own files; an original, whose bytes are foreign, is only saved."""
 
 

@@ -1,16 +1,20 @@
 """What the API takes and gives, field by field. The OpenAPI document is made from these."""
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from retint import trials
 from retint.lifecycle import Outcome, Stage, State
 from retint.recipes import Recipe
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
 Code = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+Address = Annotated[
+    str, Field(min_length=1, max_length=4096, description="Where a photo is on the web: http or https, public.")
+]
 FileName = Annotated[str, Field(min_length=1, max_length=1024, description="The file's name, with its folders.")]
 
 T = TypeVar("T")
@@ -48,6 +52,12 @@ class UploadQuery(BaseModel):
     sha256: Sha256 | None = Field(None, description="What the bytes must hash to; checked when they have arrived.")
 
 
+class PhotoQuery(BaseModel):
+    """What is sent."""
+
+    sha256: Sha256 | None = Field(None, description="What the bytes must hash to; checked when they have arrived.")
+
+
 class FileQuery(BaseModel):
     """How a file is sent."""
 
@@ -69,10 +79,42 @@ class NewBatch(Taken):
 
 
 class NewJob(Taken):
-    """A file whose bytes the server has."""
+    """A file whose bytes the server has, or fetches."""
 
-    sha256: Sha256
-    name: FileName
+    sha256: Sha256 | None = Field(None, description="Of bytes that the server has; or `url`.")
+    url: Address | None = None
+    name: FileName | None = Field(None, description="Needed with `sha256`; with `url` it is the server's by default.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.sha256 is None) == (self.url is None) or (self.sha256 and self.name is None):
+            raise ValueError("send sha256 and name, or url")
+        return self
+
+
+class NewTrial(Taken):
+    """A photo to be tried with several recipes."""
+
+    sha256: Sha256 | None = Field(None, description="Of bytes that the server has; or `url`.")
+    url: Address | None = None
+    name: FileName | None = Field(None, description="What it is called; with `url` it is the server's by default.")
+    recipes: list[Recipe] = Field(
+        default_factory=list,
+        max_length=trials.MOST,
+        description="What is tried; without any: every network that is here, at up to three settings.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.sha256 is None) == (self.url is None):
+            raise ValueError("send sha256 or url")
+        return self
+
+
+class NewTry(Taken):
+    """One recipe more for a trial."""
+
+    recipe: Recipe
 
 
 class FleetSize(Taken):
@@ -143,6 +185,14 @@ class ListedJob(Given):
     url: str = Field(description="The photo's page for people.")
 
 
+class KeptPhoto(Given):
+    """A photo that the server has."""
+
+    id: UUID
+    sha256: str
+    size: int = Field(description="Bytes.")
+
+
 class DepositedJob(Given):
     """The job of a file that was just deposited."""
 
@@ -181,6 +231,75 @@ class Job(ListedJob):
     attempts: list[Attempt]
     files: dict[str, str] = Field(description="Name to address: `original`, and what the stages wrote.")
     facts: dict[str, dict[str, Any]] = Field(description="What each done stage found, by its name.")
+
+
+class Try(ListedJob):
+    """One recipe of a trial, and how far its picture is."""
+
+    recipe: Recipe
+    seconds: float = Field(description="Time that attempts worked on it.")
+    files: dict[str, str] = Field(description="Name to address: what the stages wrote.")
+    remark: str | None = Field(description="What must be said of the result, such as that it has no color.")
+
+
+class Trial(Given):
+    """One photo through several recipes."""
+
+    id: UUID
+    name: str
+    url: str = Field(description="The trial's page for people.")
+    sha256: str
+    created_at: datetime
+    is_over: bool = Field(description="Whether nothing more comes by itself.")
+    tries: list[Try]
+
+
+class ListedTrial(Given):
+    """A trial in a list."""
+
+    id: UUID
+    name: str
+    url: str
+    created_at: datetime
+    tries: int
+
+
+class Setting(Given):
+    """A number that a recipe may set for a network."""
+
+    default: float
+    least: float
+    most: float
+    step: float = Field(description="1 where only whole numbers are allowed.")
+    title: str
+
+
+class Network(Given):
+    """What is known of a network."""
+
+    name: str
+    kind: str = Field(description="`colorizer` or `defader`.")
+    title: str
+    url: str = Field(description="The network's page for people.")
+    is_here: bool = Field(description="Whether a recipe may name it: whether its weights are here.")
+    good_at: str
+    weaknesses: list[str]
+    parameters: int = Field(description="How many; 0 where nobody has counted.")
+    size: int = Field(description="Bytes of the weights; 0 where they are not here.")
+    sha256: str = Field(description="Of the weights; empty where they are not here.")
+    license: str
+    source: str
+    data: list[str] = Field(description="What it was trained on.")
+    settings: dict[str, Setting]
+    scores: dict[str, Any] = Field(description="As measured on our own photographs; empty where they were not.")
+    preprocessing: dict[str, Any] = Field(description="What it sees of a photo.")
+    official: dict[str, Any] = Field(description="The file that its authors published; empty for our own.")
+
+
+class Networks(Given):
+    """All networks."""
+
+    items: list[Network]
 
 
 class Worker(Given):

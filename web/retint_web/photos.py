@@ -67,6 +67,7 @@ def show(job_id: UUID) -> ResponseReturnValue:
         **_standing(shown),
         facts=dict(_facts(shown)),
         story=list(_story(shown)),
+        remark=presenting.remark(shown.facts.get(Stage.RENDER, {})),
         files={name: word for name, word in FILES.items() if name in shown.files},
     )
 
@@ -91,6 +92,7 @@ def _standing(shown: Shown) -> dict[str, object]:
         "job": shown.job,
         "size": size,
         "picture": size is not None and "proxy" in shown.files,
+        "is_film": bool(shown.facts.get(Stage.INGEST, {}).get("film")),
         "is_restored": shown.job.state is State.RESTORED and {"preview", "before"} <= shown.files.keys(),
         "steps": _steps(shown),
         "step": STEPS.get(shown.job.state),
@@ -134,10 +136,13 @@ def _facts(shown: Shown) -> Iterator[tuple[str, str]]:
         width, height = size
         megapixels = width * height / 1e6
         yield "Size", f"{width:,} × {height:,} pixels" + (f", {megapixels:,.1f} megapixels" if megapixels >= 1 else "")
-        kind = f"{facts.get('format', '').upper()}, {facts.get('bits', 8)} bits"
+        format_ = str(facts.get("format", "")).upper()
+        kind = format_ if facts.get("film") else f"{format_}, {facts.get('bits', 8)} bits"
         yield "Format", f"{kind}, {presenting.size(shown.photo.size)}"
     else:
         yield "File", presenting.size(shown.photo.size)
+    if facts.get("film"):
+        yield from _footage(facts)
     if facts.get("dpi"):
         dpi = facts["dpi"][0] if isinstance(facts["dpi"], list | tuple) else facts["dpi"]
         yield "Resolution", f"{dpi:.0f} dpi"
@@ -151,12 +156,23 @@ def _facts(shown: Shown) -> Iterator[tuple[str, str]]:
     yield "SHA-256", shown.photo.sha256
 
 
+def _footage(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Tell what is known of a film."""
+    if facts.get("duration_s"):
+        frames = f", {presenting.count(facts['frames'], 'frame')}" if facts.get("frames") else ""
+        rate = f" at {float(facts['rate']):g} a second" if frames and facts.get("rate") else ""
+        yield "Length", f"{presenting.duration(facts['duration_s'])}{frames}{rate}"
+    yield "Sound", "yes, kept as it is" if facts.get("audio") else "none"
+
+
 def _story(shown: Shown) -> Iterator[str]:
     """Say in plain words what was done, and what it is worth."""
     if shown.job.state is not State.RESTORED:
         return
     recipe = Recipe.model_validate(shown.batch.recipe)
-    if "color" in shown.files:
+    if presenting.remark(shown.facts.get(Stage.RENDER, {})):
+        yield f"The network {recipe.colorizer} was to color it, and found next to nothing. Another one may see more."
+    elif "color" in shown.files:
         yield (
             f"The colors are conjecture. The network {recipe.colorizer} chose them from the picture in black and "
             "white; what they really were, it cannot know."

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, Final
+from uuid import UUID
 
 from flask import Flask, g, url_for
 
 from retint import __version__
 from retint.batches import Card, Progress
+from retint.errors import InvalidRequest
 from retint.lifecycle import ACTIVE, State
 from retint.recipes import Recipe
 from retint.tables import Batch
@@ -105,6 +107,28 @@ def recipe(values: Mapping[str, Any]) -> str:
         return f"{color}, fading kept"
     strength = "" if wanted.strength == 1 else f" at {wanted.strength:.0%}"
     return f"{color}, defaded by {wanted.defader}{strength}"
+
+
+def listed(value: object) -> str:
+    """Tell a value of a card: a list's parts with commas."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def remark(facts: Mapping[str, Any]) -> str | None:
+    """Say what must be said of a result, from what rendering found; nothing where all is well."""
+    return facts.get("colorless") or None
+
+
+def row_id(text: str) -> UUID:
+    """Read a row's id from an address or a form.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise InvalidRequest("The address names no such thing.") from error
 
 
 def by_state(counts: Counts) -> Iterator[tuple[State, int]]:

@@ -168,6 +168,7 @@ def _headers(settings: Settings, is_https: bool) -> dict[str, str]:
         "script-src": "'self'",
         "style-src": "'self'",
         "img-src": pictures,
+        "media-src": pictures,
         "font-src": "'self'",
         "connect-src": "'self'",
         "manifest-src": "'self'",

@@ -32,6 +32,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.add_known": {"json": {"sha256": "0" * 64, "name": "a.jpg"}},
     "api.open_batch": {"json": {"name": "Box"}},
     "api.known": {"json": {"sha256": []}},
+    "api.keep_photo": {"data": b"bytes"},
+    "api.begin_trial": {"json": {"sha256": "0" * 64, "name": "a.jpg"}},
+    "api.add_try": {"json": {"recipe": {"colorizer": "keep"}}},
     "api.scale_fleet": {"json": {"wanted": 2}},
 }
 SECRET_NAME = "Grandmother's love letters"
@@ -50,9 +53,12 @@ def ids(admin: Person, services: Services, restore: Callable[..., None]) -> dict
     batch_id = admin.open_batch(SECRET_NAME)
     job = admin.deposit(batch_id, f"{SECRET_NAME}.jpg")
     restore(job["id"])
+    trial = admin.api("POST", "/trials", json={"sha256": job["sha256"], "name": f"{SECRET_NAME}.jpg"})
     with services.begin() as session:
         [token] = accounts.tokens(session, admin.identity)
     return {
+        "trial_id": trial.json["id"],
+        "network": "compact",
         "batch_id": batch_id,
         "job_id": job["id"],
         "token_id": token.id,
@@ -75,7 +81,7 @@ def _requests(app: Flask, ids: dict[str, Any]) -> Iterator[tuple[Rule, str, str]
         values = {name: ids[name] for name in rule.arguments}
         if rule.endpoint in ("api.show_fleet", "api.scale_fleet"):
             values["name"] = "gpu"
-        for part in ("batch_id", "job_id", "token_id"):
+        for part in ("batch_id", "job_id", "token_id", "trial_id"):
             if part in values:
                 values[part] = UUID(str(values[part]))
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
@@ -112,7 +118,7 @@ def test_a_tenant_cannot_reach_what_is_anothers(
 ) -> None:
     walked = 0
     for rule, method, path in _requests(app, ids):
-        if rule.arguments & {"batch_id", "job_id", "token_id"}:
+        if rule.arguments & {"batch_id", "job_id", "token_id", "trial_id"}:
             answer = _send(stranger, app, rule, method, path)
             assert answer.status_code == 404, f"{method} {path}: {answer.status}"
             assert SECRET_NAME not in answer.text

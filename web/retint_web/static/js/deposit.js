@@ -18,6 +18,9 @@ let startedAt = 0;
 let isLeaving = false;
 let leftOut = 0;
 
+/** Whether the photo of a trial comes along. */
+const isBrought = () => form.querySelector(".bring input")?.checked ?? false;
+
 // ── Words ────────────────────────────────────────────────
 
 const size = (bytes) => {
@@ -61,6 +64,19 @@ function add(files) {
   if (batch) pump();
 }
 
+/** Take an address into the list; the portal fetches what is there. */
+function addAddress() {
+  const input = part("address");
+  const address = input.value.trim();
+  if (!address) return true;
+  if (!input.reportValidity()) return false;
+  add([[{ size: 0 }, address]]);
+  all.at(-1).address = address;
+  mark(all.at(-1), "waiting", "to be fetched");
+  input.value = "";
+  return true;
+}
+
 const chosen = (input) => [...input.files].map((file) => [file, file.webkitRelativePath || file.name]);
 
 for (const input of form.querySelectorAll("input[type=file]")) {
@@ -98,16 +114,17 @@ function sum() {
   form.querySelector(".sending").hidden = !all.length;
   part("total").textContent = batch
     ? `${of("sent").toLocaleString("en")} of ${count(all.length, "photo")} sent`
-    : `${count(all.length, "photo")}, ${size(total)}`;
+    : [count(all.length, "photo"), total && size(total)].filter(Boolean).join(", ");
   part("rest").textContent = [
-    batch && `${size(sent)} of ${size(total)}`,
+    batch && total && `${size(sent)} of ${size(total)}`,
     sent > 0 && sent < total && of("sending") && `about ${span(((total - sent) / sent) * secondsSince(startedAt))} left`,
     of("failed") && `${of("failed")} could not be sent`,
     leftOut && `${count(leftOut, "system file")} left out`,
   ].filter(Boolean).join(" · ");
-  part("meter").value = total ? sent / total : 0;
-  part("start").textContent = `Deposit ${all.length ? count(all.length, "photo") : "photos"}`;
-  part("start").disabled = !all.length;
+  part("meter").value = total ? sent / total : of("sent") / Math.max(1, all.length);
+  const ready = all.length + (isBrought() ? 1 : 0) + (part("address").value.trim() ? 1 : 0);
+  part("start").textContent = `Deposit ${ready ? count(ready, "photo") : "photos"}`;
+  part("start").disabled = !ready;
   part("again").hidden = !(batch && of("failed") && !of("waiting") && !of("sending"));
   if (batch && !isLeaving && of("sent") === all.length) {
     isLeaving = true;
@@ -152,11 +169,23 @@ const put = (item) =>
     request.send(item.file);
   });
 
+/** The same for an address. */
+async function fetchFrom(item) {
+  try {
+    const body = new URLSearchParams({ address: item.address });
+    const answer = await fetch(batch.addresses, { method: "POST", body, headers: { "X-CSRFToken": token } });
+    if (answer.ok) return null;
+    return { reason: detail(await answer.text(), `The portal answered ${answer.status}.`), again: answer.status >= 500 };
+  } catch {
+    return { reason: "The connection was lost.", again: true };
+  }
+}
+
 async function send(item) {
-  mark(item, "sending", "0 %");
+  mark(item, "sending", item.address ? "being fetched" : "0 %");
   if (!list.matches(":hover, :focus-within")) list.scrollTop = item.row.offsetTop - list.clientHeight / 2;
   for (const wait of [...RETRY_AFTER_MS, null]) {
-    const fault = await put(item);
+    const fault = await (item.address ? fetchFrom(item) : put(item));
     if (!fault) return mark(item, "sent", "sent");
     item.sent = 0;
     if (!fault.again || wait === null) return mark(item, "failed", "not sent", fault.reason);
@@ -191,7 +220,7 @@ function fields() {
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (batch || !all.length) return;
+  if (batch || !addAddress() || !(all.length || isBrought())) return;
   part("start").disabled = true;
   part("problem").hidden = true;
   try {
@@ -219,13 +248,13 @@ addEventListener("beforeunload", (event) => {
   if (batch && all.some(({ state }) => state === "waiting" || state === "sending")) event.preventDefault();
 });
 
+for (const input of form.querySelectorAll("[data-address], .bring input")) input.addEventListener("input", sum);
+part("add").addEventListener("click", addAddress);
+part("address").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && part("address").value.trim()) { event.preventDefault(); addAddress(); }
+});
+
 form.classList.add("live");
 for (const shown of form.querySelectorAll("[data-script]")) shown.hidden = false;
 for (const plain of form.querySelectorAll("[data-plain]")) plain.hidden = true;
-for (const slider of form.querySelectorAll(".slide input")) {
-  const output = slider.parentElement.querySelector("output");
-  const show = () => { output.textContent = `${Math.round(slider.value * 100)} %`; };
-  slider.addEventListener("input", show);
-  show();
-}
 sum();

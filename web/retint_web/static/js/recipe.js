@@ -1,0 +1,8 @@
+// Sliders say what they stand at.
+
+for (const slider of document.querySelectorAll(".slide input")) {
+  const output = slider.parentElement.querySelector("output");
+  const show = () => { output.textContent = "percent" in slider.dataset ? `${Math.round(slider.value * 100)} %` : Number(slider.value); };
+  slider.addEventListener("input", show);
+  show();
+}

@@ -1,0 +1,17 @@
+// The form of a trial: show the chosen photo before it is sent, and say that it is under way.
+
+const form = document.querySelector("form.trying");
+const picture = form.querySelector("[data-chosen]");
+const file = form.querySelector("input[type=file]");
+const start = form.querySelector("[data-start]");
+
+file.addEventListener("change", () => {
+  URL.revokeObjectURL(picture.src);
+  picture.hidden = true;
+  if (file.files.length) picture.src = URL.createObjectURL(file.files[0]);
+});
+// What the browser cannot show (a TIFF) can be tried all the same.
+picture.addEventListener("load", () => { picture.hidden = false; });
+
+form.addEventListener("submit", () => { start.disabled = true; start.textContent = "Sending…"; });
+addEventListener("pageshow", () => { start.disabled = false; start.textContent = "Try this photo"; });
