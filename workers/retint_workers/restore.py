@@ -81,7 +81,7 @@ def restore(
     film is done: interrupted however hard, the same call goes on where it was.
 
     Raises:
-        InvalidRequest: the folder cannot be made.
+        InvalidRequest: the folder cannot be made, or the recipe sets what its networks do not have.
         NetworkUnavailable: the recipe names a network that cannot be loaded here.
     """
     try:
@@ -92,6 +92,7 @@ def restore(
         networks.load("colorizer", recipe.colorizer, settings)
     if recipe.defader != "keep":
         networks.load("defader", recipe.defader, settings)
+    recipes.check(recipe, settings.weights)
     taken = {file.resolve() for file in files}
     for file in files:
         started = time.monotonic()

@@ -20,7 +20,7 @@ def retint(*arguments: object, status: int | None = 0) -> "subprocess.CompletedP
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "RETINT_WEIGHTS": "nowhere"},
     )
     assert status is None or ended.returncode == status, ended.stderr
     return ended
@@ -86,3 +86,11 @@ def test_a_folder_that_cannot_be_made_is_said(prints: Path, tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     ended = retint("restore", photo, "--out", tmp_path / "file" / "out", status=2)
     assert ended.stderr.startswith("Error: Results cannot go to")
+
+
+def test_a_network_without_weights_says_how_to_get_them(prints: Path, tmp_path: Path) -> None:
+    ended = retint("restore", prints, "--out", tmp_path, "--colorizer", "artistic", status=3)
+    assert "The colorizer artistic cannot be used: the weights of artistic are missing" in ended.stderr
+    assert "Get them with `retint weights fetch artistic`" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
