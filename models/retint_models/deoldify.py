@@ -103,11 +103,12 @@ class SpectralConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inside, *size) to (B, outside, *size'), of as many dimensions as the kernel."""
-        if self.training:
-            self.turn()
-        # Training may turn the vectors again before it goes backwards through this.
-        u, v = (self.weight_u.clone(), self.weight_v.clone()) if self.training else (self.weight_u, self.weight_v)
-        sigma = u.dot(self.weight_orig.flatten(1).mv(v))
+        with torch.autocast(x.device.type, enabled=False):  # a norm in half precision would be off by percents
+            if self.training:
+                self.turn()
+            # Training may turn the vectors again before it goes backwards through this.
+            u, v = (self.weight_u.clone(), self.weight_v.clone()) if self.training else (self.weight_u, self.weight_v)
+            sigma = u.dot(self.weight_orig.flatten(1).mv(v))
         convolve = functional.conv1d if self.weight_orig.dim() == 3 else functional.conv2d
         return convolve(x, self.weight_orig / sigma, self.bias, self.stride, self.padding)
 
@@ -292,16 +293,20 @@ class Generator(nn.Module):
 
     def decide(self, x: Tensor) -> Tensor:
         """Do as `forward` without checking, in the precision of the weights."""
+        y, skips = self.encode(x)
+        for number in range(4, 8):
+            y = self.layers[str(number)](y, skips.pop())
+        y = torch.cat([self.layers["8"](y), x], 1)
+        return 6 * torch.sigmoid(self.layers["11"](self.layers["10"](y))) - 3
+
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the deepest map, (B, deep, h / 32, w / 32), and the encoder's maps for the decoder, deepest last."""
         y, skips = x, []
         for number, step in enumerate(self.layers["0"].children()):
             y = step(y)
             if number in TAPS:
                 skips.append(y)
-        y = self.layers["3"](functional.relu(self.layers["1"](y)))
-        for number in range(4, 8):
-            y = self.layers[str(number)](y, skips.pop())
-        y = torch.cat([self.layers["8"](y), x], 1)
-        return 6 * torch.sigmoid(self.layers["11"](self.layers["10"](y))) - 3
+        return self.layers["3"](functional.relu(self.layers["1"](y))), skips
 
 
 def check(x: Tensor) -> None:

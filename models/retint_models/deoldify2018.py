@@ -85,16 +85,16 @@ class Up(nn.Module):
 
 
 class Generator(nn.Module):
-    """A gray picture in, the repaired picture out: 80,681,860 parameters."""
+    """A gray picture in, the repaired picture out: 80,681,860 parameters with 1024 channels in the decoder."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1024) -> None:
         super().__init__()
         self.rn = encoder((3, 4, 6, 3), bottleneck=False)
-        self.up1 = Up(512, 256, 1024)
-        self.up2 = Up(1024, 128, 1024)
-        self.up3 = Up(1024, 64, 1024, attention=True)
-        self.up4 = Up(1024, 64, 512)
-        self.up5 = Shuffle(512, 64)
+        self.up1 = Up(512, 256, channels)
+        self.up2 = Up(channels, 128, channels)
+        self.up3 = Up(channels, 64, channels, attention=True)
+        self.up4 = Up(channels, 64, channels // 2)
+        self.up5 = Shuffle(channels // 2, 64)
         self.out = nn.Sequential(Block(SpectralConv(64, 3, bias=True)), nn.Tanh())
 
     def forward(self, x: Tensor) -> Tensor:

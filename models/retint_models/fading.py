@@ -125,8 +125,25 @@ def scan(linear: Floats, flare: float, gain: Floats) -> Floats:
     return scanned
 
 
+def lit(pixels: Floats, brightness: float, contrast: float) -> Floats:
+    """Put a photograph under a false light as DeOldify's defade of 2018 did (fastai 0.7, `RandomLighting`).
+
+    out = (x - mean) c' + mean + b, clipped, with c' = 1 + c, or 1 / (1 - c) for a negative c; the mean is that of all
+    channels and places. Not invertible where it was clipped.
+
+    Args:
+        pixels: float32 (h, w, 3), gamma-coded sRGB in [0, 1].
+        brightness: b, added; the original draws it from -.5 to .5.
+        contrast: c; the original draws it from -.5 to .5, so c' is between .667 and 1.5.
+    """
+    factor = np.float32(1 + contrast if contrast >= 0 else 1 / (1 - contrast))
+    mean = pixels.mean(dtype=np.float32)
+    moved: Floats = np.clip((pixels - mean) * factor + mean + np.float32(brightness), 0, 1)
+    return moved
+
+
 def relight(pixels: Floats, contrast: float, brightness: float) -> Floats:
-    """Exaggerate the light as DeOldify's defade did in 2018: logit(x) * contrast + brightness. Not invertible."""
+    """Exaggerate the light as fastai 1 does: logit(x) * contrast + brightness. Not invertible: dark may have been."""
     x = np.clip(pixels, 1 / 510, 1 - 1 / 510)
     logit = np.log(x / (1 - x)) * np.float32(contrast) + np.float32(brightness)
     relit: Floats = (1 / (1 + np.exp(-logit))).astype(np.float32)
