@@ -274,6 +274,15 @@ class Reader:
             meaning["src_color_range"] = FULL_RANGE
         return reformatter.reformat(frame, **meaning)
 
+    def _whole(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """A frame that is made smaller as one picture; libswscale would do so field by field."""
+        if not frame.interlaced_frame:
+            return frame
+        pixels = self.pixels(frame)
+        whole = av.VideoFrame.from_ndarray(pixels, "rgb24" if pixels.dtype == np.uint8 else "rgb48le")
+        whole.color_range = FULL_RANGE
+        return whole
+
     def pixels(self, frame: av.VideoFrame) -> NDArray[Any]:
         """R'G'B' as stored: uint8 (h, w, 3), or uint16 where there are more than 8 bits."""
         wanted = "rgb24" if self.look.bits == 8 else "rgb48le"
@@ -286,27 +295,29 @@ class Reader:
         width, height = (max(1, round(length * scale)) for length in upright)
         if self.look.turn in (90, 270):
             width, height = height, width
-        small = self._convert(
-            self._small, frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA
-        )
+        options = {"width": width, "height": height, "format": "rgb24"}
+        small = self._convert(self._small, self._whole(frame), interpolation=Interpolation.AREA, **options)
         return np.ascontiguousarray(np.rot90(small.to_ndarray(), self.look.turn // 90))
 
     def glance(self, frame: av.VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         """The whole frame, very small, as stored: uint8 (h, w, 3)."""
         options = {"width": width, "height": height, "format": "rgb24"}
-        return np.asarray(self._convert(self._small, frame, interpolation=Interpolation.AREA, **options).to_ndarray())
+        small = self._convert(self._small, self._whole(frame), interpolation=Interpolation.AREA, **options)
+        return np.asarray(small.to_ndarray(), np.uint8)
 
     def resized(self, frame: av.VideoFrame, look: Look) -> av.VideoFrame:
         """The frame as another look wants it."""
         options = {"width": look.width, "height": look.height, "format": look.pixels}
         meaning = {"dst_colorspace": MATRICES[look.matrix], "dst_color_range": FULL_RANGE if look.is_full else 1}
-        resized = self._convert(self._exact, frame, interpolation=Interpolation.AREA, **options, **meaning)
+        resized = self._convert(self._exact, self._whole(frame), interpolation=Interpolation.AREA, **options, **meaning)
+        resized.pts, resized.duration, resized.time_base = frame.pts, frame.duration, frame.time_base
         resized.colorspace = look.matrix
         return resized
 
     def luma(self, frame: av.VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         """Luma at a small size, as stored: uint8 (h, w)."""
-        small = self._thumbnail.reformat(frame, width, height, "gray", interpolation=Interpolation.AREA, threads=1)
+        options: dict[str, Any] = {"width": width, "height": height, "interpolation": Interpolation.AREA, "threads": 1}
+        small = self._thumbnail.reformat(self._whole(frame), format="gray", **options)
         return np.asarray(small.to_ndarray(), np.uint8)
 
 

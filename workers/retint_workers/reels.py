@@ -297,7 +297,8 @@ def _recode(film: Film, stream: Any, out: av.container.OutputContainer) -> Taker
 def _copied(film: Film, takers: Mapping[int, Taker]) -> Iterator[Packet]:
     """Take all packets beside the pictures, in the original's order."""
     for packet in film.container.demux([film.container.streams[index] for index in takers]):
-        if packet.size and packet.dts is not None:
+        if packet.size:
+            packet.dts = packet.pts if packet.dts is None else packet.dts
             yield from takers[packet.stream.index](packet)
     for taker in takers.values():
         yield from taker(None)
