@@ -27,6 +27,8 @@ from retint_models.weights import Card, fill
 
 HALF = (0.5, 0.5, 0.5)
 """Mean and deviation that pictures are normalised by."""
+PLACES = 512
+"""Attention is at a quarter of the size: at 576 pixels all places against all would take gigabytes."""
 
 
 class Attention(deoldify.Attention):
@@ -37,6 +39,13 @@ class Attention(deoldify.Attention):
         self.gamma = nn.Parameter(torch.zeros(()))
         for part in (self.query, self.key, self.value):
             part.bias = nn.Parameter(torch.zeros(len(part.weight_u)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, h, w) to the same shape; each key chooses among the queries, `PLACES` keys at a time."""
+        flat = x.flatten(2)
+        query, key, value = (part(flat).transpose(1, 2) for part in (self.query, self.key, self.value))
+        chosen = [torch.softmax(some @ query.transpose(1, 2), -1) @ value for some in key.split(PLACES, 1)]
+        return x + self.gamma * torch.cat(chosen, 1).transpose(1, 2).reshape(x.shape)
 
 
 class Block(nn.Module):

@@ -7,7 +7,7 @@ from tests import filled
 from tests.photographs import color
 from torch import Tensor, nn
 
-from retint_models import registry
+from retint_models import deoldify, registry
 from retint_models.deoldify2018 import Attention, Defader2018, Generator, check, generator
 from retint_models.layers import DensityLayer
 from retint_models.rendering import apply
@@ -111,6 +111,17 @@ def test_weights_of_another_network_are_refused(tensors: dict[str, Tensor]) -> N
     fewer = {key: tensor for key, tensor in tensors.items() if key != "up3.out.1.gamma"}
     with pytest.raises(ValueError, match=r"not the weights of defade-deoldify: up3\.out\.1\.gamma is missing"):
         generator("defade-deoldify", fewer)
+
+
+def test_attention_in_parts_is_attention() -> None:
+    torch.manual_seed(0)
+    attention = Attention(16).eval()
+    nn.init.constant_(attention.gamma, 0.5)
+    for part in (attention.query, attention.key, attention.value):
+        nn.init.normal_(part.weight_orig)
+    x = torch.rand(2, 16, 30, 40)
+    assert (attention(x) - deoldify.Attention.forward(attention, x)).abs().max() < 1e-5
+    assert (attention(x) - x).abs().max() > 0.1
 
 
 def test_attention_learns_its_biases() -> None:
