@@ -12,10 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -225,6 +221,7 @@ class Card:
             ValueError: it is another file, or not what it says it is.
         """
         import torch
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         self.check()
@@ -327,5 +324,8 @@ def halved(data: bytes) -> bytes:
 
     Half precision, except the running statistics of batch norms; without the counters of training.
     """
+    import numpy as np
+    from safetensors.numpy import load, save
+
     tensors = {name: value for name, value in load(data).items() if not name.endswith("num_batches_tracked")}
     return save({name: value if "running_" in name else value.astype(np.float16) for name, value in tensors.items()})

@@ -184,7 +184,7 @@ def test_a_service_waits_only_for_what_can_tell_that_it_is_ready(name: str) -> N
 
 def test_what_keeps_data_keeps_it_on_a_volume() -> None:
     mounted = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert mounted == set(COMPOSE["volumes"]) == {"postgres", "valkey", "seaweedfs"}
+    assert mounted == set(COMPOSE["volumes"]) == {"weights", "postgres", "valkey", "seaweedfs"}
 
 
 def test_only_a_reserved_gpu_makes_a_gpu_worker_and_one_of_the_two_is_always_to_be_had() -> None:

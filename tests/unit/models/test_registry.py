@@ -15,6 +15,13 @@ def test_names_and_cards_are_known_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_commands_are_known_where_nothing_of_the_networks_is_installed() -> None:
+    code = (
+        "import sys; import retint_models.commands; assert not {'torch', 'numpy', 'safetensors'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_every_network_has_a_card_of_its_kind() -> None:
     cards = weights.cards()
     assert set(registry.COLORIZERS) <= {name for name, card in cards.items() if card.kind == "colorizer"}
