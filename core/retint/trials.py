@@ -95,8 +95,7 @@ def usual(names: Sequence[str] = (), base: Recipe | None = None, imported: Path 
     base = base or Recipe.model_validate({})
     here = recipes.networks("colorizer", imported)
     for name in names:
-        if name not in here:
-            raise InvalidRequest(f"There is no colorizer {name}; there are {', '.join(here)}.", code="no_network")
+        recipes.check(Recipe.model_validate({"colorizer": name}), imported)
     wanted = [here[name] for name in names] if names else [here[name] for name in here if name != "keep"]
     # The usual setting of each before the second setting of any: nobody is left out where there are many.
     turns = zip_longest(*(_variants(network) for network in wanted))

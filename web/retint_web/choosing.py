@@ -7,7 +7,7 @@ from typing import Final
 from retint import recipes
 from retint.errors import InvalidRequest
 from retint.recipes import Network, Recipe, Setting
-from retint_web import services
+from retint_web import presenting, services
 
 USUAL: Final = Recipe.model_validate({})
 
@@ -99,7 +99,7 @@ def said(recipe: Recipe) -> str:
     if card and not settings and card.settings:
         name = next(iter(card.settings))
         settings = {name: card.settings[name].default}
-    return ", ".join(f"{_word(name)} {value:g}" for name, value in settings.items())
+    return presenting.settings(settings)
 
 
 def _choice(network: Network, chosen: str, values: Mapping[str, float]) -> Choice:

@@ -16,12 +16,12 @@ blueprint = Blueprint("networks", __name__)
 
 SCORES: Final = {
     "photos": "Photographs measured",
-    "delta_e2000": "Color difference, CIEDE2000 (less is nearer to the truth)",
-    "interval": "95 % interval of that",
+    "delta_e2000": "Color difference (CIEDE2000; less is nearer to the truth)",
+    "interval": "95 % interval of it",
     "colorfulness_ratio": "Colorfulness, as a share of the truth's",
-    "swd_set": "Distance of all colors, sliced Wasserstein (less is nearer)",
-    "gray_beaten_in_strata": "Kinds of picture in which it is nearer to the truth than gray",
-    "clear_license": "Only photographs with a clear license",
+    "swd_set": "Distance of all colors (sliced Wasserstein; less is nearer)",
+    "gray_beaten_in_strata": "Kinds of picture in which it beats gray",
+    "clear_license": "Clear licenses only",
     "psnr": "PSNR, in dB",
     "ssim": "SSIM",
     "neutral": "Distance of what should be gray from gray",

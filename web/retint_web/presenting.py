@@ -100,9 +100,8 @@ def recipe(values: Mapping[str, Any]) -> str:
     """Tell in a line what a recipe does."""
     wanted = Recipe.model_validate(values)
     color = "colors kept" if wanted.colorizer == "keep" else f"colorized by {wanted.colorizer}"
-    gain = wanted.colorizer_settings.get("gain")
-    if gain is not None and wanted.colorizer != "keep":
-        color += f" (gain {gain:g})"
+    if wanted.colorizer_settings and wanted.colorizer != "keep":
+        color += f" ({settings(wanted.colorizer_settings)})"
     if wanted.defader == "keep" or wanted.strength == 0:
         return f"{color}, fading kept"
     strength = "" if wanted.strength == 1 else f" at {wanted.strength:.0%}"
@@ -129,6 +128,11 @@ def row_id(text: str) -> UUID:
         return UUID(text)
     except ValueError as error:
         raise InvalidRequest("The address names no such thing.") from error
+
+
+def settings(values: Mapping[str, float]) -> str:
+    """Tell the settings of a network: `render factor 35`."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
 
 
 def by_state(counts: Counts) -> Iterator[tuple[State, int]]:
