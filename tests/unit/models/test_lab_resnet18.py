@@ -1,6 +1,7 @@
 """The Lab ResNet-18: its two versions, its lightness, and that both can be trained."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.color import chroma_of, lab_of, rgb_of_lab
-from retint_models.lab_resnet18 import Repository, Tutorial, check, chroma_at, generator, view
+from retint_models.lab_resnet18 import LabColorizer, Repository, Tutorial, check, chroma_at, generator, view
 
 VERSIONS = {"lab_tutorial": Tutorial, "lab_repo": Repository}
 
@@ -92,6 +93,17 @@ def test_a_photos_own_a_and_b_give_nearly_its_own_chroma() -> None:
     lab = lab_of(rgb)
     gray = rgb_of_lab(torch.cat([lab[:, :1], torch.zeros_like(lab[:, 1:])], 1))[:, :1]
     assert (chroma_at(gray, lab[:, 1:]) - chroma_of(rgb)).abs().max() < 1e-3
+
+
+def test_an_answer_is_a_and_b_plus_128_over_255(tmp_path: Path) -> None:
+    tensors = filled.like(Tutorial())
+    tensors["upsample.14.weight"].zero_()
+    tensors["upsample.14.bias"] = torch.tensor([128 + 20, 128 - 30]) / 255
+    picture = np.repeat(color(0, 70)[:, :, 1:2], 3, 2)
+    layer = LabColorizer(filled.card("lab-resnet18", tensors, tmp_path))([picture], {})[0]
+    luma = torch.from_numpy(picture[None, None, :, :, 0] / np.float32(255))
+    expected = chroma_at(luma, torch.tensor([20.0, -30.0]).view(1, 2, 1, 1).expand(1, 2, 70, 70))
+    assert np.abs(layer.chroma - expected[0].numpy()).max() < 1e-3
 
 
 def test_it_is_shown_256_pixels_in_multiples_of_eight_with_the_tone_they_have() -> None:

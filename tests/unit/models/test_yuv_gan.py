@@ -1,6 +1,7 @@
 """The YUV GAN: names, sizes, its color space, and that it can be trained."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.color import chroma_of
-from retint_models.yuv_gan import U_SCALE, V_SCALE, Critic, Generator, check, chroma, generator
+from retint_models.yuv_gan import U_SCALE, V_SCALE, Critic, Generator, YuvGanColorizer, check, chroma, generator
 
 
 def state(network: type[nn.Module]) -> dict[str, Tensor]:
@@ -46,6 +47,16 @@ def test_what_is_too_much_lies_right_and_below() -> None:
     whole, cut = run(picture), run(picture[:, :, :61, :62])
     middle = (slice(None), slice(None), slice(0, 8), slice(0, 8))
     assert (whole[middle] - cut[middle]).abs().mean() < (whole[middle] - cut[:, :, 3:11, 2:10]).abs().mean() / 2
+
+
+def test_that_is_cut_off_and_what_is_too_small_is_continued(tmp_path: Path) -> None:
+    tensors = filled.like(Generator())
+    colorizer = YuvGanColorizer(filled.card("yuv-gan", tensors, tmp_path))
+    run = generator("yuv-gan", tensors)
+    luma = torch.rand(1, 1, 61, 30)
+    decided = run(functional.pad(luma, (0, 11, 0, 0), mode="replicate") - 0.5)
+    assert decided.shape == (1, 2, 64, 44)
+    assert (colorizer.decide(luma) - chroma(decided[:, :, :61, :30])).abs().max() < 1e-4
 
 
 def test_its_u_and_v_become_the_chroma_of_the_same_picture() -> None:
