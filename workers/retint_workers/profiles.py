@@ -87,17 +87,32 @@ def for_color(gray_profile: bytes) -> bytes | None:
 def chroma_in(layer: ColorLayer, profile: bytes) -> ColorLayer:
     """What a color layer, decided in sRGB, becomes in the numbers of an RGB profile."""
     gray = np.repeat((layer.luma.astype(np.float32).clip(0, 1) * 65535 + 0.5).astype(np.uint16)[..., None], 3, axis=-1)
-    shown = pyvips.Image.new_from_array(colorize_proxy(gray, layer)).copy(interpretation="rgb16")
+    moved = _in_profile(colorize_proxy(gray, layer), profile)
+    red, green, blue = moved.transpose(2, 0, 1)
+    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+    chroma = np.stack([(blue - luma) / CB_SCALE, (red - luma) / CR_SCALE])
+    return ColorLayer(chroma.astype(np.float16), luma.astype(np.float16), layer.confidence, layer.record)
+
+
+def from_srgb(rgb: NDArray[np.uint8], profile: bytes | None, bands: int) -> NDArray[np.float32]:
+    """What sRGB colors, uint8 (h, w, 3), are in a photo's own numbers: float32 (h, w, bands) in [0, 1]."""
+    if profile is None:
+        coded = (rgb / 255).astype(np.float32)
+        return coded if bands == 3 else np.asarray(coded @ LUMA, np.float32)[..., None]
+    return _in_profile(rgb.astype(np.uint16) * 257, profile).reshape(*rgb.shape[:2], bands)
+
+
+def _in_profile(rgb: NDArray[np.uint16], profile: bytes) -> NDArray[np.float32]:
+    """Convert sRGB, uint16 (h, w, 3), to the numbers of a profile, float32 in [0, 1]."""
+    shown = pyvips.Image.new_from_array(rgb).copy(interpretation="rgb16")
     with TemporaryDirectory() as folder:
         path = Path(folder, "profile.icc")  # libvips takes an output profile by its file's name only
         path.write_bytes(profile)
         moved = shown.icc_transform(
             str(path), input_profile="srgb", intent="relative", black_point_compensation=True, depth=16
         )
-    red, green, blue = moved.numpy().astype(np.float32).transpose(2, 0, 1) / 65535
-    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
-    chroma = np.stack([(blue - luma) / CB_SCALE, (red - luma) / CR_SCALE])
-    return ColorLayer(chroma.astype(np.float16), luma.astype(np.float16), layer.confidence, layer.record)
+        numbers: NDArray[np.float32] = moved.numpy().astype(np.float32) / 65535
+    return numbers
 
 
 def tone_of(profile: bytes, bands: int) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ ENHANCED = VOCABULARY + "algorithmicallyEnhanced"
 SOURCE_TYPE = "DigitalSourceType"
 STATEMENT = "The colors are conjecture by a neural network; they are not evidence of what was photographed."
 TONE_STATEMENT = "The tone was repaired by a neural network; no color was invented."
+WATERMARK = "A painter's palette is drawn into the lower left corner."
 EMPTY = f'<x:xmpmeta xmlns:x="{META}"><rdf:RDF xmlns:rdf="{RDF}"/></x:xmpmeta>'.encode()
 
 
@@ -71,7 +72,7 @@ class Provenance:
             "software": f"Retint {retint.__version__}",
             "digital_source_type": self.source_type,
             "statement": self.statement,
-        }
+        } | ({"watermark": WATERMARK} if self.recipe.watermark else {})
 
     def to_json(self) -> bytes:
         """The record for people and programs, as it lies beside the result."""
@@ -108,12 +109,14 @@ class Provenance:
             "Networks": json.dumps(self.networks, sort_keys=True, ensure_ascii=False),
             "Software": record["software"],
             "Statement": self.statement,
+            "Watermark": record.get("watermark"),
             "FormerDigitalSourceType": former if former not in (None, INVENTED, ENHANCED) else None,
         }
 
 
 PROPERTIES = (
-    "OriginalSHA256", "RecipeSHA256", "Recipe", "Networks", "Software", "Statement", "FormerDigitalSourceType",
+    "OriginalSHA256", "RecipeSHA256", "Recipe", "Networks", "Software", "Statement", "Watermark",
+    "FormerDigitalSourceType",
 )  # fmt: skip
 
 

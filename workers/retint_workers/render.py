@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from retint_workers.formats import Header
 from retint_workers.ingest import looked_at, upright
 from retint_workers.provenance import Provenance
 from retint_workers.streams import Stream
+from retint_workers.watermark import Watermark, is_there
 
 PREVIEW_SIDE = 2048
 THUMB_SIDE = 640
@@ -35,6 +37,8 @@ STRIP_BYTES = 8 << 20
 LUMA_BOUND = 1 / 255
 COLORLESS = 1.0
 """Chroma in code values of 255 that nearly no pixel (one in a hundred) exceeds in a picture that people call gray."""
+FAIR = 8.0
+"""Chroma in code values of 255 of modest color."""
 CELL = 16
 LOSSY_DRIFT = 3.0
 LOSSY_DRIFT_WORST = 24.0
@@ -60,7 +64,8 @@ class Rendered:
         files: `result`, `preview`, `before`, `thumb`, `provenance`, and `zoom` where the result is larger than the
             preview.
         facts: JSON values: `format`, `size` and `sha256` of the result, `luma_drift` of the color alone (a fraction
-            of full scale, at most 1/255; null without color), `notes`.
+            of full scale, at most 1/255; null without color), `colorless` (a sentence about a photo that color was
+            asked for and that has no room for any; else null), `notes`.
         timings: seconds of `render` and of `verify`.
     """
 
@@ -94,7 +99,7 @@ def render(
     Raises:
         NotVerified: the result is not what it should be.
         OutOfMemory, WorkerLost: the child did not come to an end.
-        InvalidPhoto: the original is not what ingest saw.
+        InvalidPhoto: the original is not what ingest saw, or has no room for the watermark.
     """
     job = Job(original, folder, facts, recipe, color, density, settings.pixel_limit_mp)
     return guarded(make, settings, beat, job)
@@ -122,6 +127,16 @@ class Written:
     checksum: int
     small: NDArray[Any]
     drift: float | None
+    mark: "Mark | None"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The watermark of a result, and the pixels under it without it and with it."""
+
+    drawn: Watermark
+    bare: NDArray[Any]
+    marked: NDArray[Any]
 
 
 def make(job: Job) -> Rendered:
@@ -136,7 +151,7 @@ def make(job: Job) -> Rendered:
     written = write(job, header, record, result)
     rendered = time.monotonic()
     try:
-        files = read_back(job, written, record, result)
+        files, colorless = read_back(job, written, record, result)
     except InvalidPhoto as error:
         raise NotVerified(f"The result cannot be read back. {error.message}", code="unreadable") from error
     files |= {"result": result, "before": job.folder / "before.jpg", "provenance": job.folder / "provenance.json"}
@@ -148,6 +163,7 @@ def make(job: Job) -> Rendered:
         "size": result.stat().st_size,
         "sha256": digest,
         "luma_drift": written.drift,
+        "colorless": colorless,
         "notes": header.notes,
     }
     return Rendered(files, facts, {"render": rendered - started, "verify": time.monotonic() - rendered})
@@ -161,12 +177,15 @@ def write(job: Job, header: Header, record: Provenance, result: Path) -> Written
 
     Raises:
         NotVerified: color alone moved luma.
+        InvalidPhoto: the watermark that was asked for cannot be drawn.
     """
     profile = result_profile(header, job.color is not None)
     rendering, plain = renderings(job, header, profile)
     bands = 3 if job.color is not None else header.bands
     shape = (header.height, header.width, bands)
     before, after = Shrinking(header), Shrinking(header)
+    drawn = Watermark.of((*shape[:2], bands), header.orientation, profile) if job.recipe.watermark else None
+    bare, marked = [], []
     checksum, drift = 0, 0.0
     save = partial(encode, job=job, header=header, profile=profile, record=record, result=result)
     with Stream(shape, header.bits, save) as stream:
@@ -175,6 +194,10 @@ def write(job: Job, header: Header, record: Provenance, result: Path) -> Written
             if plain is not None:
                 drift = max(drift, luma_drift(strip, plain.apply(strip, top, shape[:2]) if job.density else shown))
                 plain = plain if job.density is None else None  # one strip is enough where it costs a second rendering
+            if drawn is not None:
+                bare.append(drawn.cut(shown, top).copy())
+                drawn.put(shown, top)
+                marked.append(drawn.cut(shown, top).copy())
             checksum = zlib.crc32(shown.data, checksum)
             before.add(strip)
             after.add(shown)
@@ -182,9 +205,9 @@ def write(job: Job, header: Header, record: Provenance, result: Path) -> Written
     if drift > LUMA_BOUND:
         raise NotVerified(f"Color alone changed luma by {drift * 255:.2f} of 255.", code="luma_changed")
     save_jpeg(looked_at(before.image(), header, header.profile, PREVIEW_SIDE), job.folder / "before.jpg")
-    return Written(
-        replace(header, bands=bands), profile, checksum, after.small(), drift if job.color is not None else None
-    )
+    mark = Mark(drawn, np.concatenate(bare), np.concatenate(marked)) if drawn is not None else None
+    seen = drift if job.color is not None else None
+    return Written(replace(header, bands=bands), profile, checksum, after.small(), seen, mark)
 
 
 def strips(path: Path, header: Header, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -258,8 +281,11 @@ def encode(
 # --- the second pass: what was really written -------------------------------------------------------------------------
 
 
-def read_back(job: Job, written: Written, record: Provenance, result: Path) -> dict[str, Path]:
+def read_back(job: Job, written: Written, record: Provenance, result: Path) -> tuple[dict[str, Path], str | None]:
     """Decode the result once more; verify it, and make preview, thumbnail and zoom from what is read.
+
+    Returns:
+        The files, and what to say where the photo took no color.
 
     Raises:
         NotVerified: it is not what it should be.
@@ -268,7 +294,7 @@ def read_back(job: Job, written: Written, record: Provenance, result: Path) -> d
     header = formats.read_header(result, job.pixel_limit_mp)
     verify_header(header, expected, written.profile, result)
     verify_mark(record, formats.load(result, header.format))
-    shrinking, checksum = Shrinking(header), 0
+    shrinking, checksum, under = Shrinking(header), 0, []
     files = {"preview": job.folder / "preview.jpg", "thumb": job.folder / "thumb.jpg"}
     zoom = None
     if max(header.width, header.height) > PREVIEW_SIDE:
@@ -276,8 +302,10 @@ def read_back(job: Job, written: Written, record: Provenance, result: Path) -> d
         save = partial(save_zoom, header=header, path=files["zoom"])
         zoom = Stream((header.height, header.width, header.bands), header.bits, save)
     try:
-        for _, strip in strips(result, header, shrinking.factor):
+        for top, strip in strips(result, header, shrinking.factor):
             checksum = zlib.crc32(strip.data, checksum)
+            if written.mark:
+                under.append(written.mark.drawn.cut(strip, top).copy())
             shrinking.add(strip)
             if zoom:
                 zoom.write(strip)
@@ -291,13 +319,17 @@ def read_back(job: Job, written: Written, record: Provenance, result: Path) -> d
     drift = np.abs(small - written.small) * 255 / full
     if drift.mean() > LOSSY_DRIFT or drift.max() > LOSSY_DRIFT_WORST:
         raise NotVerified("The result does not look like what was rendered.", code="pixels_differ")
-    if job.color is not None and job.facts["kind"] != "color" and chroma_of(small * (255 / full)) < COLORLESS:
-        raise NotVerified("The result came out without color.", code="colorless")
+    if written.mark and not is_there(np.concatenate(under), written.mark.bare, written.mark.marked):
+        raise NotVerified("The watermark cannot be seen in the result.", code="watermark_differs")
+    shown = apart_from(written.mark.drawn.box if written.mark else (0, 0, 0, 0), small, shrinking) * (255 / full)
+    colorless = None
+    if job.color is not None and job.facts["kind"] != "color" and chroma_of(shown) < COLORLESS:
+        colorless = why_colorless(job, job.color)
     preview = looked_at(shrinking.image(), header, written.profile, PREVIEW_SIDE)
     xmp = record.to_xmp()
     save_jpeg(preview, files["preview"], xmp)
     save_jpeg(preview.resize(min(1, THUMB_SIDE / max(preview.width, preview.height))), files["thumb"], xmp)
-    return files
+    return files, colorless
 
 
 def verify_header(header: Header, expected: Header, profile: bytes | None, result: Path) -> None:
@@ -331,6 +363,47 @@ def chroma_of(pixels: NDArray[Any]) -> float:
     return float(np.percentile(np.hypot((pixels[..., 2] - luma) / CB_SCALE, (pixels[..., 0] - luma) / CR_SCALE), 99))
 
 
+def apart_from(box: tuple[int, int, int, int], small: NDArray[Any], shrinking: "Shrinking") -> NDArray[Any]:
+    """The means of a picture's cells in one row, without those that a box of the picture touches."""
+    left, top, right, bottom = (length / shrinking.factor / shrinking.cell for length in box)
+    touched = np.zeros(small.shape[:2], bool)
+    touched[int(top) : ceil(bottom), int(left) : ceil(right)] = True
+    kept: NDArray[Any] = small[~touched][None]
+    return kept
+
+
+def why_colorless(job: Job, color: ColorLayer) -> str:
+    """Say why a result shows no color: because the photo, nearly all black or white, has no room for any.
+
+    Raises:
+        NotVerified: there is room; so the network decided for gray, or its decision got lost.
+    """
+    decided = 255 * float(np.percentile(np.hypot(*color.chroma.astype(np.float32)), 99))
+    is_gray = decided < COLORLESS
+    fair = FAIR if is_gray else min(decided, FAIR)
+    if room_for(fair, job) < fair / 2:  # wherever there is a picture and not a drawing, nearly every pixel has room
+        return "The photo is black and white with hardly any gray between: there is no room for color in it."
+    if is_gray:
+        raise NotVerified("The network gave this photo no color.", code="colorless")
+    raise NotVerified("The result came out without color.", code="colorless")
+
+
+def room_for(chroma: float, job: Job) -> float:
+    """The chroma that one place in a hundred of a photo could show, on the average of its pixels, if all were to.
+
+    At luma Y' no hue can have more than min(Y', 1 - Y') / 1.8556 without losing some of it.
+    """
+    header = formats.read_header(job.original, job.pixel_limit_mp)
+    full = 255 if header.bits == 8 else 65535
+    codes = np.arange(full + 1, dtype=np.float32) * (255 / full)
+    room = np.minimum(np.minimum(codes, 255 - codes) / CB_SCALE, chroma)
+    table = (room * (full / 255)).astype(np.uint8 if header.bits == 8 else np.uint16)
+    shrinking = Shrinking(header)
+    for _, strip in strips(job.original, header, shrinking.factor):
+        shrinking.add(table[strip if strip.ndim == 2 else strip[..., 1]])  # green is nearly luma
+    return float(np.percentile(shrinking.small() * (255 / full), 99))
+
+
 # --- small pictures ---------------------------------------------------------------------------------------------------
 
 
@@ -338,7 +411,9 @@ class Shrinking:
     """Gathers strips into a picture that is a whole number of times smaller, at least as large as the preview."""
 
     def __init__(self, header: Header) -> None:
-        self.factor = max(1, max(header.width, header.height) // PREVIEW_SIDE)
+        longest = max(header.width, header.height)
+        self.factor = max(1, longest // PREVIEW_SIDE)
+        self.cell = max(CELL, ceil(ceil(longest / self.factor) / 64))
         self._rows: list[NDArray[Any]] = []
 
     def add(self, strip: NDArray[Any]) -> None:
@@ -354,8 +429,7 @@ class Shrinking:
     def small(self) -> NDArray[np.float64]:
         """The means of cells of at least 16 pixels, at most 64 along the picture: float (h, w) or (h, w, 3)."""
         image = self.image().cast("float")
-        cell = max(CELL, -(-max(image.width, image.height) // 64))
-        return np.asarray(image.shrink(cell, cell, ceil=True).numpy(), np.float64)
+        return np.asarray(image.shrink(self.cell, self.cell, ceil=True).numpy(), np.float64)
 
 
 def save_jpeg(image: pyvips.Image, path: Path, xmp: bytes | None = None) -> None:

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageDraw, ImageOps
 from tests import corpus, photographs
 
-from retint.recipes import parse
+from retint.errors import InvalidPhoto
+from retint.recipes import Recipe, parse
 from retint.settings import Settings
 from retint_models.layers import LUMA, ColorLayer, DensityLayer
 from retint_models.rendering import apply
-from retint_workers import formats, provenance, render
+from retint_workers import formats, provenance, render, watermark
 from retint_workers.ingest import ingest
 from retint_workers.render import NotVerified, Rendered
 
@@ -31,13 +32,17 @@ LOSSY = {".jpg", ".webp"}
 
 
 def restored(
-    path: Path, color: ColorLayer | None = COLOR, density: DensityLayer | None = None, **facts: Any
+    path: Path,
+    color: ColorLayer | None = COLOR,
+    density: DensityLayer | None = None,
+    recipe: Recipe = RECIPE,
+    **facts: Any,
 ) -> Rendered:
     """Ingest and render one file into a folder of its own."""
     folder = path.parent / f"{path.name} results {len(list(path.parent.iterdir()))}"
     folder.mkdir()
-    taken = ingest(path, RECIPE, SETTINGS).facts | facts
-    return render.render(path, folder, taken, RECIPE, color, density, SETTINGS)
+    taken = ingest(path, recipe, SETTINGS).facts | facts
+    return render.render(path, folder, taken, recipe, color, density, SETTINGS)
 
 
 def opened(path: Path) -> Image.Image:
@@ -353,6 +358,120 @@ def test_white_stays_white_where_zero_meant_white(tmp_path: Path) -> None:
     assert np.abs(luma(result) - gray).max() <= 1
 
 
+# --- the watermark ----------------------------------------------------------------------------------------------------
+
+MARKED = parse({"watermark": True})
+
+
+def corner_of(pixels: Any) -> tuple[Any, Any]:
+    """What lies under the mark of an upright picture, and all the rest in a row."""
+    height, width = pixels.shape[:2]
+    high = max(16, round(0.05 * min(height, width)))
+    bottom, left, wide = height - high // 2, high // 2, round(1.3 * high)
+    inside = np.zeros((height, width), bool)
+    inside[bottom - high : bottom, left : left + wide] = True
+    return pixels[bottom - high : bottom, left : left + wide].astype(float), pixels[~inside].astype(float)
+
+
+@pytest.mark.parametrize("name", ["plain.jpg", "plain.png", "16.png", "lossy.webp", "tiled deflate 16.tif"])
+@pytest.mark.parametrize("layers", ["both", "tone"])
+def test_the_palette_is_drawn_and_nothing_else_changes(name: str, layers: str, tmp_path: Path) -> None:
+    bits, write = corpus.GOOD[name]
+    gray = corpus.gray_of(PHOTO)
+    write(tmp_path / name, corpus.wide(gray) if bits == 16 else gray)
+    color, density = COLOR if layers == "both" else None, DENSITY
+    bare = pixels_of(restored(tmp_path / name, color, density).files["result"])
+    rendered = restored(tmp_path / name, color, density, MARKED)
+    marked = pixels_of(rendered.files["result"])
+    assert marked.shape == bare.shape
+    (under, beside), (under_bare, beside_bare) = corner_of(marked), corner_of(bare)
+    full = 255 if bits == 8 else 65535
+    assert np.sqrt(np.square((under - under_bare) / full).mean()) > 0.1
+    assert np.abs(beside - beside_bare).mean() * 255 / full < (2 if Path(name).suffix in LOSSY else 1e-9)
+    says = provenance.read(pyvips.Image.new_from_file(str(rendered.files["result"])).get("xmp-data"))
+    assert says["Watermark"] == json.loads(rendered.files["provenance"].read_text())["watermark"]
+    if color is not None:
+        assert rendered.facts["luma_drift"] <= 1 / 255
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_palette_lies_in_the_lower_left_corner_whichever_way_a_photo_is_stored(
+    orientation: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.full((150, 200), 128, np.uint8)).save(path, exif=corpus.exif(orientation))
+    shown = np.asarray(opened(restored(path, None, None, MARKED).files["preview"]).convert("L"))
+    under, beside = corner_of(shown)
+    assert np.abs(beside - 128).max() < 20  # the preview is a JPEG
+    assert np.abs(under - 128).mean() > 12
+    drawn = watermark.draw(16)
+    wood = (drawn[..., :3] @ np.array(LUMA) - 128) * (drawn[..., 3] / 255)
+    likeness = [np.corrcoef(under.ravel(), turned.ravel())[0, 1] for turned in (wood, wood[::-1], wood[:, ::-1])]
+    assert likeness[0] > 0.9
+    assert likeness[0] == max(likeness)  # the thumb's hole lies to the right, below
+
+
+@pytest.mark.parametrize("name", ["sRGB", "wide", "gray"])
+def test_the_palette_has_its_colors_in_every_profile(name: str, tmp_path: Path) -> None:
+    profiles = {
+        "sRGB": corpus.SRGB,
+        "wide": corpus.icc("Wide", 1.8, corpus.PROPHOTO),
+        "gray": corpus.icc("Gray 1.8", 1.8),
+    }
+    gray = corpus.gray_of(PHOTO)
+    pixels = gray if name == "gray" else np.repeat(gray[..., None], 3, axis=2)
+    (tmp_path / "plain").mkdir()
+    Image.fromarray(gray).save(tmp_path / "plain" / "photo.png")
+    Image.fromarray(pixels).save(tmp_path / "photo.png", icc_profile=profiles[name])
+    shown = [
+        corner_of(np.asarray(opened(restored(path, None, None, MARKED).files["preview"]).convert("L")))[0]
+        for path in (tmp_path / "plain" / "photo.png", tmp_path / "photo.png")
+    ]
+    under = [np.abs(each - each.mean()) for each in shown]
+    assert np.corrcoef(shown[0].ravel(), shown[1].ravel())[0, 1] > 0.9
+    assert abs(under[0].mean() - under[1].mean()) < 6
+
+
+def test_a_palette_that_has_no_room_is_refused_and_never_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "small.png"
+    Image.fromarray(corpus.gray_of(PHOTO)[:63]).save(path)
+    with pytest.raises(InvalidPhoto, match="too small for a watermark") as found:
+        restored(path, recipe=MARKED)
+    assert found.value.code == "too_small_for_watermark"
+    Image.fromarray(corpus.gray_of(PHOTO)[:64]).save(path)
+    assert restored(path, recipe=MARKED).files
+
+
+def test_a_palette_gives_no_color_to_a_result_that_has_none(tmp_path: Path) -> None:
+    with pytest.raises(NotVerified) as found:
+        restored(gray_photo(tmp_path), colored(0), recipe=MARKED)
+    assert found.value.code == "colorless"
+
+
+def test_a_marked_result_is_made_again_bit_for_bit(tmp_path: Path) -> None:
+    path = gray_photo(tmp_path)
+    first, second = (restored(path, COLOR, DENSITY, MARKED) for _ in range(2))
+    for file in first.files:
+        assert first.files[file].read_bytes() == second.files[file].read_bytes(), file
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".png"])
+def test_a_palette_that_was_not_drawn_is_found_when_it_is_read_back(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"photo{suffix}"
+    Image.fromarray(corpus.gray_of(PHOTO)).convert("RGB").save(path, quality=40)
+    header = formats.read_header(path, 1000)
+    marked, bare = job(tmp_path, path, recipe=MARKED), job(tmp_path, path)
+    record = provenance.Provenance.of(marked.facts["sha256"], MARKED, COLOR, None)
+    result = tmp_path / f"result{suffix}"
+    drawn = render.write(marked, header, record, result)
+    render.read_back(marked, drawn, record, result)
+    left_out = render.write(bare, header, record, result)
+    assert left_out.mark is None
+    with pytest.raises(NotVerified) as found:
+        render.read_back(marked, replace(left_out, mark=drawn.mark), record, result)
+    assert found.value.code == "watermark_differs"
+
+
 # --- done means checked -----------------------------------------------------------------------------------------------
 
 
@@ -368,11 +487,65 @@ def job(folder: Path, path: Path, **other: Any) -> render.Job:
     return render.Job(**{**values, **other}, pixel_limit_mp=1000)
 
 
-def test_a_result_without_color_is_no_result(tmp_path: Path) -> None:
-    nothing = ColorLayer(np.zeros_like(COLOR.chroma), COLOR.luma, COLOR.confidence, COLOR.record)
-    with pytest.raises(NotVerified) as found:
-        restored(gray_photo(tmp_path), nothing)
-    assert found.value.code == "colorless"
+def colored(share: float) -> ColorLayer:
+    """What was decided, with a share of its chroma."""
+    return ColorLayer(COLOR.chroma * np.float16(share), COLOR.luma, COLOR.confidence, COLOR.record)
+
+
+def test_a_network_that_gives_no_color_to_a_photo_with_room_for_it_is_no_success(tmp_path: Path) -> None:
+    for share in (0, 0.005):
+        with pytest.raises(NotVerified, match="The network gave this photo no color") as found:
+            restored(gray_photo(tmp_path), colored(share))
+        assert found.value.code == "colorless"
+
+
+def test_color_that_was_decided_and_is_not_in_the_result_is_found(tmp_path: Path) -> None:
+    path = gray_photo(tmp_path)
+    work = job(tmp_path, path)
+    with pytest.raises(NotVerified, match="came out without color"):
+        render.why_colorless(work, COLOR)
+
+
+def line_art(antialias: int, *, paper: int = 255) -> Image.Image:
+    """A pen drawing, 640 x 480: black lines on white; with edges as soft as so many times finer drawing makes them."""
+    drawing = Image.new("L", (640 * antialias, 480 * antialias), paper)
+    pen = ImageDraw.Draw(drawing)
+    for k in range(6):
+        box = (40 + 29 * k, 30 + 31 * k, 600 - 45 * k, 450 - 27 * k)
+        pen.ellipse([antialias * v for v in box], outline=0, width=2 * antialias)
+        pen.line([antialias * v for v in (10, 70 * k, 630, 470 - 55 * k)], fill=0, width=3 * antialias)
+    return drawing.resize((640, 480), Image.Resampling.BOX)
+
+
+@pytest.mark.parametrize("antialias", [1, 4])
+@pytest.mark.parametrize("form", ["gray.png", "bilevel.tif", "rgb.jpg", "16.png"])
+def test_line_art_has_no_room_for_color_and_says_so(antialias: int, form: str, tmp_path: Path) -> None:
+    drawing = line_art(antialias)
+    path = tmp_path / form
+    if form == "16.png":
+        pyvips.Image.new_from_array(np.asarray(drawing).astype(np.uint16) * 257).pngsave(str(path))
+    else:
+        drawing.convert({"bilevel.tif": "1", "rgb.jpg": "RGB"}.get(form, "L")).save(path)
+    assert "no room for color" in restored(path, colored(0)).facts["colorless"]
+    if antialias == 1 and form != "rgb.jpg":  # softer edges take a little
+        assert "no room for color" in restored(path).facts["colorless"]
+
+
+def test_a_photo_that_takes_its_color_has_nothing_to_say(tmp_path: Path) -> None:
+    assert restored(gray_photo(tmp_path)).facts["colorless"] is None
+
+
+def test_a_drawing_on_gray_paper_has_room_for_color(tmp_path: Path) -> None:
+    line_art(4, paper=215).save(tmp_path / "paper.png")
+    assert restored(tmp_path / "paper.png").facts["colorless"] is None
+    with pytest.raises(NotVerified):
+        restored(tmp_path / "paper.png", colored(0))
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_photo_all_black_or_all_white_is_restored_and_says_so(value: int, tmp_path: Path) -> None:
+    Image.fromarray(np.full((60, 80), value, np.uint8)).save(tmp_path / "flat.png")
+    assert restored(tmp_path / "flat.png").facts["colorless"]
 
 
 def test_an_original_that_is_not_the_deposited_one_is_noticed(tmp_path: Path) -> None:
