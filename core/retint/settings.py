@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     behind_proxy: Annotated[bool, Field(description="Trust one reverse proxy's X-Forwarded headers.")] = False
     upload_limit_mib: Annotated[int, Field(ge=1, description="Largest file that the portal accepts.")] = 4096
     pixel_limit_mp: Annotated[int, Field(ge=1, description="Largest picture that is opened, in megapixels.")] = 1000
+    film_limit_gp: Annotated[
+        int, Field(ge=1, description="Longest film that a job may be: gigapixels of all its frames together.")
+    ] = 20
     child_memory_mib: Annotated[
         int, Field(ge=256, description="Memory that a process opening one foreign file may take.")
     ] = 1536

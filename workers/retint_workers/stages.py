@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,9 +21,11 @@ from PIL import Image
 from retint.errors import RetintError
 from retint.jobs import Done, Ended, Lease
 from retint.lifecycle import Stage
+from retint.recipes import Recipe
 from retint.services import Services
+from retint.settings import Settings
 from retint_models.layers import ColorLayer, DensityLayer
-from retint_workers import colorize, defade, ingest, render
+from retint_workers import colorize, defade, film, footage, ingest, projection, render
 from retint_workers.tasks import Beat, Work
 
 T = TypeVar("T")
@@ -33,6 +35,8 @@ HANDS = 8
 """Threads that read and write for a network."""
 AHEAD = 8
 """Photos that are read before the network asks for them."""
+LAG_S = 1.0
+"""For how long decided layers may be on their way to the store while the network goes on."""
 
 CONTENT_TYPES: Mapping[str, str] = {
     ".jpg": "image/jpeg",
@@ -41,6 +45,10 @@ CONTENT_TYPES: Mapping[str, str] = {
     ".tif": "image/tiff",
     ".json": "application/json",
     ".szi": "application/zip",
+    ".zip": "application/zip",
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".mkv": "video/x-matroska",
 }
 
 
@@ -50,31 +58,46 @@ def run_ingest(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
     def one(lease: Lease, folder: Path) -> Done:
         original, seconds = _original(services, lease, folder)
         started = time.monotonic()
-        ingested = ingest.ingest(original, lease.recipe, services.settings, beat)
+        ingested = _ingested(original, lease.recipe, services.settings, beat)
         files = _put(services, lease, {"proxy": ("proxy.png", ingested.proxy)})
         return Done(files, ingested.facts, {"fetch": seconds, "ingest": time.monotonic() - started})
 
     yield from _one_by_one(leases, one, beat)
 
 
+def _ingested(original: Path, recipe: Recipe, settings: Settings, beat: Beat) -> ingest.Ingested:
+    if not footage.is_film(original):
+        return ingest.ingest(original, recipe, settings, beat)
+    return film.ingest(original, recipe, settings, lambda *_: beat(), settings.film_limit_gp)
+
+
 def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
-    """Proxies in; color layers out, where the recipe and the photo ask for one."""
-    wanted = []
+    """Proxies, or films, in; color layers out, where the recipe and the photo ask for one."""
+    wanted: list[Lease] = []
+    films: list[Lease] = []
     for lease in leases:
-        if colorize.is_wanted(lease.recipe, lease.facts[Stage.INGEST]["kind"]):
-            wanted.append(lease)
-        else:
+        facts = lease.facts[Stage.INGEST]
+        if not colorize.is_wanted(lease.recipe, facts["kind"]):
             yield lease, Done()
+        else:
+            (films if _is_film(lease) else wanted).append(lease)
+
+    def one(lease: Lease, folder: Path) -> Done:
+        original, _ = _original(services, lease, folder)
+        facts = lease.facts[Stage.INGEST]
+        color = film.colorize(original, folder, facts, lease.recipe, services.settings, lambda *_: beat())
+        return Done(_put(services, lease, {"color": (color.name, color)} if color else {}))
 
     def decide(proxies: Iterator[NDArray[Any] | RetintError]) -> Iterator[ColorLayer | RetintError]:
         return colorize.colorize(proxies, wanted[0].recipe, services.settings, beat)
 
     if wanted:
         yield from _together(services, wanted, partial(_proxy, services), decide)
+    yield from _one_by_one(films, one, beat)
 
 
 def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
-    """Proxies with their color layers in; density layers out, where the recipe asks for one."""
+    """Proxies, or films, with their color layers in; density layers out, where the recipe asks for one."""
     recipe = leases[0].recipe  # a bundle is of one batch, hence of one recipe
     if not defade.is_wanted(recipe):
         yield from ((lease, Done()) for lease in leases)
@@ -86,7 +109,15 @@ def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
     def decide(proxies: Iterator[NDArray[Any] | RetintError]) -> Iterator[DensityLayer | RetintError]:
         return defade.defade(proxies, recipe, services.settings, beat)
 
-    yield from _together(services, leases, read, decide)
+    def one(lease: Lease, folder: Path) -> Done:
+        original, _ = _original(services, lease, folder)
+        color, facts = _fetched(services, lease, "color", folder), lease.facts[Stage.INGEST]
+        density = film.defade(original, folder, facts, recipe, color, services.settings, lambda *_: beat())
+        return Done(_put(services, lease, {"density": (density.name, density)} if density else {}))
+
+    if photos := [lease for lease in leases if not _is_film(lease)]:
+        yield from _together(services, photos, read, decide)
+    yield from _one_by_one([lease for lease in leases if _is_film(lease)], one, beat)
 
 
 def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
@@ -95,21 +126,26 @@ def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
     def one(lease: Lease, folder: Path) -> Done:
         original, seconds = _original(services, lease, folder)
         started = time.monotonic()
-        rendered = render.render(
-            original,
-            folder,
-            lease.facts[Stage.INGEST],
-            lease.recipe,
-            _layer(services, lease, "color", ColorLayer.from_bytes),
-            _layer(services, lease, "density", DensityLayer.from_bytes),
-            services.settings,
-            beat,
-        )
+        work = _rendered_film if _is_film(lease) else _rendered
+        rendered = work(services, lease, original, folder, beat)
         files = _put(services, lease, {name: (path.name, path) for name, path in rendered.files.items()})
         timings = rendered.timings | {"fetch": seconds, "render": time.monotonic() - started}
         return Done(files, rendered.facts, timings)
 
     yield from _one_by_one(leases, one, beat)
+
+
+def _rendered(services: Services, lease: Lease, original: Path, folder: Path, beat: Beat) -> render.Rendered:
+    color = _layer(services, lease, "color", ColorLayer.from_bytes)
+    density = _layer(services, lease, "density", DensityLayer.from_bytes)
+    facts = lease.facts[Stage.INGEST]
+    return render.render(original, folder, facts, lease.recipe, color, density, services.settings, beat)
+
+
+def _rendered_film(services: Services, lease: Lease, original: Path, folder: Path, beat: Beat) -> render.Rendered:
+    color, density = (_fetched(services, lease, name, folder) for name in ("color", "density"))
+    facts, recipe = lease.facts[Stage.INGEST], lease.recipe
+    return projection.render(original, folder, facts, recipe, color, density, services.settings, lambda *_: beat())
 
 
 STAGES: Mapping[Stage, Work] = {
@@ -144,13 +180,16 @@ def _together(
 
     with ThreadPoolExecutor(HANDS) as hands:
         kept: deque[tuple[Lease, Future[Done | RetintError]]] = deque()
+        since = time.monotonic()
         for lease, layer in zip(leases, decide(_ahead(hands, read, leases)), strict=False):
             if isinstance(layer, RetintError):
                 yield lease, layer
                 continue
             kept.append((lease, hands.submit(_tried, partial(keep, lease, layer))))
-            while kept and kept[0][1].done():
+            # Where the network takes its time, a kill shall cost no more of its work than it must.
+            while kept and (kept[0][1].done() or time.monotonic() - since > LAG_S):
                 yield _ended(*kept.popleft())
+                since = time.monotonic()
         yield from (_ended(*one) for one in kept)
 
 
@@ -175,6 +214,19 @@ def _tried(work: Callable[[], T]) -> T | RetintError:
         return work()
     except RetintError as error:
         return error
+
+
+def _is_film(lease: Lease) -> bool:
+    return bool(lease.facts[Stage.INGEST].get("film"))
+
+
+def _fetched(services: Services, lease: Lease, name: str, folder: Path) -> Path | None:
+    """Download a film's layer of an earlier stage; none where that stage had nothing to do."""
+    if name not in lease.files:
+        return None
+    path = folder / PurePosixPath(lease.files[name]).name
+    services.store.fetch(lease.files[name], path)
+    return path
 
 
 def _original(services: Services, lease: Lease, folder: Path) -> tuple[Path, float]:
