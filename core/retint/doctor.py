@@ -3,16 +3,15 @@
 import hashlib
 import shutil
 import sys
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 import redis
 
-from retint import database, storage
+from retint import database, recipes, storage
 from retint.errors import RetintError
-from retint.settings import ROOT, Settings
+from retint.settings import Settings
 
 PARTS = {
     "portal": ("flask", "flask_wtf", "gunicorn", "zipstream"),
@@ -40,7 +39,7 @@ def examine(settings: Settings) -> list[Check]:
     return [
         Check("Python", (3, 11) <= sys.version_info[:2] <= (3, 12), version, "Install Python 3.11 or 3.12."),
         *(_part(part, modules) for part, modules in PARTS.items()),
-        *_weights(),
+        *_weights(settings),
         _graphics(settings),
         _space(settings),
         _answers("database", settings.database, lambda: _ask_database(settings)),
@@ -55,24 +54,20 @@ def _part(part: str, modules: tuple[str, ...]) -> Check:
     return Check(part, not missing, finding, f"pip install 'retint[{EXTRAS[part]}]'")
 
 
-def _weights() -> list[Check]:
-    folder = ROOT / "models" / "weights"
-    index = folder / "weights.toml"
-    if not index.is_file():
+def _weights(settings: Settings) -> list[Check]:
+    if not (index := recipes.FOLDER / "weights.toml").is_file():
         return [Check("weights", False, f"no {index}", "Run Retint from a checkout or from its image.")]
     checks = []
-    for name, entry in tomllib.loads(index.read_text()).items():
-        if "file" not in entry or not entry.get("sha256"):
-            continue
-        file = folder / entry["file"]
-        if not file.is_file():
-            finding = "missing"
+    for name, network in recipes.cards(settings.weights).items():
+        if network.is_here:
+            with network.path.open("rb") as source:
+                same = hashlib.file_digest(source, "sha256").hexdigest() == network.sha256
+            finding = f"{network.size / 1e6:.1f} MB, checksum good" if same else "checksum differs"
+        elif network.official and not network.path.exists():
+            continue  # nobody wanted them
         else:
-            with file.open("rb") as source:
-                same = hashlib.file_digest(source, "sha256").hexdigest() == entry["sha256"]
-            finding = f"{file.stat().st_size / 1e6:.1f} MB, checksum good" if same else "checksum differs"
-        remedy = f"git checkout -- models/weights/{entry['file']}"
-        checks.append(Check(f"weights of {name}", finding.endswith("good"), finding, remedy))
+            finding = "missing, or without a record of their import" if network.official else "missing"
+        checks.append(Check(f"weights of {name}", finding.endswith("good"), finding, network.command))
     return checks
 
 

@@ -106,6 +106,8 @@ class Network:
     size: int = 0
     """Bytes of the weights; 0 where they are not here."""
     sha256: str = ""
+    path: Path = Path()
+    """Where the weights are to lie."""
 
     @property
     def is_here(self) -> bool:
@@ -149,14 +151,11 @@ def _cards() -> dict[str, dict[str, Any]]:
 
 
 def _network(name: str, card: Mapping[str, Any], imported: Path) -> Network:
-    """Read a card."""
+    """Read a card, and the record of an import."""
+    path = imported / f"{name}.safetensors" if "official" in card else FOLDER / card["file"]
     try:
-        if "official" in card:
-            path = imported / f"{name}.safetensors"
-            sha256 = tomllib.loads(path.with_suffix(".toml").read_text())["sha256"]
-        else:
-            path, sha256 = FOLDER / card["file"], card["sha256"]
-        size = path.stat().st_size
+        record = tomllib.loads(path.with_suffix(".toml").read_text()) if "official" in card else card
+        sha256, size = record["sha256"], path.stat().st_size
     except (OSError, ValueError, KeyError):
         size, sha256 = 0, ""
     return Network(
@@ -175,6 +174,7 @@ def _network(name: str, card: Mapping[str, Any], imported: Path) -> Network:
         official=card.get("official", {}),
         size=size,
         sha256=sha256,
+        path=path,
     )
 
 
