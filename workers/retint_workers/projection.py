@@ -31,11 +31,14 @@ from retint_workers.render import (
     LOSSY_DRIFT_WORST,
     LUMA_BOUND,
     THUMB_SIDE,
+    Mark,
     NotVerified,
     Rendered,
+    apart_from,
     chroma_of,
     save_jpeg,
 )  # fmt: skip
+from retint_workers.watermark import Watermark, is_there
 
 T = TypeVar("T")
 
@@ -135,16 +138,20 @@ def _expose(job: Job) -> Iterator[int | list[str]]:
         while some := next(pairs, None):
             exposure = exposure or Exposure(job, film, Look.of(some[0], film.stream), number)
             with Reel(job.folder / f"picture-{number:08}.nut", exposure.coding) as reel:
-                glances, drift = [], 0.0
+                glances: list[NDArray[np.uint8]] = []
+                under: dict[str, Any] = {}
+                drift = 0.0
                 while some:
                     frame, moved = exposure.expose(*some, number)
                     reel.write(frame)
+                    if exposure.mark and not glances:  # the first of every reel is looked at again
+                        under = {"bare": exposure.mark.bare, "marked": exposure.mark.marked}
                     glances.append(exposure.glance(frame))
                     drift, number = max(drift, moved), number + 1
                     if number % TOLD == 0:
                         yield number
                     some = next(pairs, None) if number % PICTURE_REEL else None
-                keep(reel.path.with_suffix(".npz"), {"glances": np.array(glances), "drift": np.array(drift)})
+                keep(reel.path.with_suffix(".npz"), {"glances": np.array(glances), "drift": np.array(drift)} | under)
             if drift > LUMA_BOUND:
                 raise NotVerified(f"Color alone changed luma by {drift * 255:.2f} of 255.", code="luma_changed")
     if number != job.facts["frames"]:
@@ -174,6 +181,9 @@ class Exposure:
         self._inks = Inks(look, self.coding.pixels, film.time_base)
         self._densities = densities(job.density)
         self._density = self._densities[max(n for n in self._densities if n <= first)] if self._densities else None
+        self._is_marked = job.recipe.watermark
+        self.mark: Mark | None = None
+        """The watermark of the last frame, where one is wanted."""
 
     def expose(self, frame: Any, color: ColorLayer | None, number: int) -> tuple[Any, float]:
         """Give a frame as it is to be encoded, and how far color alone moved its luma, as a fraction of full scale."""
@@ -188,6 +198,11 @@ class Exposure:
         elif color is not None and is_new:  # once a scene is enough where it costs a second rendering
             plain = Rendering(color, None, orientation=self._look.orientation)
             drift = luma_drift(pixels, plain.apply(pixels, 0, size))
+        if self._is_marked:
+            drawn = self.mark.drawn if self.mark else _watermark(shown, self._look)
+            bare = drawn.cut(shown, 0).copy()
+            drawn.put(shown, 0)
+            self.mark = Mark(drawn, bare, drawn.cut(shown, 0).copy())
         return self._inks.frame(shown, frame.pts, frame.duration), drift
 
     def glance(self, frame: Any) -> NDArray[np.uint8]:
@@ -205,7 +220,7 @@ def _check(job: Job) -> Iterator[int | dict[str, Any]]:
     expected = _glances(job)
     record = job.provenance()
     timing = frames = 0
-    chroma = 0.0
+    chroma, box = 0.0, (0, 0, 0, 0)
     with Film(result) as film, Film(job.original) as original:
         _verify_mark(record, reels.xmp_of(result, film.container))
         ticks = film.time_base / original.time_base
@@ -219,7 +234,14 @@ def _check(job: Job) -> Iterator[int | dict[str, Any]]:
             drift = np.abs(seen - meant)
             if drift.mean() > LOSSY_DRIFT or drift.max() > LOSSY_DRIFT_WORST:
                 raise NotVerified("The result does not look like what was rendered.", code="pixels_differ")
-            chroma = max(chroma, chroma_of(seen))
+            if job.recipe.watermark and frames % PICTURE_REEL == 0:
+                pixels = reader.pixels(frame)
+                drawn = _watermark(pixels, look)
+                box = drawn.box_in(GLANCE[0] / pixels.shape[1], GLANCE[1] / pixels.shape[0])
+                with np.load(job.folder / f"picture-{frames:08}.npz") as kept:
+                    if not is_there(drawn.cut(pixels, 0), kept["bare"], kept["marked"]):
+                        raise NotVerified("The watermark cannot be seen in the result.", code="watermark_differs")
+            chroma = max(chroma, chroma_of(apart_from(box, seen)))
             timing = timed(timing, round((frame.pts or 0) * ticks))
             if frames == job.facts["poster"]:
                 thumb = pyvips.Image.new_from_array(reader.proxy(frame, THUMB_SIDE))
@@ -239,6 +261,11 @@ def _check(job: Job) -> Iterator[int | dict[str, Any]]:
         "format": film.kind,
         "luma_drift": max(drifts) if job.color is not None else None,
     }
+
+
+def _watermark(pixels: NDArray[Any], look: Look) -> Watermark:
+    """The watermark as it is to lie on a frame's pixels, (h, w, 3), or lies there."""
+    return Watermark.of((pixels.shape[0], pixels.shape[1], 3), look.orientation, None)
 
 
 def _glances(job: Job) -> Iterator[NDArray[np.uint8]]:

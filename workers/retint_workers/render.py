@@ -321,7 +321,9 @@ def read_back(job: Job, written: Written, record: Provenance, result: Path) -> t
         raise NotVerified("The result does not look like what was rendered.", code="pixels_differ")
     if written.mark and not is_there(np.concatenate(under), written.mark.bare, written.mark.marked):
         raise NotVerified("The watermark cannot be seen in the result.", code="watermark_differs")
-    shown = apart_from(written.mark.drawn.box if written.mark else (0, 0, 0, 0), small, shrinking) * (255 / full)
+    scale = 1 / (shrinking.factor * shrinking.cell)
+    box = written.mark.drawn.box_in(scale, scale) if written.mark else (0, 0, 0, 0)
+    shown = apart_from(box, small) * (255 / full)
     colorless = None
     if job.color is not None and job.facts["kind"] != "color" and chroma_of(shown) < COLORLESS:
         colorless = why_colorless(job, job.color)
@@ -363,13 +365,13 @@ def chroma_of(pixels: NDArray[Any]) -> float:
     return float(np.percentile(np.hypot((pixels[..., 2] - luma) / CB_SCALE, (pixels[..., 0] - luma) / CR_SCALE), 99))
 
 
-def apart_from(box: tuple[int, int, int, int], small: NDArray[Any], shrinking: "Shrinking") -> NDArray[Any]:
-    """The means of a picture's cells in one row, without those that a box of the picture touches."""
-    left, top, right, bottom = (length / shrinking.factor / shrinking.cell for length in box)
-    touched = np.zeros(small.shape[:2], bool)
-    touched[int(top) : ceil(bottom), int(left) : ceil(right)] = True
-    kept: NDArray[Any] = small[~touched][None]
-    return kept
+def apart_from(box: tuple[int, int, int, int], small: NDArray[Any]) -> NDArray[Any]:
+    """The pixels of a small picture in one row, without those of a box: left, top, right and bottom."""
+    left, top, right, bottom = box
+    kept = np.ones(small.shape[:2], bool)
+    kept[top:bottom, left:right] = False
+    row: NDArray[Any] = small[kept][None]
+    return row
 
 
 def why_colorless(job: Job, color: ColorLayer) -> str:

@@ -6,6 +6,7 @@ of 5 % of the height in the lower left corner, half transparent); the drawing is
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,11 @@ class Watermark:
     def box(self) -> tuple[int, int, int, int]:
         """Its left, top, right and bottom in the pixels as stored; the last two lie beyond it."""
         return self.left, self.top, self.left + self.weight.shape[1], self.top + len(self.weight)
+
+    def box_in(self, across: float, down: float) -> tuple[int, int, int, int]:
+        """The box in a copy of the result scaled by so much; what it touches belongs to it."""
+        left, top, right, bottom = self.box
+        return floor(left * across), floor(top * down), ceil(right * across), ceil(bottom * down)
 
     def cut(self, strip: NDArray[Any], top: int) -> NDArray[Any]:
         """The part of a strip that lies under the mark, perhaps empty: a view."""

@@ -73,6 +73,27 @@ def test_a_film_keeps_its_frames_times_sound_and_words_and_gains_color(tmp_path:
     assert rendered.facts["cdc"] < rendered.facts["cdc_frame_by_frame"]
 
 
+@pytest.mark.parametrize("turn", [0, -90])
+def test_the_palette_lies_on_every_frame(turn: int, tmp_path: Path, settings: Settings) -> None:
+    path = films.make(tmp_path / "film.mp4", films.two_scenes(6, (200, 160)), turn=turn)
+    _, plain = restored(path, COLOR, settings)
+    path.with_name(f"{path.name}.work").rename(tmp_path / "plain")
+    marked_recipe = COLOR.model_copy(update={"watermark": True})
+    _, marked = restored(path, marked_recipe, settings)
+    plain_frames = films.pictures(tmp_path / "plain" / plain.files["result"].name)[1]
+    for bare, shown in zip(plain_frames, films.pictures(marked.files["result"])[1], strict=True):
+        changed = np.abs(films.colors(shown).astype(int) - films.colors(bare)).max(axis=2) > 40
+        rows, columns = np.nonzero(changed)
+        assert len(rows) > 60
+        assert rows.mean() / shown.height > 0.8
+        assert (columns.mean() / shown.width > 0.8) == (turn == -90)  # as stored: a viewer turns it
+    with av.open(str(marked.files["result"])) as container:
+        assert "palette" in provenance.read(reels.xmp_of(marked.files["result"], container))["Watermark"]
+    small = films.make(tmp_path / "small.mp4", films.two_scenes(2, (64, 48)))
+    with pytest.raises(InvalidPhoto, match="too small for a watermark"):
+        restored(small, marked_recipe, settings)
+
+
 def test_colorizing_leaves_every_frame_its_light(tmp_path: Path, settings: Settings) -> None:
     path = films.make(tmp_path / "film.mp4", films.pan(films.gray("chelsea"), 6, (320, 240)), options={"crf": "1"})
     _, rendered = restored(path, COLOR, settings)
