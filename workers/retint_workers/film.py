@@ -135,7 +135,7 @@ class Examination:
         gigapixels = frames * width * height / 1e9
         if self._limit_gp is not None and gigapixels > self._limit_gp:
             raise InvalidPhoto(
-                f"The film has {frames:,} frames of {width} × {height} pixels, {gigapixels:.1f} gigapixels in all: at "
+                f"The film has {frames:,} frames of {width} × {height} pixels, {gigapixels:.2f} gigapixels in all: at "
                 f"most {self._limit_gp} are restored here. Cut it, or use `retint restore`.",
                 code="too_long",
             )
