@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint.errors import IllegalMove, NotFound, Refused, RetintError, StoreUnavailable
+from retint.errors import IllegalMove, NotFound, Refused, RetintError, StoreUnavailable, Transient
 from retint.lifecycle import FINAL, TRIES, Outcome, Position, Stage, State, after, backoff
 from retint.recipes import Recipe
 from retint.tables import Attempt, Batch, Job, Photo, Table, now
@@ -280,7 +280,7 @@ class _Move:
 
 def _move(lease: Lease, outcome: Done | RetintError, backoff_s: float, requeue_s: float) -> _Move:
     to = after(lease.stage, lease.tries, _outcome(outcome))
-    pause_s = backoff(to.tries, backoff_s)
+    pause_s = backoff(to.tries, backoff_s) * (outcome.patience if isinstance(outcome, Transient) else 1)
     if isinstance(outcome, StoreUnavailable):
         # No photo's doing: it waits as after a last fault, and counts none, however long the store is away.
         to, pause_s = Position(lease.stage, State.READY, lease.tries), backoff(TRIES, backoff_s)

@@ -96,11 +96,16 @@ class Decision:
 
 
 class CompactColorizer:
-    """`compact` and `compact-vivid` with their weights loaded: proxies in, color layers out."""
+    """`compact` and `compact-vivid` with their weights loaded: proxies in, color layers out.
+
+    Attributes:
+        at_once: How many proxies pay in one call.
+    """
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
         self.device = device
+        self.at_once = 4 if torch.device(device).type == "cpu" else 32
         network = Compact()
         fill(network, card.tensors(), card.name)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -196,12 +196,17 @@ def places(height: int, width: int, device: torch.device | str = "cpu") -> Tenso
 
 
 class CompactDefader:
-    """`compact-defade` with its weights loaded: proxies in, density layers out."""
+    """`compact-defade` with its weights loaded: proxies in, density layers out.
+
+    Attributes:
+        at_once: How many proxies pay in one call.
+    """
 
     def __init__(self, net: DefadeNet, record: dict[str, Any], device: str = "cpu") -> None:
         self.net = net.eval().to(device)
         self.record = record
         self.device = device
+        self.at_once = 4 if torch.device(device).type == "cpu" else 32
 
     def __call__(self, proxies: Sequence[NDArray[np.uint8]]) -> list[DensityLayer]:
         """Decide how to repair each proxy.

@@ -19,9 +19,14 @@ log = structlog.get_logger()
 
 
 class NetworkUnavailable(Transient):
-    """The network that a recipe names cannot be loaded here: an administrator's business, not the photo's."""
+    """The network that a recipe names cannot be loaded here: an administrator's business, not the photo's.
+
+    It is tried three times like any fault, minutes apart: a worker without the weights does not quarantine what others
+    could run, and where nobody can, the photos soon lie where an administrator looks, with the reason.
+    """
 
     code = "network_unavailable"
+    patience = 30
 
 
 def load(kind: str, name: str, settings: Settings) -> Any:

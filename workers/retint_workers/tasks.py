@@ -1,11 +1,13 @@
 """One thin task a stage: claim, run, settle. It decides nothing; what happens to a job is `retint.lifecycle`'s.
 
 A stage is `(services, leases, beat) -> Iterator[(lease, outcome)]`. It yields each lease as it ends, with `Done`,
-`Refused`, or a fault (any other RetintError); whatever else it raises is a bug, and a fault for the photos that are
-left; they are then run one by one, so that it costs no photo but its own. `beat()` keeps the leases while a single
-photo takes long: call it every few seconds from the loop that makes progress (it costs nothing when called too often),
-never from a thread that would outlive it. It tells whether there is time to begin another photo: where there is none,
-a stage ends, and what it left goes back to the queue, so that what is urgent waits for seconds and not for a bundle.
+`Refused`, or a fault (any other RetintError). Whatever else it raises is a bug: the photos that are left are run one by
+one, so that it costs no photo but its own.
+
+`beat()` keeps the leases and writes the outcomes: call it before each photo, and every few seconds while one takes
+long, from the loop that makes progress (it costs nothing when called too often), never from a thread that would outlive
+it. It tells whether there is time to begin another photo. Where there is none a stage ends, and what it left goes back to
+the queue, so that what is urgent waits for seconds and not for a bundle.
 """
 
 import time
@@ -125,9 +127,11 @@ class Bundle:
         self._began_at = self._extended_at = self._flushed_at = time.monotonic()
 
     def beat(self) -> bool:
-        """Say that there is progress, which now and then extends the leases; tells whether to begin another photo."""
+        """Say that there is progress; tells whether to begin another photo."""
         self.presence.beat()
         at = time.monotonic()
+        if at - self._flushed_at > FLUSH_S:
+            self._flush()
         if at - self._extended_at > self.services.settings.lease_s / 4:
             self._extend(at)
         return at - self._began_at < TURN_S
@@ -143,9 +147,6 @@ class Bundle:
     def end(self, lease: Lease, outcome: Done | RetintError) -> None:
         """Take down how an attempt ended."""
         self._ended.append((lease, outcome))
-        if time.monotonic() - self._flushed_at > FLUSH_S:
-            self._flush()
-        self.beat()
 
     def close(self) -> None:
         """Write the last outcomes, and give back what was not begun."""

@@ -16,6 +16,7 @@ from retint.errors import IllegalMove, InvalidPhoto, NotFound, OutOfMemory, Reti
 from retint.jobs import Done
 from retint.lifecycle import FINAL, STAGES, Outcome, Stage, State
 from retint.tables import Attempt, Batch, Job, Photo, Tally, now
+from retint_workers.networks import NetworkUnavailable
 
 from .conftest import House
 
@@ -163,6 +164,44 @@ def test_a_store_that_is_away_quarantines_nothing_however_often_it_is_asked(hous
         assert (job.state, job.tries, job.reason_code) == (State.READY, 0, "store_unavailable")
         assert job.not_before > lease.started_at
         assert len(house.attempts(job_id)) == number
+
+
+def test_a_network_that_is_not_here_is_tried_three_times_minutes_apart(house: House) -> None:
+    [job_id] = house.deposit("a")
+    for number in range(1, 4):
+        [lease] = house.claim([job_id])
+        with house.services.begin() as session:
+            jobs.settle(session, [(lease, NetworkUnavailable("There are no weights."))], backoff_s=2, requeue_s=30)
+        job = house.job(job_id)
+        assert (job.tries, job.reason_code) == (number, "network_unavailable")
+        if number < 3:
+            assert (job.not_before - lease.started_at).total_seconds() >= 30 * number
+    assert job.state is State.QUARANTINED
+
+
+def test_what_was_not_begun_goes_back_as_if_nobody_had_had_it(house: House) -> None:
+    begun, ended, lost, left = house.deposit("begun", "ended", "lost", "left")
+    leases = house.claim([begun, ended, lost, left])
+    house.settle((leases[1], Done()))
+    house.make_overdue([lost])
+    with house.services.begin() as session:
+        assert jobs.reclaim(session) == 1
+    before = house.job(left).not_before
+    with house.services.begin() as session:
+        assert jobs.give_back(session, leases[1:]) == 1
+    assert [house.job(job_id).state for job_id in (begun, ended, lost, left)] == [
+        State.RUNNING,
+        State.QUEUED,
+        State.READY,
+        State.READY,
+    ]
+    job = house.job(left)
+    assert (job.tries, job.deadline, job.not_before, job.reason_code) == (0, None, before, None)
+    assert house.attempts(left) == []
+    [again] = house.claim([left])
+    assert house.settle((leases[3], Done())) == set(), "whoever gave it back has no claim any more"
+    assert house.settle((again, Done())) == {left}
+    assert house.counts(job.batch_id).total == 4
 
 
 def test_quarantined_jobs_get_another_three_tries(house: House) -> None:

@@ -74,7 +74,7 @@ def test_every_photo_ends_well_or_with_a_reason(factory: House, hire: Hire) -> N
         "forget@render": (State.QUARANTINED, Stage.RENDER, "bug", [Outcome.DONE] * 3 + [Outcome.FAULT] * 3),
     }
     fine = factory.bulk(20)
-    job_ids = {name: factory.deposit(name)[0] for name in orders}  # a batch each: a bug costs its whole bundle a try
+    job_ids = dict(zip(orders, factory.deposit(*orders), strict=True))
     assert_restored_once(factory, fine)
     for name, (state, stage, code, outcomes) in orders.items():
         factory.wait_for([job_ids[name]], state)
@@ -100,6 +100,30 @@ def test_a_killed_worker_costs_its_photos_one_attempt(factory: House, hire: Hire
     staff.start("worker", "cpu")
     assert_restored_once(factory, [slow, *others])
     assert [attempt.outcome for attempt in factory.attempts(slow)] == [Outcome.EXPIRED, *[Outcome.DONE] * 4]
+
+
+def test_a_killed_worker_costs_no_photo_that_had_ended(workshop: House, hire: Hire) -> None:
+    staff = hire(workshop)
+    staff.everyone()
+    first, *others = workshop.deposit(*(f"slow@ingest:0.5{'0' * number}" for number in range(6)))
+    workshop.wait_until(lambda: len(workshop.attempts(first)) > 0)
+    staff.processes[0].kill()
+    staff.start("worker", "cpu")
+    assert_restored_once(workshop, [first, *others])
+    assert [attempt.outcome for attempt in workshop.attempts(first)] == [Outcome.DONE] * 4
+    assert workshop.outcomes(others)[Stage.INGEST, Outcome.EXPIRED] >= 1
+
+
+def test_a_bundle_that_takes_long_goes_back_for_what_is_urgent(workshop: House, hire: Hire) -> None:
+    hire(workshop).everyone()
+    slow = workshop.deposit(*(f"slow@ingest:0.6{'0' * number}" for number in range(8)))
+    workshop.wait_until(lambda: workshop.states(slow)[State.RUNNING] == 4)
+    [urgent] = workshop.deposit("urgent", batch=workshop.batch("browser", priority=5))
+    assert_restored_once(workshop, [*slow, urgent])
+    ended_at = workshop.attempts(urgent)[0].ended_at
+    assert sum(workshop.attempts(job_id)[0].ended_at < ended_at for job_id in slow) < 4
+    assert set(workshop.outcomes(slow)) == set(EACH_STAGE_ONCE), "to go back is no failed attempt"
+    assert max(workshop.job(job_id).attempt for job_id in slow) > len(STAGES)
 
 
 def test_a_photo_that_kills_its_worker_is_quarantined_and_takes_no_other_along(workshop: House, hire: Hire) -> None:

@@ -12,13 +12,15 @@ from retint.jobs import Done, Ended, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
-from retint_workers import app, dispatcher
+from retint_workers import app, dispatcher, tasks
 from retint_workers.tasks import Beat
 
 
 def obey(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
     """Run each photo: `refuse@render`, `fault@ingest` (twice, then well), `slow@defade:3` (seconds) …"""
     for lease in leases:
+        if not beat():
+            return
         order, _, where = lease.name.partition("@")
         stage, _, value = where.partition(":")
         facts = {"before": sorted(lease.facts), "files": sorted(lease.files), "gain": lease.recipe.strength}
@@ -50,6 +52,7 @@ def main() -> None:
     telemetry.configure(settings, "-".join(sys.argv[1:]))
     services = Services.connect(settings)
     if sys.argv[1] == "worker":
+        tasks.TURN_S, tasks.FLUSH_S = 1.0, 0.1
         app.work(services, sys.argv[2], dict.fromkeys(Stage, obey), device="none")
     else:
         dispatcher.run(services)
