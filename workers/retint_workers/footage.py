@@ -14,6 +14,7 @@ from typing import Any, Self
 import av
 import av.error
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
@@ -180,7 +181,7 @@ class Film:
         self.container.close()
 
     def _stream(self) -> av.VideoStream:
-        videos = [each for each in self.container.streams.video if not each.disposition & each.disposition.attached_pic]
+        videos = [each for each in self.container.streams.video if not each.disposition & Disposition.attached_pic]
         if not videos:
             raise InvalidPhoto("The film has no pictures, only sound or data.", code="no_video")
         stream = videos[0]

@@ -164,7 +164,7 @@ def _bind(job: Job) -> list[str]:
     with Film(job.original) as film:
         look = Look.of(next(film.frames()), film.stream)
     with Film(job.original) as film:
-        kind = film.kind if film.kind in reels.SUFFIXES else "mp4"
+        kind = reels.container_for(film)
         record = job.provenance()
         comment = " ".join(filter(None, [record.statement, f"Made by {record.to_dict()['software']}."]))
         binding = Binding(kind, look.turn, job.facts["last_duration"], comment, record.to_xmp())

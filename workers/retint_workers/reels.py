@@ -196,6 +196,14 @@ class Binding:
     for_browsers: bool = False
 
 
+def container_for(film: Film) -> str:
+    """Choose a result's container: Matroska and QuickTime stay what they are; else MP4, or QuickTime for PCM sound."""
+    names = [stream.codec_context.name for stream in film.container.streams.audio if stream.codec_context]
+    if film.kind == "mp4" or film.kind not in SUFFIXES:
+        return "mov" if any(name.startswith("pcm_") for name in names) else "mp4"
+    return film.kind
+
+
 def bind(film: Film, reels: Sequence[Path], output: Path, binding: Binding) -> list[str]:
     """Put reels together with the film's sound, subtitles and chapters; tell what could not be kept.
 
