@@ -77,6 +77,8 @@ class Row:
     result_name: str | None
     """Where the result lies in the batch's zip: safe and unique; None without a result."""
     result_sha256: str | None
+    remark: str | None
+    """What must be said of the result, such as that it has no color."""
     files: dict[str, str]
     """The result's files: name to key in the store; empty without a result."""
 
@@ -312,6 +314,7 @@ def _row(found: SqlRow[Any], taken: set[str]) -> Row:
         ended_at=found.ended_at,
         result_name=None if result is None else take_name(found.name, PurePosixPath(result).suffix, taken),
         result_sha256=None if result is None else (found.facts or {}).get("sha256"),
+        remark=None if result is None else (found.facts or {}).get("colorless"),
         files=files,
     )
 

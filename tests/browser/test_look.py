@@ -50,10 +50,19 @@ def paths(
         cards = {state: page.locator(f".card:has(.{state}) .name").first for state in ("restored", "refused")}
         gallery |= {state: str(card.get_attribute("href")) for state, card in cards.items()}
         gallery |= {"batches": "/", "batch": batch, "deposit": "/deposit", "workers": "/admin/", "account": "/account"}
+        gallery |= {"networks": "/networks", "card": "/networks/compact", "not here": "/networks/stable"}
+        page.goto(gallery["restored"])
+        page.get_by_role("button", name="Try other networks").click()
+        page.wait_for_url("**/trials/*")
+        gallery |= {"trial": page.url, "try": "/trials/new"}
+        expect(page.locator("#progress:not([hx-get])")).to_have_count(1, timeout=RESTORED_MS)
     return gallery
 
 
-PAGES = ["batches", "batch", "restored", "refused", "deposit", "workers", "account"]
+PAGES = [
+    "batches", "batch", "restored", "refused", "deposit", "workers", "account", "networks", "card", "not here", "trial",
+    "try",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -63,6 +72,9 @@ def test_a_page_fits_a_phone_and_everybody(
 ) -> None:
     page = open_page(paths[name], **browsers.PHONE, color_scheme=scheme)
     expect(page.locator("main")).to_be_visible()
+    for closed in page.locator("details:not([open]) > summary").all():
+        if closed.is_visible():
+            closed.click()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert faults(page) == []
 

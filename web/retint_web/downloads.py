@@ -33,6 +33,7 @@ COLUMNS: Final = (
     "original_sha256",
     "result",
     "result_sha256",
+    "remark",
     "ended_at",
     "job",
 )
@@ -159,6 +160,7 @@ def _cells(row: Row) -> tuple[object, ...]:
         row.sha256,
         row.result_name,
         row.result_sha256,
+        row.remark,
         row.ended_at and row.ended_at.isoformat(timespec="seconds"),
         row.job_id,
     )

@@ -170,16 +170,18 @@ def _story(shown: Shown) -> Iterator[str]:
     if shown.job.state is not State.RESTORED:
         return
     recipe = Recipe.model_validate(shown.batch.recipe)
-    if presenting.remark(shown.facts.get(Stage.RENDER, {})):
-        yield f"The network {recipe.colorizer} was to color it, and found next to nothing. Another one may see more."
-    elif "color" in shown.files:
+    # Where a network found no color, the page says so above.
+    is_colorless = bool(presenting.remark(shown.facts.get(Stage.RENDER, {})))
+    if "color" in shown.files and not is_colorless:
         yield (
             f"The colors are conjecture. The network {recipe.colorizer} chose them from the picture in black and "
             "white; what they really were, it cannot know."
         )
-    else:
+    elif not is_colorless:
         yield "No color was added: the original's own was kept."
     if "density" in shown.files:
         strength = "" if recipe.strength == 1 else f", at {recipe.strength:.0%} of its strength"
         yield f"Fading was repaired by the network {recipe.defader}{strength}: contrast, and the balance of grays."
+    for facts in shown.facts.values():
+        yield from facts.get("notes", ())
     yield "Size, depth and metadata are the original's. The file itself says what made it; the original is unchanged."
