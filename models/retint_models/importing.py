@@ -197,8 +197,7 @@ def _downloaded(client: httpx.Client, address: str, name: str, folder: Path, tel
             except httpx.TransportError as error:
                 if not left:
                     raise ConnectionError(
-                        f"{host} hung up after {file.tell():,} of {total:,} bytes; they are kept, and the same command"
-                        " goes on there"
+                        f"{host} gave {file.tell():,} bytes and no more; they are kept, and the same command goes on there"
                     ) from error
     return part
 
@@ -223,13 +222,13 @@ def _go_on(client: httpx.Client, address: str, file: IO[bytes], total: int, limi
     headers = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
     with client.stream("GET", address, headers=headers) as response:
         goes_on = response.headers.get("Content-Range", "").startswith(f"bytes {file.tell()}-")
+        if response.status_code not in (200, 206, 416):
+            raise httpx.RemoteProtocolError(f"the answer was {response.status_code} {response.reason_phrase}")
         if response.status_code != 206 or not goes_on:
             file.truncate(0)
             file.seek(0)
-        if response.status_code == 416 or (response.status_code == 206 and not goes_on):
+        if response.status_code != 200 and not goes_on:
             raise httpx.RemoteProtocolError("another part was sent than was asked for")
-        if not response.is_success:
-            raise httpx.RemoteProtocolError(f"the answer was {response.status_code}")
         for piece in response.iter_raw():  # as it comes: what is gathered would be lost when it breaks off
             file.write(piece)
             if file.tell() > limit:

@@ -83,6 +83,15 @@ def test_a_file_that_asks_for_a_function_is_refused_by_its_name_and_never_run(
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_the_second_gate_holds_by_itself(tmp_path: Path, old: bool) -> None:
+    marker = tmp_path / "was-run"
+    path = saved(tmp_path / "evil.pth", {"more": Call(os.system, f"touch {marker}")}, old=old)
+    with pytest.raises(pickle.UnpicklingError, match=r"posix\.system"):
+        checkpoints.unpickled(path)
+    assert not marker.exists()
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_bare_pickle_of_any_protocol_is_refused_by_what_it_asks_for(tmp_path: Path, protocol: int) -> None:
     marker = tmp_path / "was-run"

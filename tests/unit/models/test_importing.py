@@ -149,6 +149,8 @@ class Server(ThreadingHTTPServer):
     hang_up_after = 1 << 40
     hang_ups = 1 << 40
     ranges = True
+    longest = 1 << 40
+    busy = 0
     content_type = "application/octet-stream"
 
     def __init__(self) -> None:
@@ -174,17 +176,23 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         whole, start = self.server.content, 0
+        if wanted and self.server.busy > 0:
+            self.server.busy -= 1
+            self.send_error(503)
+            return
         if wanted and self.server.ranges:
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+            self.send_header(
+                "Content-Range", f"bytes {start}-{min(len(whole), start + self.server.longest) - 1}/{len(whole)}"
+            )
         else:
             self.send_response(200)
         self.send_header("Content-Type", self.server.content_type)
-        self.send_header("Content-Length", str(len(whole) - start))
+        piece = whole[start:][: self.server.longest if wanted and self.server.ranges else None]
+        self.send_header("Content-Length", str(len(piece)))
         self.send_header("ETag", self.server.version)
         self.end_headers()
-        piece = whole[start:]
         if self.server.hang_ups > 0 and len(piece) > self.server.hang_up_after:
             self.server.hang_ups -= 1
             piece = piece[: self.server.hang_up_after]
@@ -222,9 +230,18 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(server: Server, folder:
     assert loaded[-1] == len(server.content)
 
 
+def test_a_server_that_is_busy_or_gives_less_than_was_asked_for_is_asked_again(server: Server, folder: Path) -> None:
+    server.hang_up_after, server.hang_ups = len(server.content) // 2, 2
+    server.busy, server.longest = 2, len(server.content) // 3
+    importing.fetch("yuv-gan", folder, address=server.address).card.check()
+    starts = [int(wanted[6:-1]) for _, wanted in server.asked if wanted]
+    assert len(starts) == 4
+    assert starts == sorted(starts), "what was there was kept"
+
+
 def test_after_too_many_breaks_the_same_call_goes_on_later(server: Server, folder: Path) -> None:
     server.hang_up_after = 1000
-    with pytest.raises(ConnectionError, match=r"hung up after \d,000 of [\d,]+ bytes; they are kept"):
+    with pytest.raises(ConnectionError, match=r"gave \d,000 bytes and no more; they are kept"):
         importing.fetch("yuv-gan", folder, address=server.address)
     (part,) = left(folder)
     before = (folder / part).stat().st_size
