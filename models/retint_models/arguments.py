@@ -6,8 +6,17 @@ from pathlib import Path
 
 import click
 
+from retint_models.weights import IMPORTED
+
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
+IMPORTED_FOLDER = click.option(
+    "--folder",
+    envvar="RETINT_WEIGHTS",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=IMPORTED,
+    help="Folder of imported weights [env: RETINT_WEIGHTS; default: models/weights/imported].",
+)
 
 
 class Unanswered(click.ClickException):

@@ -9,23 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from retint_models.arguments import FILE, refusing
+from retint_models.arguments import FILE, IMPORTED_FOLDER, refusing
 from retint_models.evaluation.commands import evaluate
 from retint_models.training.commands import train
-from retint_models.weights import IMPORTED, Card, Tell
+from retint_models.weights import Card, Tell
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from retint_models.importing import Taken
-
-FOLDER = click.option(
-    "--folder",
-    envvar="RETINT_WEIGHTS",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=IMPORTED,
-    help="Folder of imported weights [env: RETINT_WEIGHTS; default: models/weights/imported].",
-)
 
 
 @click.group()
@@ -47,7 +39,7 @@ def weights() -> None:
 
 
 @weights.command("list", epilog="\b\nExample:\n  retint weights list --json")
-@FOLDER
+@IMPORTED_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print all cards as one JSON object.")
 def list_cards(folder: Path, as_json: bool) -> None:
     """List all networks, whether their weights are here, and how to get them."""
@@ -67,7 +59,7 @@ def list_cards(folder: Path, as_json: bool) -> None:
 
 @weights.command(epilog="\b\nExamples:\n  retint weights show artistic\n  retint weights show compact --json")
 @click.argument("name")
-@FOLDER
+@IMPORTED_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print the card as a JSON object.")
 def show(name: str, folder: Path, as_json: bool) -> None:
     """Print all that is known of a network: its card."""
@@ -79,7 +71,7 @@ def show(name: str, folder: Path, as_json: bool) -> None:
 
 
 @weights.command(epilog="\b\nExample:\n  retint weights verify")
-@FOLDER
+@IMPORTED_FOLDER
 @click.pass_context
 def verify(ctx: click.Context, folder: Path) -> None:
     """Check every file that is here against its card; exit status 1 if one is missing or another."""
@@ -114,7 +106,7 @@ PyTorch's files, old and new, and safetensors are read; nothing in them is ever 
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--as", "name", required=True, help="The network whose weights these are.")
-@FOLDER
+@IMPORTED_FOLDER
 def import_file(file: Path, name: str, folder: Path) -> None:
     """Check that FILE holds a network's weights, and keep them as safetensors."""
     from retint_models import importing
@@ -136,7 +128,7 @@ Interrupted, start it again: it goes on where it was.
 @click.argument("name")
 @click.option("--from", "address", default="", help="Another address than its authors'.")
 @click.option("--sha256", default="", help="What the file must be; by default the official one, where that is known.")
-@FOLDER
+@IMPORTED_FOLDER
 def fetch(name: str, address: str, sha256: str, folder: Path) -> None:
     """Download a network's official weights, check them, and keep them as safetensors."""
     from retint_models import importing
@@ -175,7 +167,7 @@ Examples:
 @click.option("--weights", "file", type=FILE, help="PyTorch's file or safetensors; by default the imported ones.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
-@FOLDER
+@IMPORTED_FOLDER
 def run(name: str, given: Path, made: Path, file: Path | None, device: str, threads: int | None, folder: Path) -> None:
     """Run the bare network NAME, plain and in float32, on a normalised array."""
     from retint_models import bare

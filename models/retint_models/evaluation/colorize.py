@@ -1,11 +1,12 @@
 """How well colorizers do on photographs whose color is known, beside rows that say what a number is worth.
 
 Each photo is judged at short side 256 in 8 bits. Its gray is its rounded Rec. 709 luma. Means over photos with 95 %
-bootstrap intervals; colorfulness always beside the error, since gray has a small error.
+bootstrap intervals; colorfulness always beside the error, since gray has a small error. Scores are given again without
+photographs of unclear license, and without those from ImageNet, which pretrained encoders have seen.
 """
 
 import json
-import time
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,15 @@ from torch.nn import functional
 from retint_models.color import lab_of, luma_of, rgb_of, rgb_of_lab
 from retint_models.data import Photos, read_photo
 from retint_models.evaluation import metrics
+from retint_models.evaluation.measuring import measured
 from retint_models.layers import ColorLayer
 from retint_models.registry import Colorizer
 
 UNCLEAR = ("ImageNet", "unstated", "not stated")
 """Parts of a license text that keep a photo out of the strict score."""
+KNOWN = ("ImageNet",)
+"""Parts of the license text of photographs that pretrained encoders have seen."""
+INTERVALS = ("delta_e2000", "rmse_ab", "psnr", "ssim", "colorfulness", "delta_cf", "delta_cf_absolute", "swd")
 
 Pixels = NDArray[np.uint8]
 Maker = Callable[[int, Pixels], Pixels]
@@ -145,12 +150,11 @@ def applied(layer: ColorLayer, seen: Pixels) -> Pixels:
 
 
 def judge(name: str, make: Maker, shots: Sequence[Shot]) -> dict[str, Any]:
-    """Score one row: means, intervals, strata, and the scores without photos of unclear license."""
-    began = time.perf_counter()
-    made = [make(number, shot.gray) for number, shot in enumerate(shots)]
-    seconds = (time.perf_counter() - began) / len(shots)
-    scores = [score(picture, shot) for picture, shot in zip(made, shots, strict=True)]
-    clear = [not any(part in shot.license for part in UNCLEAR) for shot in shots]
+    """Score one row: means, intervals, strata, costs, and the scores on photographs that nobody could object to."""
+    with measured() as cost:
+        made = [make(number, shot.gray) for number, shot in enumerate(shots)]
+    smaller = [make(number, halved(shot.gray)) for number, shot in enumerate(shots)]
+    scores = [score(*row) for row in zip(made, smaller, shots, strict=True)]
     strata = {
         stratum: mean_of(
             [row for row, shot in zip(scores, shots, strict=True) if shot.stratum == stratum], "delta_e2000"
@@ -158,29 +162,40 @@ def judge(name: str, make: Maker, shots: Sequence[Shot]) -> dict[str, Any]:
         for stratum in sorted({shot.stratum for shot in shots})
     }
     means = {key: mean_of(scores, key) for key in scores[0]}
-    kept = [row for row, is_clear in zip(scores, clear, strict=True) if is_clear]
     return {
         "name": name,
         "photos": len(shots),
         **means,
         "delta_e2000_interval": metrics.interval(np.array([row["delta_e2000"] for row in scores])),
+        "intervals": metrics.intervals(scores, INTERVALS),
         "ratio": means["colorfulness"] / means["true_colorfulness"],
         "swd_set": metrics.sliced_wasserstein(pooled(made), pooled([shot.true for shot in shots])),
         "strata": strata,
         "worst_stratum": max(strata, key=lambda stratum: strata[stratum]),
-        "clear_license": {
-            "photos": len(kept),
-            "delta_e2000": mean_of(kept, "delta_e2000"),
-            "ratio": mean_of(kept, "colorfulness") / mean_of(kept, "true_colorfulness"),
-        }
-        if kept
-        else {},
-        "seconds": seconds,
+        "clear_license": without(UNCLEAR, scores, shots),
+        "unseen": without(KNOWN, scores, shots),
+        "seconds": cost.seconds / len(shots),
+        "megabytes": cost.megabytes,
     }
 
 
-def score(made: Pixels, shot: Shot) -> dict[str, float]:
-    """Score one picture against the true photo."""
+def without(parts: Sequence[str], scores: Sequence[dict[str, float]], shots: Sequence[Shot]) -> dict[str, float]:
+    """Score a row on the photos whose license text holds none of some parts; empty if there are none."""
+    kept = [row for row, shot in zip(scores, shots, strict=True) if not any(part in shot.license for part in parts)]
+    if not kept:
+        return {}
+    ratio = mean_of(kept, "colorfulness") / mean_of(kept, "true_colorfulness")
+    return {"photos": len(kept), "delta_e2000": mean_of(kept, "delta_e2000"), "ratio": ratio}
+
+
+def halved(pixels: Pixels) -> Pixels:
+    """Return a picture at half its size, box-reduced."""
+    size = (max(1, pixels.shape[1] // 2), max(1, pixels.shape[0] // 2))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+
+
+def score(made: Pixels, smaller: Pixels, shot: Shot) -> dict[str, float]:
+    """Score one picture against the true photo, and against what came of the photo at half its size."""
     ours, true = as_tensor(made), as_tensor(shot.true)
     colorful, true_colorful = metrics.colorfulness(ours), metrics.colorfulness(true)
     drift, worst_drift = metrics.luma_drift(ours, as_tensor(shot.gray)[:1])
@@ -188,13 +203,16 @@ def score(made: Pixels, shot: Shot) -> dict[str, float]:
         "delta_e2000": metrics.delta_e_2000(ours, true),
         "delta_e_chroma": metrics.delta_e_chroma(ours, true),
         "rmse_ab": metrics.rmse_ab(ours, true),
-        "psnr": metrics.psnr(ours, true),
+        "psnr": min(metrics.psnr(ours, true), 60.0),
         "ssim": metrics.ssim(ours, true),
         "colorfulness": colorful,
         "true_colorfulness": true_colorful,
+        "delta_cf": colorful - true_colorful,
+        "delta_cf_absolute": abs(colorful - true_colorful),
         "under": max(0.0, true_colorful - colorful),
         "over": max(0.0, colorful - true_colorful),
         "swd": metrics.sliced_wasserstein(metrics.quantiles_ab(ours), metrics.quantiles_ab(true)),
+        "between_sizes": metrics.ab_distance(ours, as_tensor(smaller)),
         "luma_drift": drift,
         "luma_drift_worst": worst_drift,
     }
@@ -214,14 +232,10 @@ def pooled(pictures: Sequence[Pixels], each: int = 2048) -> Tensor:
     return metrics.quantiles(torch.cat(points, 1))
 
 
-def rows_of(
-    shots: Sequence[Shot], training: Photos | None, colorizers: dict[str, Colorizer]
-) -> Iterator[dict[str, Any]]:
+def rows_of(shots: Sequence[Shot], training: Photos, colorizers: dict[str, Colorizer]) -> Iterator[dict[str, Any]]:
     """Score the calibration rows (two of them need training photographs) and each colorizer, one at a time."""
-    makers: dict[str, Maker] = {"gray": gray, "shuffled": shuffled(shots)}
-    if training is not None:
-        makers |= {"mean-ab": mean_ab(training), "table": table(training)}
-    makers |= {name: by(colorizer) for name, colorizer in colorizers.items()}
+    makers: dict[str, Maker] = {"gray": gray, "mean-ab": mean_ab(training), "table": table(training)}
+    makers |= {"shuffled": shuffled(shots)} | {name: by(colorizer) for name, colorizer in colorizers.items()}
     for name, make in makers.items():
         yield judge(name, make, shots)
 
@@ -232,15 +246,18 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
         row["delta_e2000"], *row["delta_e2000_interval"]
     ),
     "   CF": lambda row: f"{row['ratio']:5.2f}",
-    "under": lambda row: f"{row['under']:5.1f}",
-    " over": lambda row: f"{row['over']:5.1f}",
+    "  dCF": lambda row: f"{row['delta_cf']:5.1f}",
+    "|dCF|": lambda row: f"{row['delta_cf_absolute']:5.1f}",
     "SWD set": lambda row: f"{row['swd_set']:7.2f}",
     "photo": lambda row: f"{row['swd']:5.2f}",
     "RMSE ab": lambda row: f"{row['rmse_ab']:7.2f}",
     " PSNR": lambda row: f"{row['psnr']:5.2f}",
+    " SSIM": lambda row: f"{row['ssim']:5.3f}",
+    "sizes": lambda row: f"{row['between_sizes']:5.2f}",
     "luma": lambda row: f"{row['luma_drift_worst']:4.2f}",
     "clear": lambda row: f"{row['clear_license'].get('delta_e2000', float('nan')):5.2f}",
     "    s": lambda row: f"{row['seconds']:5.2f}",
+    "  MB": lambda row: f"{row['megabytes']:4.0f}",
     "worst stratum": lambda row: f"{row['worst_stratum']} {row['strata'][row['worst_stratum']]:.1f}",
 }
 """What the table shows: colorfulness is the share of the true one, `clear` is CIEDE2000 on clearly licensed photos."""
@@ -297,7 +314,24 @@ def historical(files: Sequence[Path], colorizers: dict[str, Colorizer], columns:
     return sheet(tiles, [f"{file.name}: {words}" for file in files], columns, side=320)
 
 
-def write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the rows under `colorize`, keeping what else the file holds."""
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {"colorize": list(rows)}, indent=1) + "\n")
+def write_json(path: Path, rows: Sequence[dict[str, Any]], kind: str = "colorize") -> None:
+    """Write the rows under their kind, keeping what else the file holds; a number that is none becomes null.
+
+    Raises:
+        ValueError: the file holds something else than JSON.
+        OSError: it cannot be written.
+    """
+    try:
+        known = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON file, so no scores are added to it") from error
+    path.write_text(json.dumps(finite(known | {kind: list(rows)}), indent=1, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Replace numbers that JSON has not by None."""
+    if isinstance(value, dict):
+        return {name: finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

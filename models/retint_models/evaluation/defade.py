@@ -3,11 +3,10 @@
 The judge's prints share the physics with training (`fading`), not the way they are drawn: other ranges, other fields.
 """
 
-import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from retint_models.color import lab_of, rgb_of_lab
 from retint_models.data import Photos, read_photo
 from retint_models.defade import SIDE, DefadeNet, places, repair
 from retint_models.evaluation.colorize import UNCLEAR, as_pixels, as_tensor, sheet
-from retint_models.evaluation.metrics import delta_e_2000, interval, psnr, ssim
+from retint_models.evaluation.measuring import measured
+from retint_models.evaluation.metrics import delta_e_2000, interval, intervals, psnr, ssim
 from retint_models.fading import (
     Family,
     Floats,
@@ -205,9 +205,9 @@ def judge(name: str, make: Maker, cases: Sequence[Case]) -> dict[str, Any]:
     Means are over the prints without the family `lighting`, which cannot be undone from the picture alone and stands
     in `families` and in `delta_e2000_all`.
     """
-    began = time.perf_counter()
-    scores = [score(make, case) for case in cases]
-    seconds = (time.perf_counter() - began) / len(cases)
+    with measured() as cost:
+        made = [make(case.print) for case in cases]
+    scores = [score(make, picture, case) for picture, case in zip(made, cases, strict=True)]
     kept = [row for row, case in zip(scores, cases, strict=True) if case.family != "lighting"]
     grouped = {family: [r for r, c in zip(scores, cases, strict=True) if c.family == family] for family in FAMILIES}
     strata = {
@@ -224,6 +224,7 @@ def judge(name: str, make: Maker, cases: Sequence[Case]) -> dict[str, Any]:
         "photos": len(kept),
         **{key: mean_of(kept, key) for key in scores[0]},
         "delta_e2000_interval": interval(np.array([row["delta_e2000"] for row in kept])),
+        "intervals": intervals(kept, ("delta_e2000", "psnr", "ssim", "neutral", "worse", "harm", "second_pass")),
         "delta_e2000_all": mean_of(scores),
         "families": {family: mean_of(rows) for family, rows in grouped.items() if rows},
         "harm": mean_of(scores, "harm"),
@@ -231,13 +232,13 @@ def judge(name: str, make: Maker, cases: Sequence[Case]) -> dict[str, Any]:
         "strata": strata,
         "worst_stratum": max(strata, key=lambda stratum: strata[stratum]),
         "clear_license": {"photos": len(clear), "delta_e2000": mean_of(clear)} if clear else {},
-        "seconds": seconds,
+        "seconds": cost.seconds / len(cases),
+        "megabytes": cost.megabytes,
     }
 
 
-def score(make: Maker, case: Case) -> dict[str, float]:
-    """Score one print: how near the repair comes, and whether it leaves clean and repaired photographs alone."""
-    made = make(case.print)
+def score(make: Maker, made: Pixels, case: Case) -> dict[str, float]:
+    """Score one repair: how near it comes, and whether its maker leaves clean and repaired photographs alone."""
     ours, truth = as_tensor(made), as_tensor(case.truth)
     before, after = delta_e_2000(as_tensor(case.print), truth), delta_e_2000(ours, truth)
     neutral = lab_of(truth)[1:].norm(dim=0) < NEUTRAL
@@ -270,8 +271,9 @@ def mean_of(rows: Sequence[dict[str, float]], key: str = "delta_e2000") -> float
 
 
 def rows_of(cases: Sequence[Case], defaders: dict[str, Defader]) -> Iterator[dict[str, Any]]:
-    """Score the classic repairs and each defader, one at a time."""
-    for name, make in (CLASSICS | {name: by(defader) for name, defader in defaders.items()}).items():
+    """Score the classic repairs (CLAHE where scikit-image is installed) and each defader, one at a time."""
+    classics = {name: make for name, make in CLASSICS.items() if make is not clahe or find_spec("skimage")}
+    for name, make in (classics | {name: by(defader) for name, defader in defaders.items()}).items():
         yield judge(name, make, cases)
 
 
@@ -280,6 +282,7 @@ def heading() -> str:
     return (
         f"{'':<18}{'dE2000 [95 %]':>21} {'PSNR':>6} {'SSIM':>5} {'neutral':>7} {'worse':>5} {'harm':>5} {'worst':>5}"
         f" {'2nd':>5} {'order':>5} {'clear':>6} {'dark':>5} {'light':>5} {'silver':>6} {'lighting':>8}"
+        f" {'s':>5} {'MB':>4}"
     )
 
 
@@ -292,13 +295,8 @@ def line(row: dict[str, Any]) -> str:
         f" {row['neutral']:7.2f} {row['worse']:5.2f} {row['harm']:5.2f} {row['harm_worst']:5.1f}"
         f" {row['second_pass']:5.2f} {row['order_kept']:5.3f} {row['clear_license'].get('delta_e2000', math.nan):6.2f}"
         f" {families[0]:5.2f} {families[1]:5.2f} {families[2]:6.2f} {families[3]:8.2f}"
+        f" {row['seconds']:5.2f} {row['megabytes']:4.0f}"
     )
-
-
-def write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the rows under `defade`, keeping what else the file holds."""
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | {"defade": list(rows)}, indent=1) + "\n")
 
 
 # --- contact sheets ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Pictures are sRGB (3, h, w) in [0, 1], torch, single or double precision.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -84,6 +85,13 @@ def sliced_wasserstein(one: Tensor, two: Tensor) -> float:
     return float((one - two).abs().mean())
 
 
+def ab_distance(one: Tensor, two: Tensor) -> float:
+    """Return the mean distance in CIELAB's a and b of two pictures, the larger one box-reduced to the smaller."""
+    size = (min(one.shape[1], two.shape[1]), min(one.shape[2], two.shape[2]))
+    first, second = (lab_of(functional.adaptive_avg_pool2d(rgb, size))[1:] for rgb in (one, two))
+    return float((first - second).norm(dim=0).mean())
+
+
 def luma_drift(made: Tensor, gray: Tensor) -> tuple[float, float]:
     """Return how far luma moved, in code values of 255: mean, and largest where no channel is 0 or 1.
 
@@ -94,6 +102,12 @@ def luma_drift(made: Tensor, gray: Tensor) -> tuple[float, float]:
     drift = 255 * (luma_of(made) - gray).abs()[0]
     inside = ((made > 0) & (made < 1)).all(0)
     return float(drift.mean()), float(drift[inside].max()) if bool(inside.any()) else 0.0
+
+
+def intervals(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return the 95 % interval of the means of some scores; photographs that have none are left out."""
+    kept = {name: np.array([row[name] for row in rows if math.isfinite(row[name])]) for name in names}
+    return {name: interval(values) for name, values in kept.items() if len(values)}
 
 
 def interval(values: NDArray[np.float64], draws: int = 2000, seed: int = 0) -> tuple[float, float]:

@@ -54,7 +54,7 @@ def test_the_command_evaluates_and_writes_rows_and_a_sheet(tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     written = json.loads(scores.read_text())
-    names = ["gray", "shuffled", "mean-ab", "table", "compact", "compact-vivid"]
+    names = ["gray", "mean-ab", "table", "shuffled", "compact", "compact-vivid"]
     assert [row["name"] for row in written["colorize"]] == names
     assert written["elsewhere"] == [], "what another judge wrote stays"
     assert len(done.stdout.splitlines()) == len(names) + 1
