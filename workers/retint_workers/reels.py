@@ -21,7 +21,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from retint_models.layers import ColorLayer
-from retint_workers.footage import EXACT, FULL_RANGE, MATRICES, THREADS, Film, Look
+from retint_workers.footage import EXACT, FULL_RANGE, MATRICES, THREADS, Film, Look, translated
 
 if TYPE_CHECKING:
     Packet = av.Packet[Any]
@@ -214,6 +214,7 @@ def bind(film: Film, reels: Sequence[Path], output: Path, binding: Binding) -> l
         "movflags": "+faststart", "video_track_timescale": scale, "movie_timescale": scale,
     }  # fmt: skip
     with (
+        translated(),
         av.open(str(reels[0].resolve()), format="nut") as first,
         av.open(str(output.resolve()), "w", format=binding.kind, container_options=options) as out,
     ):
@@ -270,12 +271,18 @@ def _copy(film: Film, stream: Any, out: av.container.OutputContainer) -> Taker:
     copied.metadata.update(_said(stream.metadata))
     copied.disposition = stream.disposition
     origin = round(film.origin_s / Fraction(stream.time_base or 1))
+    last: int | None = None
+    step = 0 if out.format.name == "matroska" else 1  # two subtitles may begin at one time there
 
     def take(packet: Packet | None) -> Iterable[Packet]:
+        nonlocal last
         if packet is None:
             return ()
-        packet.pts, packet.dts = (None if at is None else at - origin for at in (packet.pts, packet.dts))
-        packet.stream = copied
+        shown, read = (None if at is None else at - origin for at in (packet.pts, packet.dts))
+        if last is not None and (read is None or read < last + step):  # damaged; containers want time to go on
+            read = last + step
+        packet.pts, packet.dts = (shown if shown is None or read is None else max(shown, read)), read
+        packet.stream, last = copied, read
         return (packet,)
 
     return take
