@@ -197,7 +197,7 @@ def _downloaded(client: httpx.Client, address: str, name: str, folder: Path, tel
             except httpx.TransportError as error:
                 if not left:
                     raise ConnectionError(
-                        f"{host} gave {file.tell():,} bytes and no more; they are kept, and the same command goes on there"
+                        f"{host} gave {file.tell():,} bytes and no more; they are kept, and the same command goes on"
                     ) from error
     return part
 

@@ -1,7 +1,10 @@
 """`retint weights` and `retint networks` as a person uses them, on real files."""
 
 import json
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +78,20 @@ def test_weights_are_imported_listed_shown_run_and_verified(lab: Path, tmp_path:
     spoiled = retint("networks", "run", "lab-resnet18", *files, folder=tmp_path)
     assert spoiled.exit_code == 2
     assert "is not the file that its card describes" in spoiled.stderr
+
+
+def test_weights_are_fetched_from_an_address(lab: Path, tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=lab.parent)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}/{lab.name}"
+        fetched = retint("weights", "fetch", "lab-resnet18", "--from", address, folder=tmp_path)
+        wrong = retint("weights", "fetch", "video", "--from", address, folder=tmp_path)
+        server.shutdown()
+    assert fetched.exit_code == 0, fetched.stderr
+    assert fetched.stdout.startswith(f"lab-resnet18: 3.8 MB in {tmp_path}/lab-resnet18.safetensors. It fits")
+    assert wrong.exit_code == 2
+    assert "these are the weights of lab-resnet18" in wrong.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lab-resnet18.safetensors", "lab-resnet18.toml"]
 
 
 def test_a_hostile_file_is_refused_by_the_command(tmp_path: Path) -> None:
