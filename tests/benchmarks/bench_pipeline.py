@@ -8,6 +8,7 @@ ratios mean something on any machine, seconds on this one only.
 """
 
 import argparse
+import math
 import statistics
 import subprocess
 import sys
@@ -25,14 +26,14 @@ from celery import Celery, chain
 from sqlalchemy import insert, literal, select
 from tests import servers
 
-from retint import batches, broker, database, tallies, telemetry
+from retint import batches, broker, database, jobs, tallies, telemetry
 from retint.jobs import ATTEMPTS, Done, Ended, Lease
 from retint.lifecycle import QUEUES, STAGES, Outcome, Stage, State
 from retint.recipes import parse
 from retint.services import Services
 from retint.settings import Settings
 from retint.tables import Batch, Job, Photo, Tenant, now
-from retint_workers import app, dispatcher
+from retint_workers import app, dispatcher, tasks
 from retint_workers.tasks import Beat
 
 FLEETS = ("cpu", "gpu")
@@ -40,13 +41,18 @@ ENDED = "bench:ended"
 URGENT = 5
 REPEATS = 9
 ROUNDS = 3
+HEAVY = "heavy"
+HEAVY_S = 2.0
+"""What a heavy network takes for a photo on a CPU, and more."""
 
 
 def noop(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
-    """Run a stage that does nothing."""
+    """Run a stage that does nothing, and takes its time where a heavy network would."""
     for lease in leases:
         if not beat():
             return
+        if lease.stage is Stage.COLORIZE and lease.name.startswith(HEAVY):
+            time.sleep(HEAVY_S)
         yield lease, Done()
 
 
@@ -75,7 +81,7 @@ class Bench:
         database.migrate(self.services.engine)
         self.link = broker.connect(settings.broker_url)
 
-    def batch(self, count: int, *, priority: int = 0, ended: bool = False) -> uuid.UUID:
+    def batch(self, count: int, *, priority: int = 0, ended: bool = False, name: str = "") -> uuid.UUID:
         """Deposit some photos for a new tenant, all at once; or photos that were restored long ago."""
         recipe = parse({})
         with self.services.begin() as session:
@@ -93,7 +99,7 @@ class Bench:
                 else {}
             )
             common = {"tenant_id": tenant.id, "batch_id": batch.id, "photo_id": photo.id, **past}
-            session.execute(insert(Job), [{"name": f"{number}.jpg", **common} for number in range(count)])
+            session.execute(insert(Job), [{"name": f"{name}{number}.jpg", **common} for number in range(count)])
             for number, stage in enumerate(STAGES if ended else (), start=1):
                 self._attempts(session, batch.id, number, stage)
         return batch.id
@@ -103,6 +109,10 @@ class Bench:
         columns = [literal(value, ATTEMPTS.c[name].type) for name, value in values.items()]
         rows = select(Job.id, Job.tenant_id, now(), *columns).where(Job.batch_id == batch_id)
         session.execute(insert(ATTEMPTS).from_select(["job_id", "tenant_id", "ended_at", *values], rows))
+
+    def cancel(self, batch_id: uuid.UUID) -> None:
+        with self.services.begin() as session:
+            jobs.cancel(session, session.get_one(Batch, batch_id).tenant_id, batch_id)
 
     def wait_for(self, batch_id: uuid.UUID, count: int, timeout_s: float = 600) -> None:
         deadline = time.monotonic() + timeout_s
@@ -115,9 +125,9 @@ class Bench:
             time.sleep(0.02)
 
     @contextmanager
-    def staff(self) -> Iterator[None]:
+    def staff(self, turn_s: float = tasks.TURN_S) -> Iterator[None]:
         with ExitStack() as stack:
-            for arguments in (("dispatcher",), *(("worker", fleet) for fleet in FLEETS)):
+            for arguments in (("dispatcher",), *(("worker", fleet, str(turn_s)) for fleet in FLEETS)):
                 stack.enter_context(process(self.settings, *arguments))
             self.wait_for(self.batch(2), 2)
             yield
@@ -148,7 +158,7 @@ class Bench:
         while int(self.link.redis.get(ENDED) or 0) < count:
             time.sleep(0.02)
 
-    def urgent_wait_s(self) -> float:
+    def urgent_wait_s(self, repeats: int = REPEATS) -> float:
         """Tell how long one photo from a browser takes, start to end: the median of some."""
 
         def one() -> float:
@@ -156,7 +166,7 @@ class Bench:
             self.wait_for(self.batch(1, priority=URGENT), 1)
             return time.monotonic() - started
 
-        return statistics.median(one() for _ in range(REPEATS))
+        return statistics.median(one() for _ in range(repeats))
 
     def page_ms(self, batch_id: uuid.UUID) -> float:
         """Tell what the data of a batch's page costs: progress and its first page of photos."""
@@ -187,11 +197,12 @@ def process(settings: Settings, *arguments: str) -> Iterator[None]:
         running.wait()
 
 
-def work(kind: str, fleet: str = "") -> None:
+def work(kind: str, fleet: str = "", turn_s: str = "") -> None:
     settings = Settings()
     telemetry.configure(settings, kind)
     services = Services.connect(settings)
     if kind == "worker":
+        tasks.TURN_S = float(turn_s)
         app.work(services, fleet, dict.fromkeys(Stage, noop), device="none")
     elif kind == "dispatcher":
         dispatcher.run(services)
@@ -233,6 +244,19 @@ def measure(settings: Settings, photos: int, fills: Sequence[int]) -> None:
             f"the same while 5,000 of another tenant run ({left.total - left.ended:,} left)",
             f"{busy:.2f} s",
             f"{busy / idle:.1f} x idle",
+        )
+    bench.cancel(bulk)
+    for turn_s in (math.inf, tasks.TURN_S):
+        with bench.staff(turn_s):
+            heavy_ones = bench.batch(200, name=HEAVY)
+            time.sleep(2 * HEAVY_S)
+            heavy = bench.urgent_wait_s(3)
+            bench.cancel(heavy_ones)
+        row(
+            f"the same beside photos of {HEAVY_S:g} s, bundles run "
+            + ("to their end" if math.isinf(turn_s) else f"for {turn_s:g} s"),
+            f"{heavy:.1f} s",
+            f"{heavy / idle:.0f} x idle",
         )
     bench.services.engine.dispose()
 

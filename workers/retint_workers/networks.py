@@ -1,7 +1,7 @@
 """Networks at work: loaded once a process, fed as many proxies at once as pay on their device."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,9 @@ from retint.recipes import Recipe
 from retint.settings import Settings
 
 T = TypeVar("T")
+
+KEPT = 4
+"""Networks that a worker keeps in memory; one more takes the place of the one that was idle longest."""
 
 log = structlog.get_logger()
 
@@ -38,7 +41,7 @@ def load(kind: str, name: str, settings: Settings) -> Any:
     return _loaded(kind, name, settings.device, settings.weights)
 
 
-@cache
+@lru_cache(KEPT)
 def _loaded(kind: str, name: str, device: str, imported: Path) -> Any:
     from retint_models import registry  # torch takes seconds, and cpu workers have none
 

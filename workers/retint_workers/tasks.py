@@ -5,9 +5,9 @@ A stage is `(services, leases, beat) -> Iterator[(lease, outcome)]`. It yields e
 one, so that it costs no photo but its own.
 
 `beat()` keeps the leases and writes the outcomes: call it before each photo, and every few seconds while one takes
-long, from the loop that makes progress (it costs nothing when called too often), never from a thread that would outlive
-it. It tells whether there is time to begin another photo. Where there is none a stage ends, and what it left goes back to
-the queue, so that what is urgent waits for seconds and not for a bundle.
+long, from the loop that makes progress (it costs nothing when called too often), never from a thread that would
+outlive it. It tells whether there is time to begin another photo. Where there is none a stage ends, and what it left
+goes back to the queue, so that what is urgent waits for seconds and not for a bundle.
 """
 
 import time

@@ -1,0 +1,263 @@
+"""The share of the wall time in which a gpu worker's networks run, from the first call to the last.
+
+    python tests/benchmarks/bench_busy.py [--photos 320] [--heavy 32] [--delay-ms 20]
+
+The gpu side of a whole pipeline: PostgreSQL, Valkey, SeaweedFS, a dispatcher and one gpu worker, each a process, and
+photos that wait for `colorize`; a cpu worker ends them without rendering. `artistic` has weights filled at random and
+its smallest render factor, so that the bench ends soon: at the usual one its share is higher. A delay is added to every
+request to the store, as for one that is not on this machine. "In turns" is the same worker without the threads that
+read and write beside the network. Each row is the best of some rounds, taken in turns.
+"""
+
+import argparse
+import io
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from pydantic import SecretStr
+from sqlalchemy import insert
+from tests import filled, photographs, servers
+from tests.benchmarks.bench_pipeline import noop, part, row
+
+from retint import database, recipes, tallies, telemetry
+from retint.jobs import ATTEMPTS
+from retint.lifecycle import Outcome, Stage
+from retint.recipes import Recipe
+from retint.services import Services
+from retint.settings import Settings
+from retint.tables import Batch, Job, Photo, Tenant
+from retint_models.deoldify import CONFIGS, Generator
+from retint_workers import app, dispatcher, networks, stages
+
+SIDE = 768
+PROXY = "checks/proxy-{}.png"
+PROXIES = 8
+WAYS = ("in turns", "beside")
+ROUNDS = 2
+HEAVY = {"colorizer": "artistic", "colorizer_settings": {"render_factor": 7}}
+
+
+class Distant:
+    """A store that answers each request so many seconds later."""
+
+    def __init__(self, store: Any, delay_s: float) -> None:
+        self._store = store
+        self._delay_s = delay_s
+
+    def __getattr__(self, name: str) -> Any:
+        time.sleep(self._delay_s)
+        return getattr(self._store, name)
+
+
+class Watched:
+    """A network that writes down when it ran: lines of start and end."""
+
+    def __init__(self, network: Any, log: Path) -> None:
+        self.network = network
+        self.log = log
+        if hasattr(network, "at_once"):
+            self.at_once = network.at_once
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+        started = time.monotonic()
+        layers = self.network(*arguments, **settings)
+        with self.log.open("a") as log:
+            log.write(f"{started} {time.monotonic()}\n")
+        return layers
+
+
+class InTurns:
+    """An executor that does the work where it is handed over, while everybody waits."""
+
+    def __init__(self, _: int) -> None:
+        pass
+
+    def __enter__(self) -> "InTurns":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*arguments))
+        return done
+
+
+def work(fleet: str, log: str = "", delay_s: str = "0", way: str = "beside") -> None:
+    """Be a worker."""
+    settings = Settings()
+    telemetry.configure(settings, "worker")
+    services = Services.connect(settings)
+    if fleet == "cpu":
+        app.work(services, fleet, {Stage.RENDER: noop}, device="none")
+        return
+    if float(delay_s):
+        services = replace(services, store=Distant(services.store, float(delay_s)))
+    if way == "in turns":
+        vars(stages)["ThreadPoolExecutor"] = InTurns
+    load = networks.load
+    networks.load = lambda *which: Watched(load(*which), Path(log))
+    app.work(services, fleet, stages.STAGES)
+
+
+class Bench:
+    """Servers, and photos that are ingested."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.services = Services.connect(settings)
+        database.migrate(self.services.engine)
+        self.services.store.prepare()
+        for number in range(PROXIES):
+            buffer = io.BytesIO()
+            picture = Image.fromarray(photographs.color(number, SIDE)).convert("L").convert("RGB")
+            picture.crop((0, 0, SIDE, SIDE * 3 // 4)).save(buffer, "PNG", compress_level=3)
+            self.services.store.put(PROXY.format(number), buffer.getvalue(), "image/png")
+
+    def batch(self, count: int, recipe: Recipe) -> uuid.UUID:
+        """Deposit photos whose proxies are made."""
+        with self.services.begin() as session:
+            tenant = Tenant(name=uuid.uuid4().hex)
+            session.add(tenant)
+            session.flush()
+            batch = Batch(tenant_id=tenant.id, name="bench", recipe_hash=recipe.hash, recipe=recipe.model_dump())
+            photo = Photo(tenant_id=tenant.id, sha256=uuid.uuid4().hex * 2, size=1)
+            session.add_all([batch, photo])
+            session.flush()
+            common = {"tenant_id": tenant.id, "batch_id": batch.id, "photo_id": photo.id}
+            jobs = [{"id": uuid.uuid4(), "name": str(n), "stage": Stage.COLORIZE, "attempt": 1} for n in range(count)]
+            session.execute(insert(Job), [job | common for job in jobs])
+            ingested = {
+                "tenant_id": tenant.id,
+                "number": 1,
+                "stage": Stage.INGEST,
+                "outcome": Outcome.DONE,
+                "facts": {"kind": "neutral"},
+                "timings": {},
+            }
+            rows = [
+                ingested | {"job_id": job["id"], "files": {"proxy": PROXY.format(number % PROXIES)}}
+                for number, job in enumerate(jobs)
+            ]
+            session.execute(insert(ATTEMPTS), rows)
+        return batch.id
+
+    def wait_for(self, batch_id: uuid.UUID, count: int, timeout_s: float = 300) -> None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with self.services.read() as session:
+                counts = tallies.counts(session, [batch_id])[batch_id]
+            if counts.restored >= count:
+                return
+            assert not counts.quarantined, "photos failed"
+            assert time.monotonic() < deadline, f"{counts.restored} of {count} done"
+            time.sleep(0.05)
+
+    def share(self, count: int, recipe: Recipe, delay_s: float, way: str) -> tuple[float, float]:
+        """Tell the share of the wall time in which networks ran, and photos per second."""
+        log = self.folder / uuid.uuid4().hex
+        gpu = "worker", "gpu", str(log), str(delay_s), way
+        with self.process("dispatcher"), self.process("worker", "cpu"), self.process(*gpu):
+            self.wait_for(self.batch(2, recipe), 2)
+            log.unlink()
+            self.wait_for(self.batch(count, recipe), count)
+        times = [(float(start), float(end)) for start, end in (line.split() for line in log.read_text().splitlines())]
+        assert all(before[1] <= after[0] for before, after in pairwise(times))
+        wall = times[-1][1] - times[0][0]
+        return sum(end - start for start, end in times) / wall, count / wall
+
+    @contextmanager
+    def process(self, *arguments: str) -> Iterator[None]:
+        root = str(Path(__file__).parents[2])
+        threads = torch.get_num_threads()
+        environment = self.settings.environment(PYTHONPATH=root, OMP_NUM_THREADS=str(threads))
+        with (self.folder / f"{arguments[0]}.log").open("ab") as sink:
+            command = [sys.executable, __file__, *arguments]
+            running = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
+        try:
+            yield
+        finally:
+            running.kill()
+            running.wait()
+
+
+def measure(bench: Bench, photos: int, heavy: int, delays_ms: Sequence[float]) -> None:
+    """Print all rows."""
+    what: dict[str, tuple[int, dict[str, Any]]] = {
+        "compact + compact-defade": (photos, {}),
+        "artistic (render factor 7) + compact-defade": (heavy, HEAVY),
+    }
+    for name, (count, recipe) in what.items():
+        if not count:
+            continue
+        print(f"{name}, {count} photos")
+        for delay_ms in delays_ms:
+            best = dict.fromkeys(WAYS, (0.0, 0.0))
+            for _ in range(ROUNDS):
+                for way in WAYS:
+                    best[way] = max(best[way], bench.share(count, recipes.parse(recipe), delay_ms / 1000, way))
+            for way, (share, speed) in best.items():
+                where = f"SeaweedFS + {delay_ms:g} ms" if delay_ms else "SeaweedFS"
+                row(f"  {where}, reads and writes {way}", f"{share:.1%}", f"{speed:.2f} photos/s")
+    bench.services.engine.dispose()
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=int, default=320, help="photos through compact")
+    parser.add_argument("--heavy", type=int, default=32, help="photos through artistic")
+    parser.add_argument("--delay-ms", type=float, default=20, help="for the rows with a delay")
+    options = parser.parse_args(arguments)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retint-bench-")))
+        folder.chmod(0o755)
+        running = {}
+        for start in (servers.valkey, servers.postgresql, servers.seaweedfs):
+            running[start] = start(part(folder, start.__name__))
+            stack.callback(running[start].stop)
+        weights = part(folder, "weights")
+        with torch.device("meta"):
+            generator = Generator(CONFIGS["artistic"])
+        filled.card("artistic", filled.like(generator), weights)
+        settings = Settings(
+            data=folder,
+            weights=weights,
+            device="cpu",
+            broker_url=f"redis://127.0.0.1:{running[servers.valkey].port}/0",
+            database_url=f"postgresql+psycopg://retint@127.0.0.1:{running[servers.postgresql].port}/postgres",
+            store_url="s3://bench",
+            s3_endpoint=f"http://127.0.0.1:{running[servers.seaweedfs].port}",
+            s3_key=servers.S3_KEY,
+            s3_secret=SecretStr(servers.S3_SECRET),
+        )
+        measure(Bench(settings, folder), options.photos, options.heavy, [0, options.delay_ms])
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(3600)
+def test_a_worker_keeps_its_network_busy() -> None:
+    main([])
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["worker"]:
+        work(*sys.argv[2:])
+    elif sys.argv[1:] == ["dispatcher"]:
+        dispatcher.run(Services.connect(Settings()))
+    else:
+        main(sys.argv[1:])
