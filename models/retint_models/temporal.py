@@ -34,6 +34,8 @@ CUT = 0.36
 pairs of photographs (3 % taken for one scene) and 144 of one, moved, brightened and grained (none taken for two)."""
 FLASH = 2
 """Frames after which a film that goes on as before a cut had none: a flash, or a blank frame."""
+SHORTEST_SCENE = 6
+"""Frames: cuts in faster sequence are a storm, and not taken for scenes."""
 DISTANCES = (1, 2, 4)
 
 
@@ -62,7 +64,7 @@ class Scenes:
         elif differs(thumbnail, self._recent[-1]):
             if self._is_back(thumbnail):
                 self.starts.pop()
-            else:
+            elif self._frames - self.starts[-1] >= SHORTEST_SCENE or len(self.starts) == 1:
                 self.starts.append(self._frames)
         self._recent.append(thumbnail)
         self._frames += 1

@@ -46,6 +46,8 @@ SAMPLES = 16
 """Frames, spaced evenly, by which the kind of a film is judged."""
 COLOR_REEL = 24
 """Frames that are decided anew, at most, after an interruption."""
+LEAST_PIXELS = 100_000
+"""A frame costs as much as one of so many pixels, however small it is."""
 INCOMPLETE_S, INCOMPLETE = Fraction(1, 2), Fraction(1, 50)
 """How much earlier than its header says a film may end: seconds, or a share of its length if that is more."""
 
@@ -132,7 +134,7 @@ class Examination:
                 f"the long side at most {LONGEST_RATIO} times that.",
                 code="too_small",
             )
-        gigapixels = frames * width * height / 1e9
+        gigapixels = frames * max(width * height, LEAST_PIXELS) / 1e9
         if self._limit_gp is not None and gigapixels > self._limit_gp:
             raise InvalidPhoto(
                 f"The film has {frames:,} frames of {width} × {height} pixels, {gigapixels:.2f} gigapixels in all: at "
@@ -359,7 +361,7 @@ def defade(
         for start, layer in zip(starts, _by_few(seen, recipe, settings, going), strict=True):
             if isinstance(layer, RetintError):
                 raise layer
-            file.writestr(f"{start:08}.safetensors", layer.to_bytes())
+            file.writestr(_density_name(start), layer.to_bytes())
     part.replace(output)
     return output
 
@@ -378,12 +380,22 @@ def _layers_at(color: Path | None, wanted: set[int]) -> Iterator[ColorLayer | No
         yield from (layer for number, layer in enumerate(reels.color_layers(color)) if number in wanted)
 
 
-def densities(path: Path | None) -> dict[int, DensityLayer]:
-    """The density layers of a film by the frame that they begin with."""
+def density_starts(path: Path | None) -> frozenset[int]:
+    """The frames with which a film's density layers begin."""
     if path is None:
-        return {}
+        return frozenset()
     with zipfile.ZipFile(path) as file:
-        return {int(name[:8]): DensityLayer.from_bytes(file.read(name)) for name in file.namelist()}
+        return frozenset(int(name[:8]) for name in file.namelist())
+
+
+def density_at(path: Path, start: int) -> DensityLayer:
+    """The density layer of the scene that begins with a frame."""
+    with zipfile.ZipFile(path) as file:
+        return DensityLayer.from_bytes(file.read(_density_name(start)))
+
+
+def _density_name(start: int) -> str:
+    return f"{start:08}.safetensors"
 
 
 # --- what all stages share --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ What was written is then decoded again and compared, frame by frame, with what w
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,16 +17,28 @@ from numpy.typing import NDArray
 
 from retint.recipes import Recipe
 from retint.settings import Settings
-from retint_models.layers import ColorLayer
+from retint_models.layers import CB_SCALE, LUMA, ColorLayer, DensityLayer
 from retint_models.rendering import Rendering, luma_drift
 from retint_workers import provenance, reels
 from retint_workers.decoding import guarded_steps
-from retint_workers.film import TOLD, Progress, bytes_of, densities, keep, outcome, reels_in, silent, timed
+from retint_workers.film import (
+    TOLD,
+    Progress,
+    bytes_of,
+    density_at,
+    density_starts,
+    keep,
+    outcome,
+    reels_in,
+    silent,
+    timed,
+)
 from retint_workers.footage import Film, Look, Reader
 from retint_workers.provenance import Provenance
 from retint_workers.reels import Binding, Inks, Reel
 from retint_workers.render import (
     COLORLESS,
+    FAIR,
     LOSSY_DRIFT,
     LOSSY_DRIFT_WORST,
     LUMA_BOUND,
@@ -68,8 +80,8 @@ class Job:
         if self.color is not None:
             records["color"] = reels.color_record(self.color)
         if self.density is not None:
-            layers = densities(self.density)
-            records["density"] = next(iter(layers.values())).record | {"scenes": len(layers)}
+            starts = density_starts(self.density)
+            records["density"] = density_at(self.density, min(starts)).record | {"scenes": len(starts)}
         return Provenance(self.facts["sha256"], self.recipe, records)
 
 
@@ -179,16 +191,20 @@ class Exposure:
         self._look = look
         self._reader = Reader(look)
         self._inks = Inks(look, self.coding.pixels, film.time_base)
-        self._densities = densities(job.density)
-        self._density = self._densities[max(n for n in self._densities if n <= first)] if self._densities else None
+        self._starts = density_starts(job.density)
+        self._density_path = job.density
+        self._density = (
+            self._density_of(max(start for start in self._starts if start <= first)) if self._starts else None
+        )
         self._is_marked = job.recipe.watermark
         self.mark: Mark | None = None
         """The watermark of the last frame, where one is wanted."""
 
     def expose(self, frame: Any, color: ColorLayer | None, number: int) -> tuple[Any, float]:
         """Give a frame as it is to be encoded, and how far color alone moved its luma, as a fraction of full scale."""
-        is_new = number in self._densities
-        self._density = self._densities.get(number, self._density)
+        is_new = number in self._starts
+        if is_new:
+            self._density = self._density_of(number)
         pixels = self._reader.pixels(frame)
         size = pixels.shape[:2]
         shown = Rendering(color, self._density, orientation=self._look.orientation).apply(pixels, 0, size)
@@ -204,6 +220,9 @@ class Exposure:
             drawn.put(shown, 0)
             self.mark = Mark(drawn, bare, drawn.cut(shown, 0).copy())
         return self._inks.frame(shown, frame.pts, frame.duration), drift
+
+    def _density_of(self, start: int) -> DensityLayer | None:
+        return density_at(self._density_path, start) if self._density_path else None
 
     def glance(self, frame: Any) -> NDArray[np.uint8]:
         """The frame at a glance: uint8 (12, 16, 3)."""
@@ -251,16 +270,30 @@ def _check(job: Job) -> Iterator[int | dict[str, Any]]:
                 yield frames
     if frames != job.facts["frames"] or timing != job.facts["timing"]:
         raise NotVerified("The result's frames are not at the original's times.", code="frames_differ")
-    for name, wanted in {"width": job.facts["width"], "height": job.facts["height"]}.items():
-        if dict(zip(("width", "height"), look.upright, strict=True))[name] != wanted:
-            raise NotVerified(f"The result's {name} is not the original's.", code=f"{name}_differs")
+    if look.upright != (job.facts["width"], job.facts["height"]):
+        raise NotVerified("The result's frames have not the original's size.", code="size_differs")
+    colorless = None
     if job.color is not None and job.facts["kind"] != "color" and chroma < COLORLESS:
-        raise NotVerified("The result came out without color.", code="colorless")
+        colorless = _why_colorless(job)
     yield {
         "name": result.name,
         "format": film.kind,
         "luma_drift": max(drifts) if job.color is not None else None,
+        "colorless": colorless,
     }
+
+
+def _why_colorless(job: Job) -> str:
+    """Say why a result shows no color: because the film, all black or white, has no room for any.
+
+    Raises:
+        NotVerified: there is room; so the network decided for gray, or its decision got lost.
+    """
+    lumas = (glance @ np.array(LUMA) for glance in _glances(job))
+    room = max(float(np.percentile(np.minimum(luma, 255 - luma), 99)) / CB_SCALE for luma in lumas)
+    if room < FAIR / 2:
+        return "The film is black and white with hardly any gray between: there is no room for color in it."
+    raise NotVerified("The result came out without color.", code="colorless")
 
 
 def _watermark(pixels: NDArray[Any], look: Look) -> Watermark:
@@ -283,15 +316,15 @@ def _preview(job: Job, path: Path, output: Path) -> Iterator[int | Path]:
     """Make a film that any browser plays: at most 1280 pixels, 8 bits, 4:2:0; the sound is the original's."""
     reel_path = output.with_suffix(".nut")
     with Film(path) as film:
-        for number, frame in enumerate(film.frames()):
-            if number == 0:
-                look = Look.of(frame, film.stream).for_browsers(PREVIEW_SIDE)
-                reader = Reader(Look.of(frame, film.stream))
-                reel = Reel(reel_path, reels.h264(film, look, quality=LOOK_QUALITY, preset="veryfast"))
-            reel.write(reader.resized(frame, look))
-            if number % TOLD == 0:
-                yield number
-        reel.__exit__(None, None, None)
+        frames = film.frames()
+        first = next(frames)
+        meant = Look.of(first, film.stream)
+        look, reader = meant.for_browsers(PREVIEW_SIDE), Reader(meant)
+        with Reel(reel_path, reels.h264(film, look, quality=LOOK_QUALITY, preset="veryfast")) as reel:
+            for number, frame in enumerate(chain([first], frames), 1):
+                reel.write(reader.resized(frame, look))
+                if number % TOLD == 0:
+                    yield number
     with Film(path) as film:
         binding = Binding("mp4", look.turn, job.facts["last_duration"], for_browsers=True)
         reels.bind(film, [reel_path], output, binding)

@@ -5,22 +5,15 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from tests import films
 
 COMMAND = [sys.executable, "-m", "retint.cli", "restore"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "RETINT_WEIGHTS": "nowhere", "RETINT_DEVICE": "cpu"}
-MEASURED = """
-import resource, sys
-from retint.cli import main
-try:
-    main()
-finally:
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(*peaks, file=sys.stderr)
-"""
 
 
 def restore(*arguments: object) -> dict[str, Any]:
@@ -81,9 +74,15 @@ def test_another_recipe_starts_afresh(tmp_path: Path) -> None:
 def peak_mib(path: Path, out: Path) -> float:
     """The most memory that any process took, in MiB, restoring a film without networks."""
     keep = ["--colorizer", "keep", "--defader", "keep"]
-    command = [sys.executable, "-c", MEASURED, "restore", str(path), "--out", str(out), *keep]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
-    return max(int(peak) for peak in ended.stderr.split()) / 1024
+    peak = 0
+    with subprocess.Popen([*COMMAND, str(path), "--out", str(out), *keep], env=ENVIRONMENT) as process:
+        while process.poll() is None:
+            with suppress(psutil.NoSuchProcess):
+                here = psutil.Process(process.pid)
+                peak = max(peak, *(each.memory_info().rss for each in [here, *here.children(recursive=True)]))
+            time.sleep(0.02)
+    assert process.returncode == 0
+    return peak / (1 << 20)
 
 
 def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
