@@ -96,9 +96,9 @@ class Up(nn.Module):
 class Generator(nn.Module):
     """A gray picture in, the repaired picture out: 80,681,860 parameters with 1024 channels in the decoder."""
 
-    def __init__(self, channels: int = 1024) -> None:
+    def __init__(self, channels: int = 1024, depths: tuple[int, ...] = (3, 4, 6, 3)) -> None:
         super().__init__()
-        self.rn = encoder((3, 4, 6, 3), bottleneck=False)
+        self.rn = encoder(depths, bottleneck=False)
         self.up1 = Up(512, 256, channels)
         self.up2 = Up(channels, 128, channels)
         self.up3 = Up(channels, 64, channels, attention=True)

@@ -366,6 +366,12 @@ def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], None]) -> None:
     partial.replace(path)
 
 
+def is_finished(folder: Path) -> bool:
+    """Say whether the run in a folder came to the end of its pace."""
+    log = folder / "log.jsonl"
+    return log.exists() and '"event": "finished"' in log.read_text()
+
+
 def tensors_of(folder: Path) -> dict[str, Tensor]:
     """Read the best weights of a run.
 

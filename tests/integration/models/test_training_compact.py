@@ -41,9 +41,9 @@ def test_a_tiny_run_falls_below_the_mean_color_and_below_gray(
     torch.set_num_threads(1)
     recipe = compact.Recipe(sizes=((0.0, 64),), batch=12)
     pace = Pace(steps=160, average=0.97, judge_every=1e9)
-    run = compact.start(tmp_path, training, compact.judge_on(held_back), imagenet(None), pace, recipe)
+    run = compact.start(tmp_path, training, held_back, imagenet(None), pace, recipe)
     run.train()
-    ours = compact.judge_on(held_back)(run.average)["delta_e"]
+    ours = run.judge(run.average)["delta_e"]
     shots = shots_of(held_back)
     constant = mean_ab(training)
     mean = [delta_e_2000(as_tensor(constant(n, shot.gray)), as_tensor(shot.true)) for n, shot in enumerate(shots)]
@@ -59,7 +59,7 @@ def test_a_run_with_the_same_seed_takes_the_same_steps(training: Photos, held_ba
     logs = []
     for name in ("one", "two"):
         pace = Pace(steps=3, log_every=1, judge_every=1e9, seed=5)
-        run = compact.start(tmp_path / name, training, lambda network: {"score": 1.0}, encoder, pace, recipe)
+        run = compact.start(tmp_path / name, training, held_back, encoder, pace, recipe)
         seen: list[float] = []
         run.tell = lambda entry, seen=seen: seen.append(entry["loss"]) if "loss" in entry else None  # type: ignore[misc]
         run.train()
