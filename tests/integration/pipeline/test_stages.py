@@ -148,30 +148,45 @@ class Waiting:
 
 def test_threads_read_and_write_while_the_network_runs(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = leases(services, 4)
-    read, written = Event(), Event()
+    first_call, second_call, read, written = Event(), Event(), Event(), Event()
 
-    class Told(DirectoryStore):
+    class Slow(DirectoryStore):
+        """Reads the last proxy during the first call, writes the first layer during the second."""
+
         def open(self, key: str, start: int = 0, stop: int | None = None) -> Any:
             if key == bundle[3].files["proxy"]:
+                assert first_call.wait(20), "the network waits for what it does not need yet"
                 read.set()
             return super().open(key, start, stop)
 
         def put(self, key: str, *rest: Any) -> None:
-            super().put(key, *rest)
             if key.startswith(bundle[0].folder):
+                assert second_call.wait(20), "the network waits for a layer to be written"
                 written.set()
+            super().put(key, *rest)
 
-    def wait(call: int) -> None:
+    def meanwhile(call: int) -> None:
         if call == 1:
+            first_call.set()
             assert read.wait(20), "nothing is read while the network runs"
         elif call == 2:
+            second_call.set()
             assert written.wait(20), "nothing is written while the network runs"
 
-    told = Services(services.settings, services.engine, Told(services.settings.data / "store"))
-    monkeypatch.setattr(networks, "load", lambda *_: Waiting(wait))
-    ended = list(stages.run_colorize(told, bundle, lambda: True))
+    slow = Services(services.settings, services.engine, Slow(services.settings.data / "store"))
+    monkeypatch.setattr(networks, "load", lambda *_: Waiting(meanwhile))
+    monkeypatch.setattr(stages, "LAG_S", 60)
+    ended = list(stages.run_colorize(slow, bundle, lambda: True))
     assert [lease for lease, _ in ended] == bundle
     assert all(isinstance(outcome, Done) for _, outcome in ended)
+
+
+def test_a_slow_network_waits_for_its_last_layer(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Waiting(lambda _: None)
+    monkeypatch.setattr(networks, "load", lambda *_: network)
+    monkeypatch.setattr(stages, "LAG_S", 0)
+    for number, _ in enumerate(stages.run_colorize(services, leases(services, 3), lambda: True), start=1):
+        assert network.calls == number
 
 
 def test_an_outcome_is_told_when_its_files_are_in_the_store(services: Services) -> None:
