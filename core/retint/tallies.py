@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from retint.lifecycle import ACTIVE, FINAL, Stage, State
@@ -208,10 +208,16 @@ def _waited_s(session: Session, load: Load) -> float:
 
 
 def failures(session: Session, tenant_id: uuid.UUID | None, *, batch_id: uuid.UUID | None = None) -> list[FailureGroup]:
-    """Group the refused and the quarantined by reason, the largest group first; of all tenants where None."""
+    """Group the refused and the quarantined by reason, the largest group first; of all tenants where None.
+
+    What trials refused counts only where their batch is asked for: it is one photo, many times.
+    """
     count = func.count()
     wanted = ((Job.tenant_id, tenant_id), (Job.batch_id, batch_id))
     mine = [field == value for field, value in wanted if value is not None]
+    if batch_id is None:
+        tried = exists(select(Batch.id).where(Batch.id == Job.batch_id, Batch.trial.is_not(None)))
+        mine.append(or_(Job.state == State.QUARANTINED, ~tried))
     rows = session.execute(
         select(
             func.coalesce(Job.reason_code, "unknown").label("reason_code"),

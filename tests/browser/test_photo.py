@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from tests import films
 
 RESTORED_MS = 120_000
 
@@ -99,3 +100,24 @@ def test_it_says_what_was_done_and_gives_the_files(restored: Callable[..., Page]
         with page.expect_download() as download:
             page.locator(".files").get_by_role("link", name=name).click()
         assert Path(download.value.path()).stat().st_size > 0
+
+
+def test_a_film_plays_before_and_after_in_step(
+    open_page: Callable[..., Page], deposit: Callable[..., str], tmp_path: Path
+) -> None:
+    film = films.make(tmp_path / "street.mp4", films.two_scenes(12))
+    page = open_page(deposit("A film", [film]))
+    expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
+    expect(page.locator(".card")).to_contain_text("film")
+    page.locator(".card .name").click()
+    before, after = (page.get_by_label(label, exact=True) for label in ("The same before", "street.mp4, restored"))
+    for player in (before, after):
+        expect(player).to_have_js_property("readyState", 4)
+        assert player.evaluate("video => video.error") is None
+        assert player.evaluate("video => video.duration") == pytest.approx(0.5, abs=0.1)
+    after.evaluate("video => { video.currentTime = 0.25; }")
+    expect(before).to_have_js_property("currentTime", 0.25)
+    before.evaluate("video => video.play()")
+    expect(after).to_have_js_property("ended", True)
+    expect(page.get_by_text("12 frames at 24 a second")).to_be_visible()
+    expect(page.get_by_role("button", name="Look closer")).to_have_count(0)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.browser import browsers
 from tests.browser.test_look import SHIFT
@@ -46,20 +45,7 @@ def test_a_photo_is_tried_and_the_one_that_is_liked_is_used_for_others(
     assert len(sent) == 1, "the photo of the trial was sent again"
 
 
-def test_only_the_photo_of_the_trial_is_deposited_too(
-    open_page: Callable[..., Page], make_print: Callable[..., Path], deposit: Callable[..., str]
-) -> None:
-    page = open_page(deposit("Before", [make_print()]))
-    expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
-    page.locator(".card .name").click()
-    page.get_by_role("button", name="Try other networks").click()
-    page.get_by_role("link", name="Use this").first.click(timeout=RESTORED_MS)
-    page.get_by_role("button", name="Deposit 1 photo").click()
-    page.wait_for_url("**/batches/*")
-    expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
-
-
-def test_another_setting_is_tried_by_keyboard(
+def test_another_setting_is_tried_and_used_by_keyboard(
     open_page: Callable[..., Page], make_print: Callable[..., Path], deposit: Callable[..., str]
 ) -> None:
     page = open_page(deposit("Keys", [make_print()]))
@@ -70,25 +56,22 @@ def test_another_setting_is_tried_by_keyboard(
     page.locator(".another > summary").press("Enter")
     page.locator(".another summary", has_text="Settings").first.press("Enter")
     slider = page.get_by_role("slider", name="Gain").first
-    slider.press("Home")
-    expect(page.locator(".another output").first).to_have_text("0")
+    slider.press("ArrowLeft")
+    expect(page.locator(".another output").first).to_have_text("2.1")
     page.get_by_role("button", name="Try this too").press("Enter")
     page.wait_for_url("**/trials/*#job-*")
     expect(page.locator("#gallery .card")).to_have_count(TRIES + 1)
     expect(page.locator("#progress strong")).to_have_text(f"{TRIES + 1} of {TRIES + 1} ready", timeout=RESTORED_MS)
-
-
-@pytest.mark.parametrize("device", [browsers.DESKTOP, browsers.PHONE], ids=["desktop", "phone"])
-def test_nothing_jumps_while_a_trial_runs(
-    open_page: Callable[..., Page],
-    make_print: Callable[..., Path],
-    deposit: Callable[..., str],
-    device: dict[str, object],
-) -> None:
-    page = open_page(deposit("Still", [make_print()]), **device)
+    page.locator(".card", has_text="gain 2.1").get_by_role("link", name="Use this").press("Enter")
+    page.get_by_role("button", name="Deposit 1 photo").press("Enter")
+    page.wait_for_url("**/batches/*")
     expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
-    page.locator(".card .name").click()
-    page.get_by_role("button", name="Try other networks").click()
+
+
+def test_nothing_jumps_while_a_trial_runs(open_page: Callable[..., Page], make_print: Callable[..., Path]) -> None:
+    page = open_page("/trials/new", **browsers.PHONE)
+    page.get_by_label("Choose a photo").set_input_files(make_print())
+    page.get_by_role("button", name="Try this photo").click()
     page.wait_for_url("**/trials/*")
     expect(page.locator("#progress strong")).to_have_text(f"{TRIES} of {TRIES} ready", timeout=RESTORED_MS)
     expect(page.get_by_role("link", name="Use this")).to_have_count(TRIES)

@@ -118,13 +118,17 @@ def _standings(workers: list[Worker], wanted: dict[str, int]) -> list[Standing]:
 
 
 def _lines(session: Session) -> list[Line]:
-    """List the tenant's batches in which something waits or runs, the oldest first."""
-    waiting: dict[UUID, int] = {}
-    running: dict[UUID, int] = {}
+    """List the tenant's batches in which something waits or runs, the oldest first; a trial's tries as one."""
+    counts: dict[UUID, tuple[int, int]] = {}
     for load in tallies.loads(session):
         if load.tenant_id == g.identity.tenant_id:
-            kind = running if load.state is State.RUNNING else waiting
-            kind[load.batch_id] = kind.get(load.batch_id, 0) + load.n
-    mine = owned(Batch, g.identity.tenant_id).where(Batch.id.in_(waiting.keys() | running.keys()))
-    found = session.scalars(mine.order_by(Batch.created_at))
-    return [Line(batch, waiting.get(batch.id, 0), running.get(batch.id, 0)) for batch in found]
+            waiting, running = counts.get(load.batch_id, (0, 0))
+            is_running = load.state is State.RUNNING
+            counts[load.batch_id] = (waiting, running + load.n) if is_running else (waiting + load.n, running)
+    mine = owned(Batch, g.identity.tenant_id).where(Batch.id.in_(counts))
+    lines: dict[UUID, Line] = {}
+    for batch in session.scalars(mine.order_by(Batch.created_at)):
+        line = lines.get(batch.trial or batch.id, Line(batch, 0, 0))
+        waiting, running = counts[batch.id]
+        lines[batch.trial or batch.id] = Line(line.batch, line.waiting + waiting, line.running + running)
+    return list(lines.values())

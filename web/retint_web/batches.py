@@ -66,6 +66,8 @@ def show(batch_id: UUID) -> ResponseReturnValue:
     state, after = _state(), _row_id("after")
     with services().begin() as session:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
+        if batch.trial:
+            return redirect(url_for("trials.show", trial_id=batch.trial))
         cards = batches.jobs_page(session, batch.tenant_id, batch_id, state=state, after=after, limit=CARDS + 1)
         standing = _standing(session, batch)
     more = cards[CARDS - 1].id if len(cards) > CARDS else None

@@ -211,3 +211,16 @@ def test_a_result_that_the_store_lost_is_not_half_a_download(member: Person, job
     batch_id = member.api("GET", f"/jobs/{job_id}").json["batch_id"]
     with pytest.raises(NotFound):
         _ = member.browser().get(f"/batches/{batch_id}/results.zip", buffered=True).data
+
+
+def test_a_film_is_played_in_parts(member: Person, restore: Callable[..., None]) -> None:
+    job_id = str(member.deposit(member.open_batch(), "street.mp4")["id"])
+    restore(job_id, result=b"0123456789", suffix="mp4")
+    browser = member.browser()
+    part = browser.get(f"/jobs/{job_id}/files/result", headers={"Range": "bytes=4-"})
+    if part.status_code == 302:  # a store of its own sends it; its tests are in storage
+        return
+    assert (part.status_code, part.data, part.mimetype) == (206, b"456789", "video/mp4")
+    assert part.headers["Content-Range"] == "bytes 4-9/10"
+    policy = browser.get(f"/jobs/{job_id}").headers["Content-Security-Policy"]
+    assert "media-src 'self'" in policy

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.web.conftest import JPEG, Person, csrf_token
 
 from retint import jobs, recipes, tallies, trials
-from retint.errors import Refused
+from retint.errors import Refused, Transient
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
@@ -218,7 +218,7 @@ def test_a_photo_of_a_batch_is_tried_without_sending_it_again(
 
 @EMBEDDED
 def test_a_file_that_is_no_photo_is_said_once(
-    services: Services, member: Person, begin: Callable[..., dict[str, Any]]
+    services: Services, member: Person, admin: Person, begin: Callable[..., dict[str, Any]]
 ) -> None:
     trial = begin(recipes=[{}, {"colorizer": "compact-vivid"}])
     ids = [UUID(each["id"]) for each in trial["tries"]]
@@ -233,6 +233,8 @@ def test_a_file_that_is_no_photo_is_said_once(
     page = browser.get(f"/trials/{trial['id']}").text
     assert page.count("This is a letter, not a photo.") == 1
     assert "hx-get" not in page
+    # An administrator, who counts refused deposits, is spared that one file was tried twice.
+    assert admin.api("GET", "/failures").json["items"] == []
 
 
 @EMBEDDED
@@ -241,3 +243,23 @@ def test_an_empty_form_says_what_is_missing(member: Person) -> None:
     answer = browser.post("/trials", data={"csrf_token": csrf_token(browser, "/trials/new")}, follow_redirects=True)
     assert answer.status_code == 200
     assert "Choose a photo to try." in answer.text
+
+
+@EMBEDDED
+def test_an_administrator_sees_a_trial_as_one_line_and_a_fault_of_it(
+    services: Services, admin: Person, member: Person, begin: Callable[..., dict[str, Any]]
+) -> None:
+    trial = begin(recipes=[{}, {"colorizer": "compact-vivid"}])
+    page = admin.browser().get("/admin/").text
+    assert page.count("Trial of") == 1
+    assert f'href="/trials/{trial["id"]}"' in page
+    batch_id = admin.api("GET", f"/jobs/{trial['tries'][0]['id']}").json["batch_id"]
+    assert member.browser().get(f"/batches/{batch_id}").headers["Location"] == f"/trials/{trial['id']}"
+    for _ in range(3):
+        with services.begin() as session:
+            [lease] = jobs.claim(session, Stage.INGEST, [UUID(trial["tries"][0]["id"])], None, 60)
+            jobs.settle(session, [(lease, Transient("The GPU was lost."))], backoff_s=0, requeue_s=60)
+    [failure] = admin.api("GET", "/failures").json["items"]
+    assert (failure["state"], failure["count"]) == ("quarantined", 1)
+    shown = member.browser().get(f"/trials/{trial['id']}").text
+    assert "The GPU was lost." in shown

@@ -27,16 +27,16 @@ const APART_S = 0.12;
 for (const player of players) {
   const others = players.filter((each) => each !== player);
   player.addEventListener("play", () => others.forEach((other) => { if (other.paused) other.play().catch(() => {}); }));
-  player.addEventListener("pause", () => others.forEach((other) => { if (!player.ended && !other.paused) other.pause(); }));
+  player.addEventListener("pause", () => others.forEach((other) => { if (!player.ended && !other.paused) { other.pause(); meet(player, other, 0); } }));
   player.addEventListener("ratechange", () => others.forEach((other) => { other.playbackRate = player.playbackRate; }));
   player.addEventListener("seeked", () => others.forEach((other) => meet(player, other)));
   if ("leads" in player.dataset) player.addEventListener("timeupdate", () => others.forEach((other) => meet(player, other)));
 }
 
 /** Bring a player to where another one is, where they are seen to be apart. */
-function meet(player, other) {
+function meet(player, other, apart = APART_S) {
   const at = Math.min(player.currentTime, other.duration || Infinity);
-  if (!other.seeking && !player.seeking && Math.abs(at - other.currentTime) > APART_S) other.currentTime = at;
+  if (!other.seeking && !player.seeking && Math.abs(at - other.currentTime) > apart) other.currentTime = at;
 }
 
 /** Load OpenSeadragon when it is first wanted; most visits never need it. */
