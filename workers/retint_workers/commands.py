@@ -2,44 +2,86 @@
 
 import json
 import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from retint import recipes
+from retint import recipes, remote
+from retint.errors import InvalidRequest
 from retint.recipes import Recipe
 from retint.settings import Settings
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-def recipe_options(command: "click.decorators.FC") -> "click.decorators.FC":
-    """Let a command take a recipe."""
-    for option in reversed(
-        [
-            click.option("--colorizer", default="compact", show_default=True, help="Colorizer, or `keep` for none."),
-            click.option("--gain", type=click.FloatRange(0, 4), help="How vivid; each colorizer has its own default."),
-            click.option("--defader", default="compact-defade", show_default=True, help="Defader, or `keep` for none."),
-            click.option(
-                "--strength", type=click.FloatRange(0, 1), default=1, show_default=True, help="How much is defaded."
-            ),
-            click.option("--insist", is_flag=True, help="Colorize photos that are already in color, too."),
-        ]
-    ):
-        command = option(command)
-    return command
+    from retint_workers.places import Planned
 
 
-def make_recipe(colorizer: str, gain: float | None, defader: str, strength: float, *, insist: bool) -> Recipe:
-    """Read the options of `recipe_options`."""
-    settings = {} if gain is None else {"gain": gain}
-    return recipes.parse(
-        {
-            "colorizer": colorizer,
-            "colorizer_settings": settings,
-            "defader": defader,
-            "strength": strength,
-            "insist": insist,
-        }
+class SourceType(click.Path):
+    """A path, or an address on the web, which stays text."""
+
+    name = "file or address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read an argument."""
+        return value if isinstance(value, str) and remote.is_address(value) else super().convert(value, param, ctx)
+
+
+class Numbers(click.ParamType[Any]):
+    """Numbers with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read an option."""
+        try:
+            return tuple(dict.fromkeys(float(part) for part in value.split(","))) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers with commas between them", param, ctx)
+
+
+def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take the options of a recipe; it is called with the `recipe`."""
+
+    @click.option("--colorizer", default="compact", show_default=True, help="Colorizer, or `keep` for none.")
+    @click.option("--gain", type=click.FloatRange(0, 4), help="How vivid; each colorizer has its own default.")
+    @click.option(
+        "--render-factor",
+        type=click.IntRange(7, 45),
+        help="How large DeOldify's networks see the photo; each has its own default.",
     )
+    @click.option("--defader", default="compact-defade", show_default=True, help="Defader, or `keep` for none.")
+    @click.option("--strength", type=click.FloatRange(0, 1), default=1, show_default=True, help="How much is defaded.")
+    @click.option("--insist", is_flag=True, help="Colorize photos that are already in color, too.")
+    @click.option("--watermark", is_flag=True, help="Draw a painter's palette into the lower left corner.")
+    @wraps(command)
+    def with_recipe(
+        colorizer: str,
+        gain: float | None,
+        render_factor: int | None,
+        defader: str,
+        strength: float,
+        insist: bool,
+        watermark: bool,
+        **others: Any,
+    ) -> None:
+        settings = {"gain": gain, "render_factor": render_factor}
+        recipe = recipes.parse(
+            {
+                "colorizer": colorizer,
+                "colorizer_settings": {name: value for name, value in settings.items() if value is not None},
+                "defader": defader,
+                "strength": strength,
+                "insist": insist,
+                "watermark": watermark,
+            }
+        )
+        command(recipe=recipe, **others)
+
+    return with_recipe
 
 
 @click.group()
@@ -52,41 +94,52 @@ def commands() -> None:
 Examples:
   retint restore scan.tif --out restored
   retint restore scans/*.jpg scans/*.tif --out restored --gain 1.2
+  retint restore scan.tif --out restored --colorizer artistic --render-factor 25 --watermark --compare
+  retint restore https://archive.example/photo.jpg --out restored
+  retint restore album/ --out restored --dry-run
   retint restore album/ --out restored --json > report.json
 """
 )
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=SourceType(path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the results.")
 @recipe_options
 @click.option("--layers", is_flag=True, help="Keep the layers and the provenance beside each result, too.")
+@click.option("--compare", is_flag=True, help="Put a sheet of before and after beside each photo's result, too.")
+@click.option("--again", is_flag=True, help="Make also those photos again that are there already.")
 @click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda, cuda:1 …")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list with one object per file.")
 def restore(
-    files: tuple[Path, ...],
+    files: tuple[Path | str, ...],
     out: Path,
-    colorizer: str,
-    gain: float | None,
-    defader: str,
-    strength: float,
-    insist: bool,
+    recipe: Recipe,
     layers: bool,
+    compare: bool,
+    again: bool,
     device: str,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Restore photographs and films here and now, without a server.
 
-    A folder stands for all files in it. A film that was interrupted goes on where it was with the same command.
+    A folder stands for all files in it, an address (https://…) for the photo there. Started again, the same command
+    goes on where it was: photos that are there already, by the same recipe and networks, are not made again, and a
+    film goes on where it was interrupted. What is not a result of the same photo is never written over.
     Exit status: 0 when all were restored, 1 when some were not.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
     from retint.push import files_in
+    from retint_workers import places
     from retint_workers import restore as restoring
 
-    recipe = make_recipe(colorizer, gain, defader, strength, insist=insist)
     settings = Settings().model_copy(update={"device": device} if device != "auto" else {})
-    listed = [file for path in files for file in (files_in(path) if path.is_dir() else [path])]
+    listed: list[Path | str] = []
+    for each in files:
+        listed.extend(files_in(each) if isinstance(each, Path) and each.is_dir() else [each])
+    if dry_run:
+        sys.exit(_say_plan(places.plan(listed, out, recipe, settings), recipe, as_json=as_json))
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     ended = []
@@ -97,7 +150,10 @@ def restore(
         def tell(file: Path, phase: str, frames: int, of: int | None) -> None:
             progress.update(frames_done, description=f"{phase} {file.name}", completed=frames, total=of, visible=True)
 
-        for result in restoring.restore(listed, out, recipe, settings, layers=layers, tell=tell):
+        results = restoring.restore(
+            listed, out, recipe, settings, layers=layers, compare=compare, again=again, tell=tell
+        )
+        for result in results:
             ended.append(result)
             progress.update(frames_done, visible=False)
             progress.advance(files_done)
@@ -112,12 +168,92 @@ def restore(
                 "reason": result.reason,
                 "output": str(result.output) if result.output else None,
                 "seconds": result.seconds,
+                "already_there": result.is_old,
+                "notes": list(result.notes),
             }
             | ({"film": result.film} if result.film else {})
             for result in ended
         ]
         click.echo(json.dumps(rows, indent=2))
     sys.exit(any(result.output is None for result in ended))
+
+
+def _say_plan(planned: "Iterable[Planned]", recipe: Recipe, *, as_json: bool) -> int:
+    """Say what would be done; return the exit status."""
+    listed = list(planned)
+    if as_json:
+        rows = [{**each.__dict__, "file": str(each.file), "output": str(each.output or "") or None} for each in listed]
+        click.echo(json.dumps({"recipe": recipe.model_dump(), "files": rows}, indent=2))
+    else:
+        click.echo(f"Recipe: {recipe.canonical}")
+        for each in listed:
+            if each.output is None:
+                click.echo(f"{each.file} would be refused: {each.reason}", err=True)
+            elif each.is_old:
+                click.echo(f"{each.file} is there already: {each.output}")
+            else:
+                click.echo(f"{each.file} ({each.what}) would go to {each.output}")
+    return int(any(each.output is None for each in listed))
+
+
+@commands.command(
+    epilog="""\b
+Examples:
+  retint preview scan.jpg --out sheet.png
+  retint preview scan.jpg --colorizers compact,compact-vivid --gains 1,2,3 --out sheet.png
+  retint preview scan.jpg --colorizers artistic,stable --render-factors 15,25,35 --out sheet.png
+"""
+)
+@click.argument("photo", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The sheet: .png or .jpg.")
+@click.option("--colorizers", help="With commas between them; without it all whose weights are here.")
+@click.option("--render-factors", type=Numbers(), default=(), help="For the networks that have one, such as 15,25,35.")
+@click.option("--gains", type=Numbers(), default=(), help="For the networks that have one, such as 1,2,3.")
+@click.option("--defader", default="keep", show_default=True, help="What all of them are defaded by.")
+@click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda, cuda:1 …")
+def preview(
+    photo: Path,
+    out: Path,
+    colorizers: str | None,
+    render_factors: Sequence[float],
+    gains: Sequence[float],
+    defader: str,
+    device: str,
+) -> None:
+    """Show one photo by several networks and settings on a sheet, before a thousand are restored.
+
+    The photo is colorized also where it is in color already.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from retint_workers import sheets
+
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise click.BadParameter("a sheet is a .png or a .jpg", param_hint="--out")
+    settings = Settings().model_copy(update={"device": device} if device != "auto" else {})
+    cards = {name: card for name, card in recipes.cards(settings.weights).items() if card.kind == "colorizer"}
+    named = [name.strip() for name in colorizers.split(",")] if colorizers else list(cards)
+    for name in named:
+        if name in cards and not cards[name].is_here:
+            how = cards[name].command
+            click.echo(f"{name} is left out: its weights are not here. Get them with `{how}`.", err=True)
+    named = [name for name in named if name not in cards or cards[name].is_here]
+    if not named:
+        raise InvalidRequest("None of the networks has its weights here.")
+    base = recipes.parse({"defader": defader, "insist": True})
+    varied = {"render_factor": render_factors, "gain": gains}
+    rows = sheets.variants(named, varied, base, settings.weights)
+    proxy = sheets.shown(photo, settings)
+    console = Console(stderr=True)
+    tries = sheets.tries(proxy, [recipe for row in rows for recipe in row], settings)
+    total = sum(len(row) for row in rows)
+    tried = list(track(tries, "Trying", total, console=console, disable=not console.is_terminal))
+    for one in tried:
+        click.echo(one.title)
+    found = iter(tried)
+    sheets.of_tries(photo.name, proxy, [[next(found) for _ in row] for row in rows]).save(out)
+    click.echo(f"-> {out}")
 
 
 @commands.command(epilog="\b\nExample:\n  retint render scan.tif --layers restored/scan.json --out again.tif")

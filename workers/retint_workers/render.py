@@ -346,6 +346,17 @@ def verify_header(header: Header, expected: Header, profile: bytes | None, resul
             raise NotVerified(f"The result's {name} is not the original's.", code=f"{name}_differs")
 
 
+def said_by(path: Path) -> dict[str, str]:
+    """What a picture says of how it was made; empty where it is no result."""
+    try:
+        with path.open("rb") as file:
+            kind = formats.sniff(file.read(64))
+        image = formats.load(path, kind)
+        return provenance.read(image.get("xmp-data")) if image.get_typeof("xmp-data") else {}
+    except (OSError, InvalidPhoto, pyvips.Error):
+        return {}
+
+
 def verify_mark(record: Provenance, image: pyvips.Image) -> None:
     """Look for our mark in the result.
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,15 +17,17 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from retint import recipes
+from retint import recipes, remote
 from retint.errors import InvalidRequest, Refused, RetintError
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models import registry
 from retint_models.layers import ColorLayer, DensityLayer
-from retint_workers import colorize, defade, film, footage, ingest, networks, projection, render
+from retint_workers import colorize, defade, film, footage, ingest, networks, projection, render, sheets
+from retint_workers.places import Places, Source
 
 Layer = TypeVar("Layer", ColorLayer, DensityLayer)
+FETCH_S = 600
 FilmProgress = Callable[[Path, str, int, int | None], object]
 """Called with the film, what is done, how many of its frames that is, and how many there are, if that is known."""
 
@@ -34,10 +36,14 @@ FilmProgress = Callable[[Path, str, int, int | None], object]
 class Restored:
     """What became of one file."""
 
-    file: Path
+    file: Source
     output: Path | None
     reason: str | None
     seconds: float
+    is_old: bool = False
+    """Whether the result was there already."""
+    notes: tuple[str, ...] = ()
+    """Sentences about the result that a person should know."""
     film: dict[str, Any] | None = None
     """Of a film: `frames`, `scenes`, `ms_per_frame`, `cdc`, `cdc_frame_by_frame`, `notes`."""
 
@@ -49,7 +55,9 @@ class Restored:
     @property
     def told(self) -> str:
         """What it took, and how steady a film's colors are (CDC: less is better)."""
-        said = f"{self.seconds:.1f} s"
+        if self.is_old:
+            return "it was there already"
+        said = f"{self.seconds:.1f} s" + "".join(f"; {note}" for note in self.notes)
         if self.film:
             said += f"; {self.film['frames']} frames, {self.film['ms_per_frame']} ms each"
             if self.film["cdc"] is not None:
@@ -59,22 +67,26 @@ class Restored:
 
 
 def restore(
-    files: Sequence[Path],
+    files: Sequence[Source],
     out: Path,
     recipe: Recipe,
     settings: Settings,
     *,
     layers: bool,
+    compare: bool = False,
+    again: bool = False,
     tell: FilmProgress = lambda *_: None,
 ) -> Iterator[Restored]:
     """Restore files one after the other; each is told as it ends, and a bad one stops no other.
 
     Args:
-        files: photographs; one is never written over, wherever `out` is.
+        files: photographs and films; one is never written over, wherever `out` is.
         out: folder of the results; each keeps its file's name, numbered where several are alike.
         recipe: what to do.
         settings: limits and device.
         layers: keep layers and provenance beside each result, too.
+        compare: put a picture of before and after beside each photo's result, too.
+        again: make also those photos that are there already, by the same recipe and networks.
         tell: called every few frames of a film.
 
     A film's work is kept in a hidden folder in `out`, named after the film, the recipe and the networks, until the
@@ -93,27 +105,61 @@ def restore(
     if recipe.defader != "keep":
         networks.load("defader", recipe.defader, settings)
     recipes.check(recipe, settings.weights)
-    taken = {file.resolve() for file in files}
-    for file in files:
+    places = Places(out, recipe, settings, {file.resolve() for file in files if isinstance(file, Path)})
+    for source in files:
         started = time.monotonic()
-        output = reason = None
         try:
-            if not file.is_file():
-                raise InvalidRequest(f"There is no file {file}.")
-            if footage.is_film(file):
-                with _workplace(file, out, recipe, settings) as folder:
-                    results, figures = _film_through_the_stages(file, folder, recipe, settings, partial(tell, file))
-                    output = _free_name(out / file.name, results["result"].suffix, taken)
-                    _keep(results, output, layers=layers)
-                yield Restored(file, output, None, round(time.monotonic() - started, 3), figures)
-                continue
-            with tempfile.TemporaryDirectory(prefix=".retint-", dir=out) as folder:
-                results = _through_the_stages(file, Path(folder), recipe, settings)
-                output = _free_name(out / file.name, results["result"].suffix, taken)
-                _keep(results, output, layers=layers)
+            with _fetched(source, out, settings) as file:
+                ended = _restored(file, places, layers=layers, compare=compare, again=again, tell=tell)
         except RetintError as error:
-            output, reason = None, error.message
-        yield Restored(file, output, reason, round(time.monotonic() - started, 3))
+            ended = Restored(source, None, error.message, 0)
+        yield replace(ended, file=source, seconds=round(time.monotonic() - started, 3))
+
+
+def _restored(file: Path, places: Places, *, layers: bool, compare: bool, again: bool, tell: FilmProgress) -> Restored:
+    """Restore one file.
+
+    Raises:
+        RetintError: it cannot be.
+    """
+    out, recipe, settings = places.out, places.recipe, places.settings
+    if footage.is_film(file):
+        with _workplace(file, out, recipe, settings) as folder:
+            results, figures = _film_through_the_stages(file, folder, recipe, settings, partial(tell, file))
+            output = places.free(out / file.name, results["result"].suffix)
+            _keep(results, output, layers=layers)
+        return Restored(file, output, None, 0, film=figures)
+    output, is_old = places.of(file)
+    beside = {"json": layers, "compare.jpg": compare}
+    has_all = all(output.with_name(f"{output.stem}.{kind}").exists() for kind, wanted in beside.items() if wanted)
+    if is_old and has_all and not again:
+        return Restored(file, output, None, 0, is_old=True)
+    with tempfile.TemporaryDirectory(prefix=".retint-", dir=out) as folder:
+        results, facts = _through_the_stages(file, Path(folder), recipe, settings)
+        if compare:
+            sheet = Path(folder) / "compare.jpg"
+            sheets.compare(results["before"], results["preview"], recipe, file.name, sheet)
+            sheet.replace(output.with_name(f"{output.stem}.compare.jpg"))
+        _keep(results, output, layers=layers)
+    return Restored(file, output, None, 0, notes=(facts["colorless"],) if facts["colorless"] else ())
+
+
+@contextmanager
+def _fetched(source: Source, out: Path, settings: Settings) -> Iterator[Path]:
+    """The file that is meant; from the web it is there for as long as it is needed.
+
+    Raises:
+        Refused: there is none.
+    """
+    if isinstance(source, Path):
+        if not source.is_file():
+            raise InvalidRequest(f"There is no file {source}.")
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix=".retint-", dir=out) as folder:
+        path = Path(folder) / "fetched"
+        name = remote.fetch(source, path, settings.upload_limit_mib << 20, FETCH_S)
+        yield path.rename(path.with_name(name))
 
 
 def render_again(file: Path, provenance: Path, output: Path, settings: Settings) -> None:
@@ -157,8 +203,10 @@ def _kept(path: Path, read: Callable[[bytes], Layer]) -> Layer | None:
     return read(path.read_bytes()) if path.exists() else None
 
 
-def _through_the_stages(file: Path, folder: Path, recipe: Recipe, settings: Settings) -> dict[str, Path]:
-    """Do what the pipeline does: the files of render, and those of the layers."""
+def _through_the_stages(
+    file: Path, folder: Path, recipe: Recipe, settings: Settings
+) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Do what the pipeline does: the files of render and those of the layers, and what render found."""
     ingested = ingest.ingest(file, recipe, settings)
     proxy = np.asarray(Image.open(io.BytesIO(ingested.proxy)).convert("RGB"))
     color = density = None
@@ -171,7 +219,8 @@ def _through_the_stages(file: Path, folder: Path, recipe: Recipe, settings: Sett
         density = _sole(defade.defade([defade.seen(proxy, color)], recipe, settings))
         files["density"] = folder / "density.safetensors"
         files["density"].write_bytes(density.to_bytes())
-    return files | dict(render.render(file, folder, ingested.facts, recipe, color, density, settings).files)
+    rendered = render.render(file, folder, ingested.facts, recipe, color, density, settings)
+    return files | rendered.files, rendered.facts
 
 
 @contextmanager
@@ -228,7 +277,7 @@ def _film_through_the_stages(
         "ms_per_frame": round(1000 * (time.monotonic() - started) / max(1, frames - before), 1),
         "cdc": rendered.facts.get("cdc"),
         "cdc_frame_by_frame": rendered.facts.get("cdc_frame_by_frame"),
-        "notes": facts["notes"] + rendered.facts["notes"],
+        "notes": [*facts["notes"], *rendered.facts["notes"], *filter(None, [rendered.facts["colorless"]])],
     }
     return rendered.files | {name: path for name, path in layers.items() if path}, figures
 
@@ -238,16 +287,6 @@ def _sole(layers: Iterable[Layer | RetintError]) -> Layer:
     if isinstance(layer, RetintError):
         raise layer
     return layer
-
-
-def _free_name(path: Path, suffix: str, taken: set[Path]) -> Path:
-    """Name a result as its file; where that is taken in this run, or is the file itself, with a number."""
-    candidate, number = path.with_suffix(path.suffix if path.suffix.lower() == suffix else suffix), 1
-    while candidate.resolve() in taken:
-        number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{suffix}")
-    taken.add(candidate.resolve())
-    return candidate
 
 
 def _keep(results: dict[str, Path], output: Path, *, layers: bool) -> None:
