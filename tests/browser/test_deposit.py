@@ -104,6 +104,38 @@ def test_what_cannot_be_sent_says_why_and_is_sent_again(
     expect(page.locator(".card")).to_have_count(2)
 
 
+def test_an_address_that_must_not_be_asked_says_why(
+    open_page: Callable[..., Page], make_print: Callable[..., Path]
+) -> None:
+    page = open_page("/deposit", forgive="422")
+    page.get_by_label("Or from an address").fill("http://127.0.0.1/aunt.jpg")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.locator("#files").set_input_files([make_print()])
+    page.get_by_label("Or from an address").fill("http://10.0.0.1/uncle.jpg")
+    page.get_by_role("button", name="Deposit 3 photos").click()
+    failed = page.locator(".sending li[data-state=failed]")
+    expect(failed).to_have_count(2)
+    for reason in failed.locator(".reason").all_inner_texts():
+        assert "public" in reason
+    page.get_by_role("link", name="Show the batch").click()
+    expect(page.locator(".card")).to_have_count(1)
+
+
+def test_only_the_chosen_networks_settings_are_shown(open_page: Callable[..., Page]) -> None:
+    page = open_page("/deposit")
+    expect(page.get_by_text("Settings")).to_have_count(2)
+    shown = page.locator("summary:visible")
+    expect(shown).to_have_count(1)
+    shown.click()
+    gain = page.get_by_role("slider", name="Gain")
+    expect(gain).to_have_count(1)
+    gain.press("ArrowRight")
+    expect(page.locator("output:visible").first).to_have_text("2.3")
+    page.get_by_role("radio", name="Vivid").check()
+    expect(gain).to_have_count(0)
+    expect(page.locator("summary:visible")).to_have_count(1)
+
+
 def test_a_failure_says_why_and_the_rest_goes_on(
     open_page: Callable[..., Page], make_print: Callable[..., Path], deposit: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -142,7 +142,7 @@ def szi() -> bytes:
 def restore(services: Services) -> Callable[..., None]:
     """Carry jobs through all stages as workers would, with files of the given bytes."""
 
-    def carry(*job_ids: str, result: bytes = b"the result", suffix: str = "jpg") -> None:
+    def carry(*job_ids: str, result: bytes = b"the result", suffix: str = "jpg", **rendered: Any) -> None:
         for stage in STAGES:
             with services.begin() as session:
                 leases = jobs.claim(session, stage, [UUID(job_id) for job_id in job_ids], None, 60)
@@ -153,7 +153,8 @@ def restore(services: Services) -> Callable[..., None]:
                 files = {name: f"{lease.folder}/{file}" for name, (file, _) in written.items()}
                 for name, (_, data) in written.items():
                     services.store.put(files[name], data)
-                facts = {"sha256": hashlib.sha256(result).hexdigest()} if stage is Stage.RENDER else {"kind": "neutral"}
+                sha256 = hashlib.sha256(result).hexdigest()
+                facts = {"sha256": sha256, **rendered} if stage is Stage.RENDER else {"kind": "neutral"}
                 ended.append((lease, Done(files, facts, {"work": 0.5})))
             with services.begin() as session:
                 assert len(jobs.settle(session, ended, backoff_s=1, requeue_s=60)) == len(job_ids)

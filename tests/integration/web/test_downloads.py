@@ -224,3 +224,17 @@ def test_a_film_is_played_in_parts(member: Person, restore: Callable[..., None])
     assert part.headers["Content-Range"] == "bytes 4-9/10"
     policy = browser.get(f"/jobs/{job_id}").headers["Content-Security-Policy"]
     assert "media-src 'self'" in policy
+
+
+def test_a_result_without_color_says_why_on_its_page_and_in_the_report(
+    member: Person, restore: Callable[..., None]
+) -> None:
+    batch_id = member.open_batch()
+    job_id = str(member.deposit(batch_id, "stamp.png")["id"])
+    sentence = "There is no room for color in it."
+    restore(job_id, colorless=sentence)
+    page = member.browser().get(f"/jobs/{job_id}").text
+    assert page.count(sentence) == 1
+    assert "conjecture. The network" not in page
+    [row] = csv.DictReader(io.StringIO(member.api("GET", f"/batches/{batch_id}/report.csv").text))
+    assert (row["outcome"], row["remark"]) == ("restored", sentence)

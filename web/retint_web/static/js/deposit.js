@@ -49,14 +49,16 @@ async function read(entry) {
   }
 }
 
-function add(files) {
+const waits = (item) => (item.address ? "to be fetched" : size(item.file.size));
+
+function add(files, more = {}) {
   for (const [file, name] of files) {
     if (LEFT_BEHIND.test(name)) { leftOut += 1; continue; }
     const row = template.content.firstElementChild.cloneNode(true);
     row.querySelector(".name").textContent = name;
     row.querySelector(".name").title = name;
-    const item = { file, name, row, sent: 0 };
-    mark(item, "waiting", size(file.size));
+    const item = { file, name, row, sent: 0, ...more };
+    mark(item, "waiting", waits(item));
     all.push(item);
     list.append(row);
   }
@@ -70,9 +72,7 @@ function addAddress() {
   const address = input.value.trim();
   if (!address) return true;
   if (!input.reportValidity()) return false;
-  add([[{ size: 0 }, address]]);
-  all.at(-1).address = address;
-  mark(all.at(-1), "waiting", "to be fetched");
+  add([[{ size: 0 }, address]], { address });
   input.value = "";
   return true;
 }
@@ -240,7 +240,7 @@ form.addEventListener("submit", async (event) => {
 });
 
 part("again").addEventListener("click", () => {
-  for (const item of all) if (item.state === "failed") mark(item, "waiting", size(item.file.size));
+  for (const item of all) if (item.state === "failed") mark(item, "waiting", waits(item));
   pump();
 });
 
