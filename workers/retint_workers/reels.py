@@ -163,13 +163,15 @@ def spliced(reels: Sequence[Path], last_duration: int | None = None) -> Iterator
 
 
 def splice(reels: Sequence[Path], output: Path, metadata: Mapping[str, str]) -> None:
-    """Write reels, which are ours and have no sound, as one Matroska file."""
+    """Write the reels of a color film as one Matroska file."""
     with (
         av.open(str(reels[0].resolve()), format="nut") as first,
         av.open(str(output.resolve()), "w", format="matroska") as out,
     ):
         out.metadata.update(metadata)
         stream = out.add_stream_from_template(first.streams.video[0], opaque=True)
+        context: Any = stream.codec_context
+        context.colorspace, context.color_range = 1, FULL_RANGE  # which neither FFV1 nor NUT says
         for packet in spliced(reels):
             packet.stream = stream
             out.mux(packet)

@@ -103,6 +103,17 @@ def test_colorizing_leaves_every_frame_its_light(tmp_path: Path, settings: Setti
         assert np.percentile(np.abs(off), 99) <= 8  # what H.264 does to it
 
 
+def test_the_color_layer_is_a_film_that_anyone_can_open(tmp_path: Path, settings: Settings) -> None:
+    path = films.make(tmp_path / "film.mp4", films.pan(films.gray("astronaut"), 3))
+    _, rendered = restored(path, COLOR, settings)
+    color = tmp_path / "film.mp4.work" / "color.mkv"
+    assert reels.color_record(color)["colorizer"] == "compact"
+    shown, result = (films.pictures(each)[1] for each in (color, rendered.files["result"]))
+    assert (shown[0].format.name, shown[0].color_range, shown[0].colorspace) == ("yuv444p10le", 2, 1)
+    small = Image.fromarray(films.colors(result[2]).astype(np.uint8)).resize((shown[2].width, shown[2].height))
+    assert np.abs(films.colors(shown[2]) - np.asarray(small)).mean() < 4
+
+
 def test_matroska_keeps_subtitles_and_its_clock(tmp_path: Path, settings: Settings) -> None:
     silent = films.make(tmp_path / "silent.mkv", films.pan(films.gray("rocket"), 12), times=films.unsteady(12))
     subtitles = tmp_path / "words.srt"
