@@ -130,7 +130,9 @@ def test_what_is_there_already_is_not_made_again(here: Here, prints: Path, tmp_p
     assert (first["already_there"], second[photo.name]["already_there"]) == (False, True)
     assert Path(second[photo.name]["output"]).stat().st_mtime_ns == made.st_mtime_ns
     assert not second[other.name]["already_there"]
-    changed = rows(here("restore", photo, "--out", out, "--json", "--gain", 1, "--layers", "--compare"))[photo.name]
+    vivid = rows(here("restore", photo, "--out", out, "--json", "--gain", 3))[photo.name]
+    assert (vivid["output"], vivid["already_there"]) == (first["output"], False)
+    changed = rows(here("restore", photo, "--out", out, "--json", "--gain", 3, "--layers", "--compare"))[photo.name]
     assert (changed["output"], changed["already_there"]) == (first["output"], False)
     assert sorted(path.name for path in out.iterdir()) == sorted(
         [photo.name, other.name]
