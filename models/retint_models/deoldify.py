@@ -292,12 +292,12 @@ class Generator(nn.Module):
         return self.decide(x)
 
     def decide(self, x: Tensor) -> Tensor:
-        """Do as `forward` without checking, in the precision of the weights."""
+        """Do as `forward` without checking, in the precision of the weights; the answer is float32."""
         y, skips = self.encode(x)
         for number in range(4, 8):
             y = self.layers[str(number)](y, skips.pop())
         y = torch.cat([self.layers["8"](y), x], 1)
-        return 6 * torch.sigmoid(self.layers["11"](self.layers["10"](y))) - 3
+        return 6 * torch.sigmoid(self.layers["11"](self.layers["10"](y)).float()) - 3
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the deepest map, (B, deep, h / 32, w / 32), and the encoder's maps for the decoder, deepest last."""

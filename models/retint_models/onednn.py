@@ -1,8 +1,8 @@
 """Convolutions by oneDNN with kernels that already lie as it wants them.
 
-torch rearranges the kernel in every call of a convolution. For matrix products in float32 it does without oneDNN, and so
-for convolutions where a thread works alone. The operators here are those that code of torch.compile calls; the version
-of torch is pinned.
+torch rearranges the kernel in every call of a convolution. For matrix products in float32 it does without oneDNN, and
+for convolutions too where a thread works alone. The operators here are those that code made by torch.compile calls; the
+version of torch is pinned.
 """
 
 import torch
@@ -34,7 +34,7 @@ class Packed(nn.Module):
         super().__init__()
         self.layout = padding, stride, (1, 1), groups
         self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(weight.detach().to_mkldnn(), *self.layout)  # type: ignore[arg-type]
-        self.bias = None if bias is None else bias.detach().to(weight.dtype)
+        self.bias = None if bias is None else bias.detach().to(weight.dtype, copy=True)
         self.then = "relu" if relu else "none"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,13 +44,18 @@ class Packed(nn.Module):
 
 
 def pack(network: nn.Module, dtype: torch.dtype) -> None:
-    """Replace what is simply a convolution everywhere in a network."""
+    """Replace what is simply a convolution among a network's own steps, not in theirs."""
     for name, child in network.named_children():
-        if type(child) is not nn.Conv2d:
-            pack(child, dtype)
-        elif isinstance(child.padding, tuple) and child.padding_mode == "zeros" and child.dilation == (1, 1):
-            options = {"stride": child.stride, "padding": child.padding, "groups": child.groups}
-            network.register_module(name, Packed(child.weight.to(dtype), child.bias, **options))  # type: ignore[arg-type]
+        if isinstance(child, nn.Conv2d) and is_simple(child):
+            kernel, padding = child.weight.to(dtype), tuple(map(int, child.padding))
+            packed = Packed(kernel, child.bias, stride=child.stride, padding=padding, groups=child.groups)
+            network.register_module(name, packed)
+
+
+def is_simple(conv: nn.Conv2d) -> bool:
+    """Tell whether a convolution does nothing that `Packed` does not."""
+    plain = type(conv) is nn.Conv2d and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+    return plain and not isinstance(conv.padding, str)
 
 
 def multiply(x: Tensor, y: Tensor) -> Tensor:

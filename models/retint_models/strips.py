@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models import deoldify
+from retint_models.folding import fold
 from retint_models.onednn import Packed, multiply
 from retint_models.winograd import Winograd, bits, narrow, widen
 
 Parts = Any
 """A module of `deoldify` whose parts are taken; to mypy those are tensors or modules."""
-STRIP = 16 << 20
+STRIP = 8 << 20
 """Bytes of a strip where a block is widest."""
 ALIGNED = 8
 """Channels are filled up to a multiple of this."""
@@ -33,22 +34,23 @@ class Generator(nn.Module):
     """One of DeOldify's generators, ready to run on a CPU.
 
     Args:
-        network: Its norms are folded; it is taken apart.
+        network: It is taken apart.
         dtype: float32 or bfloat16, what it computes in.
     """
 
     def __init__(self, network: deoldify.Generator, dtype: torch.dtype) -> None:
         super().__init__()
         layers: Parts = network.layers
-        self.ups = nn.ModuleList(Up(layers.pop(number), dtype) for number in ("5", "6", "7"))
-        self.last = Last(layers.pop("8"), layers.pop("10"), layers.pop("11"), dtype)
-        self.network = network.to(dtype)
+        attended = layers["5"].conv if layers["5"].convolutions == 1 else layers["5"].conv2
+        attended[3] = Attention(fold(attended[3]), dtype)
+        self.ups = nn.ModuleList(Up(fold(layers.pop(number)), dtype) for number in ("6", "7"))
+        self.last = Last(fold(layers.pop("8")), fold(layers.pop("10")), fold(layers.pop("11")), dtype)
+        self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 3, h, w) as `deoldify.Generator` does."""
         y, skips = self.network.encode(x)
-        y = self.network.layers["4"](y, skips.pop())
-        for up in self.ups:
+        for up in (self.network.layers["4"], self.network.layers["5"], *self.ups):
             y = up(y, skips.pop())
         return self.last(y, x)  # type: ignore[no-any-return]
 
@@ -110,19 +112,16 @@ class Up(nn.Module):
         self.outside: int = steps[-1][0].out_channels
         self.block = Block(up.shuf, steps, dtype)
         self.bn = up.bn
-        self.attention = Attention(steps[-1][3], dtype) if len(steps[-1]) > 3 else None
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map (B, inside, h, w) and (B, skip, H, W) to (B, outside, H, W)."""
-        low, other = rows(x), rows(functional.relu(self.bn(skip)))
+        low, other = rows(x), rows(self.bn(skip).relu_())
         y = x.new_empty(*other.shape[:3], self.outside)
 
         def strip(picture: int, first: int, end: int) -> None:
             y[picture, first:end] = self.block(low[picture], other[picture], first, end)[1][..., : self.outside]
 
         in_strips(strip, other, self.block.convolutions[0].inside)
-        if self.attention is not None:
-            self.attention(y)
         return y.permute(0, 3, 1, 2)
 
 
@@ -135,19 +134,19 @@ class Attention(nn.Module):
         self.query, self.key, self.value = (Packed(part.weight[..., None].to(dtype)) for part in parts)
         self.gamma = attention.gamma.item()
 
-    def forward(self, x: Tensor) -> None:
-        """Add to a map (B, h, w, channels) what each place sees of all."""
-        places = x.shape[1] * x.shape[2]
-        maps = x.permute(0, 3, 1, 2)
-        query, key = rows(self.query(maps)).flatten(1, 2), rows(self.key(maps))
-        value = self.value(maps).flatten(2).contiguous()
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, h, w) to the same shape; what is given is changed."""
+        y = rows(x)
+        query, key = rows(self.query(x)).flatten(1, 2), rows(self.key(x))
+        value = self.value(x).flatten(2).contiguous()
 
         def strip(picture: int, first: int, end: int) -> None:
             # Each key chooses among the queries.
             choice = multiply(key[picture, first:end], query[picture]).softmax(-1)
-            x[picture, first:end].add_(multiply(choice, value[picture]), alpha=self.gamma)
+            y[picture, first:end].add_(multiply(choice, value[picture]), alpha=self.gamma)
 
-        in_strips(strip, x, places)
+        in_strips(strip, y, query.shape[1])
+        return y.permute(0, 3, 1, 2)
 
 
 class Last(nn.Module):

@@ -19,7 +19,7 @@ from retint_models.onednn import multiply
 
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 """Where the polynomials are evaluated, beside infinity."""
-VOLUME = 16 << 20
+VOLUME = 8 << 20
 """Bytes of evaluated tiles at a time: enough for the matrix products, few enough for the cache."""
 
 A, B = (np.float32(point) for point in POINTS[1::2])
