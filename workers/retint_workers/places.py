@@ -10,7 +10,7 @@ from retint import recipes
 from retint.errors import InvalidRequest, RetintError
 from retint.recipes import Recipe
 from retint.settings import Settings
-from retint_workers import footage, formats, render
+from retint_workers import footage, formats, projection, render
 from retint_workers.decoding import guarded
 
 Source = Path | str
@@ -34,30 +34,36 @@ class Places:
         self._weights = {cards[name].sha256 for name in (recipe.colorizer, recipe.defader) if name in cards}
 
     def of(self, file: Path) -> tuple[Path, bool]:
-        """Name a photo's result, and say whether it is there already, by the same recipe and networks.
+        """Name the result of a photo or film, and say whether it is there already, by the same recipe and networks.
 
-        An earlier result of the same photo is to be replaced; what else has the name, a photo or another one's
+        An earlier result of the same file is to be replaced; what else has the name, a photo or another one's
         result, is not.
 
         Raises:
-            InvalidPhoto: it is no photo.
+            InvalidPhoto: it is neither.
         """
+        suffix = self._suffix(file)
         with file.open("rb") as content:
-            suffix = formats.SUFFIXES[formats.sniff(content.read(64))]
-            content.seek(0)
             original = hashlib.file_digest(content, "sha256").hexdigest()
         said: dict[str, str] = {}
 
         def is_free(candidate: Path) -> bool:
             said.clear()
             if candidate.exists():
-                said.update(guarded(render.said_by, self.settings, lambda: None, candidate))
+                read = projection.said_by if footage.is_film(candidate) else render.said_by
+                said.update(guarded(read, self.settings, lambda: None, candidate))
             return not candidate.exists() or said.get("OriginalSHA256") == original
 
         output = self.free(self.out / file.name, suffix, is_free)
         return output, bool(said) and self._is_same(said)
 
-    def free(self, path: Path, suffix: str, is_free: Callable[[Path], bool] = lambda _: True) -> Path:
+    def _suffix(self, file: Path) -> str:
+        if footage.is_film(file):
+            return guarded(projection.suffix_for, self.settings, lambda: None, file)
+        with file.open("rb") as content:
+            return formats.SUFFIXES[formats.sniff(content.read(64))]
+
+    def free(self, path: Path, suffix: str, is_free: Callable[[Path], bool]) -> Path:
         """Name a result as its file; where that is not free in this run, or is an original, with a number."""
         candidate, number = path.with_suffix(path.suffix if path.suffix.lower() == suffix else suffix), 1
         while candidate.resolve() in self._taken or not is_free(candidate):
@@ -99,11 +105,11 @@ def plan(files: Sequence[Source], out: Path, recipe: Recipe, settings: Settings)
             if not file.is_file():
                 raise InvalidRequest(f"There is no file {file}.")
             size = f"{file.stat().st_size / (1 << 20):.1f} MiB"
+            output, is_old = places.of(file)
             if footage.is_film(file):
-                yield Planned(file, out / file.name, None, False, f"film, {size}")
+                yield Planned(file, output, None, is_old, f"film, {size}")
                 continue
             header = guarded(formats.read_header, settings, lambda: None, file, settings.pixel_limit_mp)
-            output, is_old = places.of(file)
         except RetintError as error:
             yield Planned(file, None, error.message, False, "")
             continue

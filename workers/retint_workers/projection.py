@@ -15,6 +15,7 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
+from retint.errors import InvalidPhoto
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers import CB_SCALE, LUMA, ColorLayer, DensityLayer
@@ -304,6 +305,25 @@ def _watermark(pixels: NDArray[Any], look: Look) -> Watermark:
 def _glances(job: Job) -> Iterator[NDArray[np.uint8]]:
     for reel in reels_in(job.folder, "picture"):
         yield from np.load(reel.with_suffix(".npz"))["glances"]
+
+
+def suffix_for(original: Path) -> str:
+    """The suffix that a film's result will have.
+
+    Raises:
+        InvalidPhoto: it is no film that can be read.
+    """
+    with Film(original) as film:
+        return reels.SUFFIXES[reels.container_for(film)]
+
+
+def said_by(path: Path) -> dict[str, str]:
+    """What a film says of how it was made; empty where it is no result."""
+    try:
+        with Film(path) as film:
+            return provenance.read(reels.xmp_of(path, film.container))
+    except (OSError, InvalidPhoto):
+        return {}
 
 
 def _verify_mark(record: Provenance, xmp: bytes) -> None:

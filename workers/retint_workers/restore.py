@@ -86,7 +86,7 @@ def restore(
         settings: limits and device.
         layers: keep layers and provenance beside each result, too.
         compare: put a picture of before and after beside each photo's result, too.
-        again: make also those photos that are there already, by the same recipe and networks.
+        again: make also those results that are there already, by the same recipe and networks.
         tell: called every few frames of a film.
 
     A film's work is kept in a hidden folder in `out`, named after the film, the recipe and the networks, until the
@@ -123,17 +123,17 @@ def _restored(file: Path, places: Places, *, layers: bool, compare: bool, again:
         RetintError: it cannot be.
     """
     out, recipe, settings = places.out, places.recipe, places.settings
-    if footage.is_film(file):
-        with _workplace(file, out, recipe, settings) as folder:
-            results, figures = _film_through_the_stages(file, folder, recipe, settings, partial(tell, file))
-            output = places.free(out / file.name, results["result"].suffix)
-            _keep(results, output, layers=layers)
-        return Restored(file, output, None, 0, film=figures)
+    is_film = footage.is_film(file)
     output, is_old = places.of(file)
-    beside = {"json": layers, "compare.jpg": compare}
+    beside = {"json": layers, "compare.jpg": compare and not is_film}
     has_all = all(output.with_name(f"{output.stem}.{kind}").exists() for kind, wanted in beside.items() if wanted)
     if is_old and has_all and not again:
         return Restored(file, output, None, 0, is_old=True)
+    if is_film:
+        with _workplace(file, out, recipe, settings) as work:
+            results, figures = _film_through_the_stages(file, work, recipe, settings, partial(tell, file))
+            _keep(results, output, layers=layers)
+        return Restored(file, output, None, 0, film=figures)
     with tempfile.TemporaryDirectory(prefix=".retint-", dir=out) as folder:
         results, facts = _through_the_stages(file, Path(folder), recipe, settings)
         if compare:

@@ -58,6 +58,9 @@ def test_a_film_killed_on_the_way_goes_on_and_comes_out_as_if_it_had_not_been(tm
     assert resumed["film"] | {"ms_per_frame": 0} == row["film"] | {"ms_per_frame": 0}
     for name in ("film.mp4", "film.color.mkv"):
         assert films.packets(straight / name, "video") == films.packets(out / name, "video")
+    before = (out / "film.mp4").stat().st_mtime_ns
+    assert "film" not in restore(path, "--out", out, "--layers")
+    assert (out / "film.mp4").stat().st_mtime_ns == before  # it was there already
     command = [*COMMAND[:-1], "render", str(path), "--layers", str(out / "film.json"), "--out", str(tmp_path / "a.mp4")]
     subprocess.run(command, check=True, env=ENVIRONMENT, capture_output=True)
     assert films.packets(tmp_path / "a.mp4", "video") == films.packets(out / "film.mp4", "video")
