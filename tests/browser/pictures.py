@@ -15,7 +15,7 @@ import numpy as np
 import skimage.data
 from PIL import Image
 from playwright.sync_api import Browser, Page
-from tests import platforms
+from tests import films, platforms
 from tests.browser import browsers
 
 from retint.client import Client
@@ -74,8 +74,28 @@ def pages(client: Client, batch_id: str) -> dict[str, str]:
     """Where each page is."""
     found = {"batches": "/", "batch": f"/batches/{batch_id}", "deposit": "/deposit", "workers": "/admin/"}
     for job in client.jobs(batch_id):
-        found.setdefault("photo" if job["state"] == "restored" else str(job["state"]), f"/jobs/{job['id']}")
-    return found | {"account": "/account"}
+        kind = "film" if job["name"].endswith(".mp4") else "photo"
+        found.setdefault(kind if job["state"] == "restored" else str(job["state"]), f"/jobs/{job['id']}")
+    return found | {
+        "networks": "/networks",
+        "network": "/networks/compact",
+        "not-here": "/networks/stable",
+        "try": "/trials/new",
+        "account": "/account",
+    }
+
+
+def tried(browser: Browser, url: str, state: object, photo: str) -> dict[str, str]:
+    """Try a photo of a batch, and wait until all is there; gives the pages to see then."""
+    context = browser.new_context(base_url=url, storage_state=state)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(photo)
+    page.get_by_role("button", name="Try other networks").click()
+    page.locator("#progress:not([hx-get])").wait_for(timeout=120_000)
+    use = page.get_by_role("link", name="Use this").first.get_attribute("href")
+    found = {"trial": page.url.removeprefix(url), "use": str(use)}
+    context.close()
+    return found
 
 
 def taken(browser: Browser, url: str, state: object, paths: dict[str, str], folder: Path) -> Iterator[Path]:
@@ -109,7 +129,8 @@ def settle(page: Page) -> None:
     for slider in page.locator(".compare input").all():
         slider.fill("34")
         slider.blur()
-    page.evaluate("Promise.all([...document.images].filter(i => i.loading !== 'lazy').map(i => i.decode()))")
+    shown = "[...document.images].filter(i => i.currentSrc && i.loading !== 'lazy')"
+    page.evaluate(f"Promise.all({shown}.map(i => i.decode()))")
     page.wait_for_timeout(400)
 
 
@@ -130,6 +151,7 @@ def main(folder: Path) -> None:
         data = Path(place)
         prints = old_prints(data)
         (data / "letter.jpg").write_text("Dear Sir, this is no photograph.")
+        film = films.make(data / "home.mp4", films.two_scenes(48, (640, 480)))
         with (
             platforms.running(Settings(data=data / "house")) as house,
             house.client() as client,
@@ -138,10 +160,12 @@ def main(folder: Path) -> None:
             context = browser.new_context()
             browsers.sign_in(context, house.sign_in)
             state = context.storage_state()
-            batch_id = deposit(client, "Family albums, first box", [*prints, data / "letter.jpg"])
+            batch_id = deposit(client, "Family albums, first box", [*prints, film, data / "letter.jpg"])
             at_work(browser, house.url, state, batch_id, folder / "portal-batch.jpg")
             wait(client, batch_id)
-            for picture in taken(browser, house.url, state, pages(client, batch_id), folder):
+            paths = pages(client, batch_id)
+            paths |= tried(browser, house.url, state, paths["photo"])
+            for picture in taken(browser, house.url, state, paths, folder):
                 print(picture, picture.stat().st_size // 1000, "kB")
             shutil.copyfile(folder / "photo-desktop-light.jpg", folder / "portal-photo.jpg")
 

@@ -141,7 +141,7 @@ def test_a_setting_out_of_range_is_said(member: Person, fields: dict[str, str], 
     assert said in answer.text
 
 
-def test_a_photo_is_deposited_from_an_address(member: Person, photo_url: str) -> None:
+def test_a_photo_is_deposited_from_an_address(member: Person, photo_url: str, tmp_path: Path) -> None:
     batch_id = member.open_batch()
     job = member.api("POST", f"/batches/{batch_id}/jobs", json={"url": photo_url})
     assert job.status_code == 201, job.text
@@ -162,6 +162,7 @@ def test_a_photo_is_deposited_from_an_address(member: Person, photo_url: str) ->
     assert "aunt.jpg" in shown
     trial = member.api("POST", "/trials", json={"url": photo_url, "recipes": [{}]})
     assert (trial.json["name"], trial.json["sha256"]) == ("aunt.jpg", job.json["sha256"])
+    assert list((tmp_path / "data" / "spool").glob("*")) == []
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/a.jpg", "file:///etc/passwd", "http://169.254.169.254/", "nothing"])
