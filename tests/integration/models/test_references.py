@@ -15,7 +15,7 @@ from tests import filled
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models import deoldify, lab_resnet18, proxies, yuv_gan
+from retint_models import deoldify, fast, lab_resnet18, proxies, yuv_gan
 from retint_models.layers import LUMA
 from retint_models.rendering import colorize_proxy
 from retint_models.squares import colored_square, colorized, gray_square, merged, stretched
@@ -74,6 +74,22 @@ def test_deoldify_gives_what_the_original_gives(
     name, run = network
     ours, theirs = run(tensor(f"input_{size}")).numpy(), tensor(f"{name}.output_{size}").numpy()
     assert compare(table, name, size, ours, theirs) <= 1e-4
+
+
+@pytest.mark.parametrize(("precision", "largest", "mean"), [("float32", 1e-4, 1e-5), ("bfloat16", 0.15, 0.02)])
+def test_prepared_to_run_fast_it_gives_the_same(
+    network: tuple[str, deoldify.Generator],
+    precision: fast.Precision,
+    largest: float,
+    mean: float,
+    table: list[Row],
+) -> None:
+    name, run = network
+    prepared = fast.prepared(deoldify.generator(name, run.state_dict()), precision=precision)
+    for size in [size.format(3) for size in SIZES]:
+        ours, theirs = prepared(tensor(f"input_{size}")).numpy(), tensor(f"{name}.output_{size}").numpy()
+        assert compare(table, name, f"fast, {precision}, {size}", ours, theirs) <= largest
+        assert np.abs(ours - theirs).mean() <= mean
 
 
 def test_a_photo_gets_the_colors_that_the_original_gives_it(
