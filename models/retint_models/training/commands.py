@@ -59,7 +59,7 @@ def options(minutes: float, judge_every: float, *more: "Callable[[Any], Any]") -
 
 
 DEVICE = click.option("--device", default="cpu", show_default=True, help="`cpu` or `cuda`.")
-BATCH = click.option("--batch", type=click.IntRange(1), help="Crops a step; the authors' by default.")
+BATCH = click.option("--batch", type=click.IntRange(1), help="At most so many crops a step; the authors' by default.")
 RESNET = click.option("--encoder", type=FILE, help="A ResNet trained on ImageNet, as torchvision saves it.")
 BACKBONE = click.option("--backbone", type=FILE, help="VGG16-bn or EfficientNet-Lite0, for the feature loss.")
 SIZES = click.option("--largest", type=click.IntRange(64), help="Largest crop, in pixels: leave out what is larger.")
@@ -269,13 +269,14 @@ Example:
 To use it, {IMPORT}.
 """,
     )
-    @options(240, 15, DEVICE, RESNET, BACKBONE, SIZES)
+    @options(240, 15, DEVICE, BATCH, RESNET, BACKBONE, SIZES)
     def command(
         photos: Path,
         dev: Path,
         out: Path,
         encoder: Path | None,
         backbone: Path | None,
+        batch: int | None,
         largest: int | None,
         device: str,
         threads: int | None,
@@ -290,7 +291,7 @@ To use it, {IMPORT}.
             prepared(device, threads)
             given = given_by(encoder, backbone, recipe.TAPS)
             training, held_back = opened(photos, dev, out, short_side=256)
-            chosen = recipe.recipe_of(task, largest)
+            chosen = recipe.recipe_of(task, largest, batch)
             run = recipe.start(task, out, training, held_back, Pace(**pace), given, chosen, device)
             conduct(run, resume=resume)
 
@@ -315,7 +316,7 @@ To use it, {IMPORT}.
 """
 )
 @click.argument("name", type=click.Choice(["artistic", "stable", "video"]))
-@options(720, 15, DEVICE, RESNET, BACKBONE, SIZES)
+@options(720, 15, DEVICE, BATCH, RESNET, BACKBONE, SIZES)
 @click.option(
     "--repeats", type=click.IntRange(1), help="How often critic and GAN follow; by default as NAME's authors."
 )
@@ -327,6 +328,7 @@ def deoldify(
     out: Path,
     encoder: Path | None,
     backbone: Path | None,
+    batch: int | None,
     largest: int | None,
     repeats: int | None,
     start_from: Path | None,
@@ -348,7 +350,7 @@ def deoldify(
         given = given_by(encoder, backbone, recipe.TAPS)
         adopted = checkpoints.read(start_from) if start_from else None
         training, held_back = opened(photos, dev, out, short_side=256)
-        chosen = recipe.recipe_of(name, largest, repeats)
+        chosen = recipe.recipe_of(name, largest, repeats, batch)
         steps = recipe.Training(name, out, training, held_back, Pace(**pace), given, chosen, device, adopted)
         for run in steps.runs():
             click.echo(f"{run.folder.name}:")

@@ -59,7 +59,7 @@ class Recipe:
         threshold: The critic's loss below which the generator moves.
         keep_every: Steps of the GAN between weights that are kept.
         repeats: How often critic and GAN follow each other.
-        pictures: How many the generator makes for the critic to learn from.
+        pictures: How many the generator makes at most for the critic to learn from; one a photograph.
         channels: Of the critic's first map.
         config: The generator's shape; that of its name if None.
     """
@@ -103,14 +103,32 @@ VIDEO = replace(STABLE, stages=((1.0, 192, 8, (5e-8, 1.6e-6, 5e-5), False),), no
 RECIPES: dict[Name, Recipe] = {"artistic": ARTISTIC, "stable": STABLE, "video": VIDEO}
 
 
-def recipe_of(name: Name, largest: int | None = None, repeats: int | None = None) -> Recipe:
-    """Return the recipe of a generator, with crops up to a size and so many repetitions only, if that is given."""
+def recipe_of(name: Name, largest: int | None = None, repeats: int | None = None, batch: int | None = None) -> Recipe:
+    """Return the recipe of a generator.
+
+    Args:
+        name: Of the generator.
+        largest: Crops beyond this side are left out.
+        repeats: How often critic and GAN follow each other.
+        batch: Most crops a step.
+
+    Raises:
+        ValueError: no crops are left.
+    """
     recipe = RECIPES[name]
     side = largest or recipe.side
-    stages = tuple(stage for stage in recipe.stages if stage[1] <= side)
+    most = batch or max(stage[2] for stage in recipe.stages)
+    stages = tuple((stage[0], stage[1], min(stage[2], most), *stage[3:]) for stage in recipe.stages if stage[1] <= side)
     if not stages:
         raise ValueError(f"{name} is trained on crops of {recipe.side} pixels, which --largest leaves out")
-    return replace(recipe, stages=stages, side=min(side, recipe.side), repeats=repeats or recipe.repeats)
+    return replace(
+        recipe,
+        stages=stages,
+        side=min(side, recipe.side),
+        critic_batch=min(recipe.critic_batch, most),
+        gan_batch=min(recipe.gan_batch, most),
+        repeats=repeats or recipe.repeats,
+    )
 
 
 @dataclass(frozen=True)
@@ -211,7 +229,8 @@ class Training:
         generator = self.network()
         generator.load_state_dict(tensors_of(made))
         draw = self.draw()
-        false = Pictures(generator.eval(), draw, self.recipe)
+        count = min(self.recipe.pictures, len(self.photos))
+        false = Pictures(generator.eval(), draw, count, self.recipe)
         real, test = draw, torch.Generator().manual_seed(self.pace.seed)
         held_back = crops(self.held_back, torch.device(self.device))
 
@@ -303,14 +322,13 @@ class Training:
 class Pictures:
     """What a generator makes of crops, made once, kept in memory, and drawn from."""
 
-    def __init__(self, generator: nn.Module, draw: Draw, recipe: Recipe) -> None:
+    def __init__(self, generator: nn.Module, draw: Draw, count: int, recipe: Recipe) -> None:
         chance = torch.Generator().manual_seed(0)
-        made, count = [], 0
-        while count < recipe.pictures:
-            crop = draw(min(8, recipe.pictures - count), recipe.side, chance)
+        made = []
+        for done in range(0, count, 8):
+            crop = draw(min(8, count - done), recipe.side, chance)
             with torch.no_grad():
                 made.append(made_by(generator, noisy(crop, recipe.noise, chance)).half().cpu())
-            count += len(crop)
         self.made, self.device = torch.cat(made), next(generator.parameters()).device
 
     def draw(self, count: int, chance: torch.Generator) -> Tensor:

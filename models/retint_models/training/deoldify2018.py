@@ -65,10 +65,11 @@ class Recipe:
     depths: tuple[int, ...] = (3, 4, 6, 3)
 
 
-def recipe_of(task: Task, largest: int | None = None) -> Recipe:
-    """Return the recipe of a task, with crops up to a size only if one is given."""
+def recipe_of(task: Task, largest: int | None = None, batch: int | None = None) -> Recipe:
+    """Return the recipe of a task, with crops up to a size and so many a step only, if that is given."""
     recipe = Recipe(light=0.1 if task == "deoldify-2018" else 0.5)
-    return replace(recipe, sizes=tuple(size for size in recipe.sizes if size[0] <= (largest or 256)))
+    sizes = tuple((side, min(count, batch or count)) for side, count in recipe.sizes if side <= (largest or 256))
+    return replace(recipe, sizes=sizes)
 
 
 @dataclass(frozen=True)

@@ -150,3 +150,14 @@ def test_an_old_print_is_gray_gone_brown_and_paler(photograph: fading.Floats) ->
 def test_what_is_no_photograph_is_refused(wrong: NDArray[Any]) -> None:
     with pytest.raises(ValueError, match="expected uint8"):
         fading.old_print(wrong, seed=1)
+
+
+@pytest.mark.parametrize(("contrast", "factor"), [(0.5, 1.5), (-0.5, 1 / 1.5), (0.0, 1.0)])
+def test_the_light_of_2018_scales_around_the_mean_and_adds(
+    contrast: float, factor: float, photograph: fading.Floats
+) -> None:
+    middle = 0.4 + 0.2 * photograph  # far enough from black and white that nothing is clipped
+    made = fading.lit(middle, 0.1, contrast)
+    assert made.mean() == pytest.approx(middle.mean() + 0.1, abs=1e-5)
+    assert made.std() == pytest.approx(factor * middle.std(), rel=1e-4)
+    assert fading.lit(photograph, 0.5, 0.5).max() == 1

@@ -67,3 +67,19 @@ def test_an_interval_holds_the_mean_and_narrows_with_more_photos() -> None:
     assert few[0] < values[:25].mean() < few[1]
     assert many[1] - many[0] < (few[1] - few[0]) / 2
     assert metrics.interval(values) == many, "drawn the same way every time"
+
+
+def test_a_result_is_compared_with_that_of_another_size_by_its_color_only() -> None:
+    large = photo(2)
+    small = torch.nn.functional.avg_pool2d(large, 2)
+    assert metrics.ab_distance(large, small) == pytest.approx(0, abs=1e-9)
+    assert metrics.ab_distance(small, large) == pytest.approx(0, abs=1e-9)
+    assert metrics.ab_distance(large, luma_of(small).expand(3, -1, -1)) > 5
+
+
+def test_intervals_leave_out_photographs_that_have_no_score() -> None:
+    rows = [{"one": float(number), "two": math.nan} for number in range(40)] + [{"one": math.nan, "two": math.nan}]
+    found = metrics.intervals(rows, ("one", "two"))
+    assert set(found) == {"one"}
+    low, high = found["one"]
+    assert 14 < low < 19.5 < high < 25
