@@ -117,10 +117,9 @@ def telling(run: "Run") -> Iterator[None]:
         task = bar.add_task(run.folder.name, total=1.0)
 
         def tell(entry: dict[str, Any]) -> None:
-            bar.update(task, completed=min(1.0, run.progress()))
             bar.console.print(json.dumps(entry), markup=False, highlight=False, soft_wrap=True)
 
-        run.tell = tell
+        run.tell, run.pulse = tell, lambda: bar.update(task, completed=min(1.0, run.progress()))
         yield
 
 

@@ -88,6 +88,7 @@ class Run:
         rates: The learning rates; those of the optimizer, after a warm-up and then along a cosine, by default.
         show: Makes sample sheets.
         tell: Is given each entry of the log.
+        pulse: Is called after each step.
     """
 
     folder: Path
@@ -101,6 +102,7 @@ class Run:
     rates: Rates | None = None
     show: Show | None = None
     tell: Tell = lambda entry: None
+    pulse: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.average = deepcopy(self.network).eval().requires_grad_(False)
@@ -150,6 +152,7 @@ class Run:
                 began = time.perf_counter()
                 self.advance()
                 self.spent_s += time.perf_counter() - began
+                self.pulse()
                 is_kept = self.pace.keep_every is not None and self.done % self.pace.keep_every == 0
                 if is_kept or self.spent_s - judged_s > 60 * self.pace.judge_every:
                     self.assess(keep=is_kept)

@@ -138,10 +138,14 @@ def test_a_run_that_was_killed_repeats_its_last_steps_once_in_the_log(tmp_path: 
         if step == 23:
             raise KeyboardInterrupt
 
+    dying = make_run(tmp_path / "broken", die, keep_every=20, sheet_every=11)
+    dying.show = lambda network: np.zeros((2, 2, 3), np.uint8)
     with pytest.raises(KeyboardInterrupt):
-        make_run(tmp_path / "broken", die, keep_every=20).train()
+        dying.train()
     assert len(losses(tmp_path / "broken")) == 22
-    make_run(tmp_path / "broken", keep_every=20).train(resume=True)
+    assert len(list((tmp_path / "broken" / "sheets").iterdir())) == 2
+    make_run(tmp_path / "broken", keep_every=20, sheet_every=11).train(resume=True)
+    assert [sheet.name for sheet in (tmp_path / "broken" / "sheets").iterdir()] == ["000011.png"]
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
 
 
