@@ -20,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from retint_models.fading import DARKEST
 from retint_models.layers import DENSITY_RANGE, LUMA, DensityLayer
+from retint_models.weights import Card, fill
 
 SIDE = 128
 """Height and width of what the network sees; the photograph is squeezed to it."""
@@ -227,6 +228,18 @@ class CompactDefader:
         record = {**self.record, "decided_at": datetime.now(UTC).isoformat(timespec="seconds")}
         layers = layers_of(decision, record)
         return [bound(layer) if is_gray(proxy) else layer for layer, proxy in zip(layers, proxies, strict=True)]
+
+
+def compact_defader(card: Card, device: str = "cpu") -> CompactDefader:
+    """Load `compact-defade`.
+
+    Raises:
+        FileNotFoundError: its weights are missing; says how to get them.
+        ValueError: they are not what their card says.
+    """
+    network = DefadeNet()
+    fill(network, card.tensors(), card.name)
+    return CompactDefader(network, {"defader": card.name, "weights": card.sha256}, device)
 
 
 def squeeze(proxy: NDArray[np.uint8]) -> Tensor:

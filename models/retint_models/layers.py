@@ -133,9 +133,10 @@ def expect(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[n
 
 
 def pack(kind: str, tensors: dict[str, NDArray[Any]], record: dict[str, Any]) -> bytes:
-    """Write one layer as safetensors; the header tells its kind and its record."""
+    """Write one layer as safetensors; the header tells its kind and its record. The same layer gives the same bytes."""
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    return save(contiguous, {"retint_layer": kind, "record": json.dumps(record, sort_keys=True)})
+    # One entry: safetensors writes several in an order of its own that changes.
+    return save(contiguous, {"retint_layer": json.dumps({"kind": kind, "record": record}, sort_keys=True)})
 
 
 def unpack(kind: str, data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -146,10 +147,11 @@ def unpack(kind: str, data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, A
     """
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        found, record = header["__metadata__"]["retint_layer"], header["__metadata__"]["record"]
+        told = json.loads(header["__metadata__"]["retint_layer"])
+        found, record = told["kind"], told["record"]
         tensors = load(data)
     except Exception as error:  # safetensors raises its own untyped error for damaged files
         raise ValueError("not a layer of Retint") from error
     if found != kind:
         raise ValueError(f"expected a {kind} layer, got a {found} layer")
-    return tensors, json.loads(record)
+    return tensors, record

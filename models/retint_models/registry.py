@@ -7,8 +7,9 @@ bare network of a name, filled with tensors as their authors name them; it refus
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,109 +47,37 @@ class Defader(Protocol):
         """
 
 
-def compact(card: Card, device: str) -> Colorizer:
-    """Load the compact colorizer."""
-    from retint_models.compact import CompactColorizer
+def late(module: str, name: str) -> Callable[..., Any]:
+    """Return a maker of a module that is imported, and torch with it, when the maker is called."""
 
-    return CompactColorizer(card, device)
+    def make(*arguments: Any) -> Any:
+        return getattr(import_module(f"retint_models.{module}"), name)(*arguments)
 
-
-def compact_defade(card: Card, device: str) -> Defader:
-    """Load the compact defader."""
-    from retint_models.defade import CompactDefader, DefadeNet
-
-    network = DefadeNet()
-    weights.fill(network, card.tensors(), card.name)
-    return CompactDefader(network, {"defader": card.name, "weights": card.sha256}, device)
-
-
-def deoldify_colorizer(card: Card, device: str) -> Colorizer:
-    """Load one of DeOldify's generators."""
-    from retint_models.squares import DeoldifyColorizer
-
-    return DeoldifyColorizer(card, device)
-
-
-def colorizer_2018(card: Card, device: str) -> Colorizer:
-    """Load the colorizer of DeOldify 2018."""
-    from retint_models.deoldify2018 import Colorizer2018
-
-    return Colorizer2018(card, device)
-
-
-def defader_2018(card: Card, device: str) -> Defader:
-    """Load the defader of DeOldify 2018."""
-    from retint_models.deoldify2018 import Defader2018
-
-    return Defader2018(card, device)
-
-
-def yuv_gan_colorizer(card: Card, device: str) -> Colorizer:
-    """Load the YUV GAN's generator."""
-    from retint_models.yuv_gan import YuvGanColorizer
-
-    return YuvGanColorizer(card, device)
-
-
-def lab_colorizer(card: Card, device: str) -> Colorizer:
-    """Load the Lab ResNet."""
-    from retint_models.lab_resnet18 import LabColorizer
-
-    return LabColorizer(card, device)
-
-
-def deoldify(name: str, tensors: "Mapping[str, Tensor]") -> "nn.Module":
-    """Make one of DeOldify's generators."""
-    from retint_models.deoldify import generator
-
-    return generator(name, tensors)
+    return make
 
 
 COLORIZERS: dict[str, Callable[[Card, str], Colorizer]] = {
-    "compact": compact,
-    "compact-vivid": compact,
-    "artistic": deoldify_colorizer,
-    "stable": deoldify_colorizer,
-    "video": deoldify_colorizer,
-    "deoldify-2018": colorizer_2018,
-    "yuv-gan": yuv_gan_colorizer,
-    "lab-resnet18": lab_colorizer,
+    "compact": late("compact", "CompactColorizer"),
+    "compact-vivid": late("compact", "CompactColorizer"),
+    "artistic": late("squares", "DeoldifyColorizer"),
+    "stable": late("squares", "DeoldifyColorizer"),
+    "video": late("squares", "DeoldifyColorizer"),
+    "deoldify-2018": late("deoldify2018", "Colorizer2018"),
+    "yuv-gan": late("yuv_gan", "YuvGanColorizer"),
+    "lab-resnet18": late("lab_resnet18", "LabColorizer"),
 }
 DEFADERS: dict[str, Callable[[Card, str], Defader]] = {
-    "compact-defade": compact_defade,
-    "defade-deoldify": defader_2018,
+    "compact-defade": late("defade", "compact_defader"),
+    "defade-deoldify": late("deoldify2018", "Defader2018"),
 }
-
-
-def deoldify_2018(name: str, tensors: "Mapping[str, Tensor]") -> "nn.Module":
-    """Make the network of DeOldify 2018, to colorize or to defade."""
-    from retint_models.deoldify2018 import generator
-
-    return generator(name, tensors)
-
-
-def yuv_gan(name: str, tensors: "Mapping[str, Tensor]") -> "nn.Module":
-    """Make the generator of the YUV GAN."""
-    from retint_models.yuv_gan import generator
-
-    return generator(name, tensors)
-
-
-def lab_resnet18(name: str, tensors: "Mapping[str, Tensor]") -> "nn.Module":
-    """Make the Lab ResNet, in the version that the tensors are of."""
-    from retint_models.lab_resnet18 import generator
-
-    return generator(name, tensors)
-
-
 NETWORKS: "dict[str, Callable[[str, Mapping[str, Tensor]], nn.Module]]" = {
-    "artistic": deoldify,
-    "stable": deoldify,
-    "video": deoldify,
-    "deoldify-2018": deoldify_2018,
-    "yuv-gan": yuv_gan,
-    "lab-resnet18": lab_resnet18,
-    "defade-deoldify": deoldify_2018,
+    "artistic": late("deoldify", "generator"),
+    "stable": late("deoldify", "generator"),
+    "video": late("deoldify", "generator"),
+    "deoldify-2018": late("deoldify2018", "generator"),
+    "yuv-gan": late("yuv_gan", "generator"),
+    "lab-resnet18": late("lab_resnet18", "generator"),
+    "defade-deoldify": late("deoldify2018", "generator"),
 }
 
 

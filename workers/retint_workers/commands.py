@@ -47,7 +47,7 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take the options of a recipe; it is called with the `recipe`."""
 
     @click.option("--colorizer", default="compact", show_default=True, help="Colorizer, or `keep` for none.")
-    @click.option("--gain", type=click.FloatRange(0, 4), help="How vivid; each colorizer has its own default.")
+    @click.option("--gain", type=click.FloatRange(0.1, 4), help="How vivid; each colorizer has its own default.")
     @click.option(
         "--render-factor",
         type=click.IntRange(7, 45),

@@ -143,7 +143,9 @@ def sniff(head: bytes) -> str:
     for at, mark, name in KNOWN:
         if head[at:].lower().startswith(mark.lower()):
             raise InvalidPhoto(f"The file is {name}: save it as JPEG, PNG, WebP or TIFF.", code="unsupported_format")
-    raise InvalidPhoto("The file is not an image: upload a JPEG, PNG, WebP or TIFF.", code="not_an_image")
+    raise InvalidPhoto(
+        "The file is neither an image nor a film: upload a JPEG, PNG, WebP, TIFF, or a film.", code="not_an_image"
+    )
 
 
 def load(path: Path, kind: str, **options: Any) -> pyvips.Image:

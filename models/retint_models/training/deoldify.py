@@ -340,7 +340,7 @@ class Pictures:
 def made_by(network: nn.Module, rgb: Tensor) -> Tensor:
     """Return what a generator makes of the gray of sRGB (B, 3, h, w), normalised."""
     with mixed(rgb.device):
-        made: Tensor = network(normalised(gray_of(rgb).clamp(0, 1)))
+        made: Tensor = network(normalised(gray_of(rgb)))
     return made.float()
 
 

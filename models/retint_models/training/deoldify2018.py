@@ -194,7 +194,8 @@ def relit(rgb: Tensor, light: float, chance: torch.Generator) -> Tensor:
 
 def gray_of(rgb: Tensor) -> Tensor:
     """Return Rec. 601 luma in all three channels."""
-    return (rgb * torch.tensor(REC601, device=rgb.device).view(3, 1, 1)).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+    luma = (rgb * torch.tensor(REC601, device=rgb.device).view(3, 1, 1)).sum(1, keepdim=True)
+    return luma.clamp(0, 1).expand(-1, 3, -1, -1)
 
 
 def judging(task: Task, held_back: Photos) -> tuple[Judge, Show]:

@@ -215,7 +215,7 @@ def test_a_photo_is_shown_by_several_networks_and_settings(here: Here, prints: P
         assert shown.height >= 2 * original.height
     for wrong, words in {
         ("--render-factors", "20"): "None of these networks has the setting render_factor",
-        ("--gains", "9"): "gain of compact is between 0 and 4, not 9",
+        ("--gains", "9"): "gain of compact is between 0.1 and 4, not 9",
         ("--gains", "much"): "not a list of numbers",
         ("--colorizers", "crayons"): "There is no colorizer crayons",
     }.items():

@@ -62,7 +62,7 @@ def test_the_portal_reads_the_cards_as_the_networks_part_does(imported: Path) ->
             {"colorizer": "keep", "colorizer_settings": {"gain": 1}},
             "The colorizer keep has no setting gain; it has none.",
         ),
-        ({"colorizer_settings": {"gain": 4.5}}, "gain of compact is between 0 and 4, not 4.5."),
+        ({"colorizer_settings": {"gain": 4.5}}, "gain of compact is between 0.1 and 4, not 4.5."),
         (
             {"colorizer": "artistic", "colorizer_settings": {"render_factor": 46}},
             "render_factor of artistic is a whole number between 7 and 45, not 46.",
