@@ -87,7 +87,7 @@ def evaluate(
             if sheet:
                 colorize.compared(shots[:60], painters).save(sheet, quality=85)
         if repairers:
-            cases = defade.cases_of(held_back)[::every]
+            cases = defade.cases_of(held_back, every=every)
             rows = told(defade.heading(), defade.rows_of(cases, repairers), defade.line)
             if json_file:
                 colorize.write_json(json_file, rows, "defade")

@@ -128,11 +128,11 @@ class Case:
     clean: Pixels
 
 
-def cases_of(photos: Photos, seed: int = 7) -> list[Case]:
-    """Age each photograph once, its family by its turn."""
+def cases_of(photos: Photos, seed: int = 7, every: int = 1) -> list[Case]:
+    """Age every n-th photograph once, its family by its turn."""
     cases = []
-    for number, (entry, photo) in enumerate(zip(photos.entries, photos, strict=True)):
-        family = FAMILIES[number % len(FAMILIES)]
+    for turn, number in enumerate(range(0, len(photos), every)):
+        entry, photo, family = photos.entries[number], photos[number], FAMILIES[turn % len(FAMILIES)]
         pair = judged_print(as_floats(photo), family, np.random.default_rng((seed, number)))
         facts = (entry["name"], str(entry.get("stratum", "")), str(entry.get("license", "")), family)
         cases.append(Case(*facts, as_bytes(pair.print), as_bytes(pair.truth), np.array(photo)))

@@ -1,11 +1,15 @@
 """The judge of defaders: its prints, its classic rows and its measures."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from tests import photographs
 
 from retint_models import fading
+from retint_models.data import open_photos
 from retint_models.evaluation import defade
 from retint_models.evaluation.defade import Case
 
@@ -95,3 +99,12 @@ def test_gray_world_evens_out_the_means() -> None:
 def test_clahe_raises_local_contrast() -> None:
     flat = (100 + photographs.color(0, side=96) // 5).astype(np.uint8)
     assert defade.clahe(flat).std() > 1.5 * flat.std()
+
+
+def test_every_second_photograph_still_meets_every_family(tmp_path: Path) -> None:
+    for number in range(8):
+        Image.fromarray(photographs.color(number, side=64)).save(tmp_path / f"{number}.png")
+    photos = open_photos(tmp_path, tmp_path / "cache")
+    all_of_them, half = defade.cases_of(photos), defade.cases_of(photos, every=2)
+    assert [case.name for case in half] == [case.name for case in all_of_them[::2]]
+    assert [case.family for case in half] == list(defade.FAMILIES)
