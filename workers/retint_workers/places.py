@@ -49,7 +49,7 @@ class Places:
 
         def is_free(candidate: Path) -> bool:
             said.clear()
-            if candidate.exists():
+            if candidate.is_file():
                 read = projection.said_by if footage.is_film(candidate) else render.said_by
                 said.update(guarded(read, self.settings, lambda: None, candidate))
             return not candidate.exists() or said.get("OriginalSHA256") == original

@@ -146,8 +146,9 @@ def test_a_strangers_file_of_the_same_name_is_not_written_over(here: Here, print
     photo, other = sorted(prints.rglob("*.jpg"))
     stranger = out / photo.name
     stranger.write_bytes(other.read_bytes())
+    (out / f"{photo.stem}-2.jpg").mkdir()
     output = rows(here("restore", photo, "--out", out, "--json"))[photo.name]["output"]
-    assert Path(output).name == f"{photo.stem}-2.jpg"
+    assert Path(output).name == f"{photo.stem}-3.jpg"
     assert stranger.read_bytes() == other.read_bytes()
 
 
