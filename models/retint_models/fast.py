@@ -53,7 +53,7 @@ def prepared(network: nn.Module, device: str = "cpu", precision: Literal["auto"]
     on_cpu = torch.device(device).type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if on_cpu and isinstance(network, deoldify.Generator):
         network = strips.Generator(network, dtype)
-    fold(network, packed=dtype if on_cpu else None)
+    fold(network, dtype if on_cpu else None)
     network.requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     # What stays in the memory of a mapped file keeps all of the file there.
     network.load_state_dict({name: tensor.clone() for name, tensor in network.state_dict().items()}, assign=True)

@@ -6,29 +6,29 @@ import torch
 from torch import nn
 
 from retint_models.deoldify import Residual, SpectralConv, WeightNormConv
-from retint_models.onednn import pack
+from retint_models.onednn import convert
 
 
-def fold(network: nn.Module, packed: torch.dtype | None = None) -> nn.Module:
+def fold(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """Put norms into the convolutions before them, everywhere in a network; return it.
 
     Args:
         network: In evaluation mode.
-        packed: Pack the convolutions for oneDNN in this precision as well; step by step, which takes less memory.
+        dtype: Let oneDNN do the convolutions, in this precision; step by step, which takes less memory.
     """
     for name, child in network.named_children():
         if isinstance(child, SpectralConv | WeightNormConv):
             network.register_module(name, plain(child))
         else:
-            fold(child, packed)
+            fold(child, dtype)
     if isinstance(network, Residual):
         for number in range(1, network.count + 1):
             join(network, f"conv{number}", f"bn{number}")
     elif isinstance(network, nn.Sequential):
         for conv, norm in pairwise(list(network._modules)):
             join(network, conv, norm)
-    if packed is not None:
-        pack(network, packed)
+    if dtype is not None:
+        convert(network, dtype)
     return network
 
 

@@ -1,16 +1,19 @@
-"""Convolutions by oneDNN with kernels that already lie as it wants them.
+"""Convolutions and products of matrices by oneDNN, also where torch does without it.
 
-torch rearranges the kernel in every call of a convolution. For matrix products in float32 it does without oneDNN, and
-for convolutions too where a thread works alone. The operators here are those that code made by torch.compile calls; the
-version of torch is pinned.
+In float32 torch does without it for products of matrices, and for convolutions where a thread works alone: half as fast
+on a processor that is not Intel's. The operators here are those that code of torch.compile calls; the version of torch
+is pinned. Kernels stay as they are: torch's rearranged ones gain a twentieth for maps of the size that they were
+rearranged for, but a map of another size may take a hundred times as long.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-class Packed(nn.Module):
-    """A convolution whose kernel is packed.
+class Convolution(nn.Module):
+    """A convolution without dilation.
 
     Args:
         weight: (outside, inside / groups, h, w), float32 or bfloat16, as its inputs will be.
@@ -20,6 +23,9 @@ class Packed(nn.Module):
         groups: Of channels, each by itself.
         relu: Whether a ReLU follows.
     """
+
+    weight: Tensor
+    bias: Tensor | None
 
     def __init__(
         self,
@@ -32,28 +38,27 @@ class Packed(nn.Module):
         relu: bool = False,
     ) -> None:
         super().__init__()
-        self.layout = padding, stride, (1, 1), groups
-        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(weight.detach().to_mkldnn(), *self.layout)  # type: ignore[arg-type]
-        self.bias = None if bias is None else bias.detach().to(weight.dtype, copy=True)
-        self.then = "relu" if relu else "none"
+        self.register_buffer("weight", weight.detach().contiguous(memory_format=torch.channels_last))
+        self.register_buffer("bias", None if bias is None else bias.detach().to(weight.dtype))
+        self.options: tuple[Any, ...] = padding, stride, (1, 1), groups, "relu" if relu else "none", [], ""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inside, h, w) to (B, outside, h', w'), both channels last."""
-        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self.layout, self.then, [], "")
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self.options)
         return y
 
 
-def pack(network: nn.Module, dtype: torch.dtype) -> None:
-    """Replace what is simply a convolution among a network's own steps, not in theirs."""
+def convert(network: nn.Module, dtype: torch.dtype) -> None:
+    """Let oneDNN do the convolutions among a network's own steps, not in theirs."""
     for name, child in network.named_children():
         if isinstance(child, nn.Conv2d) and is_simple(child):
             kernel, padding = child.weight.to(dtype), tuple(map(int, child.padding))
-            packed = Packed(kernel, child.bias, stride=child.stride, padding=padding, groups=child.groups)
-            network.register_module(name, packed)
+            ours = Convolution(kernel, child.bias, stride=child.stride, padding=padding, groups=child.groups)
+            network.register_module(name, ours)
 
 
 def is_simple(conv: nn.Conv2d) -> bool:
-    """Tell whether a convolution does nothing that `Packed` does not."""
+    """Tell whether a convolution does nothing that `Convolution` does not."""
     plain = type(conv) is nn.Conv2d and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
     return plain and not isinstance(conv.padding, str)
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from retint_models import deoldify
 from retint_models.folding import fold
-from retint_models.onednn import Packed, multiply
+from retint_models.onednn import Convolution, multiply
 from retint_models.winograd import Winograd, bits, narrow, widen
 
 Parts = Any
@@ -70,7 +70,7 @@ class Block:
         self.doubled = conv.out_channels // 4
         # The four places of a pixel lie one after the other, not interleaved: whole rows of channels are copied.
         order = torch.arange(4 * self.doubled).view(-1, 4).t().flatten()
-        self.shuffle = Packed(conv.weight[order].to(dtype), bias[order], relu=True)
+        self.shuffle = Convolution(conv.weight[order].to(dtype), bias[order], relu=True)
         self.convolutions = [winograd(steps, dtype) for steps in convolutions]
 
     def __call__(self, low: Tensor, other: Tensor, first: int, end: int) -> tuple[Tensor, Tensor]:
@@ -131,7 +131,7 @@ class Attention(nn.Module):
     def __init__(self, attention: Parts, dtype: torch.dtype) -> None:
         super().__init__()
         parts = (attention.query, attention.key, attention.value)
-        self.query, self.key, self.value = (Packed(part.weight[..., None].to(dtype)) for part in parts)
+        self.query, self.key, self.value = (Convolution(part.weight[..., None].to(dtype)) for part in parts)
         self.gamma = attention.gamma.item()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class Last(nn.Module):
         conv = color[0]
         inside = self.block.convolutions[-1].outside
         weight = functional.pad(conv.weight, (0, 0, 0, 0, 0, inside - conv.in_channels))
-        self.color = Packed(weight.to(dtype), conv.bias)
+        self.color = Convolution(weight.to(dtype), conv.bias)
 
     def forward(self, x: Tensor, picture: Tensor) -> Tensor:
         """Map (B, inside, h / 2, w / 2) and the network's input (B, 3, h, w) to its output, (B, 3, h, w), float32."""

@@ -64,9 +64,14 @@ class Winograd:
             down = -(-(min(row + step, end) - row) // 4)
             tiles = x.new_empty(36, down * across, self.inside)
             evaluate(bits(x), row, bits(tiles))
-            products = tuple(bits(multiply(*factors)) for factors in zip(tiles, self.weight, strict=True))
-            interpolate(products, bits(y), row - start, *self.after)
+            interpolate(self.products(tiles), bits(y), row - start, *self.after)
         return y
+
+    def products(self, tiles: Tensor) -> NDArray[np.generic] | tuple[NDArray[np.generic], ...]:
+        """Multiply tiles (36, count, inside) by the kernels: 36 times (count, outside)."""
+        if tiles.dtype == torch.bfloat16:
+            return bits(tiles.bmm(self.weight.mT))
+        return tuple(bits(multiply(*factors)) for factors in zip(tiles, self.weight, strict=True))
 
 
 def evaluation() -> Tensor:
