@@ -4,7 +4,6 @@ import json
 import mmap
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tests import photographs
 
