@@ -76,6 +76,12 @@ WIDE = Config(
 CONFIGS = {"artistic": DEEP, "stable": WIDE, "video": WIDE}
 
 
+def kernels(*shape: int) -> nn.Parameter:
+    """Return kernels as training begins with (Kaiming); none on the meta device, where torch loads 70 MB for it."""
+    weight = torch.empty(shape)
+    return nn.Parameter(weight if weight.is_meta else nn.init.kaiming_normal_(weight))
+
+
 class SpectralConv(nn.Module):
     """Convolution under a spectral norm (arXiv:1802.05957) whose two vectors are stored; keeps the size by default."""
 
@@ -95,8 +101,7 @@ class SpectralConv(nn.Module):
         self.stride = stride
         self.padding = (kernel[0] - 1) // 2 if padding is None else padding
         self.bias = nn.Parameter(torch.zeros(outside)) if bias else None
-        self.weight_orig = nn.Parameter(torch.empty(outside, inside, *kernel))
-        nn.init.kaiming_normal_(self.weight_orig)
+        self.weight_orig = kernels(outside, inside, *kernel)
         fan_in = inside * math.prod(kernel)
         self.register_buffer("weight_u", torch.full((outside,), outside**-0.5))
         self.register_buffer("weight_v", torch.full((fan_in,), fan_in**-0.5))
@@ -127,8 +132,7 @@ class WeightNormConv(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(outside))
         self.weight_g = nn.Parameter(torch.ones(outside, 1, 1, 1))
-        self.weight_v = nn.Parameter(torch.empty(outside, inside, 1, 1))
-        nn.init.kaiming_normal_(self.weight_v)
+        self.weight_v = kernels(outside, inside, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inside, h, w) to (B, outside, h, w)."""

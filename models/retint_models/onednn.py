@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Convolution(nn.Module):
-    """A convolution without dilation.
+    """A convolution without dilation, with a copy of what it is given.
 
     Args:
         weight: (outside, inside / groups, h, w), float32 or bfloat16, as its inputs will be.
@@ -23,9 +23,6 @@ class Convolution(nn.Module):
         groups: Of channels, each by itself.
         relu: Whether a ReLU follows.
     """
-
-    weight: Tensor
-    bias: Tensor | None
 
     def __init__(
         self,
@@ -38,8 +35,8 @@ class Convolution(nn.Module):
         relu: bool = False,
     ) -> None:
         super().__init__()
-        self.register_buffer("weight", weight.detach().contiguous(memory_format=torch.channels_last))
-        self.register_buffer("bias", None if bias is None else bias.detach().to(weight.dtype))
+        self.weight = weight.detach().clone(memory_format=torch.channels_last)
+        self.bias = None if bias is None else bias.detach().to(weight.dtype, copy=True)
         self.options: tuple[Any, ...] = padding, stride, (1, 1), groups, "relu" if relu else "none", [], ""
 
     def forward(self, x: Tensor) -> Tensor:

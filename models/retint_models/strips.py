@@ -24,7 +24,7 @@ from retint_models.winograd import Winograd, bits, narrow, widen
 
 Parts = Any
 """A module of `deoldify` whose parts are taken; to mypy those are tensors or modules."""
-STRIP = 8 << 20
+STRIP = 12 << 20
 """Bytes of a strip where a block is widest."""
 ALIGNED = 8
 """Channels are filled up to a multiple of this."""
@@ -167,7 +167,7 @@ class Last(nn.Module):
 
         def strip(number: int, first: int, end: int) -> None:
             joined, y = self.block(low[number], other[number], first, end)
-            color = self.color((joined + y)[None].permute(0, 3, 1, 2))
+            color = self.color(y.add_(joined)[None].permute(0, 3, 1, 2))
             colors[number, first:end] = 6 * torch.sigmoid(color[0].permute(1, 2, 0).float()) - 3
 
         in_strips(strip, other, self.block.convolutions[0].inside)

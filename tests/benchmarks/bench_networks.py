@@ -1,0 +1,162 @@
+"""What it costs to run a heavy network, plain and prepared: seconds a photo and peak memory of `artistic`, as ratios.
+
+    python tests/benchmarks/bench_networks.py [--factors 21 35] [--batches 1 8] [--threads 2] [--longest 60]
+
+The plain network is `deoldify.Generator` as it stands: float32, channels first. Its weights are filled from the names of
+its tensors; values do not matter for speed. The ways take turns, and the best round of each counts, so that what else
+the machine does slows one as well as the other. Memory is the peak of all that is resident in a process that loads the
+network from a file, prepares it and colors one batch. On a GPU: photos per second, and the share of the rate that a bare
+product of matrices reaches there.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from tests import filled
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from retint_models import deoldify, fast, registry
+
+WAYS: dict[str, fast.Precision | None] = {"plain": None, "fast float32": "float32", "fast bfloat16": "bfloat16"}
+ROUNDS = 3
+SIDE = 512
+"""Of what `compact` sees of a square photo."""
+
+Run = Callable[[Tensor], Tensor]
+
+
+def made(file: Path, way: str, device: str = "cpu") -> Run:
+    """Load `artistic` and prepare it one way."""
+    network = deoldify.generator("artistic", load_file(file))
+    precision = WAYS[way]
+    return network if precision is None else fast.prepared(network, device, precision)
+
+
+def photos(batch: int, side: int) -> Tensor:
+    """Gray pictures with forms of all sizes, normalised."""
+    torch.manual_seed(side)
+    sizes = [size for size in (2, 4, 8, 16, 32) if size <= side]
+    noise = [functional.interpolate(torch.rand(batch, 1, size, size), (side, side), mode="bilinear") for size in sizes]
+    return (4 * torch.stack(noise).mean(0) - 2).expand(-1, 3, -1, -1).contiguous()
+
+
+@torch.inference_mode()
+def seconds(run: Run, x: Tensor) -> tuple[float, Tensor]:
+    started = time.perf_counter()
+    y = run(x)
+    if x.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - started, y
+
+
+def peak(file: Path, way: str, threads: int, batch: int, side: int, answer: Connection) -> None:
+    """Load, prepare and run in this process; answer with the peak of its resident memory in MB."""
+    torch.set_num_threads(threads)
+    seconds(made(file, way), photos(batch, side))
+    status = Path("/proc/self/status").read_text()
+    answer.send(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+
+
+def peak_of(*arguments: object) -> float:
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=peak, args=(*arguments, theirs))
+    process.start()
+    theirs.close()
+    most: float = ours.recv()
+    process.join()
+    return most
+
+
+def compare(file: Path, factor: int, batch: int, threads: int, runs: dict[str, Run], longest: float) -> float:
+    """Print the rows of a render factor and a batch size; return the plain network's seconds a photo."""
+    x, best, outputs = photos(batch, 16 * factor), dict.fromkeys(runs, float("inf")), dict[str, Tensor]()
+    for number in range(ROUNDS):
+        for way, run in runs.items():
+            taken, outputs[way] = seconds(run, x)
+            best[way] = min(best[way], taken / batch)
+        if number and sum(best.values()) * batch > longest:
+            break
+    for way in runs:
+        megabytes = peak_of(file, way, threads, batch, 16 * factor)
+        ratio, differs = "", ""
+        if "plain" in runs:
+            difference = (outputs[way] - outputs["plain"]).abs()
+            ratio = f"{best['plain'] / best[way]:.2f}"
+            differs = f"{difference.max():.1e} {difference.mean():.1e}"
+        what = f"{factor} ({16 * factor} px)"
+        print(f"{what:14}{batch:6}  {way:14}{best[way]:14.2f}{ratio:>8}{megabytes:10.0f}  {differs}", flush=True)
+    return best.get("plain", float("nan"))
+
+
+def on_cpu(file: Path, factors: list[int], batches: list[int], threads: int, longest: float) -> None:
+    """Print the table of this machine's processor."""
+    torch.set_num_threads(threads)
+    runs = {way: made(file, way) for way in WAYS}
+    for run in runs.values():
+        seconds(run, photos(1, 32))  # compile, once and for all
+    print(f"artistic, {threads} threads; the precision that is chosen here: {fast.natural('cpu')}")
+    heads = f"{'render factor':14}{'batch':>6}  {'way':14}{'seconds/photo':>14}{'ratio':>8}{'MB':>10}"
+    print(heads, " largest, mean difference")
+    for factor in factors:
+        plain = float("nan")
+        for batch in batches:
+            some = {way: run for way, run in runs.items() if way != "plain" or not plain * batch > longest}
+            plain = compare(file, factor, batch, threads, some, longest)
+            if len(some) < len(runs):
+                print(f"{'':22}plain is left out: more than {longest:.0f} s a round")
+
+
+def on_gpu(file: Path, factor: int, device: str = "cuda") -> None:
+    """Print photos per second on a GPU, and the share of its rate that the network's own products take."""
+    side, count = 8192, 20
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    taken = min(seconds(lambda x: [x @ b for _ in range(count)][-1], a)[0] for _ in range(ROUNDS))
+    rate = 2 * side**3 * count / taken
+    print(f"{torch.cuda.get_device_name()}: {rate / 1e12:.0f} TFLOP/s in bfloat16 products of {side} x {side}")
+    compact = registry.load_colorizer("compact", device)
+    networks: dict[str, tuple[Run, Tensor]] = {
+        f"artistic, render factor {factor}": (made(file, "fast bfloat16", device), photos(1, 16 * factor)),
+        f"compact, {SIDE} px": (lambda x: compact.decide(x, 1, 1), photos(1, SIDE)[:, :1].clamp(0, 1)),  # type: ignore[attr-defined]
+    }
+    print(f"{'network':28}{'batch':>6}{'photos/s':>12}{'of the rate':>13}")
+    for name, (run, photo) in networks.items():
+        for batch in (1, 4, 16, 64):
+            x = photo.repeat(batch, 1, 1, 1).to(device)
+            with FlopCounterMode(display=False) as counter:
+                seconds(run, x)  # the first run of a size also tries what is fastest
+            best = min(seconds(run, x)[0] for _ in range(ROUNDS))
+            share = counter.get_total_flops() / best / rate
+            print(f"{name:28}{batch:6}{batch / best:12.1f}{share:13.1%}", flush=True)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--factors", type=int, nargs="+", default=[21, 35], help="render factors")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--longest", type=float, default=60, help="seconds that a round of the plain network may take")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "artistic.safetensors")
+        with torch.device("meta"):
+            network = deoldify.Generator(deoldify.CONFIGS["artistic"])
+        save_file(filled.like(network), file)
+        on_cpu(file, options.factors, options.batches, options.threads, options.longest)
+        if torch.cuda.is_available():
+            on_gpu(file, max(options.factors))
+        else:
+            print("no GPU here: photos per second on one are left out")
+
+
+if __name__ == "__main__":
+    main()
