@@ -62,9 +62,13 @@ class Block:
         shuffle: Its convolution doubles the map.
         convolutions: Each of 3x3, then ReLU, then batch norm if there is one.
         dtype: float32 or bfloat16.
+        norm: Batch norm of the other map, a ReLU follows; or it is joined as it is.
     """
 
-    def __init__(self, shuffle: Parts, convolutions: list[Parts], dtype: torch.dtype) -> None:
+    def __init__(
+        self, shuffle: Parts, convolutions: list[Parts], dtype: torch.dtype, norm: Parts | None = None
+    ) -> None:
+        self.affine = None if norm is None else tuple(each.to(dtype) for each in affine(norm))
         conv = shuffle.conv[0]
         bias = conv.bias
         self.doubled = conv.out_channels // 4
@@ -72,6 +76,7 @@ class Block:
         order = torch.arange(4 * self.doubled).view(-1, 4).t().flatten()
         self.shuffle = Convolution(conv.weight[order].to(dtype), bias[order], relu=True)
         self.convolutions = [winograd(steps, dtype) for steps in convolutions]
+        self.widest = max(channels for conv in self.convolutions for channels in (conv.inside, conv.outside))
 
     def __call__(self, low: Tensor, other: Tensor, first: int, end: int) -> tuple[Tensor, Tensor]:
         """Return rows of the joined map, (end - first, W, joined), and of the convolved one, (end - first, W, outside).
@@ -98,7 +103,11 @@ class Block:
         maps = self.shuffle(low[None, start : (end + 1) // 2].permute(0, 3, 1, 2))
         blur(bits(maps.permute(0, 2, 3, 1)[0]), first - 2 * start, bits(joined))
         filled = self.doubled + other.shape[2]
-        joined[..., self.doubled : filled] = other[first:end]
+        more = other[first:end]
+        if self.affine is not None:
+            gain, offset = self.affine
+            more = torch.addcmul(offset, more, gain).relu_()
+        joined[..., self.doubled : filled] = more
         joined[..., filled:] = 0
         return joined
 
@@ -110,18 +119,17 @@ class Up(nn.Module):
         super().__init__()
         steps = [up.conv] if up.convolutions == 1 else [up.conv1, up.conv2]
         self.outside: int = steps[-1][0].out_channels
-        self.block = Block(up.shuf, steps, dtype)
-        self.bn = up.bn
+        self.block = Block(up.shuf, steps, dtype, up.bn)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map (B, inside, h, w) and (B, skip, H, W) to (B, outside, H, W)."""
-        low, other = rows(x), rows(self.bn(skip).relu_())
+        low, other = rows(x), rows(skip)
         y = x.new_empty(*other.shape[:3], self.outside)
 
         def strip(picture: int, first: int, end: int) -> None:
             y[picture, first:end] = self.block(low[picture], other[picture], first, end)[1][..., : self.outside]
 
-        in_strips(strip, other, self.block.convolutions[0].inside)
+        in_strips(strip, other, self.block.widest)
         return y.permute(0, 3, 1, 2)
 
 
@@ -170,7 +178,7 @@ class Last(nn.Module):
             color = self.color(y.add_(joined)[None].permute(0, 3, 1, 2))
             colors[number, first:end] = 6 * torch.sigmoid(color[0].permute(1, 2, 0).float()) - 3
 
-        in_strips(strip, other, self.block.convolutions[0].inside)
+        in_strips(strip, other, self.block.widest)
         return colors.permute(0, 3, 1, 2)
 
 
@@ -185,13 +193,17 @@ def winograd(steps: Parts, dtype: torch.dtype) -> Winograd:
     bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
     gain, offset = torch.ones_like(bias), torch.zeros_like(bias)
     if len(steps) > 2:
-        norm = steps[2]
-        gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        offset = norm.bias - norm.running_mean * gain
+        gain, offset = affine(steps[2])
     more_in, more_out = -conv.in_channels % ALIGNED, -conv.out_channels % ALIGNED
     weight = functional.pad(conv.weight, (0, 0, 0, 0, 0, more_in, 0, more_out))
     bias, gain, offset = (functional.pad(each, (0, more_out)) for each in (bias, gain, offset))
     return Winograd(weight, bias, gain, offset, dtype)
+
+
+def affine(norm: Parts) -> tuple[Tensor, Tensor]:
+    """Return what a batch norm in evaluation multiplies with and what it adds, (channels,) each."""
+    gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return gain, norm.bias - norm.running_mean * gain
 
 
 def in_strips(work: Callable[[int, int, int], None], other: Tensor, channels: int) -> None:

@@ -2,11 +2,11 @@
 
     python tests/benchmarks/bench_networks.py [--factors 21 35] [--batches 1 8] [--threads 2] [--longest 60]
 
-The plain network is `deoldify.Generator` as it stands: float32, channels first. Its weights are filled from the names of
-its tensors; values do not matter for speed. The ways take turns, and the best round of each counts, so that what else
-the machine does slows one as well as the other. Memory is the peak of all that is resident in a process that loads the
-network from a file, prepares it and colors one batch. On a GPU: photos per second, and the share of the rate that a bare
-product of matrices reaches there.
+The plain network is `deoldify.Generator` as it stands: float32, channels first. Its weights are filled from the names
+of its tensors; values do not matter for speed. The ways take turns, and the best round of each counts, so that what
+else the machine does slows one as well as the other. Memory is the peak of all that is resident in a process that loads
+the network from a file, prepares it and colors one batch. On a GPU: photos per second, and the share of the rate that a
+bare product of matrices reaches there.
 """
 
 import argparse
