@@ -103,6 +103,7 @@ def _keep(tensors: Mapping[str, Tensor], card: Card, folder: Path, source: Mappi
         }
         noted.write_text("".join(f"{key} = {_quoted(value)}\n" for key, value in facts.items()))
         for path in (kept, noted):
+            path.chmod(0o644)  # who serves them may be another user than who brought them
             with path.open("rb") as written:
                 os.fsync(written)
         record.unlink(missing_ok=True)

@@ -52,6 +52,7 @@ def test_an_import_keeps_every_number_and_says_where_it_came_from(
     assert taken.is_official is None, "nobody has published its SHA-256"
     assert card.is_here
     assert left(folder) == ["yuv-gan.safetensors", "yuv-gan.toml"]
+    assert all(file.stat().st_mode & 0o777 == 0o644 for file in folder.iterdir()), "others may serve them"
     kept = load_file(card.path)
     assert kept.keys() == tensors.keys()
     assert all(torch.equal(kept[key], tensors[key]) and kept[key].dtype == tensors[key].dtype for key in kept)
