@@ -79,11 +79,11 @@ def peak_of(*arguments: object) -> float:
 def compare(file: Path, factor: int, batch: int, threads: int, runs: dict[str, Run], longest: float) -> float:
     """Print the rows of a render factor and a batch size; return the plain network's seconds a photo."""
     x, best, outputs = photos(batch, 16 * factor), dict.fromkeys(runs, float("inf")), dict[str, Tensor]()
-    for number in range(ROUNDS):
+    for _ in range(ROUNDS):
         for way, run in runs.items():
             taken, outputs[way] = seconds(run, x)
             best[way] = min(best[way], taken / batch)
-        if number and sum(best.values()) * batch > longest:
+        if sum(best.values()) * batch > longest:  # one round is enough then
             break
     for way in runs:
         megabytes = peak_of(file, way, threads, batch, 16 * factor)
