@@ -208,7 +208,7 @@ def seaweedfs(folder: Path) -> Server:
         "master.telemetry": "false",
         "master.electionTimeout": "1s",
         "master.volumeSizeLimitMB": 128,
-        "volume.max": 0,
+        "volume.max": 4096,  # every bucket takes seven; by default the free space of the disk is the limit
         "volume.preStopSeconds": 0,
     }
     command = [binary, "server", *(f"-{name}={value}" for name, value in options.items())]
