@@ -1,4 +1,4 @@
-"""Layers that several networks use: the EfficientNet-Lite0 encoder, attention over a map, up blocks."""
+"""What several networks use: the EfficientNet-Lite0 encoder, attention over a map, up blocks, checks of inputs."""
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,31 @@ STAGES = (
 )
 TAPS = {2: 24, 3: 40, 5: 112, 7: 320}
 """Stages that a decoder reads, at strides 4, 8, 16 and 32, and their channels."""
+
+
+def expect_batch(x: Tensor, channels: int, dtype: torch.dtype = torch.float32) -> None:
+    """Refuse what is not (N, channels, H, W) of a type.
+
+    Raises:
+        ValueError: says what was expected.
+    """
+    if x.dtype != dtype:
+        raise ValueError(f"expected a {str(dtype).removeprefix('torch.')} tensor, not {x.dtype}")
+    if x.dim() != 4 or x.shape[1] != channels or 0 in x.shape:
+        raise ValueError(f"expected the shape (N, {channels}, H, W), not {tuple(x.shape)}")
+
+
+def expect_values(x: Tensor, least: float, most: float, meaning: str) -> None:
+    """Refuse values out of a range, and NaN.
+
+    Raises:
+        ValueError: says what was expected, and what such values mean.
+    """
+    lowest, highest = (edge.item() for edge in x.aminmax())
+    if not (lowest >= least and highest <= most):
+        raise ValueError(
+            f"expected values between {least:g} and {most:g} ({meaning}), not between {lowest:.4g} and {highest:.4g}"
+        )
 
 
 class SameConv2d(nn.Conv2d):

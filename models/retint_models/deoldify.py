@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from retint_models.blocks import expect_batch, expect_values
 from retint_models.weights import fill
 
 MEAN = (0.485, 0.456, 0.406)
@@ -319,18 +320,10 @@ def check(x: Tensor) -> None:
     Raises:
         ValueError: says what was expected.
     """
-    if x.dtype != torch.float32:
-        raise ValueError(f"expected a float32 tensor, not {x.dtype}")
-    if x.dim() != 4 or x.shape[1] != 3 or 0 in x.shape:
-        raise ValueError(f"expected the shape (N, 3, H, W), not {tuple(x.shape)}")
+    expect_batch(x, 3)
     if x.shape[2] % 2 or x.shape[3] % 2:
         raise ValueError(f"expected an even height and width, not {x.shape[2]} x {x.shape[3]}")
-    least, most = (edge.item() for edge in x.aminmax())
-    if not (least >= -2.12 and most <= 2.65):
-        raise ValueError(
-            "expected values between -2.12 and 2.65 (pictures in 0..1, minus ImageNet's mean, over its deviation),"
-            f" not between {least:.4g} and {most:.4g}"
-        )
+    expect_values(x, -2.12, 2.65, "pictures in 0..1, minus ImageNet's mean, over its deviation")
 
 
 def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:

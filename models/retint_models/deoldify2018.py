@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models import deoldify, fast, fitting, proxies, squares
+from retint_models.blocks import expect_batch, expect_values
 from retint_models.color import luma_of
 from retint_models.deoldify import TAPS, SpectralConv, encoder
 from retint_models.layers import DensityLayer
@@ -137,16 +138,8 @@ def check(x: Tensor, dtype: torch.dtype) -> None:
     Raises:
         ValueError: says what was expected.
     """
-    if x.dtype != dtype:
-        raise ValueError(f"expected a {str(dtype).removeprefix('torch.')} tensor, not {x.dtype}")
-    if x.dim() != 4 or x.shape[1] != 3 or 0 in x.shape:
-        raise ValueError(f"expected the shape (N, 3, H, W), not {tuple(x.shape)}")
-    least, most = (edge.item() for edge in x.aminmax())
-    if not (least >= -1 and most <= 1):
-        raise ValueError(
-            f"expected values between -1 and 1 (pictures in 0..1, times 2, minus 1), not between {least:.4g} and"
-            f" {most:.4g}"
-        )
+    expect_batch(x, 3, dtype)
+    expect_values(x, -1, 1, "pictures in 0..1, times 2, minus 1")
 
 
 def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:

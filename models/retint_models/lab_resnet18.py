@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models import fast, proxies
+from retint_models.blocks import expect_batch, expect_values
 from retint_models.color import chroma_of, lab_of, luma_of, rgb_of_lab
 from retint_models.deoldify import encoder
 from retint_models.layers import ColorLayer
@@ -120,13 +121,8 @@ def check(gray: Tensor) -> None:
     Raises:
         ValueError: says what was expected.
     """
-    if gray.dtype != torch.float32:
-        raise ValueError(f"expected a float32 tensor, not {gray.dtype}")
-    if gray.dim() != 4 or gray.shape[1] != 1 or 0 in gray.shape:
-        raise ValueError(f"expected the shape (N, 1, H, W), not {tuple(gray.shape)}")
-    least, most = (edge.item() for edge in gray.aminmax())
-    if not (least >= 0 and most <= 1):
-        raise ValueError(f"expected values between 0 and 1, not between {least:.4g} and {most:.4g}")
+    expect_batch(gray, 1)
+    expect_values(gray, 0, 1, "gray")
 
 
 def generator(name: str, tensors: Mapping[str, Tensor]) -> Tutorial | Repository:

@@ -26,7 +26,13 @@ Proxy = NDArray[np.uint8]
 
 
 class Colorizer(Protocol):
-    """Decides the color of proxies."""
+    """Decides the color of proxies.
+
+    Attributes:
+        at_once: How many proxies pay in one call on its device.
+    """
+
+    at_once: int
 
     def __call__(self, proxies: Sequence[Proxy], /, settings: Mapping[str, float]) -> list[ColorLayer]:
         """Decide on proxies of any sizes, in order.
@@ -37,7 +43,13 @@ class Colorizer(Protocol):
 
 
 class Defader(Protocol):
-    """Decides the tone of proxies."""
+    """Decides the tone of proxies.
+
+    Attributes:
+        at_once: How many proxies pay in one call on its device.
+    """
+
+    at_once: int
 
     def __call__(self, proxies: Sequence[Proxy], /) -> list[DensityLayer]:
         """Decide on proxies of any sizes, in order.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models import fast, proxies
+from retint_models.blocks import expect_batch, expect_values
 from retint_models.color import chroma_of, luma_of
 from retint_models.deoldify import Residual
 from retint_models.layers import ColorLayer
@@ -114,17 +115,10 @@ def check(luma: Tensor) -> None:
     Raises:
         ValueError: says what was expected.
     """
-    if luma.dtype != torch.float32:
-        raise ValueError(f"expected a float32 tensor, not {luma.dtype}")
-    if luma.dim() != 4 or luma.shape[1] != 1 or 0 in luma.shape:
-        raise ValueError(f"expected the shape (N, 1, H, W), not {tuple(luma.shape)}")
+    expect_batch(luma, 1)
     if min(luma.shape[2:]) <= MARGIN:
         raise ValueError(f"expected a height and width above {MARGIN}, not {luma.shape[2]} x {luma.shape[3]}")
-    least, most = (edge.item() for edge in luma.aminmax())
-    if not (least >= -0.5 and most <= 0.5):
-        raise ValueError(
-            f"expected values between -0.5 and 0.5 (luma minus .5), not between {least:.4g} and {most:.4g}"
-        )
+    expect_values(luma, -0.5, 0.5, "luma minus .5")
 
 
 def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from retint.recipes import Recipe
 from retint.settings import Settings
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 KEPT = 4
 """Networks that a worker keeps in memory; one more takes the place of the one that was idle longest."""
@@ -79,8 +80,21 @@ def pick(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+class Network(Protocol[T_co]):
+    """A colorizer or defader of `retint_models.registry`.
+
+    Attributes:
+        at_once: How many pictures pay in one call on its device.
+    """
+
+    at_once: int
+
+    def __call__(self, *pictures: Any, **settings: Any) -> Sequence[T_co]:
+        """Decide on a list of pictures, in order."""
+
+
 def run(
-    network: Callable[..., Sequence[T]],
+    network: Network[T],
     pictures: Iterable[NDArray[Any] | RetintError],
     beat: Callable[[], bool] = lambda: True,
     **settings: Any,
@@ -91,15 +105,13 @@ def run(
     takes no other down with it.
 
     Args:
-        network: called with a list of pictures. Its attribute `at_once`, where it has one, tells how many pay
-            in one call on its device; else they all are given at once.
+        network: called with `at_once` pictures at a time.
         pictures: taken as they are needed. An error in a picture's place comes out as it went in.
         beat: called between two calls; where it says so, nothing more is begun.
         settings: what the network is to be told beside the pictures.
     """
     pictures = iter(pictures)
-    at_once = getattr(network, "at_once", None)
-    while chunk := list(islice(pictures, at_once)):
+    while chunk := list(islice(pictures, network.at_once)):
         sound = [picture for picture in chunk if not isinstance(picture, RetintError)]
         layers = iter(_halving(partial(network, **settings), sound))
         yield from (picture if isinstance(picture, RetintError) else next(layers) for picture in chunk)

@@ -34,12 +34,11 @@ def pictures(count: int) -> Pictures:
 class Brightness:
     """A network whose layers are numbers; it writes down how many pictures a call had."""
 
-    def __init__(self, at_once: int | None = None, most: int = 100, unbearable: int = -1) -> None:
+    def __init__(self, at_once: int = 100, most: int = 100, unbearable: int = -1) -> None:
         self.calls: list[int] = []
         self.most = most
         self.unbearable = unbearable
-        if at_once:
-            self.at_once = at_once
+        self.at_once = at_once
 
     def __call__(self, given: Pictures) -> list[int]:
         self.calls.append(len(given))
