@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from retint_models.color import lab_of, luma_of, rgb_of, rgb_of_lab
-from retint_models.data import Photos, read_photo
+from retint_models.data import Photos
 from retint_models.evaluation import metrics
 from retint_models.evaluation.measuring import measured
 from retint_models.layers import ColorLayer
@@ -271,47 +271,6 @@ def heading() -> str:
 def line(row: dict[str, Any]) -> str:
     """Return a row of the table."""
     return "  ".join(show(row) for show in COLUMNS.values())
-
-
-# --- contact sheets ---------------------------------------------------------------------------------------------------
-
-
-def sheet(tiles: Sequence[Sequence[Pixels]], titles: Sequence[str], columns: int, side: int = 256) -> Image.Image:
-    """Lay groups of pictures (gray, result, true …) out on one sheet, each group side by side with its title below."""
-    each = len(tiles[0])
-    wide, high = each * side + 12, side + 20
-    lines = -(-len(tiles) // columns)
-    paper = Image.new("RGB", (columns * wide + 12, lines * high + 12), (119, 119, 119))
-    draw = ImageDraw.Draw(paper)
-    for number, (group, title) in enumerate(zip(tiles, titles, strict=True)):
-        left, top = 12 + number % columns * wide, 12 + number // columns * high
-        for place, pixels in enumerate(group):
-            picture = Image.fromarray(pixels)
-            picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-            paper.paste(
-                picture, (left + place * side + (side - picture.width) // 2, top + (side - picture.height) // 2)
-            )
-        draw.text((left, top + side + 3), title, fill=(255, 255, 255))
-    return paper
-
-
-def compared(shots: Sequence[Shot], colorizers: dict[str, Colorizer], columns: int = 2) -> Image.Image:
-    """Show each photo gray, by each colorizer, and as it was."""
-    makers = [by(colorizer) for colorizer in colorizers.values()]
-    tiles = [[shot.gray, *(make(number, shot.gray) for make in makers), shot.true] for number, shot in enumerate(shots)]
-    words = " | ".join(["gray", *colorizers, "true"])
-    return sheet(tiles, [f"{shot.name}: {words}" for shot in shots], columns)
-
-
-def historical(files: Sequence[Path], colorizers: dict[str, Colorizer], columns: int = 2) -> Image.Image:
-    """Show photographs whose color nobody knows: as they are, and their gray by each colorizer."""
-    tiles = []
-    for file in files:
-        seen = read_photo(file, 384)
-        plain = as_pixels(luma_of(as_tensor(seen)).expand(3, -1, -1))
-        tiles.append([seen, *(applied(colorizer([plain], {})[0], plain) for colorizer in colorizers.values())])
-    words = " | ".join(["as it is", *colorizers])
-    return sheet(tiles, [f"{file.name}: {words}" for file in files], columns, side=320)
 
 
 def write_json(path: Path, rows: Sequence[dict[str, Any]], kind: str = "colorize") -> None:

@@ -14,6 +14,7 @@ from retint_models.arguments import FILE, FOLDER, IMPORTED_FOLDER, refusing
 Examples:
   retint evaluate dev/ --training train/ --json scores.json --sheet sheet.jpg
   retint evaluate dev/ --colorizers all --defaders "" --every 4
+  retint evaluate dev/ --old scans/ --old-sheet old.jpg
 
 PHOTOS must be in color: their gray is colored, their prints are faded, and the photographs are the truth.
 """
@@ -39,6 +40,8 @@ PHOTOS must be in color: their gray is colored, their prints are faded, and the 
 @click.option("--json", "json_file", type=FILE, help="Write the rows to this file, under `colorize` and `defade`.")
 @click.option("--sheet", type=FILE, help="Write gray, results and truth of the photos judged on to this JPEG.")
 @click.option("--defade-sheet", type=FILE, help="The same for the simulated prints.")
+@click.option("--old", type=FOLDER, help="Old photographs, to be judged by eye; --old-sheet says where to.")
+@click.option("--old-sheet", type=FILE, help="Write --old as they are, colorized, defaded, and both to this JPEG.")
 def evaluate(
     photos: Path,
     training: Path | None,
@@ -52,6 +55,8 @@ def evaluate(
     json_file: Path | None,
     sheet: Path | None,
     defade_sheet: Path | None,
+    old: Path | None,
+    old_sheet: Path | None,
 ) -> None:
     """Judge networks on PHOTOS in color, beside rows that say what a number is worth."""
     from tempfile import TemporaryDirectory
@@ -60,11 +65,13 @@ def evaluate(
 
     from retint_models import registry
     from retint_models.data import open_photos
-    from retint_models.evaluation import colorize, defade
+    from retint_models.evaluation import colorize, defade, sheets
 
     if threads:
         torch.set_num_threads(threads)
     with refusing(), TemporaryDirectory() as scratch:
+        if (old is None) != (old_sheet is None):
+            raise ValueError("--old and --old-sheet belong together")
         painters = {
             name: registry.load_colorizer(name, device, folder)
             for name in chosen(colorizers, registry.COLORIZERS, folder)
@@ -85,14 +92,16 @@ def evaluate(
             if json_file:
                 colorize.write_json(json_file, rows)
             if sheet:
-                colorize.compared(shots[:60], painters).save(sheet, quality=85)
+                sheets.colorized(shots[:60], painters).save(sheet, quality=85)
         if repairers:
             cases = defade.cases_of(held_back, every=every)
             rows = told(defade.heading(), defade.rows_of(cases, repairers), defade.line)
             if json_file:
                 colorize.write_json(json_file, rows, "defade")
             if defade_sheet:
-                defade.compared(cases[:60], repairers).save(defade_sheet, quality=85)
+                sheets.defaded(cases[:60], repairers).save(defade_sheet, quality=85)
+        if old and old_sheet:
+            sheets.restored(old, painters, repairers).save(old_sheet, quality=85)
 
 
 def chosen(names: str, known: Collection[str], folder: Path) -> list[str]:

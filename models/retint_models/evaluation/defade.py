@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ from PIL import Image
 
 from retint_models import rendering
 from retint_models.color import lab_of, rgb_of_lab
-from retint_models.data import Photos, read_photo
+from retint_models.data import Photos
 from retint_models.defade import SIDE, DefadeNet, places, repair
-from retint_models.evaluation.colorize import UNCLEAR, as_pixels, as_tensor, sheet
+from retint_models.evaluation.colorize import UNCLEAR, as_pixels, as_tensor
 from retint_models.evaluation.measuring import measured
 from retint_models.evaluation.metrics import delta_e_2000, interval, intervals, psnr, ssim
 from retint_models.fading import (
@@ -42,7 +41,7 @@ from retint_models.fading import (
     stain,
     tint,
 )
-from retint_models.registry import Colorizer, Defader
+from retint_models.registry import Defader
 
 Pixels = NDArray[np.uint8]
 Maker = Callable[[Pixels], Pixels]
@@ -297,31 +296,6 @@ def line(row: dict[str, Any]) -> str:
         f" {families[0]:5.2f} {families[1]:5.2f} {families[2]:6.2f} {families[3]:8.2f}"
         f" {row['seconds']:5.2f} {row['megabytes']:4.0f}"
     )
-
-
-# --- contact sheets ---------------------------------------------------------------------------------------------------
-
-
-def compared(cases: Sequence[Case], defaders: dict[str, Defader], columns: int = 2) -> Image.Image:
-    """Show each print as it is, by each defader, and as it should be."""
-    makers = [by(defader) for defader in defaders.values()]
-    tiles = [[case.print, *(make(case.print) for make in makers), case.truth] for case in cases]
-    words = " | ".join(["faded", *defaders, "true"])
-    return sheet(tiles, [f"{case.name} ({case.family}): {words}" for case in cases], columns)
-
-
-def historical(files: Sequence[Path], colorizer: Colorizer | None, defader: Defader, columns: int = 2) -> Image.Image:
-    """Show photographs whose truth nobody knows: as they are, defaded, and, as a pipeline does it, colorized before."""
-    tiles = []
-    for file in files:
-        seen = read_photo(file, 384)
-        group = [seen, by(defader)(seen)]
-        if colorizer is not None:
-            colored = rendering.colorize_proxy(seen, colorizer([seen], {})[0])
-            group += [colored, by(defader)(colored)]
-        tiles.append(group)
-    words = "as it is | defaded" + (" | colorized | colorized and defaded" if colorizer is not None else "")
-    return sheet(tiles, [f"{file.name}: {words}" for file in files], columns, side=320)
 
 
 # --- while a network trains -------------------------------------------------------------------------------------------

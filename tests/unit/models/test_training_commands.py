@@ -78,6 +78,12 @@ def test_bad_names_are_refused_before_a_photograph_is_read(names: str, reason: s
     assert reason in refused.output
 
 
+def test_old_photographs_need_a_sheet_to_be_shown_on(photos: Path) -> None:
+    refused = run("evaluate", photos, "--old", photos)
+    assert refused.exit_code == 2
+    assert "--old and --old-sheet belong together" in refused.output
+
+
 def test_weights_that_are_not_here_are_named_with_how_to_get_them(tmp_path: Path, photos: Path) -> None:
     refused = run("evaluate", photos, "--colorizers", "lab-resnet18", "--folder", tmp_path)
     assert refused.exit_code == 2
