@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ def options(minutes: float, judge_every: float, *more: "Callable[[Any], Any]") -
 
 DEVICE = click.option("--device", default="cpu", show_default=True, help="`cpu` or `cuda`.")
 BATCH = click.option("--batch", type=click.IntRange(1), help="At most so many crops a step; the authors' by default.")
+SIDE = click.option("--side", type=click.IntRange(64), help="Side of the crops, in pixels; the authors' by default.")
 RESNET = click.option("--encoder", type=FILE, help="A ResNet trained on ImageNet, as torchvision saves it.")
 BACKBONE = click.option("--backbone", type=FILE, help="VGG16-bn or EfficientNet-Lite0, for the feature loss.")
 SIZES = click.option("--largest", type=click.IntRange(64), help="Largest crop, in pixels: leave out what is larger.")
@@ -194,13 +196,14 @@ Example:
 To use it, {IMPORT}.
 """,
 )
-@options(60, 5, DEVICE, BATCH, RESNET)
+@options(60, 5, DEVICE, BATCH, SIDE, RESNET)
 def lab_resnet18(
     photos: Path,
     dev: Path,
     out: Path,
     encoder: Path | None,
     batch: int | None,
+    side: int | None,
     device: str,
     threads: int | None,
     *,
@@ -216,7 +219,7 @@ def lab_resnet18(
         prepared(device, threads)
         given = resnet(encoder)
         training, held_back = opened(photos, dev, out, short_side=256)
-        chosen = recipe.Recipe(batch=batch) if batch else recipe.Recipe()
+        chosen = replace(recipe.Recipe(), **given_sizes(batch=batch, side=side))
         conduct(recipe.start(out, training, held_back, Pace(**pace), given, chosen, device), resume=resume)
 
 
@@ -230,12 +233,13 @@ Example:
 To use it, {IMPORT}.
 """,
 )
-@options(120, 10, DEVICE, BATCH)
+@options(120, 10, DEVICE, BATCH, SIDE)
 def yuv_gan(
     photos: Path,
     dev: Path,
     out: Path,
     batch: int | None,
+    side: int | None,
     device: str,
     threads: int | None,
     *,
@@ -249,7 +253,7 @@ def yuv_gan(
     with refusing():
         prepared(device, threads)
         training, held_back = opened(photos, dev, out, short_side=256)
-        chosen = recipe.Recipe(batch=batch) if batch else recipe.Recipe()
+        chosen = replace(recipe.Recipe(), **given_sizes(batch=batch, side=side))
         conduct(recipe.start(out, training, held_back, Pace(**pace), chosen, device), resume=resume)
 
 
@@ -355,6 +359,11 @@ def deoldify(
             click.echo(f"{run.folder.name}:")
             if not conduct(run, resume=True):
                 return
+
+
+def given_sizes(**sizes: int | None) -> dict[str, int]:
+    """Return the sizes that were given; the recipe has the others."""
+    return {name: size for name, size in sizes.items() if size is not None}
 
 
 def given_by(encoder: Path | None, backbone: Path | None, taps: tuple[int, ...]) -> "Given":

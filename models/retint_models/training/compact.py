@@ -7,6 +7,7 @@ thousand photographs, training it costs twice the time and overfits.
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,10 @@ class Recipe:
         rate: Largest learning rate.
         decay: Weight decay.
         smallest: Least share of a photo's sides that a crop shows.
-        chroma, error, vividness, overall: Shares of the parts of the loss beside CIEDE2000 / 10.
+        dropout: Share of the decoder's maps dropped.
+        delta_e, chroma, error, vividness: Weights of the parts of the loss; CIEDE2000 counts a tenth.
+        aging: Whether the network is shown crops as old photographs might have them.
+        encoder: Learning rate of the encoder as a share of `rate`; 0 leaves it as ImageNet left it.
     """
 
     sizes: tuple[tuple[float, int], ...] = ((0.0, 128), (0.6, 160))
@@ -38,11 +42,13 @@ class Recipe:
     rate: float = 1.5e-3
     decay: float = 0.05
     smallest: float = 0.55
+    dropout: float = 0.1
+    delta_e: float = 1.0
     chroma: float = 0.5
     error: float = 0.1
     vividness: float = 0.2
-    overall: float = 0.0
-    dropout: float = 0.1
+    aging: bool = True
+    encoder: float = 0.0
 
 
 def start(
@@ -54,34 +60,54 @@ def start(
     recipe: Recipe | None = None,
     device: str = "cpu",
 ) -> Run:
-    """Set up a run of the recipe on photographs, with the weights of an encoder trained on ImageNet."""
+    """Set up a run of the recipe on photographs.
+
+    Args:
+        folder: Of the run.
+        photos: To train on.
+        held_back: To judge on.
+        imagenet: Weights of an encoder trained on ImageNet; empty to start from nothing, which takes `encoder`.
+        pace: Of the run.
+        recipe: What ships by default.
+        device: `cpu` or `cuda`.
+    """
     recipe = recipe or Recipe()
     torch.manual_seed(pace.seed)
     network = Compact(Config(dropout=recipe.dropout)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.encoder.adopt(imagenet)
-    network.encoder.requires_grad_(False)
+    if imagenet:
+        network.encoder.adopt(imagenet)
+    network.encoder.requires_grad_(recipe.encoder > 0)
     network.to(device)
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
-    settings = {"recipe": "compact", "photos": photos.identity} | asdict(recipe)
+    decoder = [value for name, value in network.named_parameters() if not name.startswith("encoder.")]
+    groups: list[dict[str, Any]] = [{"params": decoder}]
+    if recipe.encoder:
+        groups.append({"params": list(network.encoder.parameters()), "lr": recipe.encoder * recipe.rate})
+    optimizer = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
+    settings = {"recipe": "compact", "photos": photos.identity, "pretrained": bool(imagenet)} | asdict(recipe)
+    step = stepper(network, photos, recipe, pretrained=bool(imagenet))
     judge, show = judge_on(held_back, decide), samples_of(held_back, decide)
-    return Run(folder, network, optimizer, stepper(network, photos, recipe), judge, pace, settings, show=show)
+    return Run(folder, network, optimizer, step, judge, pace, settings, show=show)
 
 
-def stepper(network: Compact, photos: Photos, recipe: Recipe) -> Step:
-    """Return the recipe's step."""
+def stepper(network: Compact, photos: Photos, recipe: Recipe, *, pretrained: bool) -> Step:
+    """Return the recipe's step; a pretrained encoder's batch norms stay as they were."""
     device = next(network.parameters()).device
     draw = crops(photos, device, recipe.smallest)
 
     def step(progress: float, chance: torch.Generator) -> dict[str, Tensor]:
-        network.encoder.eval()  # its batch norms, too, stay as they were
+        network.encoder.train(not pretrained)
         side = [size for begin, size in recipe.sizes if progress >= begin][-1]
         rgb = draw(recipe.batch, side, chance)
-        seen = aged(rgb, chance).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad(), torch.autocast(seen.device.type, torch.bfloat16):  # nothing flows back through it
-            maps = [stage.float() for stage in network.encoder(seen)]
-        with mixed(device):
-            made = network.decide(maps)
+        luma = aged(rgb, chance) if recipe.aging else luma_of(rgb)
+        seen = luma.contiguous(memory_format=torch.channels_last)
+        if recipe.encoder:
+            with mixed(device):
+                made = network(seen)
+        else:
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):  # nothing flows back through it
+                maps = [stage.float() for stage in network.encoder(seen)]
+            with mixed(device):
+                made = network.decide(maps)
         decision = Decision(made.chroma.float(), made.error.float(), made.vividness.float())
         return {"loss": loss_of(decision, functional.avg_pool2d(rgb, 4), recipe)}
 
@@ -95,13 +121,11 @@ def loss_of(decision: Decision, rgb: Tensor, recipe: Recipe) -> Tensor:
     in_chroma = functional.smooth_l1_loss(20 * decision.chroma, 20 * true)
     surprise = (off.detach() / decision.error + decision.error.log()).mean()
     vividness = functional.smooth_l1_loss(20 * decision.vividness, 20 * true.norm(dim=1, keepdim=True))
-    overall = functional.l1_loss(20 * decision.chroma.mean((2, 3)), 20 * true.mean((2, 3)))
     return (
-        off.mean() / 10
+        recipe.delta_e * off.mean() / 10
         + recipe.chroma * in_chroma
         + recipe.error * surprise
         + recipe.vividness * vividness
-        + recipe.overall * overall
     )
 
 

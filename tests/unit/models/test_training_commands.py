@@ -1,5 +1,6 @@
 """What `retint train` and `retint evaluate` refuse, and whether their documentation knows them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ def test_what_is_skipped_is_counted_and_said(tmp_path: Path, photos: Path) -> No
     again = run("train", "lab-resnet18", photos, "--dev", photos, "--out", out, "--steps", 1, "--batch", 1)
     assert again.exit_code == 2
     assert "holds a run already" in again.output
+
+
+def test_small_machines_train_on_smaller_crops(tmp_path: Path, photos: Path) -> None:
+    out = tmp_path / "run"
+    sizes = ("--batch", 1, "--side", 64)
+    done = run("train", "yuv-gan", photos, "--dev", photos, "--out", out, "--steps", 1, *sizes)
+    assert done.exit_code == 0, done.output
+    settings = json.loads((out / "log.jsonl").read_text().splitlines()[0])["settings"]
+    assert (settings["batch"], settings["side"], settings["rate"]) == (1, 64, 1e-4)
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path, photos: Path) -> None:

@@ -1,0 +1,173 @@
+"""What each ingredient of `compact` brings: short runs that differ in one thing each, with several seeds.
+
+    python -m tests.benchmarks.study_compact RUNS [--steps 1500] [--seeds 1 2] [--at-once 2] [--svg curves.svg]
+
+Every run is a process with one thread; those that are in RUNS already are not repeated, and `--dry-run` says what there
+is to do. Afterwards a table in Markdown is printed: mean and range over the seeds, at the end of a run (not its best
+judgement, which would flatter what is judged more often).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retint_models.data import open_photos
+from retint_models.training import compact
+from retint_models.training.commands import imagenet
+from retint_models.training.compact import Recipe
+from retint_models.training.loop import Pace, is_finished
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+COLORS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#7a4a00")
+"""Okabe and Ito's (2008), which the color-blind can tell apart, and two more."""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What a run differs in from the default: its recipe, its photographs, where its encoder starts."""
+
+    told: str
+    recipe: Recipe = field(default_factory=Recipe)
+    shards: str = "*"
+    pretrained: bool = True
+
+
+VARIATIONS = {
+    "default": Variation("the recipe that ships"),
+    "no-delta-e": Variation("smooth L1 of chroma alone, without CIEDE2000", Recipe(delta_e=0.0, chroma=1.5)),
+    "no-aging": Variation("clean gray in, never aged", Recipe(aging=False)),
+    "tier-a": Variation("without the 897 photographs of tier B", shards="train-0*"),
+    "encoder-trained": Variation("the encoder trained, at a tenth of the rate", Recipe(encoder=0.1)),
+    "encoder-from-nothing": Variation("the encoder not from ImageNet", Recipe(encoder=1.0), pretrained=False),
+    "dropout": Variation("dropout .2 and weight decay .3", Recipe(dropout=0.2, decay=0.3)),
+    "one-size": Variation("crops of 128 pixels throughout", Recipe(sizes=((0.0, 128),))),
+    "small-crops": Variation("crops that show as little as .3 of a side", Recipe(smallest=0.3)),
+}
+
+
+def main() -> None:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--at-once", type=int, default=2, help="processes; one core each")
+    parser.add_argument("--svg", type=Path, help="draw the curves here")
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if not DATA.exists():
+        sys.exit(f"There are no photographs to study on at {DATA}.")
+    if given.one:
+        train(given.runs, given.one[0], int(given.one[1]), given.steps)
+        return
+    todo = [(name, seed) for seed in given.seeds for name in VARIATIONS if not finished(given.runs, name, seed)]
+    print(f"{len(todo)} of {len(VARIATIONS) * len(given.seeds)} runs to do", file=sys.stderr, flush=True)
+    if not given.dry_run:
+        open_photos(DATA / "train", given.runs / "photos")  # once, not by two processes at a time
+        with ThreadPoolExecutor(given.at_once) as pool:
+            list(pool.map(lambda run: launched(given.runs, run[0], run[1], given.steps), todo))
+    print(table(given.runs, given.seeds))
+    if given.svg:
+        given.svg.write_text(drawing(given.runs, given.seeds))
+
+
+def finished(runs: Path, name: str, seed: int) -> bool:
+    """Say whether a run came to its end."""
+    return is_finished(runs / f"{name}-{seed}")
+
+
+def launched(runs: Path, name: str, seed: int, steps: int) -> None:
+    """Train in a process of its own."""
+    print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "tests.benchmarks.study_compact", runs, "--steps", steps, "--one", name, seed]
+    subprocess.run([str(part) for part in command], check=True)
+
+
+def train(runs: Path, name: str, seed: int, steps: int) -> None:
+    """Train one variation with one seed."""
+    torch.set_num_threads(1)
+    chosen = VARIATIONS[name]
+    photos = open_photos(DATA / "train", runs / "photos", pattern=chosen.shards)
+    held_back = open_photos(DATA / "dev", runs / "photos")
+    pace = Pace(steps=steps, seed=seed, judge_every=2, sheet_every=steps)
+    encoder = imagenet(None) if chosen.pretrained else {}
+    compact.start(runs / f"{name}-{seed}", photos, held_back, encoder, pace, chosen.recipe).train(resume=True)
+
+
+def log(runs: Path, name: str, seed: int) -> list[dict[str, Any]]:
+    """Read the journal of a run; empty if there is none."""
+    file = runs / f"{name}-{seed}" / "log.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def judgements(runs: Path, name: str, seed: int) -> list[dict[str, Any]]:
+    """Return what a run was judged to be, in the order of its steps."""
+    return [entry for entry in log(runs, name, seed) if entry.get("event") == "judged"]
+
+
+def table(runs: Path, seeds: Iterable[int]) -> str:
+    """Return the table in Markdown."""
+    lines = [
+        "| run | what is different | CIEDE2000 at .68 of the true colorfulness | seeds | minutes |",
+        "|---|---|---|---|---|",
+    ]
+    for name, variation in VARIATIONS.items():
+        ends = [judgements(runs, name, seed)[-1] for seed in seeds if finished(runs, name, seed)]
+        if not ends:
+            continue
+        scores = [end["score"] for end in ends]
+        each = ", ".join(f"{score:.2f}" for score in scores)
+        minutes = sum(end["seconds"] for end in ends) / len(ends) / 60
+        lines.append(f"| {name} | {variation.told} | {sum(scores) / len(scores):.2f} | {each} | {minutes:.0f} |")
+    return "\n".join(lines)
+
+
+def drawing(runs: Path, seeds: Iterable[int], width: int = 760, height: int = 420) -> str:
+    """Return the curves as SVG: score over steps, a line a run, a color a variation."""
+    curves = {
+        (name, seed): [(entry["step"], entry["score"]) for entry in judgements(runs, name, seed)]
+        for name in VARIATIONS
+        for seed in seeds
+    }
+    points = [point for curve in curves.values() for point in curve]
+    last, low = max(step for step, _ in points), min(score for _, score in points) - 0.1
+    high = low + 1.6
+
+    def place(step: float, score: float) -> str:
+        across, down = step / last, (high - min(score, high)) / (high - low)
+        return f"{50 + (width - 230) * across:.1f},{20 + (height - 60) * down:.1f}"
+
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">']
+    parts.append(f'<rect width="{width}" height="{height}" fill="white"/>')
+    for tenth in range(round(low * 5), round(high * 5) + 1):
+        left, right = place(0, tenth / 5), place(last, tenth / 5)
+        if low <= tenth / 5 <= high:
+            parts.append(f'<polyline points="{left} {right}" stroke="#ddd" fill="none"/>')
+            parts.append(f'<text x="8" y="{left.split(",")[1]}" dy="4" font-size="12">{tenth / 5:.1f}</text>')
+    for step in range(0, last + 1, 500):
+        across = place(step, low).split(",")[0]
+        parts.append(f'<text x="{across}" y="{height - 20}" font-size="12" text-anchor="middle">{step}</text>')
+    parts.append(
+        f'<text x="50" y="{height - 4}" font-size="12">steps; CIEDE2000 at .68 of the true colorfulness</text>'
+    )
+    for number, name in enumerate(VARIATIONS):
+        color = COLORS[number % len(COLORS)]
+        for seed in seeds:
+            drawn = " ".join(place(*point) for point in curves[name, seed])
+            parts.append(f'<polyline points="{drawn}" stroke="{color}" stroke-width="2" fill="none"/>')
+        top = 30 + 20 * number
+        parts.append(f'<text x="{width - 165}" y="{top}" font-size="13" fill="{color}">{name}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+if __name__ == "__main__":
+    main()
