@@ -41,15 +41,15 @@ class Variation:
 
 
 VARIATIONS = {
-    "default": Variation("the recipe that ships"),
+    "default": Variation("the recipe as it stands"),
     "no-delta-e": Variation("smooth L1 of chroma alone, without CIEDE2000", Recipe(delta_e=0.0, chroma=1.5)),
     "no-aging": Variation("clean gray in, never aged", Recipe(aging=False)),
     "tier-a": Variation("without the 897 photographs of tier B", shards="train-0*"),
     "encoder-trained": Variation("the encoder trained, at a tenth of the rate", Recipe(encoder=0.1)),
     "encoder-from-nothing": Variation("the encoder not from ImageNet", Recipe(encoder=1.0), pretrained=False),
-    "dropout": Variation("dropout .2 and weight decay .3", Recipe(dropout=0.2, decay=0.3)),
-    "one-size": Variation("crops of 128 pixels throughout", Recipe(sizes=((0.0, 128),))),
-    "small-crops": Variation("crops that show as little as .3 of a side", Recipe(smallest=0.3)),
+    "one-size": Variation("crops of 128 pixels throughout", Recipe(sides=(128,))),
+    "less-regular": Variation("dropout .1 and weight decay .05, not .2 and .3", Recipe(dropout=0.1, decay=0.05)),
+    "colorful": Variation("a reward for colorfulness", Recipe(colorful=0.06, chroma=0.1)),
 }
 
 

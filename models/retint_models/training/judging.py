@@ -19,11 +19,12 @@ Decide = Callable[[nn.Module, Tensor], Tensor]
 
 
 def judge_on(
-    photos: Photos, decide: Decide, *, ratio: float = 0.68, gains: tuple[float, ...] = (1.0, 1.3, 1.6, 2.0, 2.5)
+    photos: Photos, decide: Decide, *, ratio: float = 0.68, gains: tuple[float, ...] = (0.7, 1.0, 1.3, 1.6, 2.0, 2.5)
 ) -> Judge:
     """Return a judge: mean CIEDE2000 at the gain that gives a share of the true colorfulness.
 
-    At a fixed gain a drab network beats a better one; at a fixed colorfulness they can be compared.
+    At a fixed gain a drab network beats a better one; at a fixed colorfulness they can be compared. `delta_e` and
+    `share` are error and colorfulness without gain.
     """
 
     def judge(network: nn.Module) -> dict[str, float]:
@@ -33,8 +34,8 @@ def judge_on(
         return {
             "score": float(np.interp(ratio, share, error[1:])),
             "gain": float(np.interp(ratio, share, gains)),
-            "delta_e": float(error[1]),
-            "share": float(share[0]),
+            "delta_e": float(np.interp(1, gains, error[1:])),
+            "share": float(np.interp(1, gains, share)),
         }
 
     return judge

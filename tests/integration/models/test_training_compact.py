@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from retint_models.data import Photos, open_photos
+from retint_models.evaluation import metrics
 from retint_models.evaluation.colorize import as_tensor, mean_ab, shots_of
 from retint_models.evaluation.metrics import delta_e_2000
 from retint_models.training import compact
@@ -39,7 +40,7 @@ def test_a_tiny_run_falls_below_the_mean_color_and_below_gray(
     training: Photos, held_back: Photos, tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)
-    recipe = compact.Recipe(sizes=((0.0, 64),), batch=12)
+    recipe = compact.Recipe(sides=(64,), batch=12, dropout=0.0)
     pace = Pace(steps=160, average=0.97, judge_every=1e9)
     run = compact.start(tmp_path, training, held_back, imagenet(None), pace, recipe)
     run.train()
@@ -52,9 +53,21 @@ def test_a_tiny_run_falls_below_the_mean_color_and_below_gray(
     assert ours < np.mean(gray), "which is what the untrained network gives"
 
 
+def test_colorfulness_in_the_loss_is_that_of_the_judge() -> None:
+    rgb = torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(1)) * torch.tensor([1, 0.5, 0.2]).view(
+        3, 1, 1
+    )
+    judged = [metrics.colorfulness(one) for one in rgb]
+    assert compact.colorfulness(rgb).tolist() == pytest.approx(judged, abs=0.02)
+    gray = torch.full((1, 3, 4, 4), 0.5, requires_grad=True)
+    compact.colorfulness(gray).sum().backward()  # type: ignore[no-untyped-call]
+    assert gray.grad is not None
+    assert gray.grad.isfinite().all()
+
+
 def test_a_run_with_the_same_seed_takes_the_same_steps(training: Photos, held_back: Photos, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    recipe = compact.Recipe(sizes=((0.0, 64),), batch=4)
+    recipe = compact.Recipe(sides=(64,), batch=4)
     encoder = imagenet(None)
     logs = []
     for name in ("one", "two"):
