@@ -128,13 +128,13 @@ def telling(run: "Run") -> Iterator[None]:
 @train.command(
     epilog=f"""\b
 Examples:
-  retint train compact photos/ --dev held-back/ --out runs/first --minutes 100
+  retint train compact photos/ --dev held-back/ --out runs/first --minutes 30
   retint train compact photos/ --dev held-back/ --out runs/first --resume
 
 {ENDING}
 """
 )
-@options(100, 8, DEVICE)
+@options(30, 3, DEVICE)
 @click.option("--encoder", type=FILE, help="Safetensors of EfficientNet-Lite0; that of `compact` by default.")
 @click.option("--start-from", type=FILE, help="best.safetensors of an earlier run.")
 def compact(

@@ -51,11 +51,11 @@ def tried(trial: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
 def test_every_network_that_is_here_is_tried_at_its_telling_settings(begin: Callable[..., dict[str, Any]]) -> None:
     assert tried(begin()) == [
         ("compact", {"gain": 1.3}),
-        ("compact", {"gain": 2.2}),
-        ("compact", {"gain": 2.8}),
-        ("compact-vivid", {"gain": 1.6}),
-        ("compact-vivid", {"gain": 2.6}),
-        ("compact-vivid", {"gain": 3.2}),
+        ("compact", {"gain": 2.1}),
+        ("compact", {"gain": 2.6}),
+        ("compact-vivid", {"gain": 1.7}),
+        ("compact-vivid", {"gain": 2.9}),
+        ("compact-vivid", {"gain": 3.6}),
         ("artistic", {"render_factor": 21}),
         ("artistic", {"render_factor": 35}),
         ("artistic", {"render_factor": 44}),
