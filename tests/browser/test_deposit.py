@@ -8,7 +8,10 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import browsers
 from tests.platforms import Platform
 
+from retint import recipes
+
 RESTORED_MS = 120_000
+GAIN = recipes.cards()["compact"].settings["gain"].default
 
 DROP = """async ([drop, files]) => {
   const carried = new DataTransfer();
@@ -130,7 +133,7 @@ def test_only_the_chosen_networks_settings_are_shown(open_page: Callable[..., Pa
     gain = page.get_by_role("slider", name="Gain")
     expect(gain).to_have_count(1)
     gain.press("ArrowRight")
-    expect(page.locator("output:visible").first).to_have_text("2.3")
+    expect(page.locator("output:visible").first).to_have_text(f"{GAIN + 0.1:g}")
     page.get_by_role("radio", name="Vivid").check()
     expect(gain).to_have_count(0)
     expect(page.locator("summary:visible")).to_have_count(1)
