@@ -3,7 +3,7 @@
     python -m tests.benchmarks.study_compact RUNS [--steps 1500] [--seeds 1 2] [--at-once 2] [--svg curves.svg]
 
 Every run is a process with one thread; those that are in RUNS already are not repeated, and `--dry-run` says what there
-is to do. Afterwards a table in Markdown is printed: mean and range over the seeds, at the end of a run (not its best
+is to do. Afterwards a table in Markdown is printed: the mean over the seeds and each, at the end of a run (not its best
 judgement, which would flatter what is judged more often).
 """
 
@@ -76,7 +76,7 @@ def main() -> None:
         with ThreadPoolExecutor(given.at_once) as pool:
             list(pool.map(lambda run: launched(given.runs, run[0], run[1], given.steps), todo))
     print(table(given.runs, given.seeds))
-    if given.svg:
+    if given.svg and not given.dry_run:
         given.svg.write_text(drawing(given.runs, given.seeds))
 
 

@@ -57,11 +57,23 @@ def ssim(made: Tensor, true: Tensor) -> float:
 
 
 def colorfulness(rgb: Tensor) -> float:
-    """Return the colorfulness of Hasler and Suesstrunk (Measuring colourfulness in natural images, SPIE 5007, 2003)."""
-    red, green, blue = 255 * rgb
-    one, two = red - green, (red + green) / 2 - blue
-    spread = (one.var(correction=0) + two.var(correction=0)).sqrt()
-    return float(spread + 0.3 * (one.mean() ** 2 + two.mean() ** 2).sqrt())
+    """Return the colorfulness of a picture (3, h, w): Hasler and Suesstrunk, see `colorfulnesses`."""
+    return float(colorfulnesses(rgb[None]))
+
+
+def colorfulnesses(rgb: Tensor, floor: float = 0.0) -> Tensor:
+    """Return the colorfulness (B,) of sRGB (B, 3, h, w) in [0, 1].
+
+    Hasler and Suesstrunk, Measuring colourfulness in natural images, SPIE 5007, 2003.
+
+    Args:
+        rgb: See above.
+        floor: Variance added, so that gray, too, has a gradient.
+    """
+    red, green, blue = (255 * rgb).unbind(1)
+    opponents = torch.stack([red - green, (red + green) / 2 - blue], 1).flatten(2)
+    spread = (opponents.var(2, correction=0).sum(1) + floor).sqrt()
+    return spread + 0.3 * (opponents.mean(2).square().sum(1) + floor).sqrt()
 
 
 def quantiles_ab(rgb: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from retint_models.color import chroma_of, delta_e, lab_of, luma_of, rgb_of
 from retint_models.compact import Compact, Config, Decision
 from retint_models.data import Photos
+from retint_models.evaluation.metrics import colorfulnesses
 from retint_models.training.crops import crops
 from retint_models.training.judging import judge_on, samples_of
 from retint_models.training.loop import Pace, Run, Step, mixed
@@ -130,17 +131,8 @@ def loss_of(decision: Decision, rgb: Tensor, recipe: Recipe) -> Tensor:
         + recipe.chroma * in_chroma
         + recipe.error * surprise
         + recipe.vividness * vividness
-        - recipe.colorful * colorfulness(made).mean() / 10
+        - recipe.colorful * colorfulnesses(made, floor=1.0).mean() / 10
     )
-
-
-def colorfulness(rgb: Tensor) -> Tensor:
-    """Return the colorfulness (B,) of sRGB (B, 3, h, w), as `metrics.colorfulness`; differentiable at gray, too."""
-    red, green, blue = (255 * rgb).unbind(1)
-    opponents = torch.stack([red - green, (red + green) / 2 - blue], 1).flatten(2)
-    spread = (opponents.var(2, correction=0).sum(1) + 1).sqrt()
-    mean = (opponents.mean(2).square().sum(1) + 1).sqrt()
-    return spread + 0.3 * mean
 
 
 def aged(rgb: Tensor, chance: torch.Generator) -> Tensor:

@@ -58,9 +58,13 @@ def test_colorfulness_in_the_loss_is_that_of_the_judge() -> None:
         3, 1, 1
     )
     judged = [metrics.colorfulness(one) for one in rgb]
-    assert compact.colorfulness(rgb).tolist() == pytest.approx(judged, abs=0.02)
+    assert metrics.colorfulnesses(rgb, floor=1.0).tolist() == pytest.approx(judged, abs=0.02)
+    red, green, blue = 255 * rgb[0].double().numpy()
+    one, two = red - green, (red + green) / 2 - blue
+    published = np.hypot(one.std(), two.std()) + 0.3 * np.hypot(one.mean(), two.mean())
+    assert judged[0] == pytest.approx(published, rel=1e-5)
     gray = torch.full((1, 3, 4, 4), 0.5, requires_grad=True)
-    compact.colorfulness(gray).sum().backward()  # type: ignore[no-untyped-call]
+    metrics.colorfulnesses(gray, floor=1.0).sum().backward()  # type: ignore[no-untyped-call]
     assert gray.grad is not None
     assert gray.grad.isfinite().all()
 
