@@ -10,9 +10,11 @@ import click
 
 from retint import __version__
 from retint.errors import Refused, RetintError
+from retint.options import recipe_options
 from retint.settings import Settings
 
 if TYPE_CHECKING:
+    from retint.recipes import Recipe
     from retint.services import Services
 
 
@@ -59,6 +61,7 @@ def main() -> None:
 Examples:
   retint push scans/ --server https://retint.museum.example --token retint_…
   retint push scans/ --server http://127.0.0.1:8000 --dry-run
+  retint push prints/ --server http://127.0.0.1:8000 --colorizer compact-vivid --strength .7 --priority 5
 
 Interrupted, start it again: what the server has is not sent twice.
 """
@@ -67,13 +70,25 @@ Interrupted, start it again: what the server has is not sent twice.
 @click.option("--server", required=True, help="The portal's address.")
 @click.option("--token", envvar="RETINT_TOKEN", required=True, help="API token [env: RETINT_TOKEN].")
 @click.option("--name", help="The batch's name; the folder's by default.")
+@recipe_options
+@click.option("--priority", type=click.IntRange(0, 9), default=0, show_default=True, help="9 goes before 0.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent, send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
-def push(folder: Path, server: str, token: str, name: str | None, dry_run: bool, as_json: bool) -> None:
+def push(
+    folder: Path,
+    server: str,
+    token: str,
+    name: str | None,
+    recipe: "Recipe",
+    priority: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Deposit a folder, with all folders in it, as one batch."""
     from retint import push as pushing
 
-    outcome = pushing.push(folder, server, token, name or folder.resolve().name, dry_run=dry_run, quiet=as_json)
+    batch = pushing.NewBatch(name or folder.resolve().name, recipe, priority)
+    outcome = pushing.push(folder, server, token, batch, dry_run=dry_run, quiet=as_json)
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
     else:

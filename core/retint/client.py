@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Self
 import httpx
 
 from retint.errors import NotAllowed, Refused, RetintError, Transient
+from retint.recipes import Recipe
 
 TRIES = 5
 CHUNK = 1 << 20
@@ -49,9 +50,9 @@ class Client:
             found.update(answer["known"])
         return found
 
-    def open_batch(self, name: str, *, key: str, recipe: dict[str, Any] | None = None) -> dict[str, Any]:
+    def open_batch(self, name: str, *, key: str, recipe: Recipe | None = None, priority: int = 0) -> dict[str, Any]:
         """Open a batch; the same key gives the same batch again."""
-        body = {"name": name} | ({"recipe": recipe} if recipe else {})
+        body = {"name": name, "priority": priority} | ({"recipe": recipe.model_dump()} if recipe else {})
         return self._json("POST", "/api/v1/batches", json=body, headers={"Idempotency-Key": key})
 
     def upload(self, batch_id: str, name: str, path: Path, sent: Callable[[int], None]) -> dict[str, Any]:

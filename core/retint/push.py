@@ -19,8 +19,18 @@ from rich.progress import (
 
 from retint.client import Client, sha256
 from retint.errors import InvalidRequest, NotAllowed, Refused
+from retint.recipes import Recipe
 
 PARALLEL = 4
+
+
+@dataclass(frozen=True)
+class NewBatch:
+    """What a folder is deposited as."""
+
+    name: str
+    recipe: Recipe
+    priority: int = 0
 
 
 @dataclass
@@ -55,14 +65,14 @@ class Pushed:
         }
 
 
-def push(folder: Path, server: str, token: str, name: str, *, dry_run: bool, quiet: bool) -> Pushed:
+def push(folder: Path, server: str, token: str, new: NewBatch, *, dry_run: bool, quiet: bool) -> Pushed:
     """Deposit every file under a folder as one batch, under its path in the folder.
 
-    The batch's idempotency key is made from its name and the files: started again after an interruption, the same
+    The batch's idempotency key is made from what it is and the files: started again after an interruption, the same
     folder goes into the same batch, and only what is missing is sent.
 
     Raises:
-        InvalidRequest: the folder holds no files.
+        InvalidRequest: the folder holds no files, or the portal does not have what the recipe names.
         NotAllowed: the token is not good.
         PortalUnavailable: the portal does not answer.
     """
@@ -75,8 +85,9 @@ def push(folder: Path, server: str, token: str, name: str, *, dry_run: bool, qui
         if dry_run:
             return Pushed(None, len(files), len(missing), len(files) - len(missing), dry_run=True)
         names = {file: file.relative_to(folder).as_posix() for file in files}
-        key = hashlib.sha256("\n".join([name, *(f"{hashes[f]} {names[f]}" for f in files)]).encode()).hexdigest()
-        batch = client.open_batch(name, key=key)
+        facts = [new.name, new.recipe.hash, str(new.priority), *(f"{hashes[file]} {names[file]}" for file in files)]
+        key = hashlib.sha256("\n".join(facts).encode()).hexdigest()
+        batch = client.open_batch(new.name, key=key, recipe=new.recipe, priority=new.priority)
         outcome = Pushed(batch["url"], len(files))
         bytes_sent = progress.add_task("Sending", total=sum(file.stat().st_size for file in missing.values()))
 

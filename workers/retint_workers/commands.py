@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 
 from retint import recipes, remote
 from retint.errors import InvalidRequest
+from retint.options import recipe_options
 from retint.recipes import Recipe
 from retint.settings import Settings
 
@@ -41,47 +41,6 @@ class Numbers(click.ParamType[Any]):
             return tuple(dict.fromkeys(float(part) for part in value.split(","))) if isinstance(value, str) else value
         except ValueError:
             self.fail(f"{value!r} is not a list of numbers with commas between them", param, ctx)
-
-
-def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take the options of a recipe; it is called with the `recipe`."""
-
-    @click.option("--colorizer", default="compact", show_default=True, help="Colorizer, or `keep` for none.")
-    @click.option("--gain", type=click.FloatRange(0.1, 4), help="How vivid; each colorizer has its own default.")
-    @click.option(
-        "--render-factor",
-        type=click.IntRange(7, 45),
-        help="How large DeOldify's networks see the photo; each has its own default.",
-    )
-    @click.option("--defader", default="compact-defade", show_default=True, help="Defader, or `keep` for none.")
-    @click.option("--strength", type=click.FloatRange(0, 1), default=1, show_default=True, help="How much is defaded.")
-    @click.option("--insist", is_flag=True, help="Colorize photos that are already in color, too.")
-    @click.option("--watermark", is_flag=True, help="Draw a painter's palette into the lower left corner.")
-    @wraps(command)
-    def with_recipe(
-        colorizer: str,
-        gain: float | None,
-        render_factor: int | None,
-        defader: str,
-        strength: float,
-        insist: bool,
-        watermark: bool,
-        **others: Any,
-    ) -> None:
-        settings = {"gain": gain, "render_factor": render_factor}
-        recipe = recipes.parse(
-            {
-                "colorizer": colorizer,
-                "colorizer_settings": {name: value for name, value in settings.items() if value is not None},
-                "defader": defader,
-                "strength": strength,
-                "insist": insist,
-                "watermark": watermark,
-            }
-        )
-        command(recipe=recipe, **others)
-
-    return with_recipe
 
 
 @click.group()
@@ -350,8 +309,9 @@ def up(data: Path | None, host: str, port: int, as_json: bool) -> None:
     help="Folder of everything that the demo keeps.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), help="The portal's port; without it a free one.")
-def demo(once: bool, photos: Path | None, data: Path, port: int | None) -> None:
+@recipe_options
+def demo(once: bool, photos: Path | None, data: Path, port: int | None, recipe: Recipe) -> None:
     """Restore sample photographs through a portal on this machine. Exit status 1 if any was not restored."""
     from retint_workers import demo as demonstration
 
-    sys.exit(demonstration.run(data, photos, port, once=once))
+    sys.exit(demonstration.run(data, photos, port, recipe, once=once))

@@ -21,6 +21,7 @@ from retint import accounts
 from retint.client import Client
 from retint.errors import InvalidRequest
 from retint.push import files_in
+from retint.recipes import Recipe
 from retint.services import Services
 from retint.settings import Settings
 from retint_models import fading
@@ -50,7 +51,7 @@ class Platform:
     data: Path
 
 
-def run(data: Path, photos: Path | None, port: int | None, *, once: bool) -> int:
+def run(data: Path, photos: Path | None, port: int | None, recipe: Recipe, *, once: bool) -> int:
     """Start a platform, restore photographs in it, say where they are.
 
     Returns:
@@ -63,7 +64,8 @@ def run(data: Path, photos: Path | None, port: int | None, *, once: bool) -> int
     console = Console()
     files = files_in(photos) if photos else _print_samples(data / "samples")
     with _platform(data, port) as platform, Client(platform.url, platform.token) as client:
-        batch = client.open_batch(f"Demo: {(photos or Path('old prints')).name}", key=secrets.token_urlsafe(12))
+        name, key = f"Demo: {(photos or Path('old prints')).name}", secrets.token_urlsafe(12)
+        batch = client.open_batch(name, key=key, recipe=recipe)
         for file in files:
             client.upload(batch["id"], file.name, file, lambda _: None)
         console.print(

@@ -62,6 +62,29 @@ def test_files_of_the_same_bytes_are_sent_once_and_stand_in_the_batch_each(platf
     assert batch["counts"]["total"] == 2
 
 
+def test_a_folder_goes_through_the_recipe_that_is_asked_for(platform: Platform, tmp_path: Path) -> None:
+    folder = old_prints(tmp_path / "box", 1, side=256)
+    usual = push(platform, folder)
+    asked = ("--colorizer", "compact-vivid", "--gain", "1.5", "--limit", "2.5", "--strength", ".7", "--priority", "5")
+    chosen = push(platform, folder, *asked)
+    assert chosen["batch"] != usual["batch"], "the same files by another recipe are another batch"
+    batch = platform.get("/api/v1/batches/" + chosen["batch"].rsplit("/", 1)[1]).json()
+    assert batch["priority"] == 5
+    recipe = batch["recipe"]
+    assert recipe["colorizer"] == "compact-vivid"
+    assert recipe["colorizer_settings"] == {"gain": 1.5, "limit": 2.5}
+    assert recipe["strength"] == 0.7
+
+
+def test_a_recipe_that_the_portal_does_not_have_is_refused_before_anything_is_sent(
+    platform: Platform, tmp_path: Path
+) -> None:
+    folder = old_prints(tmp_path / "box", 1, side=288)
+    assert "gain of compact is between" in push(platform, folder, "--gain", "9", status=2)["error"]
+    assert "weights of artistic are not here" in push(platform, folder, "--colorizer", "artistic", status=2)["error"]
+    assert push(platform, folder, "--dry-run")["sent"] == 1
+
+
 def test_an_empty_file_is_refused_and_the_rest_goes_on(platform: Platform, tmp_path: Path) -> None:
     folder = old_prints(tmp_path / "holes", 2, side=224)
     (folder / "empty.jpg").touch()

@@ -1,0 +1,48 @@
+"""A recipe as options of a command."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from retint import recipes
+
+
+def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take the options of a recipe; it is called with the `recipe`."""
+
+    @click.option("--colorizer", default="compact", show_default=True, help="Colorizer, or `keep` for none.")
+    @click.option("--gain", type=float, help="How vivid; each colorizer has its own default.")
+    @click.option("--limit", type=float, help="How much more vivid than usual a place may become (compact).")
+    @click.option("--render-factor", type=int, help="How large DeOldify's networks see the photo; each has its own.")
+    @click.option("--defader", default="compact-defade", show_default=True, help="Defader, or `keep` for none.")
+    @click.option("--strength", type=click.FloatRange(0, 1), default=1, show_default=True, help="How much is defaded.")
+    @click.option("--insist", is_flag=True, help="Colorize photos that are already in color, too.")
+    @click.option("--watermark", is_flag=True, help="Draw a painter's palette into the lower left corner.")
+    @wraps(command)
+    def with_recipe(
+        colorizer: str,
+        gain: float | None,
+        limit: float | None,
+        render_factor: int | None,
+        defader: str,
+        strength: float,
+        insist: bool,
+        watermark: bool,
+        **others: Any,
+    ) -> None:
+        settings = {"gain": gain, "limit": limit, "render_factor": render_factor}
+        recipe = recipes.parse(
+            {
+                "colorizer": colorizer,
+                "colorizer_settings": {name: value for name, value in settings.items() if value is not None},
+                "defader": defader,
+                "strength": strength,
+                "insist": insist,
+                "watermark": watermark,
+            }
+        )
+        command(recipe=recipe, **others)
+
+    return with_recipe
