@@ -22,18 +22,7 @@ from retint_models.layers import CB_SCALE, LUMA, ColorLayer, DensityLayer
 from retint_models.rendering import Rendering, luma_drift
 from retint_workers import provenance, reels
 from retint_workers.decoding import guarded_steps
-from retint_workers.film import (
-    TOLD,
-    Progress,
-    bytes_of,
-    density_at,
-    density_starts,
-    keep,
-    outcome,
-    reels_in,
-    silent,
-    timed,
-)
+from retint_workers.film import density_at, density_starts
 from retint_workers.footage import Film, Look, Reader
 from retint_workers.provenance import Provenance
 from retint_workers.reels import Binding, Inks, Reel
@@ -51,6 +40,7 @@ from retint_workers.render import (
     chroma_of,
     save_jpeg,
 )  # fmt: skip
+from retint_workers.screening import TOLD, Progress, bytes_of, outcome, silent, timed
 from retint_workers.watermark import Watermark, is_there
 
 T = TypeVar("T")
@@ -118,7 +108,7 @@ def render(
     """
     job = Job(original, folder, facts, recipe, color, density)
     started = time.monotonic()
-    done = len(reels_in(folder, "picture")) * PICTURE_REEL
+    done = len(reels.complete(folder, "picture")) * PICTURE_REEL
 
     def run(work: Callable[..., Iterator[Any]], phase: str, kind: type[T], *more: Any) -> T:
         steps = guarded_steps(work, settings, lambda: tell(phase, done), job, *more)
@@ -142,7 +132,7 @@ def _expose(job: Job) -> Iterator[int | list[str]]:
     """Render all frames that are not rendered yet, and bind them; tell what could not be kept."""
     if bytes_of(job.original)["sha256"] != job.facts["sha256"]:
         raise NotVerified("The original is not the file that was deposited.", code="original_changed")
-    number = len(reels_in(job.folder, "picture")) * PICTURE_REEL
+    number = len(reels.complete(job.folder, "picture")) * PICTURE_REEL
     with Film(job.original) as film:
         frames = film.frames()
         layers = reels.color_layers(job.color) if job.color else iter(lambda: None, 0)
@@ -164,7 +154,9 @@ def _expose(job: Job) -> Iterator[int | list[str]]:
                     if number % TOLD == 0:
                         yield number
                     some = next(pairs, None) if number % PICTURE_REEL else None
-                keep(reel.path.with_suffix(".npz"), {"glances": np.array(glances), "drift": np.array(drift)} | under)
+                reels.keep(
+                    reel.path.with_suffix(".npz"), {"glances": np.array(glances), "drift": np.array(drift)} | under
+                )
             if drift > LUMA_BOUND:
                 raise NotVerified(f"Color alone changed luma by {drift * 255:.2f} of 255.", code="luma_changed")
     if number != job.facts["frames"]:
@@ -181,7 +173,9 @@ def _bind(job: Job) -> list[str]:
         record = job.provenance()
         comment = " ".join(filter(None, [record.statement, f"Made by {record.to_dict()['software']}."]))
         binding = Binding(kind, look.turn, job.facts["last_duration"], comment, record.to_xmp())
-        return reels.bind(film, reels_in(job.folder, "picture"), job.folder / f"result{reels.SUFFIXES[kind]}", binding)
+        return reels.bind(
+            film, reels.complete(job.folder, "picture"), job.folder / f"result{reels.SUFFIXES[kind]}", binding
+        )
 
 
 class Exposure:
@@ -236,7 +230,7 @@ class Exposure:
 def _check(job: Job) -> Iterator[int | dict[str, Any]]:
     """Decode the result and compare it with what it should be; also make the thumbnail."""
     (result,) = (path for path in job.folder.glob("result.*") if path.suffix in reels.SUFFIXES.values())
-    drifts = [float(np.load(reel.with_suffix(".npz"))["drift"]) for reel in reels_in(job.folder, "picture")]
+    drifts = [float(np.load(reel.with_suffix(".npz"))["drift"]) for reel in reels.complete(job.folder, "picture")]
     expected = _glances(job)
     record = job.provenance()
     timing = frames = 0
@@ -303,7 +297,7 @@ def _watermark(pixels: NDArray[Any], look: Look) -> Watermark:
 
 
 def _glances(job: Job) -> Iterator[NDArray[np.uint8]]:
-    for reel in reels_in(job.folder, "picture"):
+    for reel in reels.complete(job.folder, "picture"):
         yield from np.load(reel.with_suffix(".npz"))["glances"]
 
 

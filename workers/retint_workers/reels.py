@@ -6,6 +6,7 @@ every reel begins anew, so splicing is copying.
 """
 
 import heapq
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -394,3 +395,22 @@ def color_record(path: Path) -> dict[str, Any]:
     with av.open(str(path.resolve()), format="matroska") as container:
         record: dict[str, Any] = json.loads(container.metadata["RETINT"])
         return record
+
+
+def complete(folder: Path, name: str) -> list[Path]:
+    """The reels that are complete, in their order."""
+    return sorted(folder.glob(f"{name}-*.nut"))
+
+
+def whole(path: Path, content: bytes) -> None:
+    """Write a file that is whole or not there."""
+    part = path.with_suffix(".half")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def keep(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as one file, which is whole or not there."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    whole(path, buffer.getvalue())

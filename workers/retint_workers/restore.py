@@ -23,7 +23,19 @@ from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models import registry
 from retint_models.layers import ColorLayer, DensityLayer
-from retint_workers import colorize, defade, film, footage, ingest, networks, projection, render, sheets
+from retint_workers import (
+    colorize,
+    defade,
+    film,
+    footage,
+    ingest,
+    networks,
+    projection,
+    reels,
+    render,
+    screening,
+    sheets,
+)
 from retint_workers.places import Places, Source
 
 Layer = TypeVar("Layer", ColorLayer, DensityLayer)
@@ -187,7 +199,7 @@ def render_again(file: Path, provenance: Path, output: Path, settings: Settings)
 
 
 def _film_again(file: Path, provenance: Path, output: Path, recipe: Recipe, original: str, settings: Settings) -> None:
-    facts = film.ingest(file, recipe, settings).facts
+    facts = screening.ingest(file, recipe, settings).facts
     if facts["sha256"] != original:
         raise InvalidRequest(f"{provenance} speaks of another file than {file}.")
     color, density = (
@@ -259,8 +271,8 @@ def _film_through_the_stages(
     if known.exists():
         facts = json.loads(known.read_text())
     else:
-        facts = film.ingest(file, recipe, settings, lambda phase, frames: tell(phase, frames, None)).facts
-        film.whole(known, json.dumps(facts).encode())
+        facts = screening.ingest(file, recipe, settings, lambda phase, frames: tell(phase, frames, None)).facts
+        reels.whole(known, json.dumps(facts).encode())
     frames = facts["frames"]
     before = film.colored(folder)
 

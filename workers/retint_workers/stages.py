@@ -25,7 +25,7 @@ from retint.recipes import Recipe
 from retint.services import Services
 from retint.settings import Settings
 from retint_models.layers import ColorLayer, DensityLayer
-from retint_workers import colorize, defade, film, footage, ingest, projection, render
+from retint_workers import colorize, defade, film, footage, ingest, projection, render, screening
 from retint_workers.tasks import Beat, Work
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ def run_ingest(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
 def _ingested(original: Path, recipe: Recipe, settings: Settings, beat: Beat) -> ingest.Ingested:
     if not footage.is_film(original):
         return ingest.ingest(original, recipe, settings, beat)
-    return film.ingest(original, recipe, settings, lambda *_: beat(), settings.film_limit_gp)
+    return screening.ingest(original, recipe, settings, lambda *_: beat(), settings.film_limit_gp)
 
 
 def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:

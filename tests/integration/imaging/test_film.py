@@ -15,7 +15,7 @@ from retint import recipes
 from retint.errors import InvalidPhoto
 from retint.recipes import Recipe
 from retint.settings import Settings
-from retint_workers import film, footage, projection, provenance, reels
+from retint_workers import film, footage, projection, provenance, reels, screening
 
 KEEP = recipes.parse({"colorizer": "keep", "defader": "keep"})
 COLOR = recipes.parse({"defader": "keep"})
@@ -30,7 +30,7 @@ def restored(path: Path, recipe: Recipe, settings: Settings) -> tuple[dict[str, 
     """A film through all four stages: what ingest found, and what render made."""
     folder = path.with_name(f"{path.name}.work")
     folder.mkdir()
-    facts = film.ingest(path, recipe, settings).facts
+    facts = screening.ingest(path, recipe, settings).facts
     color = film.colorize(path, folder, facts, recipe, settings)
     density = film.defade(path, folder, facts, recipe, color, settings)
     return facts, projection.render(path, folder, facts, recipe, color, density, settings)
@@ -274,7 +274,7 @@ def test_a_film_that_cannot_be_restored_is_refused_with_a_sentence(
     path = make(tmp_path / f"film{suffix}")
     assert footage.is_film(path)
     with pytest.raises(InvalidPhoto) as refusal:
-        film.ingest(path, KEEP, settings)
+        screening.ingest(path, KEEP, settings)
     assert refusal.value.code == code
     assert refusal.value.message[0].isupper()
     assert refusal.value.message.endswith(".")
@@ -285,7 +285,7 @@ def test_a_film_with_more_gigapixels_than_allowed_is_refused_and_the_limit_is_sa
 ) -> None:
     path = films.make(tmp_path / "film.mp4", films.pan(films.gray("coffee"), 3), sound=None)
     with pytest.raises(InvalidPhoto, match=r"3 frames of 128 × 96 .* at most 0 are restored here"):
-        film.ingest(path, KEEP, settings, limit_gp=0)
+        screening.ingest(path, KEEP, settings, limit_gp=0)
 
 
 def test_films_are_told_by_content_not_by_name(tmp_path: Path) -> None:
