@@ -139,11 +139,11 @@ def drawing(runs: Path, seeds: Iterable[int], width: int = 760, height: int = 42
         for seed in seeds
     }
     points = [point for curve in curves.values() for point in curve]
-    last, low = max(step for step, _ in points), min(score for _, score in points) - 0.1
-    high = low + 1.6
+    last = max(step for step, _ in points)
+    low, high = min(score for _, score in points) - 0.1, max(score for _, score in points) + 0.1
 
     def place(step: float, score: float) -> str:
-        across, down = step / last, (high - min(score, high)) / (high - low)
+        across, down = step / last, (high - score) / (high - low)
         return f"{50 + (width - 230) * across:.1f},{20 + (height - 60) * down:.1f}"
 
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">']
