@@ -1,5 +1,6 @@
 """The page of a photo: the slider, deep zoom, what it says, what it gives."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,11 +28,9 @@ def restored(
 
 def shown_before(page: Page) -> float:
     """How much of the picture's width the one before covers, by the real clip, 0 to 1."""
-    return float(
-        page.locator(".compare .before").evaluate(
-            "img => 1 - parseFloat(getComputedStyle(img).clipPath.split(' ')[1]) / 100"
-        )
-    )
+    before = page.locator(".compare .before")
+    expect(before).to_have_css("clip-path", re.compile(r"inset\("))  # the page is there before its script
+    return float(before.evaluate("img => 1 - parseFloat(getComputedStyle(img).clipPath.split(' ')[1]) / 100"))
 
 
 def test_the_slider_moves_by_keyboard_and_by_mouse(restored: Callable[..., Page]) -> None:
