@@ -132,7 +132,7 @@ def _expose(job: Job) -> Iterator[int | list[str]]:
     """Render all frames that are not rendered yet, and bind them; tell what could not be kept."""
     if bytes_of(job.original)["sha256"] != job.facts["sha256"]:
         raise NotVerified("The original is not the file that was deposited.", code="original_changed")
-    number = len(reels.complete(job.folder, "picture")) * PICTURE_REEL
+    number = min(len(reels.complete(job.folder, "picture")) * PICTURE_REEL, job.facts["frames"])  # the last is shorter
     with Film(job.original) as film:
         frames = film.frames()
         layers = reels.color_layers(job.color) if job.color else iter(lambda: None, 0)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from retint import recipes
 from retint.errors import RetintError
 from retint.jobs import Done, Ended, Lease
 from retint.lifecycle import Stage
@@ -26,6 +27,7 @@ from retint.services import Services
 from retint.settings import Settings
 from retint_models.layers import ColorLayer, DensityLayer
 from retint_workers import colorize, defade, film, footage, ingest, projection, render, screening
+from retint_workers.salvage import salvaged
 from retint_workers.tasks import Beat, Work
 
 T = TypeVar("T")
@@ -84,9 +86,11 @@ def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Ite
 
     def one(lease: Lease, folder: Path) -> Done:
         original, _ = _original(services, lease, folder)
-        facts = lease.facts[Stage.INGEST]
-        color = film.colorize(original, folder, facts, lease.recipe, services.settings, lambda *_: beat())
-        return Done(_put(services, lease, {"color": (color.name, color)} if color else {}))
+        facts, settings = lease.facts[Stage.INGEST], services.settings
+        weights = recipes.cards(settings.weights)[lease.recipe.colorizer].sha256
+        with salvaged(services.store, lease, folder, "color", film.COLOR_REEL, weights, beat) as tell:
+            color = film.colorize(original, folder, facts, lease.recipe, settings, tell)
+            return Done(_put(services, lease, {"color": (color.name, color)} if color else {}))
 
     def decide(proxies: Iterator[NDArray[Any] | RetintError]) -> Iterator[ColorLayer | RetintError]:
         return colorize.colorize(proxies, wanted[0].recipe, services.settings, beat)
@@ -126,9 +130,13 @@ def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
     def one(lease: Lease, folder: Path) -> Done:
         original, seconds = _original(services, lease, folder)
         started = time.monotonic()
-        work = _rendered_film if _is_film(lease) else _rendered
-        rendered = work(services, lease, original, folder, beat)
-        files = _put(services, lease, {name: (path.name, path) for name, path in rendered.files.items()})
+        if _is_film(lease):
+            with salvaged(services.store, lease, folder, "picture", projection.PICTURE_REEL, "", beat) as tell:
+                rendered = _rendered_film(services, lease, original, folder, tell)
+                files = _put(services, lease, _named(rendered))
+        else:
+            rendered = _rendered(services, lease, original, folder, beat)
+            files = _put(services, lease, _named(rendered))
         timings = rendered.timings | {"fetch": seconds, "render": time.monotonic() - started}
         return Done(files, rendered.facts, timings)
 
@@ -142,10 +150,16 @@ def _rendered(services: Services, lease: Lease, original: Path, folder: Path, be
     return render.render(original, folder, facts, lease.recipe, color, density, services.settings, beat)
 
 
-def _rendered_film(services: Services, lease: Lease, original: Path, folder: Path, beat: Beat) -> render.Rendered:
+def _rendered_film(
+    services: Services, lease: Lease, original: Path, folder: Path, tell: screening.Progress
+) -> render.Rendered:
     color, density = (_fetched(services, lease, name, folder) for name in ("color", "density"))
     facts, recipe = lease.facts[Stage.INGEST], lease.recipe
-    return projection.render(original, folder, facts, recipe, color, density, services.settings, lambda *_: beat())
+    return projection.render(original, folder, facts, recipe, color, density, services.settings, tell)
+
+
+def _named(rendered: render.Rendered) -> dict[str, tuple[str, Path | bytes]]:
+    return {name: (path.name, path) for name, path in rendered.files.items()}
 
 
 STAGES: Mapping[Stage, Work] = {

@@ -222,6 +222,19 @@ def test_the_shortest_films_are_films(tmp_path: Path, settings: Settings, count:
     assert (rendered.facts["cdc"] is None) == (count == 1)
 
 
+def test_a_film_interrupted_when_all_its_reels_were_there_is_finished(tmp_path: Path, settings: Settings) -> None:
+    path = films.make(tmp_path / "film.mp4", films.two_scenes(30))
+    _, rendered = restored(path, recipes.parse({}), settings)
+    first = films.packets(rendered.files["result"], "video")
+    folder = path.with_name(f"{path.name}.work")
+    for name in ("color.mkv", "result.mp4"):
+        (folder / name).unlink()
+    facts = screening.ingest(path, recipes.parse({}), settings).facts
+    color = film.colorize(path, folder, facts, recipes.parse({}), settings)
+    again = projection.render(path, folder, facts, recipes.parse({}), color, folder / "density.zip", settings)
+    assert films.packets(again.files["result"], "video") == first
+
+
 def cut_off(path: Path) -> Path:
     """The same file without its last third."""
     data = path.read_bytes()
