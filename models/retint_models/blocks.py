@@ -82,13 +82,18 @@ class InvertedResidual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """EfficientNet-Lite0 (no squeeze-excitation, ReLU6) without its classifier, for one channel of gray."""
+    """EfficientNet-Lite0 (no squeeze-excitation, ReLU6) without its classifier.
 
-    def __init__(self) -> None:
+    Args:
+        channels: 1 for gray, 3 for sRGB.
+        depth: How many stages it has beside the stem; fewer are smaller and decide on less.
+    """
+
+    def __init__(self, channels: int = 1, depth: int = len(STAGES)) -> None:
         super().__init__()
-        stages: list[nn.Module] = [nn.Sequential(*convolved(1, 32, 3, 2), nn.ReLU6(inplace=True))]
+        stages: list[nn.Module] = [nn.Sequential(*convolved(channels, 32, 3, 2), nn.ReLU6(inplace=True))]
         inside = 32
-        for expand, outside, repeats, stride, kernel in STAGES:
+        for expand, outside, repeats, stride, kernel in STAGES[:depth]:
             blocks = [
                 InvertedResidual(inside if n == 0 else outside, outside, kernel, stride if n == 0 else 1, expand)
                 for n in range(repeats)
@@ -97,9 +102,9 @@ class Encoder(nn.Module):
             inside = outside
         self.features = nn.ModuleList(stages)
 
-    def forward(self, luma: Tensor) -> list[Tensor]:
-        """Map luma (B, 1, h, w) in [0, 1] to maps at strides 4, 8, 16 and 32 of 24, 40, 112 and 320 channels."""
-        x = (255 * luma - 127) / 128
+    def forward(self, seen: Tensor) -> list[Tensor]:
+        """Map pictures (B, channels, h, w) in [0, 1] to maps at strides 4, 8, 16 and 32; `TAPS` tells channels."""
+        x = (255 * seen - 127) / 128
         maps = []
         for number, stage in enumerate(self.features):
             x = stage(x)
@@ -108,15 +113,20 @@ class Encoder(nn.Module):
         return maps
 
     def adopt(self, imagenet: dict[str, Tensor]) -> None:
-        """Take the weights of a network for three channels; its stem's kernels summed equal gray given three times.
+        """Take the weights of a network that may be deeper; for gray, its stem's kernels summed equal gray three times.
 
-        Those of a network for one channel are taken as they are.
+        Raises:
+            ValueError: they are not those of EfficientNet-Lite0.
         """
-        ours = {name: value.float() for name, value in imagenet.items() if name.startswith("features.")}
-        ours = {name: value for name, value in ours.items() if not name.startswith("features.8.")}
-        ours["features.0.0.weight"] = ours["features.0.0.weight"].sum(1, keepdim=True)
-        counters = {name: value for name, value in self.state_dict().items() if name.endswith("num_batches_tracked")}
-        self.load_state_dict(counters | ours)
+        expected = self.state_dict()
+        counters = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
+        ours = counters | {name: value.float() for name, value in imagenet.items() if name in expected}
+        if lacking := sorted(expected.keys() - ours.keys()):
+            raise ValueError(f"these are not the weights of EfficientNet-Lite0: {lacking[0]} is missing")
+        stem = "features.0.0.weight"
+        if self.state_dict()[stem].shape[1] == 1:
+            ours[stem] = ours[stem].sum(1, keepdim=True)
+        self.load_state_dict(ours)
 
 
 class Attention(nn.Module):

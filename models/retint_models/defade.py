@@ -3,13 +3,15 @@
 It sees the photograph at 128 x 128 and decides one density layer (`layers.DensityLayer`), which is then applied at any
 size. Global tone comes from quantiles and from the mean densities of pixels ordered by lightness (fading is read from
 what should be neutral: the blacks and the whites), local tone from a 16 x 16 x 8 bilateral grid (after Chen et al.,
-Bilateral Guided Upsampling, 2016, and Gharbi et al., HDRNet, arXiv:1707.02880). A gate closes on clean photographs.
+Bilateral Guided Upsampling, 2016, and Gharbi et al., HDRNet, arXiv:1707.02880). What should have which color is known
+by a truncated ImageNet encoder, that is shown the photograph with its levels stretched. A gate closes on clean ones,
+and what would hardly be seen is not done at all (`calmed`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,6 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from retint_models.blocks import TAPS, Encoder
+from retint_models.color import lab_of
 from retint_models.fading import DARKEST
 from retint_models.layers import DENSITY_RANGE, LUMA, DensityLayer
 from retint_models.weights import Card, fill
@@ -25,15 +29,21 @@ from retint_models.weights import Card, fill
 SIDE = 128
 """Height and width of what the network sees; the photograph is squeezed to it."""
 
+DEPTH = 5
+"""Stages of the encoder: up to stride 16, 112 channels."""
+
+HARDLY, CLEARLY = 2.0, 4.0
+"""CIELAB distances, means over a photograph, on both sides of the one that is just noticed (2.3: Mahy et al., 1994)."""
+
 QUANTILES = (0.002, 0.01, 0.03, 0.07, 0.13, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.87, 0.93, 0.97, 0.99, 0.998)
 
 
 @dataclass(frozen=True)
 class DefadeConfig:
-    """Sizes of the network: channels of the five halving convolutions, width of the global vector, knots, grid."""
+    """Sizes of the network: channels of the three halving convolutions and of the mixed map, vector, knots, grid."""
 
-    widths: tuple[int, ...] = (16, 32, 64, 96, 128)
-    vector: int = 160
+    widths: tuple[int, int, int, int] = (16, 32, 64, 96)
+    vector: int = 144
     knots: int = 9
     cells: int = 16
     bins: int = 8
@@ -60,14 +70,20 @@ class Decision(NamedTuple):
 
 
 class DefadeNet(nn.Module):
-    """From a photograph at 128 x 128 to a `Decision`; it starts as the identity with the gate nearly closed."""
+    """From a photograph at 128 x 128 to a `Decision`; it starts as the identity with the gate nearly closed.
+
+    The encoder is never trained, and its batch norms stay as they are in training, too.
+    """
 
     def __init__(self, config: DefadeConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or DefadeConfig()
-        first, second, third, *_, last = config.widths
+        first, second, third, last = config.widths
+        self.encoder = Encoder(channels=3, depth=DEPTH).requires_grad_(False)
         self.fine = nn.Sequential(halve(6, first), halve(first, second), halve(second, third))
-        self.coarse = nn.Sequential(*(halve(a, b) for a, b in zip(config.widths[2:], config.widths[3:], strict=False)))
+        self.coarse = nn.Sequential(
+            nn.Conv2d(TAPS[DEPTH] + third, last, 1, bias=False), nn.BatchNorm2d(last), nn.ReLU()
+        )
         count = 6 * len(QUANTILES) + 3 * 16 + 2 * 16
         # Quantiles rise and fall together; what tells a cast is the little by which they differ.
         self.tone = nn.Sequential(nn.BatchNorm1d(count), nn.Linear(count, 128), nn.BatchNorm1d(128), nn.ReLU())
@@ -86,12 +102,18 @@ class DefadeNet(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all but the encoder."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
     def forward(self, rgb: Tensor) -> Decision:
         """Decide for (B, 3, 128, 128), gamma-coded sRGB in [0, 1]."""
         config = self.config
         densities = density(rgb)
         fine = self.fine(torch.cat([rgb * 2 - 1, densities / 1.3 - 1], 1))
-        coarse = self.coarse(fine)
+        coarse = self.coarse(torch.cat([self.encoder(leveled(rgb))[-1], F.avg_pool2d(fine, 2)], 1))
         vector = self.vector(torch.cat([coarse.mean((2, 3)), coarse.amax((2, 3)), self.tone(tones(densities))], 1))
         matrix, shift, steps, gate = self.head(vector).split([9, 3, 3 * (config.knots - 1), 1], 1)
 
@@ -112,6 +134,14 @@ class DefadeNet(nn.Module):
 def halve(channels: int, out: int) -> nn.Sequential:
     """A 3 x 3 convolution that halves height and width."""
     return nn.Sequential(nn.Conv2d(channels, out, 3, 2, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU())
+
+
+def leveled(rgb: Tensor) -> Tensor:
+    """Stretch each channel of (B, 3, h, w) from its 1 % to its 99 % quantile: the encoder knows no faded photos."""
+    ordered = F.avg_pool2d(rgb, 2, stride=4).flatten(2).sort(-1).values
+    last = ordered.shape[-1] - 1
+    low, high = (ordered[..., round(share * last), None, None] for share in (0.01, 0.99))
+    return ((rgb - low) / (high - low).clamp_min(0.1)).clamp(0, 1)
 
 
 def rising(steps: Tensor) -> Tensor:
@@ -224,10 +254,9 @@ class CompactDefader:
             return []
         seen = torch.stack([squeeze(proxy) for proxy in proxies]).to(self.device)
         with torch.inference_mode():
-            decision = self.net(seen)
+            decision = calmed(bound(self.net(seen), seen), seen)
         record = {**self.record, "decided_at": datetime.now(UTC).isoformat(timespec="seconds")}
-        layers = layers_of(decision, record)
-        return [bound(layer) if is_gray(proxy) else layer for layer, proxy in zip(layers, proxies, strict=True)]
+        return layers_of(decision, record)
 
 
 def compact_defader(card: Card, device: str = "cpu") -> CompactDefader:
@@ -254,23 +283,40 @@ def squeeze(proxy: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255
 
 
+def bound(decision: Decision, rgb: Tensor) -> Decision:
+    """Treat the three channels of gray photographs (of B, 3, h, w) alike, by their mean, so that gray stays gray."""
+    gray = (rgb == rgb[:, :1]).flatten(1).all(1)
+
+    def choose(mean: Tensor, own: Tensor) -> Tensor:
+        return torch.where(gray.view(-1, *[1] * (own.dim() - 1)), mean, own)
+
+    kinds = decision.grid.view(-1, 2, 3, *decision.grid.shape[2:])
+    return decision._replace(
+        matrix=choose(decision.matrix.mean(1, keepdim=True), decision.matrix),
+        shift=choose(decision.shift.mean(1, keepdim=True), decision.shift),
+        curves=choose(decision.curves.mean(1, keepdim=True), decision.curves),
+        grid=choose(kinds.mean(2, keepdim=True), kinds).flatten(1, 2),
+    )
+
+
+def calmed(decision: Decision, rgb: Tensor) -> Decision:
+    """Close the gate where a repair would move a photograph by less than is noticed: nearly right is left alone.
+
+    It also makes a second repair change little. The gate opens evenly from a mean move of `HARDLY` to `CLEARLY`.
+
+    Args:
+        decision: For B photographs.
+        rgb: (B, 3, 128, 128), what it was decided on.
+    """
+    at = places(rgb.shape[2], rgb.shape[3], rgb.device).view(*rgb.shape[2:], 2)
+    some, at = rgb[:, :, 2::4, 2::4], at[2::4, 2::4].flatten(0, 1)  # a mean over a sixteenth of the pixels is as good
+    move = (lab_of(repair(decision, some.flatten(2), at).view_as(some)) - lab_of(some)).norm(dim=1).mean((1, 2))
+    return decision._replace(gate=decision.gate * ((move - HARDLY) / (CLEARLY - HARDLY)).clamp(0, 1))
+
+
 def layers_of(decision: Decision, record: dict[str, Any]) -> list[DensityLayer]:
     """Turn the decision for B photographs into B layers."""
     matrix, shift, curves, grid, gate = (tensor.float().cpu().numpy() for tensor in decision[:5])
     return [
         DensityLayer(matrix[i], shift[i], curves[i], grid[i], float(gate[i]), record=record) for i in range(len(gate))
     ]
-
-
-def is_gray(proxy: NDArray[np.uint8]) -> bool:
-    """Say whether all three channels are the same."""
-    return bool((proxy == proxy[..., :1]).all())
-
-
-def bound(layer: DensityLayer) -> DensityLayer:
-    """Let a layer treat the three channels alike, by their mean, so that gray stays gray."""
-    matrix = np.broadcast_to(layer.matrix.mean(axis=0), (3, 3))
-    shift = np.broadcast_to(layer.shift.mean(), (3,))
-    curves = np.broadcast_to(layer.curves.mean(axis=0), layer.curves.shape)
-    grid = np.repeat(layer.grid.reshape(2, 3, *layer.grid.shape[1:]).mean(axis=1), 3, axis=0)
-    return replace(layer, matrix=matrix, shift=shift, curves=curves, grid=grid)

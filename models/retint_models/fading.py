@@ -214,7 +214,7 @@ def simulate(truth: Floats, rng: Generator, family: Family | None = None) -> Pai
     """
     family = family or rng.choice(list(SHARES), p=list(SHARES.values()))
     if family == "silver":
-        return recolored_silver(truth, rng) if rng.random() < 0.55 else toned_silver(truth, rng)
+        return silver(truth, rng)
     if family in ("dark", "light"):
         return Pair(scanned(faded_color(density(truth), family, rng), rng), truth, family)
     if rng.random() < 0.35:
@@ -224,6 +224,14 @@ def simulate(truth: Floats, rng: Generator, family: Family | None = None) -> Pai
     if family == "lighting":
         return Pair(relight(truth, rng.uniform(0.3, 1.5), rng.uniform(-1.5, 1.5)), truth, family)
     return Pair(truth, truth, family)
+
+
+def silver(truth: Floats, rng: Generator) -> Pair:
+    """A faded silver print: colorized in half of all cases, else as it is, three in ten of those scanned in gray."""
+    if rng.random() < 0.5:
+        return recolored_silver(truth, rng)
+    pair = toned_silver(truth, rng)
+    return pair._replace(print=np.repeat(luma(pair.print), 3, axis=-1)) if rng.random() < 0.3 else pair
 
 
 def toned_silver(truth: Floats, rng: Generator) -> Pair:

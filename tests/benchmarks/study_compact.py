@@ -99,7 +99,7 @@ def train(runs: Path, name: str, seed: int, steps: int) -> None:
     photos = open_photos(DATA / "train", runs / "photos", pattern=chosen.shards)
     held_back = open_photos(DATA / "dev", runs / "photos")
     pace = Pace(steps=steps, seed=seed, judge_every=2, sheet_every=steps)
-    encoder = imagenet(None) if chosen.pretrained else {}
+    encoder = imagenet(None, "compact") if chosen.pretrained else {}
     compact.start(runs / f"{name}-{seed}", photos, held_back, encoder, pace, chosen.recipe).train(resume=True)
 
 

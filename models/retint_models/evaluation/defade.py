@@ -18,8 +18,8 @@ from PIL import Image
 from retint_models import rendering
 from retint_models.color import lab_of, rgb_of_lab
 from retint_models.data import Photos
-from retint_models.defade import SIDE, DefadeNet, places, repair
-from retint_models.evaluation.colorize import UNCLEAR, as_pixels, as_tensor
+from retint_models.defade import SIDE, DefadeNet, calmed, places, repair
+from retint_models.evaluation.colorize import KNOWN, UNCLEAR, as_pixels, as_tensor
 from retint_models.evaluation.measuring import measured
 from retint_models.evaluation.metrics import delta_e_2000, interval, intervals, psnr, ssim
 from retint_models.fading import (
@@ -213,11 +213,6 @@ def judge(name: str, make: Maker, cases: Sequence[Case]) -> dict[str, Any]:
         stratum: mean_of([row for row, case in zip(scores, cases, strict=True) if case.stratum == stratum])
         for stratum in sorted({case.stratum for case in cases})
     }
-    clear = [
-        row
-        for row, case in zip(scores, cases, strict=True)
-        if case.family != "lighting" and not any(part in case.license for part in UNCLEAR)
-    ]
     return {
         "name": name,
         "photos": len(kept),
@@ -230,10 +225,24 @@ def judge(name: str, make: Maker, cases: Sequence[Case]) -> dict[str, Any]:
         "harm_worst": max(row["harm"] for row in scores),
         "strata": strata,
         "worst_stratum": max(strata, key=lambda stratum: strata[stratum]),
-        "clear_license": {"photos": len(clear), "delta_e2000": mean_of(clear)} if clear else {},
+        "clear_license": without(UNCLEAR, scores, cases),
+        "unseen": without(KNOWN, scores, cases),
         "seconds": cost.seconds / len(cases),
         "megabytes": cost.megabytes,
     }
+
+
+def without(parts: Sequence[str], scores: Sequence[dict[str, float]], cases: Sequence[Case]) -> dict[str, float]:
+    """Score a row on the prints, `lighting` apart, whose license text holds none of some parts; empty if none are left.
+
+    Those of unclear license are left out so, or those that encoders may have seen.
+    """
+    kept = [
+        row
+        for row, case in zip(scores, cases, strict=True)
+        if case.family != "lighting" and not any(part in case.license for part in parts)
+    ]
+    return {"photos": len(kept), "delta_e2000": mean_of(kept)} if kept else {}
 
 
 def score(make: Maker, made: Pixels, case: Case) -> dict[str, float]:
@@ -280,7 +289,7 @@ def heading() -> str:
     """Return the heading of the table."""
     return (
         f"{'':<18}{'dE2000 [95 %]':>21} {'PSNR':>6} {'SSIM':>5} {'neutral':>7} {'worse':>5} {'harm':>5} {'worst':>5}"
-        f" {'2nd':>5} {'order':>5} {'clear':>6} {'dark':>5} {'light':>5} {'silver':>6} {'lighting':>8}"
+        f" {'2nd':>5} {'order':>5} {'clear':>6} {'unseen':>6} {'dark':>5} {'light':>5} {'silver':>6} {'lighting':>8}"
         f" {'s':>5} {'MB':>4}"
     )
 
@@ -293,6 +302,7 @@ def line(row: dict[str, Any]) -> str:
         f"{row['name']:<18}{row['delta_e2000']:6.2f} [{low:5.2f}, {high:5.2f}] {row['psnr']:6.2f} {row['ssim']:5.3f}"
         f" {row['neutral']:7.2f} {row['worse']:5.2f} {row['harm']:5.2f} {row['harm_worst']:5.1f}"
         f" {row['second_pass']:5.2f} {row['order_kept']:5.3f} {row['clear_license'].get('delta_e2000', math.nan):6.2f}"
+        f" {row['unseen'].get('delta_e2000', math.nan):6.2f}"
         f" {families[0]:5.2f} {families[1]:5.2f} {families[2]:6.2f} {families[3]:8.2f}"
         f" {row['seconds']:5.2f} {row['megabytes']:4.0f}"
     )
@@ -322,5 +332,5 @@ def quick_scores(network: DefadeNet, photos: Photos, most: int = 68) -> dict[str
 
 def pass_of(network: DefadeNet, seen: torch.Tensor) -> torch.Tensor:
     """Repair (B, 3, 128, 128) and round it to 8 bits."""
-    out = repair(network(seen), seen.flatten(2), places(SIDE, SIDE)).view_as(seen)
+    out = repair(calmed(network(seen), seen), seen.flatten(2), places(SIDE, SIDE)).view_as(seen)
     return (out * 255).round() / 255

@@ -157,7 +157,7 @@ def compact(
     with refusing():
         prepared(device, threads)
         training, held_back = opened(photos, dev, out, short_side=256)
-        run = recipe.start(out, training, held_back, imagenet(encoder), Pace(**pace), device=device)
+        run = recipe.start(out, training, held_back, imagenet(encoder, "compact"), Pace(**pace), device=device)
         if start_from:
             run.adopt(checkpoints.read(start_from))
         conduct(run, resume=resume)
@@ -174,7 +174,10 @@ Every step makes new prints of PHOTOS, aged at random.
 """,
 )
 @options(60, 4)
-def compact_defade(photos: Path, dev: Path, out: Path, threads: int | None, *, resume: bool, **pace: Any) -> None:
+@click.option("--encoder", type=FILE, help="Safetensors of EfficientNet-Lite0; that of `compact-defade` by default.")
+def compact_defade(
+    photos: Path, dev: Path, out: Path, encoder: Path | None, threads: int | None, *, resume: bool, **pace: Any
+) -> None:
     """Train the compact defader on PHOTOS: a folder of photographs or of tar shards."""
     from retint_models.training import defade as recipe
     from retint_models.training.loop import Pace
@@ -182,7 +185,8 @@ def compact_defade(photos: Path, dev: Path, out: Path, threads: int | None, *, r
     with refusing():
         prepared("cpu", threads)
         training, held_back = opened(photos, dev, out, short_side=192)
-        run = recipe.start(out, training, recipe.judge_on(held_back), Pace(**pace, average=0.997))
+        given = imagenet(encoder, "compact-defade")
+        run = recipe.start(out, training, recipe.judge_on(held_back), given, Pace(**pace, average=0.997))
         conduct(run, resume=resume)
 
 
@@ -378,16 +382,13 @@ def given_by(encoder: Path | None, backbone: Path | None, taps: tuple[int, ...])
     return Given(resnet(encoder), backbone_of(backbone, taps))
 
 
-def imagenet(file: Path | None) -> "dict[str, Tensor]":
-    """Read an encoder from a file, or take that of `compact`, which training left as it was."""
+def imagenet(file: Path | None, network: str) -> "dict[str, Tensor]":
+    """Read an encoder from a file, or take that of a network that ships, which training left as it was."""
     if file is not None:
         from retint_models import checkpoints
 
         return checkpoints.read(file)
-    from retint_models.compact import Compact
     from retint_models.registry import card
-    from retint_models.weights import fill
 
-    network = Compact()
-    fill(network, card("compact").tensors(), "compact")
-    return dict(network.encoder.state_dict())
+    tensors = card(network).tensors()
+    return {name.removeprefix("encoder."): value for name, value in tensors.items() if name.startswith("encoder.")}

@@ -50,12 +50,30 @@ class Recipe:
     stride: int = 4
 
 
-def start(folder: Path, photos: Photos, judge: Judge, pace: Pace, recipe: Recipe | None = None) -> Run:
-    """Set up a run of the recipe on photographs, decoded at a short side of 192 or more."""
+def start(
+    folder: Path,
+    photos: Photos,
+    judge: Judge,
+    imagenet: dict[str, Tensor],
+    pace: Pace,
+    recipe: Recipe | None = None,
+) -> Run:
+    """Set up a run of the recipe.
+
+    Args:
+        folder: Of the run.
+        photos: To train on, decoded at a short side of 192 or more.
+        judge: Of the network while it trains.
+        imagenet: Weights of an EfficientNet-Lite0 trained on ImageNet.
+        pace: Of the run.
+        recipe: What ships by default.
+    """
     recipe = recipe or Recipe()
     torch.manual_seed(pace.seed)
     network = DefadeNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
+    network.encoder.adopt(imagenet)
+    learning = [value for value in network.parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
     settings = {"recipe": "compact-defade", "photos": photos.identity} | asdict(recipe)
     return Run(folder, network, optimizer, stepper(network, photos, recipe), judge, pace, settings)
 

@@ -14,6 +14,7 @@ from retint_models import fading
 from retint_models.data import Photos, open_photos
 from retint_models.defade import DefadeNet
 from retint_models.training import defade as training
+from retint_models.training.commands import imagenet
 from retint_models.training.defade import Recipe
 from retint_models.training.loop import Pace
 
@@ -38,7 +39,8 @@ def error(network: nn.Module, photos: Photos) -> float:
 
 def test_a_few_steps_repair_better_than_doing_nothing(photos: Photos, tmp_path: Path) -> None:
     pace = Pace(steps=70, average=0.9, log_every=10)
-    run = training.start(tmp_path, photos, lambda network: {"score": error(network, photos)}, pace, Recipe(batch=8))
+    encoder = imagenet(None, "compact-defade")
+    run = training.start(tmp_path, photos, lambda net: {"score": error(net, photos)}, encoder, pace, Recipe(batch=8))
     nothing = error(DefadeNet(), photos)
     assert run.train() < 0.85 * nothing
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

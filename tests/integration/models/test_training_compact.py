@@ -42,7 +42,7 @@ def test_a_tiny_run_falls_below_the_mean_color_and_below_gray(
     torch.set_num_threads(1)
     recipe = compact.Recipe(sides=(64,), batch=12, dropout=0.0)
     pace = Pace(steps=160, average=0.97, judge_every=1e9)
-    run = compact.start(tmp_path, training, held_back, imagenet(None), pace, recipe)
+    run = compact.start(tmp_path, training, held_back, imagenet(None, "compact"), pace, recipe)
     run.train()
     ours = run.judge(run.average)["delta_e"]
     shots = shots_of(held_back)
@@ -72,7 +72,7 @@ def test_colorfulness_in_the_loss_is_that_of_the_judge() -> None:
 def test_a_run_with_the_same_seed_takes_the_same_steps(training: Photos, held_back: Photos, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     recipe = compact.Recipe(sides=(64,), batch=4)
-    encoder = imagenet(None)
+    encoder = imagenet(None, "compact")
     logs = []
     for name in ("one", "two"):
         pace = Pace(steps=3, log_every=1, judge_every=1e9, seed=5)

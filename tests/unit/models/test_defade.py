@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save
 from torch import Tensor
 
 from retint_models import defade
 from retint_models.defade import CompactDefader, Decision, DefadeNet
 from retint_models.layers import LUMA, DensityLayer
+from retint_models.weights import halved
 
 
 def random_net(seed: int = 3) -> DefadeNet:
@@ -72,8 +74,34 @@ def test_a_new_network_decides_nothing_with_its_gate_nearly_closed() -> None:
 
 
 def test_the_network_is_small() -> None:
-    bytes_in_half = 2 * sum(tensor.numel() for tensor in DefadeNet().state_dict().values())
-    assert bytes_in_half < 1_000_000
+    assert len(halved(save(DefadeNet().state_dict()))) < 2_000_000
+
+
+def test_the_encoder_is_shown_full_levels_whatever_faded_them() -> None:
+    photo = torch.rand(1, 3, 128, 128)
+    faded = photo * torch.tensor([0.2, 0.5, 0.3])[:, None, None] + torch.tensor([0.6, 0.1, 0.4])[:, None, None]
+    assert torch.allclose(defade.leveled(faded), defade.leveled(photo), atol=1e-5)
+    assert defade.leveled(photo).amin() == 0
+    assert defade.leveled(photo).amax() == 1
+    even = torch.full((1, 3, 128, 128), 0.5)
+    assert torch.equal(defade.leveled(even), torch.zeros_like(even)), "an empty picture is not blown up to noise"
+
+
+def test_training_leaves_the_encoder_as_it_is() -> None:
+    net = DefadeNet()
+    net.eval().train()
+    assert net.fine.training
+    before = {name: value.clone() for name, value in net.encoder.state_dict().items()}
+    decision = net(torch.rand(4, 3, 128, 128))
+    (decision.matrix.square().sum() + decision.grid.sum()).backward()
+    assert net.head.weight.grad is not None
+    assert all(value.grad is None for value in net.encoder.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in net.encoder.state_dict().items())
+
+
+def test_an_encoder_of_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"not the weights of EfficientNet-Lite0: features\.0\.0\.weight is missing"):
+        DefadeNet().encoder.adopt({"conv1.weight": torch.zeros(3)})
 
 
 def test_torch_repairs_as_the_layer_promises() -> None:
@@ -93,6 +121,19 @@ def test_repair_is_differentiable_in_everything_that_is_decided() -> None:
     defade.repair(decision, rgb, torch.rand(400, 2) * 2 - 1).square().sum().backward()  # type: ignore[no-untyped-call]
     gradients: list[Tensor | None] = [tensor.grad for tensor in decision[:5]]
     assert all(gradient is not None and gradient.isfinite().all() and gradient.any() for gradient in gradients)
+
+
+def test_what_would_hardly_be_seen_is_not_done() -> None:
+    rgb = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(5)) * 0.6 + 0.2
+    with torch.no_grad():
+        nothing = DefadeNet().eval()(rgb)._replace(gate=torch.ones(1))
+
+    def gate(shift: float) -> float:
+        return float(defade.calmed(nothing._replace(shift=torch.full((1, 3), shift)), rgb).gate)
+
+    assert gate(0.02) == 0, "a unit of lightness"
+    assert 0 < gate(0.055) < gate(0.065) < 1
+    assert gate(0.15) == 1
 
 
 def test_curves_never_fall_whatever_the_network_says() -> None:

@@ -1,5 +1,6 @@
 """The judge of defaders: its prints, its classic rows and its measures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,11 @@ def test_every_second_photograph_still_meets_every_family(tmp_path: Path) -> Non
     all_of_them, half = defade.cases_of(photos), defade.cases_of(photos, every=2)
     assert [case.name for case in half] == [case.name for case in all_of_them[::2]]
     assert [case.family for case in half] == list(defade.FAMILIES)
+
+
+def test_scores_are_given_without_unclear_licenses_and_without_what_encoders_have_seen(case: Case) -> None:
+    cases = [case, replace(case, license="not stated"), replace(case, license="ImageNet sample")]
+    cases.append(replace(case, family="lighting"))
+    row = defade.judge("faded", defade.faded, cases)
+    assert (row["photos"], row["clear_license"]["photos"], row["unseen"]["photos"]) == (3, 1, 2)
+    assert defade.judge("faded", defade.faded, cases[1:2])["clear_license"] == {}
