@@ -9,7 +9,9 @@ import hashlib
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "weights"
 IMPORTED = FOLDER / "imported"
 """Where heavy weights are imported to, unless somebody says otherwise."""
 
+WRAP = TextWrapper(width=100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 Tell = Callable[[str, int, int], None]
 """Told how far something is: what is done, how many bytes are, of how many."""
@@ -165,8 +168,8 @@ class Card:
                 f"{name} {one.least:g} to {one.most:g}, {one.default:g} by default: {one.title}"
                 for name, one in self.settings.items()
             ],
-            "Sees": [f"{name}: {value}" for name, value in self.preprocessing.items()],
-            "Scores": [f"{name}: {value}" for name, value in self.scores.items()] or "Not measured by us.",
+            "Sees": [f"{name}: {said(value)}" for name, value in self.preprocessing.items()],
+            "Scores": [f"{name}: {said(value)}" for name, value in self.scores.items()] or "Not measured by us.",
             "Published": ", ".join(published),
             "Weights": here,
             "SHA-256": self.sha256,
@@ -174,7 +177,8 @@ class Card:
         lines = [f"{self.name} ({self.kind})", self.title, ""]
         for label, value in facts.items():
             told = [value] if isinstance(value, str) else value
-            lines += [f"{label if not number else '':<11} {line}" for number, line in enumerate(told) if line]
+            wrapped = chain.from_iterable(WRAP.wrap(one) for one in told)
+            lines += [f"{label if not number else '':<11} {line}" for number, line in enumerate(wrapped)]
         return "\n".join(lines)
 
     def settled(self, given: Mapping[str, float]) -> dict[str, float]:
@@ -230,6 +234,13 @@ class Card:
         except SafetensorError as error:
             raise ValueError(f"{self.path} is no safetensors file: {error}") from error
         return {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in kept.items()}
+
+
+def said(value: Any) -> str:
+    """Tell a value of a card to people, what it holds in a row."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {said(one)}" for name, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def fill(network: "nn.Module", tensors: "Mapping[str, Tensor]", name: str) -> None:
