@@ -100,7 +100,11 @@ def conduct(run: "Run", *, resume: bool) -> bool:
     with telling(run):
         run.train(resume=resume)
     if (run.folder / "best.safetensors").exists():
-        write_whole(run.folder / "weights.safetensors", halved((run.folder / "best.safetensors").read_bytes()))
+        weights = run.folder / "weights.safetensors"
+        write_whole(weights, halved((run.folder / "best.safetensors").read_bytes()))
+        click.echo(f"The best weights so far: {weights}")
+    if run.stopped:
+        click.echo(f"Stopped at step {run.done}; the same command with --resume goes on.")
     return not run.stopped
 
 
