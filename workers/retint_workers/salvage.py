@@ -21,7 +21,7 @@ from retint.storage import BlobStore
 from retint_workers import reels
 from retint_workers.tasks import Beat
 
-EVERY_S = 1.0
+EVERY_S = 0.2
 """How often is looked whether there is another reel."""
 
 log = structlog.get_logger()
