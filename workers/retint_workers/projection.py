@@ -112,7 +112,11 @@ def render(
 
     def run(work: Callable[..., Iterator[Any]], phase: str, kind: type[T], *more: Any) -> T:
         steps = guarded_steps(work, settings, lambda: tell(phase, done), job, *more)
-        return outcome(steps, lambda frames: tell(phase, frames), kind)
+        try:
+            return outcome(steps, lambda frames: tell(phase, frames), kind)
+        except NotVerified:
+            reels.discard(folder, "picture")  # they may be why: another try begins afresh
+            raise
 
     notes = run(_expose, "Rendering", list)
     rendered = time.monotonic()

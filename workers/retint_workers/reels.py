@@ -402,6 +402,12 @@ def complete(folder: Path, name: str) -> list[Path]:
     return sorted(folder.glob(f"{name}-*.nut"))
 
 
+def discard(folder: Path, name: str) -> None:
+    """Throw reels away."""
+    for reel in complete(folder, name):
+        reel.unlink()
+
+
 def whole(path: Path, content: bytes) -> None:
     """Write a file that is whole or not there."""
     part = path.with_suffix(".half")

@@ -1,7 +1,8 @@
 """Reels of films in the store as they are done, so that a worker's death costs no film more than its last reel.
 
 A reel lies in the folder of the attempt that made it. The next attempt at the stage takes it up if it would make the
-same; once the stage is done all are deleted. Those of a film that is given up are orphans, which `sweep.py` deletes.
+same; once the stage is done all are deleted. A stage that threw its reels away, or failed for want of foresight, begins
+afresh. Reels of a film that is given up are orphans, which `sweep.py` deletes.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import structlog
 
 from retint import __version__
-from retint.errors import Transient
+from retint.errors import NotFound, RetintError, Transient
 from retint.jobs import Lease
 from retint.storage import BlobStore
 from retint_workers import reels
@@ -49,7 +50,8 @@ def salvaged(
     kind = f"reels-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
     attempts = lease.folder.removesuffix(str(lease.attempt))
     left = [blob.key for blob in store.list(attempts) if "/reels-" in blob.key]
-    kept = _fetched(store, [key for key in left if f"/{kind}/" in key], folder, name, length)
+    ours = [key for key in left if f"/{kind}/" in key]
+    kept = _fetched(store, ours, folder, name, length)
     if kept:
         log.info("reels_taken_up", job_id=str(lease.job_id), stage=lease.stage, reels=len(kept))
     put: list[str] = []
@@ -71,9 +73,19 @@ def salvaged(
             log.warning("reel_not_kept", job_id=str(lease.job_id), stage=lease.stage, reason=error.message)
         looked_at = time.monotonic()
 
-    yield tell
+    try:
+        yield tell
+    except Exception as error:
+        if isinstance(error, RetintError) and reels.complete(folder, name):
+            raise  # what is done is good
+        _delete(store, [*ours, *put])
+        raise
+    _delete(store, [*left, *put])
+
+
+def _delete(store: BlobStore, keys: list[str]) -> None:
     with suppress(Transient):  # what is left is swept
-        store.delete([*left, *put])
+        store.delete(keys)
 
 
 def _fetched(store: BlobStore, keys: list[str], folder: Path, name: str, length: int) -> set[str]:
@@ -85,7 +97,10 @@ def _fetched(store: BlobStore, keys: list[str], folder: Path, name: str, length:
         both = (reel.with_suffix(".npz"), reel)
         if not all(path.name in by_name for path in both):
             return fetched
-        for path in both:
-            store.fetch(by_name[path.name], path)
+        try:
+            for path in both:
+                store.fetch(by_name[path.name], path)
+        except NotFound:  # swept or deleted meanwhile
+            return fetched
         fetched.add(reel.name)
     return fetched

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests import films
 
@@ -17,9 +18,10 @@ from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
 from retint.storage import DirectoryStore
-from retint_workers import salvage, stages
+from retint_workers import networks, reels, salvage, stages
 from retint_workers.film import COLOR_REEL, Painter
 from retint_workers.projection import PICTURE_REEL
+from retint_workers.render import NotVerified
 
 FRAMES = PICTURE_REEL + 30
 
@@ -73,11 +75,11 @@ def reels_in(services: Services, lease: Lease) -> list[str]:
     return sorted(Path(blob.key).name for blob in services.store.list(prefix) if blob.key.endswith(".nut"))
 
 
-def dying(services: Services, lease: Lease, reels: int) -> Callable[[], bool]:
+def dying(services: Services, lease: Lease, count: int) -> Callable[[], bool]:
     """A beat that kills its worker as soon as so many reels are in the store."""
 
     def beat() -> bool:
-        if len(reels_in(services, lease)) >= reels:
+        if len(reels_in(services, lease)) >= count:
             raise Died
         return True
 
@@ -98,10 +100,10 @@ def test_coloring_goes_on_after_the_reels_of_the_dead_and_comes_out_the_same(
     straight = done(stages.run_colorize(services, [film], lambda: True))
     assert reels_in(services, film) == []
 
-    for attempt, reels in ((2, 1), (3, 2)):
+    for attempt, count in ((2, 1), (3, 2)):
         dead = replace(film, attempt=attempt)
         with pytest.raises(Died):
-            list(stages.run_colorize(services, [dead], dying(services, dead, reels)))
+            list(stages.run_colorize(services, [dead], dying(services, dead, count)))
     left = reels_in(services, film)
     assert left == ["color-00000000.nut", f"color-{COLOR_REEL:08}.nut"]
     painted: list[int] = []
@@ -151,6 +153,43 @@ def test_reels_of_other_weights_are_not_taken_up(
     watched = Services(services.settings, services.engine, Watched(services.settings.data / "store"))
     done(stages.run_colorize(watched, [replace(film, attempt=2)], lambda: True))
     assert taken_up == ["original"]
+
+
+def test_a_reel_that_spoils_the_result_is_thrown_away(services: Services, tmp_path: Path) -> None:
+    film = ingested(services, films.make(tmp_path / "film.mp4", films.two_scenes(FRAMES)), colorizer="keep")
+    film = after(film, Done(), Stage.RENDER)
+    with pytest.raises(Died):
+        list(stages.run_render(services, [film], dying(services, film, 1)))
+    [key] = [blob.key for blob in services.store.list(film.folder) if blob.key.endswith("00000000.npz")]
+    services.store.fetch(key, tmp_path / "notes.npz")
+    notes = dict(np.load(tmp_path / "notes.npz"))
+    reels.keep(tmp_path / "notes.npz", notes | {"glances": 255 - notes["glances"]})
+    services.store.put(key, tmp_path / "notes.npz")
+    [(_, outcome)] = stages.run_render(services, [replace(film, attempt=2)], lambda: True)
+    assert isinstance(outcome, NotVerified)
+    assert reels_in(services, film) == []
+    done(stages.run_render(services, [replace(film, attempt=3)], lambda: True))
+
+
+def test_a_worker_without_the_network_leaves_the_reels_of_others(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = ingested(services, films.make(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_REEL)))
+    with pytest.raises(Died):
+        list(stages.run_colorize(services, [film], dying(services, film, 1)))
+    left = reels_in(services, film)
+
+    def lacking(*_: Any) -> None:
+        raise networks.NetworkUnavailable("The weights are not here.")
+
+    with monkeypatch.context() as patched:
+        cards = recipes.cards(services.settings.weights)
+        poorer = cards | {"compact": replace(cards["compact"], sha256="", size=0)}
+        patched.setattr(recipes, "cards", lambda _: poorer)
+        patched.setattr(networks, "load", lacking)
+        [(_, outcome)] = stages.run_colorize(services, [replace(film, attempt=2)], lambda: True)
+    assert isinstance(outcome, networks.NetworkUnavailable)
+    assert reels_in(services, film) == left
 
 
 def test_a_store_that_takes_no_reels_does_not_stop_a_film(services: Services, tmp_path: Path) -> None:
