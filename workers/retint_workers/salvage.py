@@ -1,7 +1,7 @@
 """Reels of films in the store as they are done, so that a worker's death costs no film more than its last reel.
 
 A reel lies in the folder of the attempt that made it. The next attempt at the stage takes it up if it would make the
-same; once the stage is done all are deleted. A stage that threw its reels away, or failed for want of foresight, begins
+same; once the stage is done all are deleted. A stage that threw its reels away, or that met a bug of ours, begins
 afresh. Reels of a film that is given up are orphans, which `sweep.py` deletes.
 """
 
