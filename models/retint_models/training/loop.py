@@ -145,9 +145,9 @@ class Run:
             self.load()
         self.journal = Journal(self.folder, self.done, self.tell)
         facts = {"settings": self.settings, "pace": asdict(self.pace), "on": self.where()}
-        self.journal.note(event="started", step=self.done, **facts)
         judged_s = self.spent_s
         with asked_to_stop() as stop:
+            self.journal.note(event="started", step=self.done, **facts)
             while self.progress() < 1 and not stop.is_set():
                 began = time.perf_counter()
                 self.advance()
