@@ -124,7 +124,7 @@ class Encoder(nn.Module):
         if lacking := sorted(expected.keys() - ours.keys()):
             raise ValueError(f"these are not the weights of EfficientNet-Lite0: {lacking[0]} is missing")
         stem = "features.0.0.weight"
-        if self.state_dict()[stem].shape[1] == 1:
+        if expected[stem].shape[1] == 1:
             ours[stem] = ours[stem].sum(1, keepdim=True)
         self.load_state_dict(ours)
 

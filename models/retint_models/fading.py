@@ -204,8 +204,9 @@ def tint(gray: Floats, chroma: Floats) -> Floats:
 def simulate(truth: Floats, rng: Generator, family: Family | None = None) -> Pair:
     """Age one photograph at random.
 
-    About a third of the silver, lighting and clean samples carry the dull chroma that a colorizer leaves, on print and
-    truth alike, because the defader sees colorized proxies and must repair tone without inventing color.
+    Half of the silver samples, and about a third of those of lighting and clean, carry the dull chroma that a colorizer
+    leaves, on print and truth alike, because the defader sees colorized proxies and must repair tone without inventing
+    color.
 
     Args:
         truth: float32 (h, w, 3), gamma-coded sRGB in [0, 1].

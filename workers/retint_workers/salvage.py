@@ -48,13 +48,9 @@ def salvaged(
     """
     facts = [__version__, made_by, lease.files]
     kind = f"reels-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
-    attempts = lease.folder.removesuffix(str(lease.attempt))
-    left = [blob.key for blob in store.list(attempts) if "/reels-" in blob.key]
-    ours = [key for key in left if f"/{kind}/" in key]
-    kept = _fetched(store, ours, folder, name, length)
+    kept = _fetched(store, _keys(store, lease, kind), folder, name, length)
     if kept:
         log.info("reels_taken_up", job_id=str(lease.job_id), stage=lease.stage, reels=len(kept))
-    put: list[str] = []
     looked_at = time.monotonic()
 
     def tell(*_: object) -> None:
@@ -66,8 +62,7 @@ def salvaged(
             for reel in reels.complete(folder, name):
                 if reel.name not in kept:
                     for path in (reel.with_suffix(".npz"), reel):
-                        put.append(f"{lease.folder}/{kind}/{path.name}")
-                        store.put(put[-1], path)
+                        store.put(f"{lease.folder}/{kind}/{path.name}", path)
                     kept.add(reel.name)
         except Transient as error:  # the film itself is in no danger
             log.warning("reel_not_kept", job_id=str(lease.job_id), stage=lease.stage, reason=error.message)
@@ -76,16 +71,21 @@ def salvaged(
     try:
         yield tell
     except Exception as error:
-        if isinstance(error, RetintError) and reels.complete(folder, name):
-            raise  # what is done is good
-        _delete(store, [*ours, *put])
+        if not isinstance(error, RetintError) or not reels.complete(folder, name):
+            _delete(store, lease, kind)
         raise
-    _delete(store, [*left, *put])
+    _delete(store, lease, "reels-")
 
 
-def _delete(store: BlobStore, keys: list[str]) -> None:
+def _keys(store: BlobStore, lease: Lease, kind: str) -> list[str]:
+    """The keys of the reels of some kind that all attempts at this stage have left."""
+    attempts = lease.folder.removesuffix(str(lease.attempt))
+    return [blob.key for blob in store.list(attempts) if f"/{kind}" in blob.key]
+
+
+def _delete(store: BlobStore, lease: Lease, kind: str) -> None:
     with suppress(Transient):  # what is left is swept
-        store.delete(keys)
+        store.delete(_keys(store, lease, kind))
 
 
 def _fetched(store: BlobStore, keys: list[str], folder: Path, name: str, length: int) -> set[str]:

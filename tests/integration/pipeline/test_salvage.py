@@ -1,15 +1,14 @@
 """A worker dies over a film: what it had done lies in the store, and the next one goes on there."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests import films
+from tests.leases import new_lease
 
 from retint import recipes
 from retint.errors import StoreUnavailable
@@ -18,7 +17,7 @@ from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
 from retint.storage import DirectoryStore
-from retint_workers import networks, reels, salvage, stages
+from retint_workers import networks, projection, reels, salvage, stages
 from retint_workers.film import COLOR_REEL, Painter
 from retint_workers.projection import PICTURE_REEL
 from retint_workers.render import NotVerified
@@ -41,26 +40,15 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servic
 
 def ingested(services: Services, path: Path, colorizer: str = "compact") -> Lease:
     """A deposited film after the stage ingest, about to be colorized."""
-    lease = Lease(
-        job_id=uuid.uuid4(),
-        tenant_id=uuid.uuid4(),
-        batch_id=uuid.uuid4(),
-        photo_id=uuid.uuid4(),
-        attempt=1,
-        stage=Stage.INGEST,
-        tries=0,
-        name=path.name,
-        recipe=recipes.parse({"colorizer": colorizer, "defader": "keep"}),
-        started_at=datetime.now(UTC),
-    )
-    services.store.put(lease.original, path)
-    return after(lease, done(stages.run_ingest(services, [lease], lambda: True)), Stage.COLORIZE)
+    film = new_lease(path.name, Stage.INGEST, {"colorizer": colorizer, "defader": "keep"})
+    services.store.put(film.original, path)
+    return after(film, done(stages.run_ingest(services, [film], lambda: True)), Stage.COLORIZE)
 
 
-def after(lease: Lease, outcome: Done, stage: Stage) -> Lease:
+def after(film: Lease, outcome: Done, stage: Stage) -> Lease:
     """The same film at its next stage."""
-    facts = lease.facts | {lease.stage: outcome.facts}
-    return replace(lease, stage=stage, attempt=1, files=lease.files | outcome.files, facts=facts)
+    facts = film.facts | {film.stage: outcome.facts}
+    return replace(film, stage=stage, attempt=1, files=film.files | outcome.files, facts=facts)
 
 
 def done(ended: Iterator[tuple[Lease, Any]]) -> Done:
@@ -69,17 +57,17 @@ def done(ended: Iterator[tuple[Lease, Any]]) -> Done:
     return outcome
 
 
-def reels_in(services: Services, lease: Lease) -> list[str]:
+def reels_in(services: Services, film: Lease) -> list[str]:
     """The reels that attempts at this stage have left, by file name."""
-    prefix = lease.folder.removesuffix(str(lease.attempt))
+    prefix = film.folder.removesuffix(str(film.attempt))
     return sorted(Path(blob.key).name for blob in services.store.list(prefix) if blob.key.endswith(".nut"))
 
 
-def dying(services: Services, lease: Lease, count: int) -> Callable[[], bool]:
+def dying(services: Services, film: Lease, count: int) -> Callable[[], bool]:
     """A beat that kills its worker as soon as so many reels are in the store."""
 
     def beat() -> bool:
-        if len(reels_in(services, lease)) >= count:
+        if len(reels_in(services, film)) >= count:
             raise Died
         return True
 
@@ -120,7 +108,9 @@ def test_coloring_goes_on_after_the_reels_of_the_dead_and_comes_out_the_same(
     assert reels_in(services, film) == []
 
 
-def test_rendering_goes_on_after_the_reels_of_the_dead(services: Services, tmp_path: Path) -> None:
+def test_rendering_goes_on_after_the_reels_of_the_dead(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     film = ingested(services, films.make(tmp_path / "film.mp4", films.two_scenes(FRAMES)), colorizer="keep")
     film = after(film, Done(), Stage.RENDER)
     straight = done(stages.run_render(services, [film], lambda: True))
@@ -129,7 +119,21 @@ def test_rendering_goes_on_after_the_reels_of_the_dead(services: Services, tmp_p
         list(stages.run_render(services, [dead], dying(services, dead, 1)))
     left = reels_in(services, film)
     assert left[0] == "picture-00000000.nut"
+    told: list[tuple[str, int]] = []
+    render: Any = projection.render
+
+    def watched(*given: Any) -> Any:
+        *rest, tell = given
+
+        def telling(phase: str, frames: int) -> None:
+            told.append((phase, frames))
+            tell(phase, frames)
+
+        return render(*rest, tell=telling)
+
+    monkeypatch.setattr(projection, "render", watched)
     again = done(stages.run_render(services, [replace(film, attempt=3)], lambda: True))
+    assert min(frames for phase, frames in told if phase == "Rendering") >= PICTURE_REEL
     assert same(services, again.files["result"], straight.files["result"], tmp_path)
     assert reels_in(services, film) == []
 

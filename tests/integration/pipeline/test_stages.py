@@ -1,9 +1,7 @@
 """The gpu stages beside a real store: what a network is given, and what goes on while it runs."""
 
 import io
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,8 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from tests.leases import new_lease
 
-from retint import recipes
 from retint.errors import OutOfMemory, RetintError, StoreUnavailable, Transient
 from retint.jobs import Done, Lease
 from retint.lifecycle import Stage
@@ -107,24 +105,11 @@ def leases(services: Services, count: int, **recipe: Any) -> list[Lease]:
     """Photos of a batch that are ingested."""
     made = []
     for number in range(count):
-        lease = Lease(
-            job_id=uuid.uuid4(),
-            tenant_id=uuid.uuid4(),
-            batch_id=uuid.uuid4(),
-            photo_id=uuid.uuid4(),
-            attempt=2,
-            stage=Stage.COLORIZE,
-            tries=0,
-            name=str(number),
-            recipe=recipes.parse(recipe),
-            started_at=datetime.now(UTC),
-            files={"proxy": f"proxies/{number}.png"},
-            facts={Stage.INGEST: {"kind": "neutral"}},
-        )
+        files, facts = {"proxy": f"proxies/{number}.png"}, {Stage.INGEST: {"kind": "neutral"}}
+        made.append(new_lease(str(number), Stage.COLORIZE, recipe, attempt=2, files=files, facts=facts))
         buffer = io.BytesIO()
         Image.fromarray(np.full((48, 64, 3), 40 + number, np.uint8)).save(buffer, "PNG")
-        services.store.put(lease.files["proxy"], buffer.getvalue(), "image/png")
-        made.append(lease)
+        services.store.put(files["proxy"], buffer.getvalue(), "image/png")
     return made
 
 

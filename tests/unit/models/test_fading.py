@@ -136,6 +136,13 @@ def test_a_recolored_print_carries_the_chroma_of_its_truth(photograph: fading.Fl
     assert np.abs(fading.luma(pair.print) - fading.luma(pair.truth)).mean() > 0.02
 
 
+def test_some_silver_prints_are_scanned_in_gray(photograph: fading.Floats) -> None:
+    pairs = [fading.simulate(photograph, np.random.default_rng(seed), "silver") for seed in range(200)]
+    gray = [pair for pair in pairs if np.ptp(pair.print, axis=-1).max() == 0]
+    assert 0.08 < len(gray) / len(pairs) < 0.22  # three in ten of those that are not colorized
+    assert all(np.ptp(pair.truth, axis=-1).max() == 0 for pair in gray)
+
+
 def test_an_old_print_is_gray_gone_brown_and_paler(photograph: fading.Floats) -> None:
     clean = fading.as_bytes(photograph)
     old = fading.old_print(clean, seed=3)
