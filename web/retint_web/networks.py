@@ -22,6 +22,7 @@ SCORES: Final = {
     "swd_set": "Distance of all colors (sliced Wasserstein; less is nearer)",
     "gray_beaten_in_strata": "Kinds of picture in which it beats gray",
     "clear_license": "Clear licenses only",
+    "unseen": "Without photographs that the encoder may have seen",
     "psnr": "PSNR, in dB",
     "ssim": "SSIM",
     "neutral": "Distance of what should be gray from gray",

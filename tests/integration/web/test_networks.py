@@ -13,6 +13,7 @@ from tests.integration.web.conftest import JPEG, Person, csrf_token
 
 from retint import recipes, remote
 from retint.settings import Settings
+from retint_web.networks import SCORES
 
 pytestmark = pytest.mark.parametrize("combo", ["embedded"], indirect=True)
 
@@ -85,6 +86,14 @@ def test_a_card_tells_a_curator_and_a_researcher(member: Person, admin: Person) 
     both = admin.browser().get("/networks").text
     assert "retint weights fetch stable" in both
     assert "retint weights fetch artistic" not in both
+
+
+def test_every_score_is_told_in_words(member: Person) -> None:
+    for card in recipes.cards().values():
+        assert card.scores.keys() <= SCORES.keys(), card.name
+    assert "Without photographs that the encoder may have seen: Color difference" in (
+        member.browser().get("/networks/compact-defade").text
+    )
 
 
 def test_the_form_offers_only_networks_that_are_here_with_what_they_are_good_at(member: Person) -> None:
