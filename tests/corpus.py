@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from tests import photographs
 
-from retint_models.layers import CB_SCALE, CR_SCALE, LUMA, ColorLayer, DensityLayer
+from retint_models.layers.types import CB_SCALE, CR_SCALE, LUMA, ColorLayer, DensityLayer
 
 Pixels = NDArray[Any]
 Maker = Callable[[Path, Pixels], None]

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from tests.paths import REFERENCE
 from torch import Tensor, nn
 
-from retint_models import registry, weights
-from retint_models.weights import Card
+from retint_models.networks import registry
+from retint_models.weights import cards
+from retint_models.weights.cards import Card
 
-REFERENCE = Path(__file__).parents[1].parent / "shared" / "reference"
 BOUNDS = {"running_mean": (-0.1, 0.1), "running_var": (0.8, 1.2), "bias": (-0.1, 0.1), "gamma": (0.4, 0.6)}
 
 
@@ -40,7 +41,7 @@ def card(name: str, tensors: Mapping[str, Tensor], folder: Path) -> Card:
     """Keep weights in a folder and describe them there as an import does."""
     path = folder / f"{name}.safetensors"
     save_file(dict(tensors), path)
-    weights.record_of(name, folder).write_text(f'sha256 = "{weights.hashed(path)}"\n')
+    cards.record_of(name, folder).write_text(f'sha256 = "{cards.hashed(path)}"\n')
     return registry.card(name, folder)
 
 

@@ -7,7 +7,7 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
-from retint_models import fading
+from retint_models.datasets import fading
 
 NAMES = ("astronaut", "chelsea", "coffee", "rocket")
 

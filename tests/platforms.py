@@ -13,7 +13,7 @@ import httpx
 import psutil
 
 from retint import accounts, fleets
-from retint.client import Client
+from retint.command.client import Client
 from retint.services import Services
 from retint.settings import Settings
 
@@ -50,7 +50,7 @@ class Platform:
         for child in psutil.Process(self.process.pid).children():
             with suppress(psutil.NoSuchProcess):  # one that died this moment, killed by the test
                 line = " ".join(child.cmdline())
-                if f"retint.cli {command}" in line or f"/{command} " in line:
+                if f"-m retint {command}" in line or f"/{command} " in line:
                     found.append(child)
         return found
 
@@ -73,7 +73,7 @@ class Platform:
 def running(settings: Settings) -> Iterator[Platform]:
     """Run `retint up` on a free port until the block ends; a platform that does not start fails with its logs."""
     settings.data.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "retint.cli", "up", "--json", "--port", "0"]
+    command = [sys.executable, "-m", "retint", "up", "--json", "--port", "0"]
     log = settings.data / "up.log"
     with (
         log.open("ab") as sink,

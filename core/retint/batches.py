@@ -13,8 +13,9 @@ from sqlalchemy import Select, and_, false, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import recipes, tallies
+from retint import recipes
 from retint.errors import IllegalMove, InvalidRequest, Refused
+from retint.jobs import tallies
 from retint.lifecycle import Outcome, Stage, State
 from retint.recipes import Recipe
 from retint.tables import Attempt, Batch, Job, Photo, now

@@ -87,7 +87,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Network:
-    """What its card tells of a network, for those who choose (see `retint_models.weights.Card`)."""
+    """What its card tells of a network, for those who choose (see `retint_models.weights.cards.Card`)."""
 
     name: str
     kind: Kind

@@ -8,7 +8,7 @@ from typing import Self
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from retint import database, storage
+from retint import database, stores
 from retint.settings import Settings
 
 
@@ -18,12 +18,12 @@ class Services:
 
     settings: Settings
     engine: Engine
-    store: storage.BlobStore
+    store: stores.BlobStore
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
         """Pick the implementations that the settings name; nothing is contacted yet."""
-        return cls(settings, database.connect(settings.database), storage.connect(settings))
+        return cls(settings, database.connect(settings.database), stores.connect(settings))
 
     @contextmanager
     def begin(self) -> Iterator[Session]:

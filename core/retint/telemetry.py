@@ -8,7 +8,8 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy.orm import Session
 
-from retint import fleets, tallies
+from retint import fleets
+from retint.jobs import tallies
 from retint.lifecycle import FLEETS
 from retint.settings import Settings
 

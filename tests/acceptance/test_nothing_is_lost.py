@@ -18,8 +18,8 @@ from tests.conftest import Combo
 from tests.photographs import old_prints
 from tests.platforms import Platform
 
-from retint import tallies
-from retint.client import sha256
+from retint.command.client import sha256
+from retint.jobs import tallies
 from retint.lifecycle import STAGES, Outcome, State
 from retint.services import Services
 from retint.tables import Attempt, Job
@@ -63,7 +63,7 @@ def test_every_photo_is_restored_once_while_everything_is_killed(
 
 def push(folder: Path, platform: Platform) -> UUID:
     """Deposit a folder with the command that a museum uses."""
-    command = [sys.executable, "-m", "retint.cli", "push", str(folder), "--server", platform.url, "--json"]
+    command = [sys.executable, "-m", "retint", "push", str(folder), "--server", platform.url, "--json"]
     pushed = subprocess.run([*command, "--token", platform.token], capture_output=True, text=True, check=False)
     assert pushed.returncode == 0, pushed.stderr
     [batch] = platform.get("/api/v1/batches").json()["items"]

@@ -32,15 +32,17 @@ from sqlalchemy import insert
 from tests import filled, photographs, servers
 from tests.benchmarks.bench_pipeline import noop, part, row
 
-from retint import database, recipes, tallies, telemetry
-from retint.jobs import ATTEMPTS
+from retint import database, recipes, telemetry
+from retint.jobs import ATTEMPTS, tallies
 from retint.lifecycle import Outcome, Stage
 from retint.recipes import Recipe
 from retint.services import Services
 from retint.settings import Settings
 from retint.tables import Batch, Job, Photo, Tenant
-from retint_models.deoldify import CONFIGS, Generator
-from retint_workers import app, dispatcher, networks, stages
+from retint_models.networks.deoldify import CONFIGS, Generator
+from retint_workers.dispatch import dispatcher
+from retint_workers.inference import loading
+from retint_workers.queue import app, stages
 
 SIDE = 768
 PROXY = "checks/proxy-{}.png"
@@ -109,8 +111,8 @@ def work(fleet: str, log: str = "", delay_s: str = "0", way: str = "beside") -> 
         services = replace(services, store=Distant(services.store, float(delay_s)))
     if way == "in turns":
         vars(stages)["ThreadPoolExecutor"] = InTurns
-    load = networks.load
-    networks.load = lambda *which: Watched(load(*which), Path(log))
+    load = loading.load
+    loading.load = lambda *which: Watched(load(*which), Path(log))
     app.work(services, fleet, stages.STAGES)
 
 

@@ -24,9 +24,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from retint_models import deoldify, fast, registry
+from retint_models.acceleration import prepare
+from retint_models.networks import deoldify, registry
 
-WAYS: dict[str, fast.Precision | None] = {"plain": None, "fast float32": "float32", "fast bfloat16": "bfloat16"}
+WAYS: dict[str, prepare.Precision | None] = {"plain": None, "fast float32": "float32", "fast bfloat16": "bfloat16"}
 ROUNDS = 3
 SIDE = 512
 """Of what `compact` sees of a square photo."""
@@ -38,7 +39,7 @@ def made(file: Path, way: str, device: str = "cpu") -> Run:
     """Load `artistic` and prepare it one way."""
     network = deoldify.generator("artistic", load_file(file))
     precision = WAYS[way]
-    return network if precision is None else fast.prepared(network, device, precision)
+    return network if precision is None else prepare.prepared(network, device, precision)
 
 
 def photos(batch: int, side: int) -> Tensor:
@@ -103,7 +104,7 @@ def on_cpu(file: Path, factors: list[int], batches: list[int], threads: int, lon
     runs = {way: made(file, way) for way in WAYS}
     for run in runs.values():
         seconds(run, photos(1, 32))  # compile, once and for all
-    print(f"artistic, {threads} threads; the precision that is chosen here: {fast.natural('cpu')}")
+    print(f"artistic, {threads} threads; the precision that is chosen here: {prepare.natural('cpu')}")
     heads = f"{'render factor':14}{'batch':>6}  {'way':14}{'seconds/photo':>14}{'ratio':>8}{'MB':>10}"
     print(heads, " largest, mean difference")
     for factor in factors:

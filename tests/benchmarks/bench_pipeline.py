@@ -26,15 +26,16 @@ from celery import Celery, chain
 from sqlalchemy import insert, literal, select
 from tests import servers
 
-from retint import batches, broker, database, jobs, tallies, telemetry
-from retint.jobs import ATTEMPTS, Done, Ended, Lease
+from retint import batches, broker, database, jobs, telemetry
+from retint.jobs import ATTEMPTS, Done, Ended, Lease, tallies
 from retint.lifecycle import QUEUES, STAGES, Outcome, Stage, State
 from retint.recipes import parse
 from retint.services import Services
 from retint.settings import Settings
 from retint.tables import Batch, Job, Photo, Tenant, now
-from retint_workers import app, dispatcher, tasks
-from retint_workers.tasks import Beat
+from retint_workers.dispatch import dispatcher
+from retint_workers.queue import app, tasks
+from retint_workers.queue.tasks import Beat
 
 FLEETS = ("cpu", "gpu")
 ENDED = "bench:ended"

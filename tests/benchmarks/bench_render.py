@@ -20,10 +20,10 @@ import pyvips
 
 from retint.recipes import parse
 from retint.settings import Settings
-from retint_models.layers import ColorLayer, DensityLayer
-from retint_workers import formats
-from retint_workers.ingest import ingest
-from retint_workers.render import render
+from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_workers.imaging import formats
+from retint_workers.imaging.ingest import ingest
+from retint_workers.imaging.render import render
 
 ASPECT = 1.5
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tests.paths import DATA
 
-from retint_models.data import open_photos
-from retint_models.training import compact
-from retint_models.training.commands import imagenet
-from retint_models.training.compact import Recipe
+from retint_models.command.train import imagenet
+from retint_models.datasets.photographs import open_photos
 from retint_models.training.loop import Pace, is_finished
+from retint_models.training.networks import compact
+from retint_models.training.networks.compact import Recipe
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 COLORS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#7a4a00")
 """Okabe and Ito's (2008), which the color-blind can tell apart, and two more."""
 

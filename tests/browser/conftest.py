@@ -15,7 +15,7 @@ from tests.platforms import Platform
 from retint import accounts
 from retint.services import Services
 from retint.settings import Settings
-from retint_models import fading
+from retint_models.datasets import fading
 
 seeds = count(1000)
 

@@ -18,9 +18,9 @@ from playwright.sync_api import Browser, Page
 from tests import films, platforms
 from tests.browser import browsers
 
-from retint.client import Client
+from retint.command.client import Client
 from retint.settings import Settings
-from retint_models import fading
+from retint_models.datasets import fading
 
 Box = tuple[float, float, float, float]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+from tests.paths import ROOT
 
 from retint.lifecycle import MOVES, STAGES, State
 from retint.settings import Settings
 from retint.tables import Table
 
-ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = {
     "build.txt": [*PROJECT["dependency-groups"]["build"]],

@@ -10,28 +10,17 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from retint import __version__, remote
 from retint.photos import spool
 from retint.services import Services
-from retint_web import (
-    accounts,
-    admin,
-    api,
-    batches,
-    deposit,
-    downloads,
-    errors,
-    health,
-    networks,
-    photos,
-    presenting,
-    security,
-    trials,
-)
+from retint_web import errors, health, security
 from retint_web import services as running_services
+from retint_web.api import routes
+from retint_web.files import downloads
+from retint_web.pages import accounts, admin, batches, deposit, networks, photos, trials, words
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 STATIC: Final = Path(__file__).parent / "static"
-BLUEPRINTS: Final = (accounts, admin, api, batches, deposit, downloads, health, networks, photos, trials)
+BLUEPRINTS: Final = (accounts, admin, routes, batches, deposit, downloads, health, networks, photos, trials)
 
 
 class PortalRequest(Request):
@@ -66,7 +55,7 @@ def create_app(services: Services) -> Flask:
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     security.configure(app, services.settings)
     errors.configure(app)
-    presenting.configure(app)
+    words.configure(app)
     if services.settings.behind_proxy:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     for module in BLUEPRINTS:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from retint import recipes, remote
+from retint.command.options import recipe_options
 from retint.errors import InvalidRequest
-from retint.options import recipe_options
 from retint.recipes import Recipe
 from retint.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from retint_workers.places import Planned
+    from retint_workers.local.destinations import Planned
 
 
 class SourceType(click.Path):
@@ -89,16 +89,16 @@ def restore(
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
-    from retint.push import files_in
-    from retint_workers import places
-    from retint_workers import restore as restoring
+    from retint.command.push import files_in
+    from retint_workers.local import destinations
+    from retint_workers.local import restore as restoring
 
     settings = Settings().model_copy(update={"device": device} if device != "auto" else {})
     listed: list[Path | str] = []
     for each in files:
         listed.extend(files_in(each) if isinstance(each, Path) and each.is_dir() else [each])
     if dry_run:
-        sys.exit(_say_plan(places.plan(listed, out, recipe, settings), recipe, as_json=as_json))
+        sys.exit(_say_plan(destinations.plan(listed, out, recipe, settings), recipe, as_json=as_json))
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     ended = []
@@ -186,7 +186,7 @@ def preview(
     from rich.console import Console
     from rich.progress import track
 
-    from retint_workers import sheets
+    from retint_workers.local import sheets
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise click.BadParameter("a sheet is a .png or a .jpg", param_hint="--out")
@@ -226,7 +226,7 @@ def preview(
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The result.")
 def render(file: Path, layers: Path, out: Path) -> None:
     """Make a result again from its layers, bit for bit, without any network."""
-    from retint_workers import restore as restoring
+    from retint_workers.local import restore as restoring
 
     restoring.render_again(file, layers, out, Settings())
     click.echo(f"{file} -> {out}")
@@ -238,13 +238,14 @@ def worker(fleet: str) -> None:
     """Run stages: `cpu` ingests and renders, `gpu` colorizes and defades. SIGTERM ends it after its bundle."""
     from retint import telemetry
     from retint.services import Services
-    from retint_workers import app, networks
-    from retint_workers.stages import STAGES
+    from retint_workers.inference import loading
+    from retint_workers.queue import app
+    from retint_workers.queue.stages import STAGES
 
     settings = Settings()
     telemetry.configure(settings, f"worker-{fleet}")
     if fleet == "gpu":  # missing weights are said now, and the first photo does not wait for them
-        networks.survey(settings)
+        loading.survey(settings)
     app.work(Services.connect(settings), fleet, STAGES)
 
 
@@ -253,7 +254,7 @@ def dispatcher() -> None:
     """Turn ready jobs into bundles, take back what dead workers held. Several may run; one leads."""
     from retint import telemetry
     from retint.services import Services
-    from retint_workers import dispatcher as dispatching
+    from retint_workers.dispatch import dispatcher as dispatching
 
     settings = Settings()
     telemetry.configure(settings, "dispatcher")
@@ -276,7 +277,7 @@ Examples:
 def up(data: Path | None, host: str, port: int, as_json: bool) -> None:
     """Run the whole platform on this machine until Ctrl-C: portal, broker, dispatcher, workers."""
     from retint import telemetry
-    from retint_workers import up as platform
+    from retint_workers.supervisor import up as platform
 
     settings = Settings()
     if data:
@@ -312,6 +313,6 @@ def up(data: Path | None, host: str, port: int, as_json: bool) -> None:
 @recipe_options
 def demo(once: bool, photos: Path | None, data: Path, port: int | None, recipe: Recipe) -> None:
     """Restore sample photographs through a portal on this machine. Exit status 1 if any was not restored."""
-    from retint_workers import demo as demonstration
+    from retint_workers.supervisor import demo as demonstration
 
     sys.exit(demonstration.run(data, photos, port, recipe, once=once))

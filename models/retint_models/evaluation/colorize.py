@@ -19,12 +19,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from retint_models.color import lab_of, luma_of, rgb_of, rgb_of_lab
-from retint_models.data import Photos
+from retint_models.datasets.photographs import Photos
 from retint_models.evaluation import metrics
 from retint_models.evaluation.measuring import measured
-from retint_models.layers import ColorLayer
-from retint_models.registry import Colorizer
+from retint_models.layers.types import ColorLayer
+from retint_models.networks.color import lab_of, luma_of, rgb_of, rgb_of_lab
+from retint_models.networks.registry import Colorizer
 
 UNCLEAR = ("ImageNet", "unstated", "not stated")
 """Parts of a license text that keep a photo out of the strict score."""

@@ -15,14 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from retint_models import rendering
-from retint_models.color import lab_of, rgb_of_lab
-from retint_models.data import Photos
-from retint_models.defade import SIDE, DefadeNet, calmed, places, repair
-from retint_models.evaluation.colorize import KNOWN, UNCLEAR, as_pixels, as_tensor
-from retint_models.evaluation.measuring import measured
-from retint_models.evaluation.metrics import delta_e_2000, interval, intervals, psnr, ssim
-from retint_models.fading import (
+from retint_models.datasets.fading import (
     Family,
     Floats,
     Pair,
@@ -41,7 +34,14 @@ from retint_models.fading import (
     stain,
     tint,
 )
-from retint_models.registry import Defader
+from retint_models.datasets.photographs import Photos
+from retint_models.evaluation.colorize import KNOWN, UNCLEAR, as_pixels, as_tensor
+from retint_models.evaluation.measuring import measured
+from retint_models.evaluation.metrics import delta_e_2000, interval, intervals, psnr, ssim
+from retint_models.layers import rendering
+from retint_models.networks.color import lab_of, rgb_of_lab
+from retint_models.networks.compact_defade import SIDE, DefadeNet, calmed, places, repair
+from retint_models.networks.registry import Defader
 
 Pixels = NDArray[np.uint8]
 Maker = Callable[[Pixels], Pixels]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from retint_models.color import delta_e, lab_of, luma_of
+from retint_models.networks.color import delta_e, lab_of, luma_of
 
 DIRECTIONS = 32
 QUANTILES = 256

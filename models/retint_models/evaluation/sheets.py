@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from retint_models import rendering
-from retint_models.data import SUFFIXES, read_photo
+from retint_models.datasets.photographs import SUFFIXES, read_photo
 from retint_models.evaluation import colorize, defade
 from retint_models.evaluation.colorize import Shot
 from retint_models.evaluation.defade import Case
-from retint_models.registry import Colorizer, Defader
+from retint_models.layers import rendering
+from retint_models.networks.registry import Colorizer, Defader
 
 Pixels = NDArray[np.uint8]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from retint_models.data import Photos
+from retint_models.datasets.photographs import Photos
 
 WEIGHTS = {
     "flower_photos": 0.5,

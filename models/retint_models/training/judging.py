@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models.color import delta_e, lab_of, luma_of, rgb_of
-from retint_models.data import Photos
+from retint_models.datasets.photographs import Photos
 from retint_models.evaluation.metrics import colorfulness
+from retint_models.networks.color import delta_e, lab_of, luma_of, rgb_of
 from retint_models.training.loop import Judge, Show
 
 Decide = Callable[[nn.Module, Tensor], Tensor]

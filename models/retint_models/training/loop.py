@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from retint_models.fast import natural
+from retint_models.acceleration.prepare import natural
 from retint_models.training.journal import Journal, Tell
 
 Step = Callable[[float, torch.Generator], dict[str, Tensor]]

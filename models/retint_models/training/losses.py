@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models import checkpoints
-from retint_models.blocks import Encoder, SameConv2d
-from retint_models.deoldify import MEAN, STD
+from retint_models.networks.blocks import Encoder, SameConv2d
+from retint_models.networks.deoldify import MEAN, STD
+from retint_models.weights import checkpoints
 
 VGG = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
 """Channels of VGG16's convolutions; 0 is a max-pool (arXiv:1409.1556)."""

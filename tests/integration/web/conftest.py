@@ -20,9 +20,9 @@ from retint.accounts import Identity
 from retint.jobs import Done
 from retint.lifecycle import STAGES, Stage
 from retint.services import Services
-from retint_web import api
+from retint_web.api import routes
+from retint_web.api.openapi import PARAMETER
 from retint_web.app import create_app
-from retint_web.openapi import PARAMETER
 
 PASSWORD = "a good long password"
 JPEG = b"\xff\xd8\xff\xe0 not really a picture"
@@ -30,7 +30,7 @@ JPEG = b"\xff\xd8\xff\xe0 not really a picture"
 
 def assert_documented(app: Flask, method: str, path: str, answer: TestResponse) -> None:
     """Hold an answer of the API against its schema in the OpenAPI document: every test of the API checks it, too."""
-    document = api.table.document("Retint", "0", "/")
+    document = routes.table.document("Retint", "0", "/")
     schema: dict[str, Any] = {"$ref": "#/components/schemas/Problem"}
     media = "application/problem+json"
     if answer.status_code == 302:

@@ -7,7 +7,7 @@ import pytest
 
 from retint import recipes
 from retint.errors import InvalidRequest
-from retint_models import weights
+from retint_models.weights import cards
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_only_networks_whose_weights_are_here_can_be_named(imported: Path, tmp_p
 
 
 def test_the_portal_reads_the_cards_as_the_networks_part_does(imported: Path) -> None:
-    theirs = weights.cards(imported)
+    theirs = cards.cards(imported)
     ours = recipes.cards(imported)
     assert ours.keys() == theirs.keys()
     for name, card in theirs.items():
@@ -88,9 +88,9 @@ def test_what_a_network_here_can_do_is_accepted(imported: Path) -> None:
 
 
 def test_settings_are_filled_in_and_out_of_range_ones_named() -> None:
-    card = weights.cards()["artistic"]
+    card = cards.cards()["artistic"]
     assert card.settled({}) == {"render_factor": 35}
-    assert weights.cards()["video"].settled({}) == {"render_factor": 21}
+    assert cards.cards()["video"].settled({}) == {"render_factor": 21}
     assert card.settled({"render_factor": 7.0}) == {"render_factor": 7}
     for wrong in (6, 46, 7.5, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="render_factor is a whole number between 7 and 45, not"):
@@ -98,4 +98,4 @@ def test_settings_are_filled_in_and_out_of_range_ones_named() -> None:
     with pytest.raises(ValueError, match="artistic has no setting 'gain'; it has render_factor"):
         card.settled({"gain": 1})
     with pytest.raises(ValueError, match="yuv-gan has no setting 'gain'; it has none"):
-        weights.cards()["yuv-gan"].settled({"gain": 1})
+        cards.cards()["yuv-gan"].settled({"gain": 1})

@@ -6,17 +6,16 @@ import subprocess
 import sys
 from fnmatch import fnmatch
 from importlib.metadata import packages_distributions
-from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from ruamel.yaml import YAML
+from tests.paths import ROOT
 
-from retint.cli import retint
+from retint.command.cli import retint
 from retint.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[3]
 INFRA = ROOT / "infra"
 DOCKERFILE = (INFRA / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(INFRA / "compose.yml")
@@ -108,9 +107,17 @@ def test_only_the_gpu_workers_image_has_torch() -> None:
 @pytest.mark.parametrize(
     ("target", "modules"),
     [
-        ("portal", "retint_web.app retint_web.commands retint_workers.dispatcher retint_workers.commands retint.cli"),
-        ("cpu-worker", "retint_workers.app retint_workers.stages retint_workers.ingest retint_workers.render"),
-        ("gpu-worker", "retint_workers.app retint_workers.stages retint_models.registry"),
+        (
+            "portal",
+            "retint_web.app retint_web.commands retint_workers.dispatch.dispatcher retint_workers.commands"
+            " retint.command.cli",
+        ),
+        (
+            "cpu-worker",
+            "retint_workers.queue.app retint_workers.queue.stages retint_workers.imaging.ingest"
+            " retint_workers.imaging.render",
+        ),
+        ("gpu-worker", "retint_workers.queue.app retint_workers.queue.stages retint_models.networks.registry"),
     ],
 )
 def test_what_an_image_runs_is_imported_with_the_images_packages_alone(target: str, modules: str) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from retint.batches import take_name
 from retint.errors import InvalidRequest
 from retint.photos import clean_name
-from retint_web.blobs import disposition
+from retint_web.files.blobs import disposition
 
 NAMES = st.text(st.characters(), min_size=1, max_size=300)
 PATHS = st.lists(

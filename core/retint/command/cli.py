@@ -1,0 +1,207 @@
+"""The command `retint`. The parts add their subcommands by the entry points `retint.commands`."""
+
+import json
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from retint import __version__
+from retint.command.options import recipe_options
+from retint.errors import Refused, RetintError
+from retint.settings import Settings
+
+if TYPE_CHECKING:
+    from retint.recipes import Recipe
+    from retint.services import Services
+
+
+class Parts(click.Group):
+    """The commands of the core and those of every part that is installed."""
+
+    def _adopt(self) -> None:
+        for entry_point in entry_points(group="retint.commands"):
+            for name, command in entry_point.load().commands.items():
+                self.commands.setdefault(name, command)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: D102
+        self._adopt()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
+        self._adopt()
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(
+    cls=Parts,
+    epilog="""\b
+Exit status: 0 done; 1 done, but not for every photo or check; 2 the request or its
+input is at fault; 3 something around did not answer: try again.
+""",
+)
+@click.version_option(__version__, prog_name="retint")
+def retint() -> None:
+    """Restore archives of old photographs: colorize, then defade."""
+
+
+def main() -> None:
+    """Run the command; what Retint raises on purpose becomes one sentence and an exit status."""
+    try:
+        retint(prog_name="retint")
+    except RetintError as error:
+        click.echo(f"Error: {error.message}", err=True)
+        sys.exit(2 if isinstance(error, Refused) else 3)
+
+
+@retint.command(
+    epilog="""\b
+Examples:
+  retint push scans/ --server https://retint.museum.example --token retint_…
+  retint push scans/ --server http://127.0.0.1:8000 --dry-run
+  retint push prints/ --server http://127.0.0.1:8000 --colorizer compact-vivid --strength .7 --priority 5
+
+Interrupted, start it again: what the server has is not sent twice.
+"""
+)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--server", required=True, help="The portal's address.")
+@click.option("--token", envvar="RETINT_TOKEN", required=True, help="API token [env: RETINT_TOKEN].")
+@click.option("--name", help="The batch's name; the folder's by default.")
+@recipe_options
+@click.option("--priority", type=click.IntRange(0, 9), default=0, show_default=True, help="9 goes before 0.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, send nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+def push(
+    folder: Path,
+    server: str,
+    token: str,
+    name: str | None,
+    recipe: "Recipe",
+    priority: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Deposit a folder, with all folders in it, as one batch."""
+    from retint.command import push as pushing
+
+    batch = pushing.NewBatch(name or folder.resolve().name, recipe, priority)
+    outcome = pushing.push(folder, server, token, batch, dry_run=dry_run, quiet=as_json)
+    if as_json:
+        click.echo(json.dumps(outcome.as_json(), indent=2))
+    else:
+        click.echo(outcome.sentence)
+        for file, reason in outcome.refused.items():
+            click.echo(f"{file}: {reason}", err=True)
+    sys.exit(1 if outcome.refused else 0)
+
+
+@retint.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as a JSON list.")
+def doctor(as_json: bool) -> None:
+    """Say what is missing here, and how to get it. Exit status 1 if something is."""
+    from retint.command.doctor import examine
+
+    checks = examine(Settings())
+    if as_json:
+        click.echo(json.dumps([check.__dict__ for check in checks], indent=2))
+    else:
+        for check in checks:
+            click.echo(f"{'ok     ' if check.ok else 'MISSING'}  {check.name}: {check.finding}")
+            if not check.ok:
+                click.echo(f"         {check.remedy}")
+    sys.exit(0 if all(check.ok for check in checks) else 1)
+
+
+@retint.group()
+@click.pass_context
+def admin(context: click.Context) -> None:
+    """Users and tokens: what only an operator may do."""
+    from retint.services import Services
+
+    context.obj = Services.connect(Settings())
+
+
+@admin.command("create-user", epilog="\b\nExample:\n  retint admin create-user jo@museum.example --admin")
+@click.argument("email")
+@click.option("--tenant", "tenant_name", default="Archive", show_default=True, help="Institution; made where missing.")
+@click.option("--admin", "is_admin", is_flag=True, help="May scale the workers and see failures.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.pass_obj
+def create_user(services: "Services", email: str, tenant_name: str, is_admin: bool, as_json: bool) -> None:
+    """Add a person and print the one-time link that they sign in with."""
+    from retint import accounts
+
+    with services.begin() as session:
+        tenant = accounts.tenant(session, tenant_name)
+        user = accounts.create_user(session, tenant.id, email, is_admin=is_admin)
+        link = _link(services, accounts.invite(session, user))
+    _say({"email": user.email, "tenant": tenant_name, "sign_in": link}, link, as_json)
+
+
+@admin.command("sign-in-link")
+@click.argument("email")
+@click.option(
+    "--hours", default=24.0, show_default=True, type=click.FloatRange(0.1, 24 * 30), help="How long it is good."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.pass_obj
+def sign_in_link(services: "Services", email: str, hours: float, as_json: bool) -> None:
+    """Print a new one-time sign-in link; the one before is no good any more."""
+    from retint import accounts
+
+    with services.begin() as session:
+        secret = accounts.invite(session, accounts.find_user(session, email), hours)
+    _say({"sign_in": _link(services, secret)}, _link(services, secret), as_json)
+
+
+@admin.command("create-token", epilog="\b\nExample:\n  retint admin create-token jo@museum.example --name scanner-2")
+@click.argument("email")
+@click.option("--name", default="command line", show_default=True, help="What it is for.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.pass_obj
+def create_token(services: "Services", email: str, name: str, as_json: bool) -> None:
+    """Print a new API token of a user. It is shown this once."""
+    from retint import accounts
+
+    with services.begin() as session:
+        token = accounts.issue(session, accounts.find_user(session, email), name)
+    _say({"token": token}, token, as_json)
+
+
+@admin.command()
+@click.pass_obj
+def migrate(services: "Services") -> None:
+    """Bring the database's schema up to date, and make the bucket or the folder of the store."""
+    from retint import database
+
+    database.migrate(services.engine)
+    services.store.prepare()
+    click.echo("The schema is up to date.")
+
+
+@admin.command()
+@click.argument("fleet", type=click.Choice(["cpu", "gpu"]))
+@click.argument("wanted", type=click.IntRange(0, 1000))
+@click.pass_obj
+def scale(services: "Services", fleet: str, wanted: int) -> None:
+    """Set how many workers of a fleet shall run; where `retint up` runs, they do so at once."""
+    from retint import fleets
+
+    with services.begin() as session:
+        fleets.set_wanted(session, fleet, wanted)
+    click.echo(f"{fleet}: {wanted} wanted.")
+
+
+def _link(services: "Services", secret: str) -> str:
+    return f"{services.settings.public_url or 'http://127.0.0.1:8000'}/sign-in/{secret}"
+
+
+def _say(values: dict[str, str], sentence: str, as_json: bool) -> None:
+    click.echo(json.dumps(values) if as_json else sentence)
+
+
+if __name__ == "__main__":
+    main()

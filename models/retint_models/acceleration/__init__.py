@@ -1,0 +1,1 @@
+"""What makes inference fast: folded norms, reduced precision, Winograd convolutions in strips."""

@@ -1,0 +1,1 @@
+"""What the models' part adds to the command `retint`."""

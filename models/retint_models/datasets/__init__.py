@@ -1,0 +1,1 @@
+"""Photographs, and simulated old prints of them, for training and evaluation."""

@@ -1,0 +1,139 @@
+"""A density layer fitted to what a network made of a gray picture: one curve, then offsets in a bilateral grid.
+
+Both are linear least squares. What is off in density counts as much as it is seen off in gamma-coded values.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retint_models.layers.rendering import DARKEST, linear_of
+from retint_models.layers.types import DENSITY_RANGE, DensityLayer
+
+Floats = NDArray[np.float64]
+
+SIDE = 144
+"""Sides of what is fitted to: the pictures reduced by area."""
+KNOTS = 9
+GRID = (8, 16, 16)
+"""Cells by luma, row and column."""
+STIFFNESS = 1e-3
+"""How much the curve resists bending, against the mean pixel."""
+SMOOTHNESS, TRUST = 1.0, 0.05
+"""How much neighboring cells resist to differ, and each resists to be other than 0, against a pixel of white."""
+
+
+def fitted(gray: NDArray[Any], repaired: NDArray[Any], record: dict[str, Any]) -> DensityLayer:
+    """Fit a layer that takes one gray picture near another and treats the three channels alike.
+
+    Args:
+        gray: (h, w), gamma-coded, in [0, 1].
+        repaired: (h, w), what it should become.
+        record: The layer's.
+    """
+    before, after = reduced(gray), reduced(repaired)
+    densities, wanted = (-np.log10(np.maximum(linear_of(values), DARKEST)).ravel() for values in (before, after))
+    # Of V = 1.055 R^(1 / 2.4) - .055 and D = -log10 R the slope dV / dD goes with V + .055.
+    weights = (after.ravel() + 0.055) / 1.055
+    curve = curve_through(densities, wanted, weights)
+    offsets = offsets_of(before, wanted - hats(densities) @ curve, weights)
+    return DensityLayer(
+        matrix=np.eye(3, dtype=np.float32),
+        shift=np.zeros(3, np.float32),
+        curves=np.repeat(curve[None].astype(np.float32), 3, axis=0),
+        grid=np.repeat(np.stack([np.zeros(GRID), offsets]), 3, axis=0).astype(np.float32),
+        gate=1.0,
+        record=record,
+    )
+
+
+def reduced(values: NDArray[Any]) -> Floats:
+    """Reduce (h, w) by area to (SIDE, SIDE), in [0, 1]."""
+    picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
+    return np.clip(np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64), 0, 1)
+
+
+def curve_through(densities: Floats, wanted: Floats, weights: Floats) -> Floats:
+    """Fit a curve, values at KNOTS knots, that never falls.
+
+    Least squares in its steps, of which those that would fall are left out, the worst first.
+    """
+    steps = np.tril(np.ones((KNOTS, KNOTS)))  # the first is the value at density 0 and may have either sign
+    samples = (weights[:, None] * hats(densities)) @ steps
+    bends = np.sqrt(STIFFNESS * len(densities)) * np.diff(np.eye(KNOTS), 2, axis=0) @ steps
+    system, goal = np.vstack([samples, bends]), np.append(weights * wanted, np.zeros(len(bends)))
+    matrix, right = system.T @ system, system.T @ goal
+    free, found = np.ones(KNOTS, bool), np.zeros(KNOTS)
+    while True:
+        found[:] = 0
+        found[free] = np.linalg.lstsq(matrix[np.ix_(free, free)], right[free], rcond=None)[0]
+        worst = 1 + int(found[1:].argmin())
+        if found[worst] >= 0:
+            curve: Floats = steps @ found
+            return curve
+        free[worst] = False
+
+
+def hats(densities: Floats) -> Floats:
+    """Return what each knot counts for at densities (n,): (n, KNOTS); beyond the last the last segment goes on."""
+    place = densities * ((KNOTS - 1) / DENSITY_RANGE)
+    left = np.minimum(place.astype(int), KNOTS - 2)
+    counts = np.zeros((len(densities), KNOTS))
+    rows = np.arange(len(densities))
+    counts[rows, left] = 1 - (place - left)
+    counts[rows, left + 1] = place - left
+    return counts
+
+
+def offsets_of(picture: Floats, lacking: Floats, weights: Floats) -> Floats:
+    """Fit the grid of offsets to what is lacking, by conjugate gradients (Hestenes and Stiefel, 1952).
+
+    Args:
+        picture: (SIDE, SIDE), the gray by which the grid is read.
+        lacking: (SIDE * SIDE,), densities to add.
+        weights: The same, what each pixel counts for.
+    """
+    cells, shares = corners(picture)
+    shares = shares * weights
+
+    def normal(grid: Floats) -> Floats:
+        """Apply the matrix of the normal equations."""
+        read = (grid.ravel()[cells] * shares).sum(axis=0)
+        result = scattered(read) + TRUST * grid
+        for axis in range(grid.ndim):
+            ends = [(0, 0)] * axis + [(1, 1)] + [(0, 0)] * (grid.ndim - 1 - axis)
+            result -= SMOOTHNESS * np.diff(np.pad(np.diff(grid, axis=axis), ends), axis=axis)
+        return result
+
+    def scattered(values: Floats) -> Floats:
+        """Give pixels' values to their cells."""
+        sums = np.bincount(cells.ravel(), (shares * values).ravel(), int(np.prod(GRID)))
+        return sums.reshape(GRID).astype(np.float64)
+
+    grid = np.zeros(GRID)
+    rest = scattered(weights * lacking)
+    direction, length = rest, float((rest * rest).sum())
+    for _ in range(200):
+        if length < 1e-12:
+            break
+        image = normal(direction)
+        step = length / float((direction * image).sum())
+        grid, rest = grid + step * direction, rest - step * image
+        previous, length = length, float((rest * rest).sum())
+        direction = rest + (length / previous) * direction
+    return grid
+
+
+def corners(picture: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Return the eight cells that each pixel is read from, and their shares: both (8, SIDE * SIDE)."""
+    rows, columns = np.divmod(np.arange(picture.size), SIDE)
+    cells, shares = np.zeros((1, picture.size), np.int64), np.ones((1, picture.size))
+    for place, count in zip((picture.ravel(), (rows + 0.5) / SIDE, (columns + 0.5) / SIDE), GRID, strict=True):
+        at = np.clip(place * count - 0.5, 0, count - 1)
+        near = np.minimum(at.astype(np.int64), count - 2)
+        far = at - near
+        cells = np.concatenate([cells * count + near, cells * count + near + 1])
+        shares = np.concatenate([shares * (1 - far), shares * far])
+    return cells, shares

@@ -1,0 +1,222 @@
+"""`deoldify-2018` and `defade-deoldify`: the first DeOldify, a U-Net on a ResNet-34, trained at 64 to 256 pixels.
+
+Jason Antic, DeOldify, October and November 2018, https://github.com/jantic/DeOldify (MIT); written afresh from a
+description. Every tensor has the name that it has in the files of that time (`colorize_gen_192.h5`). Weights of the
+defader were never published. The U-Net in short: spectral norms with biases, pixel shuffles without blur, skips padded
+with zeros to the right and below, attention in the third up block, pictures in -1..1.
+
+Not copied, each a fault of `fasterai/filters.py` or `fasterai/transforms.py` of that time: gray made with the weights
+of blue and red exchanged (here Rec. 601's); chroma joined as if red were blue (here as today's DeOldify does, see
+`squares`); sizes changed by OpenCV's INTER_AREA, which repeats pixels where it enlarges (here bilinear); an output
+larger than its input where that is no multiple of 32, squeezed into its place (here cut, as from 2018-11-14 on).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from retint_models.acceleration import prepare
+from retint_models.layers import fitting
+from retint_models.layers.types import DensityLayer
+from retint_models.networks import deoldify, deoldify_colorizer, proxies
+from retint_models.networks.blocks import expect_batch, expect_values
+from retint_models.networks.color import luma_of
+from retint_models.networks.deoldify import TAPS, SpectralConv, encoder
+from retint_models.weights.cards import Card, fill
+
+HALF = (0.5, 0.5, 0.5)
+"""Mean and deviation that pictures are normalised by."""
+PLACES = 512
+"""Attention is at a quarter of the size: at 576 pixels all places against all would take gigabytes."""
+
+
+class Attention(deoldify.Attention):
+    """Today's attention with biases and a scalar gain."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.gamma = nn.Parameter(torch.zeros(()))
+        for part in (self.query, self.key, self.value):
+            part.bias = nn.Parameter(torch.zeros(len(part.weight_u)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, h, w) to the same shape; each key chooses among the queries, `PLACES` keys at a time."""
+        flat = x.flatten(2)
+        query, key, value = (part(flat).transpose(1, 2) for part in (self.query, self.key, self.value))
+        chosen = [torch.softmax(some @ query.transpose(1, 2), -1) @ value for some in key.split(PLACES, 1)]
+        return x + self.gamma * torch.cat(chosen, 1).transpose(1, 2).reshape(x.shape)
+
+
+class Block(nn.Module):
+    """Steps under the name that they have in the files."""
+
+    def __init__(self, *steps: nn.Module) -> None:
+        super().__init__()
+        self.seq = nn.Sequential(*steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Do the steps."""
+        y: Tensor = self.seq(x)
+        return y
+
+
+class Shuffle(nn.Module):
+    """Double a map by pixel shuffle (arXiv:1609.05158)."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        wide = Block(SpectralConv(inside, 4 * outside, bias=True), nn.BatchNorm2d(4 * outside))
+        self.sequence = nn.Sequential(nn.Sequential(wide), nn.PixelShuffle(2), nn.BatchNorm2d(outside))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, inside, h, w) to (B, outside, 2 h, 2 w)."""
+        y: Tensor = self.sequence(x)
+        return y
+
+
+class Up(nn.Module):
+    """Double a map and join it with the encoder's map of about that size (after U-Net, arXiv:1505.04597)."""
+
+    def __init__(self, inside: int, skip: int, outside: int, attention: bool = False) -> None:
+        super().__init__()
+        self.x_conv = Block(SpectralConv(skip, outside // 2, (1, 1), bias=True))
+        self.tr_conv = Shuffle(inside, outside // 2)
+        self.out = nn.Sequential(nn.BatchNorm2d(outside), *([Attention(outside)] if attention else []))
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Map (B, inside, h, w) and (B, skip, H, W), H and W at most 2 h and 2 w, to (B, outside, 2 h, 2 w)."""
+        large = self.tr_conv(x)
+        lacks = (0, large.shape[3] - skip.shape[3], 0, large.shape[2] - skip.shape[2])
+        joined = torch.cat([large, self.x_conv(functional.pad(skip, lacks))], 1)
+        y: Tensor = self.out(functional.relu(joined))
+        return y
+
+
+class Generator(nn.Module):
+    """A gray picture in, the repaired picture out: 80,681,860 parameters with 1024 channels in the decoder."""
+
+    def __init__(self, channels: int = 1024, depths: tuple[int, ...] = (3, 4, 6, 3)) -> None:
+        super().__init__()
+        self.rn = encoder(depths, bottleneck=False)
+        self.up1 = Up(512, 256, channels)
+        self.up2 = Up(channels, 128, channels)
+        self.up3 = Up(channels, 64, channels, attention=True)
+        self.up4 = Up(channels, 64, channels // 2)
+        self.up5 = Shuffle(channels // 2, 64)
+        self.out = nn.Sequential(Block(SpectralConv(64, 3, bias=True)), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Repair a picture.
+
+        Args:
+            x: (B, 3, h, w), in the precision of the weights, gray in [-1, 1].
+
+        Returns:
+            (B, 3, h, w), RGB in [-1, 1].
+
+        Raises:
+            ValueError: not such a tensor.
+        """
+        check(x, next(self.parameters()).dtype)
+        y, skips = x, []
+        for number, step in enumerate(self.rn.children()):
+            y = step(y)
+            if number in TAPS:
+                skips.append(y)
+        # Another ReLU stands here in the original; it does nothing: a ResNet's block ends with one.
+        for up in (self.up1, self.up2, self.up3, self.up4):
+            y = up(y, skips.pop())
+        repaired: Tensor = self.out(self.up5(y))
+        return repaired[:, :, : x.shape[2], : x.shape[3]]
+
+
+def check(x: Tensor, dtype: torch.dtype) -> None:
+    """Refuse what is not a batch of pictures in -1..1.
+
+    Raises:
+        ValueError: says what was expected.
+    """
+    expect_batch(x, 3, dtype)
+    expect_values(x, -1, 1, "pictures in 0..1, times 2, minus 1")
+
+
+def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:
+    """Return the generator with its weights, ready to run.
+
+    Args:
+        name: What it is called, for sentences.
+        tensors: The official state; float32 tensors are taken over, not copied. Files of PyTorch before 1.0 hold the
+            divided kernel instead of the second vector of a spectral norm: they are taken as well.
+
+    Raises:
+        ValueError: not its weights: a tensor too many, too few, of another shape, or not finite.
+    """
+    with torch.device("meta"):
+        network = Generator()
+    fill(network, today(tensors), name)
+    return network
+
+
+def today(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put a second vector in the place of a divided kernel W / sigma: v along u W, so long that u W v is sigma."""
+    state = dict(tensors)
+    for key, kernel in tensors.items():
+        stem = key.removesuffix("_orig")
+        if stem == key or f"{stem}_v" in tensors or not {stem, f"{stem}_u"} <= tensors.keys():
+            continue
+        divided, kernels = state.pop(stem).flatten().double(), kernel.flatten(1).double()
+        if divided.numel() == kernels.numel() and tensors[f"{stem}_u"].shape == kernels.shape[:1]:
+            sigma = kernels.flatten().dot(divided) / divided.dot(divided)
+            along = tensors[f"{stem}_u"].double() @ kernels
+            state[f"{stem}_v"] = (along * (sigma / along.dot(along))).to(kernel.dtype)
+    return state
+
+
+class Colorizer2018(deoldify_colorizer.DeoldifyColorizer):
+    """`deoldify-2018` with its weights loaded: proxies in, color layers out."""
+
+    mean = std = HALF
+
+    def plain(self) -> nn.Module:
+        """Make the network."""
+        return generator(self.card.name, self.card.tensors())
+
+
+class Defader2018:
+    """`defade-deoldify` with its weights loaded: proxies in, density layers out.
+
+    Its authors' filter gives a gray picture, enlarged from a square. A density layer is fitted to what the network made
+    of the square, so that the original keeps its detail and its color.
+
+    Attributes:
+        at_once: How many proxies a run of the network takes; on a CPU more of them gain nothing.
+        render_factor: Side of the square in units of 16 pixels, as its authors chose it.
+    """
+
+    render_factor = 36
+
+    def __init__(self, card: Card, device: str = "cpu") -> None:
+        self.card = card
+        self.network = prepare.prepared(generator(card.name, card.tensors()), device)
+        self.at_once = 1 if torch.device(device).type == "cpu" else 8
+
+    def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> list[DensityLayer]:
+        """Decide how to repair each proxy, uint8 (h, w, 3), sRGB, of any size.
+
+        Raises:
+            ValueError: not a proxy.
+        """
+        for picture in pictures:
+            proxies.check(picture)
+        record = proxies.record(self.card, self.card.settled({}), self.network.precision)
+        layers = []
+        for first in range(0, len(pictures), self.at_once):
+            some = pictures[first : first + self.at_once]
+            grays = np.stack([deoldify_colorizer.gray_square(picture, self.render_factor) for picture in some])
+            repaired = luma_of(deoldify_colorizer.colors(self.network, grays, HALF, HALF))[:, 0].numpy()
+            layers += [fitting.fitted(gray / 255, tone, record) for gray, tone in zip(grays, repaired, strict=True)]
+        return layers

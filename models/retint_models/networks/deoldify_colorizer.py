@@ -1,0 +1,169 @@
+"""How DeOldify shows a picture to a generator and takes its colors: a gray square in, luma of the picture kept.
+
+Facts: Jason Antic, DeOldify, https://github.com/jantic/DeOldify (MIT), `deoldify/filters.py`; written afresh.
+
+`colorized` is the original to the last bit: 8-bit steps, Rec. 601 luma. `DeoldifyColorizer` gives the same colors as a
+layer, without the original's rounding to 8 bits on the way. That layer is simple. The original adds to a luma Y what
+U and V say, 1.140 V to red, -.581 V - .395 U to green and 2.032 U to blue, and U = .492 (B - Y), V = .877 (R - Y) came
+from the network's own R, G and B; multiplied out, all its differences of two channels are those of the network's
+picture. So the layer's Cb and Cr are the Rec. 709 chroma of the network's picture. What differs is the gray under the
+color: the original keeps Rec. 601 luma and so moves Rec. 709 luma; a layer keeps the latter.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from retint_models.acceleration import prepare
+from retint_models.layers.types import ColorLayer
+from retint_models.networks import color, proxies
+from retint_models.networks.deoldify import MEAN, STD, generator
+from retint_models.weights.cards import Card
+
+RENDER_FACTORS = range(7, 46)
+"""Sides of the square that a generator sees, in units of 16 pixels."""
+
+
+class DeoldifyColorizer:
+    """`artistic`, `stable` or `video` with its weights loaded: proxies in, color layers out.
+
+    A layer has the proxy's aspect and is as small as it can be without losing what the network said: its short side is
+    that of the square, or the proxy's if that is shorter.
+
+    Attributes:
+        at_once: How many proxies a run of the network takes; on a CPU more of them gain nothing.
+    """
+
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
+
+    def __init__(self, card: Card, device: str = "cpu") -> None:
+        self.card = card
+        self.network = prepare.prepared(self.plain(), device)
+        self.at_once = 1 if torch.device(device).type == "cpu" else 8
+
+    def plain(self) -> nn.Module:
+        """Make the network."""
+        return generator(self.card.name, self.card.tensors())
+
+    def __call__(self, pictures: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
+        """Decide on proxies, uint8 (h, w, 3), sRGB, of any sizes.
+
+        Args:
+            settings: `render_factor`: the side of the square in units of 16 pixels; the card has its range.
+
+        Raises:
+            ValueError: not a proxy, an unknown setting, or one out of range.
+        """
+        settings = self.card.settled(settings)
+        for picture in pictures:
+            proxies.check(picture)
+        record = proxies.record(self.card, settings, self.network.precision)
+        layers = []
+        for first in range(0, len(pictures), self.at_once):
+            some = pictures[first : first + self.at_once]
+            grays = [gray_square(picture, int(settings["render_factor"])) for picture in some]
+            squares = colors(self.network, np.stack(grays), self.mean, self.std)
+            for picture, square in zip(some, squares, strict=True):
+                luma, chroma = stretched(picture, square)
+                layers.append(proxies.untold(luma, chroma, record))
+        return layers
+
+
+def stretched(picture: NDArray[np.uint8], square: Tensor) -> tuple[Tensor, Tensor]:
+    """Put the chroma of a square back into a picture's aspect.
+
+    Args:
+        picture: uint8 (h, w, 3).
+        square: (3, side, side), sRGB in [0, 1].
+
+    Returns:
+        Luma (1, 1, h', w') of the picture and Cb and Cr (1, 2, h', w') of the square; the shorter of h' and w' is
+        the square's side, or the picture's if that is shorter.
+    """
+    height, width, _ = picture.shape
+    scale = min(1.0, square.shape[-1] / min(height, width))
+    size = round(height * scale), round(width * scale)
+    # Bilinear with the triangle as wide as a reduction needs it: that of PIL, which the original uses.
+    chroma = functional.interpolate(color.chroma_of(square)[None], size, mode="bilinear", antialias=True)
+    return color.luma_of(proxies.sized(picture, *size)), chroma
+
+
+def colorized(network: nn.Module, picture: NDArray[np.uint8], render_factor: int) -> NDArray[np.uint8]:
+    """Color a picture as DeOldify does, without its watermark.
+
+    The network sees a gray square of 16 times the render factor; luma stays that of the picture.
+
+    Args:
+        network: A generator; it decides on (1, 3, h, w).
+        picture: uint8 (h, w, 3), RGB; its own colors are not used.
+        render_factor: 7 to 45.
+
+    Returns:
+        uint8 (h, w, 3), RGB.
+
+    Raises:
+        ValueError: not such a picture or render factor.
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise ValueError(f"expected a uint8 picture (h, w, 3), not {picture.dtype} {picture.shape}")
+    if render_factor not in RENDER_FACTORS:
+        raise ValueError(f"a render factor is a whole number from 7 to 45, not {render_factor}")
+    height, width, _ = picture.shape
+    square = colored_square(network, gray_square(picture, render_factor))
+    large = np.asarray(Image.fromarray(square).resize((width, height), Image.Resampling.BILINEAR))
+    return merged(picture, large)
+
+
+def gray_square(picture: NDArray[np.uint8], render_factor: int) -> NDArray[np.uint8]:
+    """Return what the network sees of uint8 (h, w, 3): uint8 (side, side), gray, whatever the aspect."""
+    side = 16 * render_factor
+    square = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(square.convert("L"))
+
+
+@torch.inference_mode()
+def colors(
+    network: nn.Module, grays: NDArray[np.uint8], mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD
+) -> Tensor:
+    """Return the network's pictures, (B, 3, h, w), sRGB in [0, 1], of gray squares, uint8 (B, h, w)."""
+    center, spread = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+    x = (torch.from_numpy(grays.astype(np.float32)).unsqueeze(1).expand(-1, 3, -1, -1) / 255 - center) / spread
+    rgb: Tensor = network(x).float().cpu() * spread + center
+    return rgb.clamp(0, 1)
+
+
+def colored_square(network: nn.Module, gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the network's colors, uint8 (h, w, 3), of gray uint8 (h, w)."""
+    rgb = colors(network, gray[None])[0]
+    cut: NDArray[np.uint8] = (255 * rgb).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()  # not rounded
+    return cut
+
+
+def merged(picture: NDArray[np.uint8], colored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Join the luma of one RGB picture with the chroma of another, both uint8 (h, w, 3).
+
+    Rec. 601 in integers of 14 bits, as OpenCV converts 8-bit YUV, hence exactly what the original gives.
+    """
+    luma = luma_of(picture)
+    own = luma_of(colored)
+    half, middle = 1 << 13, 128 << 14
+    u = np.clip((8061 * (colored[..., 2] - own) + middle + half) >> 14, 0, 255) - 128
+    v = np.clip((14369 * (colored[..., 0] - own) + middle + half) >> 14, 0, 255) - 128
+    red = luma + ((18678 * v + half) >> 14)
+    green = luma + ((-9519 * v - 6472 * u + half) >> 14)
+    blue = luma + ((33292 * u + half) >> 14)
+    rgb: NDArray[np.uint8] = np.clip(np.stack([red, green, blue], -1), 0, 255).astype(np.uint8)
+    return rgb
+
+
+def luma_of(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return Rec. 601 luma, int32 (h, w) in 0..255, of uint8 (h, w, 3)."""
+    red, green, blue = np.moveaxis(rgb.astype(np.int32), -1, 0)
+    luma: NDArray[np.int32] = (4899 * red + 9617 * green + 1868 * blue + (1 << 13)) >> 14
+    return luma

@@ -1,0 +1,196 @@
+"""`lab-resnet18`: the first half of a ResNet-18 and a small decoder that regress a and b of CIELAB.
+
+Luke Melas-Kyriazi (lukemelas), tutorial of May 2018 and the repository beside it; after Iizuka et al. (ACM Transactions
+on Graphics 35(4), 2016). No license is known for either, so it is written afresh from a description of names and
+shapes, and the weights are not ours to pass on. Every tensor has the name that it has in the published checkpoints.
+There are two versions, told apart by their keys: the tutorial's (`upsample`) and the repository's
+(`fusion_and_colorization_net`), which carries a second half of the ResNet and a fusion that it never uses.
+
+Not copied: the tutorial takes the gray that the network is shown, gamma-coded, for L*, so that all lightness shifts.
+Here L* is computed from the luminance that the gray stands for; a and b at that L* give a color, and the layer has its
+Cb and Cr: luma stays the proxy's.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from retint_models.acceleration import prepare
+from retint_models.layers.types import ColorLayer
+from retint_models.networks import proxies
+from retint_models.networks.blocks import expect_batch, expect_values
+from retint_models.networks.color import chroma_of, lab_of, luma_of, rgb_of_lab
+from retint_models.networks.deoldify import encoder
+from retint_models.weights.cards import Card, fill
+
+SIDE = 256
+"""Short side of what the network is shown: what its authors validated it at."""
+
+
+def resnet(*depths: int) -> nn.Sequential:
+    """Return the first steps of a ResNet for one channel."""
+    steps = encoder(depths, bottleneck=False)
+    steps[0] = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    return steps
+
+
+class Tutorial(nn.Module):
+    """The version of the tutorial: 954,722 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.midlevel_resnet = resnet(2, 2)
+        self.upsample = nn.Sequential(
+            *(nn.Conv2d(128, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU(), nn.Upsample(scale_factor=2)),
+            *(nn.Conv2d(128, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
+            *(nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.Upsample(scale_factor=2)),
+            *(nn.Conv2d(64, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
+            *(nn.Conv2d(32, 2, 3, padding=1), nn.Upsample(scale_factor=2)),
+        )
+
+    def forward(self, gray: Tensor) -> Tensor:
+        """Decide a and b.
+
+        Args:
+            gray: (B, 1, h, w), float32, luma in [0, 1].
+
+        Returns:
+            (B, 2, H, W): a and b plus 128, over 255, not limited; H and W are h and w rounded up to multiples of 8,
+            what is too much lies right and below.
+
+        Raises:
+            ValueError: not such a tensor.
+        """
+        check(gray)
+        decided: Tensor = self.upsample(self.midlevel_resnet(gray))
+        return decided
+
+
+class Fusion(nn.Module):
+    """The decoder of the repository's version; half of its parts are there for their names only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fusion = nn.Linear(640, 128)
+        self.bn1 = nn.BatchNorm2d(128)
+        self.deconv1_new = nn.ConvTranspose2d(128, 128, 4, 2, 1)
+        widths = (128, 128, 64, 64, 32, 2)
+        for number, (inside, outside) in enumerate(pairwise(widths), 1):
+            self.add_module(f"conv{number}", nn.Conv2d(inside, outside, 3, padding=1))
+            if outside > 2:
+                self.add_module(f"bn{number + 1}", nn.BatchNorm2d(outside))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, 128, h, w) to (B, 2, 8 h, 8 w)."""
+        step = self.get_submodule
+        x = doubled(functional.relu(step("bn2")(step("conv1")(x))))
+        x = functional.relu(step("bn3")(step("conv2")(x)))
+        x = doubled(functional.relu(step("conv3")(x)))
+        return doubled(step("conv5")(torch.sigmoid(step("conv4")(x))))
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Map (B, channels, h, w) to (B, channels, 2 h, 2 w), each value four times."""
+    return functional.interpolate(x, scale_factor=2.0)
+
+
+class Repository(nn.Module):
+    """The version of the repository; the first steps of `global_resnet` are those of `midlevel_resnet`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        whole = resnet(2, 2, 2, 2)
+        self.midlevel_resnet = whole[:6]
+        self.global_resnet = whole
+        self.fusion_and_colorization_net = Fusion()
+
+    def forward(self, gray: Tensor) -> Tensor:
+        """Decide a and b, as `Tutorial.forward` does."""
+        check(gray)
+        decided: Tensor = self.fusion_and_colorization_net(self.midlevel_resnet(gray))
+        return decided
+
+
+def check(gray: Tensor) -> None:
+    """Refuse what is not a batch of gray pictures.
+
+    Raises:
+        ValueError: says what was expected.
+    """
+    expect_batch(gray, 1)
+    expect_values(gray, 0, 1, "gray")
+
+
+def generator(name: str, tensors: Mapping[str, Tensor]) -> Tutorial | Repository:
+    """Return the network with its weights, ready to run; which version it is, the keys say.
+
+    Args:
+        name: What it is called, for sentences.
+        tensors: The published state; float32 tensors are taken over, not copied.
+
+    Raises:
+        ValueError: not its weights: a tensor too many, too few, of another shape, or not finite.
+    """
+    with torch.device("meta"):
+        network = Repository() if any(key.startswith("fusion_") for key in tensors) else Tutorial()
+    fill(network, tensors, name)
+    return network
+
+
+class LabColorizer:
+    """`lab-resnet18` with its weights loaded: proxies in, color layers out.
+
+    Attributes:
+        at_once: How many proxies a run pays for; those of one size go through the network together.
+    """
+
+    at_once = 8
+
+    def __init__(self, card: Card, device: str = "cpu") -> None:
+        self.card = card
+        # In bfloat16 a step of the answer is half a unit of a or b, which shows in skies.
+        self.network = prepare.prepared(generator(card.name, card.tensors()), device, precision="float32")
+
+    def __call__(self, pictures: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
+        """Decide on proxies, uint8 (h, w, 3), sRGB, of any sizes.
+
+        Raises:
+            ValueError: not a proxy, or a setting: the network has none.
+        """
+        record = proxies.record(self.card, self.card.settled(settings), self.network.precision)
+        views = [view(picture) for picture in pictures]
+        layers = []
+        for seen, decided in zip(views, proxies.grouped(views, self.decide), strict=True):
+            chroma = chroma_at(seen.luma, proxies.enlarged(decided, seen.luma))
+            layers.append(proxies.untold(seen.luma, chroma, record))
+        return layers
+
+    @torch.inference_mode()
+    def decide(self, gray: Tensor) -> Tensor:
+        """Return a and b, (B, 2, h / 2, w / 2), of gray (B, 1, h, w) in [0, 1]; its last step only doubles."""
+        decided: Tensor = self.network(gray).cpu()
+        return 255 * decided[:, :, ::2, ::2] - 128
+
+
+def view(picture: NDArray[np.uint8]) -> proxies.View:
+    """Prepare a proxy as `proxies.view` does, but with the tone that it has, and at sides that are multiples of 8."""
+    proxies.check(picture)
+    height, width = picture.shape[:2]
+    scale = min(SIDE / min(height, width), proxies.LONG_SIDE / max(height, width))
+    luma = proxies.sized(picture, *(max(1, round(side * min(1.0, scale))) for side in (height, width)))
+    seen = proxies.sized(picture, *(max(8, round(side * scale / 8) * 8) for side in (height, width)))
+    return proxies.View(luma_of(luma), luma_of(seen).clamp(0, 1))
+
+
+def chroma_at(luma: Tensor, ab: Tensor) -> Tensor:
+    """Return Cb and Cr (B, 2, h, w) of the colors that have a and b (B, 2, h, w) and the lightness of luma's gray.
+
+    Colors outside of sRGB are clipped to it first.
+    """
+    lightness = lab_of(luma.expand(-1, 3, -1, -1))[:, :1]
+    return chroma_of(rgb_of_lab(torch.cat([lightness, ab], 1)))

@@ -1,0 +1,142 @@
+"""How a colorizer looks at a proxy, and how its small decision becomes a color layer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from retint_models.layers.types import ColorLayer
+from retint_models.networks.color import luma_of
+from retint_models.weights.cards import Card
+
+SHORT_SIDE = 256
+"""Short side of a color layer and of what networks see, unless the proxy is smaller."""
+LONG_SIDE = 640
+"""Neither is longer than this: a panorama is seen smaller."""
+DETAIL = 1e-2
+"""Variance of luma under which its detail says nothing about chroma (recipes: eps of "bilinear + luma detail")."""
+
+UNTOLD = 0.5
+"""Confidence of a network that tells none: neither sure nor a guess."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A proxy as a network sees it.
+
+    Attributes:
+        luma: (1, 1, h, w), the proxy's luma in [0, 1] at the layer's size.
+        seen: (1, 1, H, W), the same with its tone normalised, sides multiples of 32.
+    """
+
+    luma: Tensor
+    seen: Tensor
+
+
+def view(proxy: NDArray[np.uint8]) -> View:
+    """Prepare a proxy, uint8 (h, w, 3) of any size from one pixel on.
+
+    Raises:
+        ValueError: not a proxy.
+    """
+    check(proxy)
+    height, width = proxy.shape[:2]
+    scale = min(1.0, SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width))
+    luma = luma_of(sized(proxy, max(1, round(height * scale)), max(1, round(width * scale))))
+    scale = min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width))
+    sides = [max(32, round(side * scale / 32) * 32) for side in (height, width)]
+    return View(luma, normalised(luma_of(sized(proxy, *sides))))
+
+
+def check(proxy: NDArray[Any]) -> None:
+    """Refuse what is not a proxy.
+
+    Raises:
+        ValueError: says what was expected.
+    """
+    if proxy.ndim != 3 or proxy.shape[2] != 3 or proxy.dtype != np.uint8 or proxy.size == 0:
+        raise ValueError(f"a proxy is uint8 (h, w, 3), not {proxy.dtype} {proxy.shape}")
+
+
+def sized(proxy: NDArray[np.uint8], height: int, width: int) -> Tensor:
+    """Return a proxy at another size, reduced without aliasing, as sRGB (1, 3, height, width) in [0, 1]."""
+    resized = np.array(Image.fromarray(proxy).resize((width, height), Image.Resampling.BILINEAR))
+    return torch.from_numpy(resized).permute(2, 0, 1)[None].float() / 255
+
+
+def normalised(luma: Tensor) -> Tensor:
+    """Stretch a flat or dark picture's luma most of the way to the full range.
+
+    Networks are trained on modern photographs with black and white in them; faded prints have neither. A picture of
+    one tone is left alone: there is nothing to see in it.
+    """
+    low, high = torch.quantile(luma.flatten(), torch.tensor([0.005, 0.995]))
+    if high - low < 0.05:
+        return luma
+    black, white = 0.8 * low, 1 - 0.8 * (1 - high)
+    stretched: Tensor = (luma - black) / (white - black)
+    return stretched.clamp(0, 1)
+
+
+def grouped(views: Sequence[View], decide: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Run a network once for each size among the views; return its answers (1, channels, h, w) in the views' order."""
+    answers: dict[int, Tensor] = {}
+    for shape in {view.seen.shape for view in views}:
+        members = [number for number, view in enumerate(views) if view.seen.shape == shape]
+        together = decide(torch.cat([views[number].seen for number in members]))
+        answers |= {number: answer[None] for number, answer in zip(members, together, strict=True)}
+    return [answers[number] for number in range(len(views))]
+
+
+def enlarged(decision: Tensor, luma: Tensor) -> Tensor:
+    """Enlarge a decision (1, channels, h, w) to the size of luma (1, 1, H, W), following the detail that luma has.
+
+    Bilinear, plus the local slope of the decision over luma times the luma that the small picture could not hold.
+    """
+    size = luma.shape[-2:]
+    if decision.shape[-2] > size[0] or decision.shape[-1] > size[1]:
+        return functional.interpolate(decision, size=size, mode="bilinear", antialias=True)
+    small = functional.interpolate(luma, size=decision.shape[-2:], mode="bilinear", antialias=True)
+    mean_luma, mean_decision = around(small), around(decision)
+    variance = around(small**2) - mean_luma**2
+    slope = (around(small * decision) - mean_luma * mean_decision) / (variance.clamp_min(0) + DETAIL)
+    large = [functional.interpolate(part, size=size, mode="bilinear") for part in (decision, slope, small)]
+    return large[0] + large[1] * (luma - large[2])
+
+
+def around(x: Tensor) -> Tensor:
+    """Return the mean of each place and its eight neighbors, edges repeated."""
+    return functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
+def untold(luma: Tensor, chroma: Tensor, record: dict[str, Any]) -> ColorLayer:
+    """Make a color layer of luma (1, 1, h, w) and chroma (1, 2, h, w) of a network that tells no confidence."""
+    return layer(luma, chroma, torch.full_like(luma, UNTOLD), record)
+
+
+def record(card: Card, settings: Mapping[str, float], precision: str) -> dict[str, Any]:
+    """Say what makes the layers of a call, and when."""
+    return {
+        card.kind: card.name,
+        "weights": card.sha256,
+        "settings": dict(settings),
+        "precision": precision,
+        "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def layer(luma: Tensor, chroma: Tensor, confidence: Tensor, record: dict[str, Any]) -> ColorLayer:
+    """Make a color layer of luma (1, 1, h, w), chroma (1, 2, h, w) and confidence (1, 1, h, w) in [0, 1]."""
+    return ColorLayer(
+        chroma=chroma[0].clamp(-0.5, 0.5).numpy().astype(np.float16),
+        luma=luma[0, 0].numpy().astype(np.float16),
+        confidence=(255 * confidence[0, 0].clamp(0, 1)).round().byte().numpy(),
+        record=record,
+    )

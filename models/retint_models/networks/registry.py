@@ -1,0 +1,129 @@
+"""Names of the networks, and how one is loaded. Imports torch only when a network is loaded.
+
+A maker of `COLORIZERS` or `DEFADERS` gives what a stage uses: proxies in, layers out. A maker of `NETWORKS` gives the
+bare network of a name, filled with tensors as their authors name them; it refuses what does not fit.
+
+`keep` is no network: the stage that reads it in a recipe does nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.weights import cards
+from retint_models.weights.cards import Card
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Proxy = NDArray[np.uint8]
+"""A small upright picture, uint8 (h, w, 3), sRGB."""
+
+
+class Colorizer(Protocol):
+    """Decides the color of proxies.
+
+    Attributes:
+        at_once: How many proxies pay in one call on its device.
+    """
+
+    at_once: int
+
+    def __call__(self, proxies: Sequence[Proxy], /, settings: Mapping[str, float]) -> list[ColorLayer]:
+        """Decide on proxies of any sizes, in order.
+
+        Raises:
+            ValueError: not a proxy, or a setting that the network does not have.
+        """
+
+
+class Defader(Protocol):
+    """Decides the tone of proxies.
+
+    Attributes:
+        at_once: How many proxies pay in one call on its device.
+    """
+
+    at_once: int
+
+    def __call__(self, proxies: Sequence[Proxy], /) -> list[DensityLayer]:
+        """Decide on proxies of any sizes, in order.
+
+        Raises:
+            ValueError: not a proxy.
+        """
+
+
+def late(module: str, name: str) -> Callable[..., Any]:
+    """Return a maker of a module that is imported, and torch with it, when the maker is called."""
+
+    def make(*arguments: Any) -> Any:
+        return getattr(import_module(f"retint_models.networks.{module}"), name)(*arguments)
+
+    return make
+
+
+COLORIZERS: dict[str, Callable[[Card, str], Colorizer]] = {
+    "compact": late("compact", "CompactColorizer"),
+    "compact-vivid": late("compact", "CompactColorizer"),
+    "artistic": late("deoldify_colorizer", "DeoldifyColorizer"),
+    "stable": late("deoldify_colorizer", "DeoldifyColorizer"),
+    "video": late("deoldify_colorizer", "DeoldifyColorizer"),
+    "deoldify-2018": late("deoldify_2018", "Colorizer2018"),
+    "yuv-gan": late("yuv_gan", "YuvGanColorizer"),
+    "lab-resnet18": late("lab_resnet18", "LabColorizer"),
+}
+DEFADERS: dict[str, Callable[[Card, str], Defader]] = {
+    "compact-defade": late("compact_defade", "compact_defader"),
+    "defade-deoldify": late("deoldify_2018", "Defader2018"),
+}
+NETWORKS: "dict[str, Callable[[str, Mapping[str, Tensor]], nn.Module]]" = {
+    "artistic": late("deoldify", "generator"),
+    "stable": late("deoldify", "generator"),
+    "video": late("deoldify", "generator"),
+    "deoldify-2018": late("deoldify_2018", "generator"),
+    "yuv-gan": late("yuv_gan", "generator"),
+    "lab-resnet18": late("lab_resnet18", "generator"),
+    "defade-deoldify": late("deoldify_2018", "generator"),
+}
+
+
+def card(name: str, imported: Path = cards.IMPORTED) -> Card:
+    """Return what is known of a network.
+
+    Raises:
+        ValueError: no such network.
+    """
+    known = cards.cards(imported)
+    if name not in known:
+        raise ValueError(f"no network is called {name!r}; there are {', '.join(known)}")
+    return known[name]
+
+
+def load_colorizer(name: str, device: str = "cpu", imported: Path = cards.IMPORTED) -> Colorizer:
+    """Load a colorizer onto a device (`cpu`, `cuda`).
+
+    Raises:
+        ValueError: no such colorizer, or its weights are not what their card says.
+        FileNotFoundError: its weights are missing; says how to get them.
+    """
+    if name not in COLORIZERS:
+        raise ValueError(f"no colorizer is called {name!r}; there are {', '.join(COLORIZERS)}")
+    return COLORIZERS[name](card(name, imported), device)
+
+
+def load_defader(name: str, device: str = "cpu", imported: Path = cards.IMPORTED) -> Defader:
+    """Load a defader onto a device (`cpu`, `cuda`).
+
+    Raises:
+        ValueError: no such defader, or its weights are not what their card says.
+        FileNotFoundError: its weights are missing; says how to get them.
+    """
+    if name not in DEFADERS:
+        raise ValueError(f"no defader is called {name!r}; there are {', '.join(DEFADERS)}")
+    return DEFADERS[name](card(name, imported), device)

@@ -1,0 +1,187 @@
+"""`yuv-gan`: an encoder and decoder with five residual blocks that decides U and V, trained against a ResNet-18.
+
+zeruniverse, neural-colorization (2018), https://github.com/zeruniverse/neural-colorization: the layout of Johnson et
+al.'s network for style transfer (arXiv:1603.08155). Its code and weights are under GPL-3.0 with commercial use
+prohibited; written afresh from a description of names, shapes and constants, no line of it is used. The weights are not
+ours to pass on. Every tensor has the name that it has in the published `G.pth` and `D.pth`.
+
+Not copied: its script never calls `eval`, so batch norms there take the statistics of the one picture; U and V are
+scaled by .436 and .615, not by what training divided them by; the answer, up to three pixels too large, is zoomed to
+the picture's size instead of cut.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from retint_models.acceleration import prepare
+from retint_models.layers.types import ColorLayer
+from retint_models.networks import proxies
+from retint_models.networks.blocks import expect_batch, expect_values
+from retint_models.networks.color import chroma_of, luma_of
+from retint_models.networks.deoldify import Residual
+from retint_models.weights.cards import Card, fill
+
+U_SCALE, V_SCALE = 0.43601035, 0.61497538
+"""Largest U and V of sRGB in [0, 1] (analog YUV of Rec. 601); the network decides parts of them."""
+RED, BLUE = 0.299, 0.114
+"""Rec. 601 luma's weights."""
+MARGIN = 40
+"""Pixels that are mirrored around the picture, hence one less than its smallest side."""
+
+
+class Shortcut(nn.Sequential):
+    """Five steps, added to what they are given without the two pixels at each edge that they consume."""
+
+    def __init__(self, channels: int) -> None:
+        steps = [nn.Conv2d(channels, channels, 3), nn.BatchNorm2d(channels), nn.ReLU()]
+        super().__init__(nn.Sequential(*steps, nn.Conv2d(channels, channels, 3), nn.BatchNorm2d(channels)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, h, w) to (B, channels, h - 4, w - 4)."""
+        y: Tensor = self[0](x)
+        return y + x[:, :, 2:-2, 2:-2]
+
+
+class Generator(nn.Sequential):
+    """Luma in, U and V out."""
+
+    def __init__(self) -> None:
+        steps: list[nn.Module] = [nn.ReflectionPad2d(MARGIN)]
+        for inside, outside, kernel, stride in ((1, 32, 9, 1), (32, 64, 3, 2), (64, 128, 3, 2)):
+            steps += [nn.Conv2d(inside, outside, kernel, stride, kernel // 2), nn.BatchNorm2d(outside), nn.ReLU()]
+        steps += [nn.Sequential(Shortcut(128)) for _ in range(5)]
+        for inside, outside in ((128, 64), (64, 32)):
+            steps += [nn.ConvTranspose2d(inside, outside, 3, 2, 1, 1), nn.BatchNorm2d(outside), nn.ReLU()]
+        super().__init__(*steps, nn.Conv2d(32, 2, 9, padding=4), nn.Tanh())
+
+    def forward(self, luma: Tensor) -> Tensor:
+        """Decide U and V.
+
+        Args:
+            luma: (B, 1, h, w), float32, Rec. 601 luma minus .5, in [-.5, .5]; h and w are above 40.
+
+        Returns:
+            (B, 2, H, W) in [-1, 1], U over 0.43601035 and V over 0.61497538; H and W are h and w rounded up to
+            multiples of 4, what is too much lies right and below.
+
+        Raises:
+            ValueError: not such a tensor.
+        """
+        check(luma)
+        decided: Tensor = super().forward(luma)  # type: ignore[no-untyped-call]
+        return decided
+
+
+class Critic(nn.Module):
+    """A ResNet-18 (arXiv:1512.03385) that tells photographs (1) from what the generator colors (0)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        for stage, (inside, width) in enumerate(((64, 64), (64, 128), (128, 256), (256, 512)), 1):
+            first = Residual(inside, width, 1 if stage == 1 else 2, bottleneck=False)
+            self.add_module(f"layer{stage}", nn.Sequential(first, Residual(width, width, 1, bottleneck=False)))
+        self.fc = nn.Sequential(nn.Linear(512, 1), nn.Sigmoid())
+
+    def forward(self, yuv: Tensor) -> Tensor:
+        """Judge pictures.
+
+        Args:
+            yuv: (B, 3, h, w), float32: luma minus .5, and U and V as the generator gives them.
+
+        Returns:
+            (B, 1): how probably each is a photograph.
+
+        Raises:
+            ValueError: not such a tensor.
+        """
+        if yuv.dtype != torch.float32 or yuv.dim() != 4 or yuv.shape[1] != 3 or 0 in yuv.shape:
+            raise ValueError(f"expected float32 (N, 3, H, W), not {yuv.dtype} {tuple(yuv.shape)}")
+        x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(yuv))), 3, 2, 1)
+        for stage in range(1, 5):
+            x = self.get_submodule(f"layer{stage}")(x)
+        judged: Tensor = self.fc(x.mean((2, 3)))
+        return judged
+
+
+def check(luma: Tensor) -> None:
+    """Refuse what is not a batch of luma minus .5 with sides above 40.
+
+    Raises:
+        ValueError: says what was expected.
+    """
+    expect_batch(luma, 1)
+    if min(luma.shape[2:]) <= MARGIN:
+        raise ValueError(f"expected a height and width above {MARGIN}, not {luma.shape[2]} x {luma.shape[3]}")
+    expect_values(luma, -0.5, 0.5, "luma minus .5")
+
+
+def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:
+    """Return the generator with its weights, ready to run.
+
+    Args:
+        name: What it is called, for sentences.
+        tensors: The published state; float32 tensors are taken over, not copied.
+
+    Raises:
+        ValueError: not its weights: a tensor too many, too few, of another shape, or not finite.
+    """
+    with torch.device("meta"):
+        network = Generator()
+    fill(network, tensors, name)
+    return network
+
+
+class YuvGanColorizer:
+    """`yuv-gan` with its weights loaded: proxies in, color layers of the same size out.
+
+    Attributes:
+        at_once: How many proxies a run of the network takes.
+    """
+
+    at_once = 1
+
+    def __init__(self, card: Card, device: str = "cpu") -> None:
+        self.card = card
+        self.network = prepare.prepared(generator(card.name, card.tensors()), device, precision="float32")
+
+    def __call__(self, pictures: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
+        """Decide on proxies, uint8 (h, w, 3), sRGB, of any sizes.
+
+        Raises:
+            ValueError: not a proxy, or a setting: the network has none.
+        """
+        record = proxies.record(self.card, self.card.settled(settings), self.network.precision)
+        layers = []
+        for picture in pictures:
+            proxies.check(picture)
+            luma = luma_of(proxies.sized(picture, *picture.shape[:2]))
+            layers.append(proxies.untold(luma, self.decide(luma), record))
+        return layers
+
+    @torch.inference_mode()
+    def decide(self, luma: Tensor) -> Tensor:
+        """Return Cb and Cr (1, 2, h, w) of luma (1, 1, h, w) in [0, 1]; what is too small is continued at its edge."""
+        height, width = luma.shape[-2:]
+        lacks = (0, max(0, MARGIN + 1 - width), 0, max(0, MARGIN + 1 - height))
+        seen = functional.pad(luma, lacks, mode="replicate")
+        decided: Tensor = self.network((seen - 0.5).clamp(-0.5, 0.5)).cpu()
+        return chroma(decided[:, :, :height, :width])
+
+
+def chroma(decided: Tensor) -> Tensor:
+    """Return Rec. 709 Cb and Cr (..., 2, h, w) of U and V as the network gives them.
+
+    Analog YUV (Rec. 601, as in scikit-image): U = .492 (B - Y) and V = .877 (R - Y), of which .43601035 and .61497538
+    are the largest; the third difference follows, for Y is a mean.
+    """
+    blue = decided[..., 0, :, :] * (1 - BLUE)
+    red = decided[..., 1, :, :] * (1 - RED)
+    green = -(RED * red + BLUE * blue) / (1 - RED - BLUE)
+    return chroma_of(torch.stack([red, green, blue], -3))

@@ -1,0 +1,1 @@
+"""Cards of the networks; how weights files are read, checked and imported."""

@@ -1,0 +1,240 @@
+"""Weights of others are taken in: downloaded, checked against their network, kept as safetensors with a record."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from retint_models.networks import registry
+from retint_models.weights import cards, checkpoints
+from retint_models.weights.cards import IMPORTED, Card, Tell, silent
+
+LIMIT = 4 << 30
+"""Most bytes that are downloaded where nobody knows how many there should be."""
+
+TIMEOUT_S = 30.0
+TRIES = 5
+"""How often a download goes on where it broke off, before somebody has to start it again."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of an import: the card as it is now, and whether the file is the official one, where one can know."""
+
+    card: Card
+    is_official: bool | None
+
+
+def take(
+    file: Path, name: str, folder: Path = IMPORTED, tell: Tell = silent, *, source: str = "", expected: str = ""
+) -> Taken:
+    """Import a network's weights: nothing is kept unless it fits.
+
+    Args:
+        file: PyTorch's, old or new, or safetensors.
+        name: The network whose weights they are.
+        folder: Where imported weights are kept; weights of the same network that lie there are replaced.
+        tell: Told how far the checking is.
+        source: Where the file came from, for the record; its name by default.
+        expected: The file's SHA-256, where it must be a certain one.
+
+    Raises:
+        FileNotFoundError: no such file.
+        OSError: it cannot be read, or the folder not be written to.
+        ValueError: no such network, or these are not its weights; says whose they are if that is known.
+    """
+    makes = registry.NETWORKS.get(name)
+    if makes is None or registry.card(name, folder).is_shipped:
+        able = ", ".join(other for other in registry.NETWORKS if not registry.card(other, folder).is_shipped)
+        raise ValueError(f"weights can be imported for {able}, not for {name!r}")
+    card = registry.card(name, folder)
+    sha256 = cards.hashed(file, tell)
+    if expected and sha256 != expected:
+        raise ValueError(f"{file.name} has another checksum than it should: SHA-256 {sha256}, expected {expected}")
+    for other in cards.cards(folder).values():
+        if other.name != name and other.official and other.official.sha256 == sha256:
+            raise ValueError(f"{file.name} is the official file of {other.name}, not of {name}")
+    tensors = checkpoints.read(file)
+    try:
+        makes(name, tensors)
+    except ValueError as error:
+        raise ValueError(f"{file.name}: {_whose(tensors) or error}") from error
+    _keep(tensors, card, folder, {"name": source or file.name, "sha256": sha256, "bytes": file.stat().st_size})
+    official = card.official.sha256 if card.official else ""
+    return Taken(registry.card(name, folder), sha256 == official if official else None)
+
+
+def _whose(tensors: Mapping[str, Tensor]) -> str:
+    """Say which networks these are the weights of; nothing where they fit none."""
+    fitting = []
+    for name, makes in registry.NETWORKS.items():
+        try:
+            makes(name, tensors)
+        except ValueError:
+            continue
+        fitting.append(name)
+    return f"these are the weights of {' or '.join(fitting)}" if fitting else ""
+
+
+def _keep(tensors: Mapping[str, Tensor], card: Card, folder: Path, source: Mapping[str, str | int]) -> None:
+    """Write weights and record. In between there is neither: who looks then is told that they are not here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = cards.record_of(card.name, folder)
+    with TemporaryDirectory(prefix=".importing-", dir=folder) as scratch:
+        kept, noted = Path(scratch) / card.file, Path(scratch) / record.name
+        try:
+            save_file(_apart(tensors), kept)
+        except SafetensorError as error:
+            raise OSError(f"the weights of {card.name} cannot be written to {folder}: {error}") from error
+        facts = {
+            "sha256": cards.hashed(kept),
+            "imported_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            **{f"source_{key}": value for key, value in source.items()},
+        }
+        noted.write_text("".join(f"{key} = {_quoted(value)}\n" for key, value in facts.items()))
+        for path in (kept, noted):
+            path.chmod(0o644)  # who serves them may be another user than who brought them
+            with path.open("rb") as written:
+                os.fsync(written)
+        record.unlink(missing_ok=True)
+        kept.replace(card.path)
+        noted.replace(record)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give every tensor memory of its own, as safetensors wants it."""
+    seen: set[int] = set()
+    apart = {}
+    for key, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[key] = tensor.clone().contiguous() if place in seen else tensor.contiguous()
+        seen.add(place)
+    return apart
+
+
+def _quoted(value: str | int) -> str:
+    """Write a value as TOML; what a file's name should not hold becomes a question mark."""
+    if isinstance(value, int):
+        return str(value)
+    clean = "".join(letter if letter.isprintable() and letter not in '"\\' else "?" for letter in value)
+    return f'"{clean}"'
+
+
+def fetch(name: str, folder: Path = IMPORTED, tell: Tell = silent, *, address: str = "", sha256: str = "") -> Taken:
+    """Download a network's weights and import them. What broke off goes on where it was, also in a later call.
+
+    Args:
+        name: The network.
+        folder: Where imported weights are kept.
+        tell: Told how far it is.
+        address: Where to download, http or https; that of the official file by default.
+        sha256: What the file must be; the official one by default, where that is known.
+
+    Raises:
+        ConnectionError: the other side is away or hung up too often; what is here already is kept.
+        ValueError: nobody knows an address, what is there is no such file, or not the one that it should be.
+        OSError: the folder cannot be written to.
+    """
+    card = registry.card(name, folder)
+    official = card.official
+    address = address or (official.address if official else "")
+    if not address:
+        raise ValueError(f"nobody publishes the weights of {name}. {card.remedy}")
+    address = direct(address)
+    known = official if official and not sha256 else None
+    folder.mkdir(parents=True, exist_ok=True)
+    with httpx.Client(follow_redirects=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as client:
+        part = _downloaded(client, address, name, folder, tell, (known.bytes if known else 0) or LIMIT)
+    try:
+        return take(part, name, folder, tell, source=address, expected=sha256 or (known.sha256 if known else ""))
+    finally:  # what is whole is either taken or no good
+        for left in folder.glob(f"{name}.*.part"):
+            left.unlink()
+
+
+def direct(address: str) -> str:
+    """Return the address of the file itself where a link leads to a page about it, as Dropbox's do.
+
+    Raises:
+        ValueError: not http or https.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"an address begins with http:// or https://, not {address!r}")
+    if parts.hostname == "dropbox.com" or parts.hostname.endswith(".dropbox.com"):
+        query = "&".join(["dl=1", *(part for part in parts.query.split("&") if part and not part.startswith("dl="))])
+        parts = parts._replace(query=query)
+    return urlunsplit(parts)
+
+
+def _downloaded(client: httpx.Client, address: str, name: str, folder: Path, tell: Tell, limit: int) -> Path:
+    """Download into the folder, from where an earlier try left off."""
+    host = urlsplit(address).hostname
+    try:
+        with client.stream("GET", address) as response:
+            total, mark = _offered(response, limit)
+    except httpx.TransportError as error:
+        raise ConnectionError(f"{host} does not answer: {error}") from error
+    part = folder / f"{name}.{mark}.part"
+    with part.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(f"another `retint weights fetch {name}` is at work on {part}") from error
+        for left in reversed(range(TRIES)):
+            try:
+                _go_on(client, address, file, total, limit, tell)
+                break
+            except httpx.TransportError as error:
+                if not left:
+                    raise ConnectionError(
+                        f"{host} gave {file.tell():,} bytes and no more; they are kept, and the same command goes on"
+                    ) from error
+    return part
+
+
+def _offered(response: httpx.Response, limit: int) -> tuple[int, str]:
+    """Return the size that is announced, 0 if none is, and a mark of this very version of this very file."""
+    if response.status_code != 200:
+        raise ValueError(f"{response.url} answers {response.status_code} {response.reason_phrase}")
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise ValueError(f"{response.url} gives a web page, not a file")
+    total = int(response.headers.get("Content-Length", 0))
+    if total > limit:
+        raise ValueError(f"{response.url} would give {total:,} bytes, where at most {limit:,} are expected")
+    version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+    return total, hashlib.sha256(f"{response.request.url} {version} {total}".encode()).hexdigest()[:12]
+
+
+def _go_on(client: httpx.Client, address: str, file: IO[bytes], total: int, limit: int, tell: Tell) -> None:
+    """Append to a file what is missing of it."""
+    if total and file.tell() == total:
+        return
+    headers = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
+    with client.stream("GET", address, headers=headers) as response:
+        goes_on = response.headers.get("Content-Range", "").startswith(f"bytes {file.tell()}-")
+        if response.status_code not in (200, 206, 416):
+            raise httpx.RemoteProtocolError(f"the answer was {response.status_code} {response.reason_phrase}")
+        if response.status_code != 206 or not goes_on:
+            file.truncate(0)
+            file.seek(0)
+        if response.status_code != 200 and not goes_on:
+            raise httpx.RemoteProtocolError("another part was sent than was asked for")
+        for piece in response.iter_raw():  # as it comes: what is gathered would be lost when it breaks off
+            file.write(piece)
+            if file.tell() > limit:
+                raise ValueError(f"{address} gives more than the {limit:,} bytes that are expected")
+            tell("Downloading", file.tell(), total)
+    if file.tell() < total:
+        raise httpx.RemoteProtocolError("the answer ended early")

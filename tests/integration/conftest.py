@@ -1,0 +1,237 @@
+"""A house with tenants, batches and jobs on each database, and the processes of the pipeline."""
+
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, insert, select, update
+
+from retint import broker, jobs, recipes
+from retint.errors import Transient
+from retint.jobs import Lease, tallies
+from retint.jobs.tallies import Counts
+from retint.lifecycle import Outcome, Stage, State
+from retint.recipes import Recipe
+from retint.services import Services
+from retint.settings import Settings
+from retint.tables import Attempt, Batch, Job, Photo, Tenant, now
+from retint_workers.dispatch.dispatcher import Dispatcher
+
+TIMEOUT_S = 180
+
+
+@dataclass
+class House:
+    """What the tests deposit, and what they find."""
+
+    services: Services
+    tenants: dict[str, uuid.UUID] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        return self.services.settings
+
+    def tenant(self, name: str, weight: int = 1) -> uuid.UUID:
+        if name not in self.tenants:
+            with self.services.begin() as session:
+                tenant = Tenant(name=name, weight=weight)
+                session.add(tenant)
+            self.tenants[name] = tenant.id
+        return self.tenants[name]
+
+    def batch(self, tenant: str = "museum", priority: int = 0, recipe: Recipe | None = None) -> Batch:
+        recipe = recipe or recipes.parse({})
+        batch = Batch(
+            tenant_id=self.tenant(tenant),
+            name="a batch",
+            recipe_hash=recipe.hash,
+            recipe=recipe.model_dump(),
+            priority=priority,
+        )
+        with self.services.begin() as session:
+            session.add(batch)
+        return batch
+
+    def deposit(self, *names: str, batch: Batch | None = None) -> list[uuid.UUID]:
+        """Add one job a name."""
+        batch = batch or self.batch()
+        with self.services.begin() as session:
+            photo = Photo(tenant_id=batch.tenant_id, sha256=uuid.uuid4().hex * 2, size=1)
+            session.add(photo)
+            session.flush()
+            return [jobs.add(session, batch, photo, name).id for name in names]
+
+    def bulk(self, count: int, batch: Batch | None = None, state: State = State.READY) -> list[uuid.UUID]:
+        """Add many jobs at once."""
+        batch = batch or self.batch()
+        with self.services.begin() as session:
+            photo = Photo(tenant_id=batch.tenant_id, sha256=uuid.uuid4().hex * 2, size=1)
+            session.add(photo)
+            session.flush()
+            common = {"tenant_id": batch.tenant_id, "batch_id": batch.id, "photo_id": photo.id, "state": state}
+            job_ids = [uuid.uuid4() for _ in range(count)]
+            rows = [{"id": job_id, "name": str(number), **common} for number, job_id in enumerate(job_ids)]
+            session.execute(insert(Job), rows)
+        return job_ids
+
+    def claim(self, job_ids: list[uuid.UUID], stage: Stage = Stage.INGEST, lease_s: float = 60) -> list[Lease]:
+        with self.services.begin() as session:
+            return jobs.claim(session, stage, job_ids, uuid.uuid4(), lease_s)
+
+    def settle(self, *ended: jobs.Ended) -> set[uuid.UUID]:
+        with self.services.begin() as session:
+            return jobs.settle(session, ended, backoff_s=0.01, requeue_s=self.settings.requeue_s)
+
+    def job(self, job_id: uuid.UUID) -> Job:
+        with self.services.begin() as session:
+            return session.get_one(Job, job_id)
+
+    def states(self, job_ids: list[uuid.UUID]) -> Counter[State]:
+        with self.services.begin() as session:
+            return Counter(session.scalars(select(Job.state).where(Job.id.in_(job_ids))))
+
+    def attempts(self, job_id: uuid.UUID) -> list[Attempt]:
+        with self.services.begin() as session:
+            return list(session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)))
+
+    def outcomes(self, job_ids: list[uuid.UUID]) -> Counter[tuple[Stage, Outcome]]:
+        with self.services.begin() as session:
+            rows = session.execute(select(Attempt.stage, Attempt.outcome).where(Attempt.job_id.in_(job_ids)))
+            return Counter((row.stage, row.outcome) for row in rows)
+
+    def counts(self, batch_id: uuid.UUID) -> Counts:
+        with self.services.begin() as session:
+            return tallies.counts(session, [batch_id])[batch_id]
+
+    def counted(self, batch_id: uuid.UUID) -> dict[tuple[Stage, State], int]:
+        """Count the rows themselves."""
+        with self.services.begin() as session:
+            rows = session.execute(
+                select(Job.stage, Job.state, func.count())
+                .where(Job.batch_id == batch_id)
+                .group_by(Job.stage, Job.state)
+            )
+            return {(row[0], row[1]): row[2] for row in rows}
+
+    def make_overdue(self, job_ids: list[uuid.UUID]) -> None:
+        with self.services.begin() as session:
+            session.execute(update(Job).where(Job.id.in_(job_ids)).values(deadline=now(-1.0)))
+
+    def wait_until(self, reached: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with suppress(Transient):
+                if reached():
+                    return
+            assert time.monotonic() < deadline, "this took too long"
+            time.sleep(0.05)
+
+    def wait_for(self, job_ids: list[uuid.UUID], state: State = State.RESTORED, timeout_s: float = TIMEOUT_S) -> None:
+        """Wait until all of these jobs are in a state."""
+        try:
+            self.wait_until(lambda: self.states(job_ids)[state] == len(job_ids), timeout_s)
+        except AssertionError:
+            pytest.fail(f"waited in vain: {self.states(job_ids)}")
+
+
+def house_of(settings: Settings) -> Iterator[House]:
+    services = Services.connect(settings)
+    yield House(services)
+    services.engine.dispose()
+
+
+@pytest.fixture
+def house(database_url: str, tmp_path: Path) -> Iterator[House]:
+    """On each database; without a broker."""
+    yield from house_of(Settings(data=tmp_path / "data", database_url=database_url))
+
+
+@pytest.fixture
+def settings_in_a_hurry(tmp_path: Path, valkey_url: str) -> Settings:
+    """Short leases and waits; the broker is real."""
+    return Settings(
+        data=tmp_path / "data",
+        broker_url=valkey_url,
+        lease_s=2,
+        requeue_s=2,
+        backoff_s=0.05,
+        tick_s=0.05,
+        bundle_size=4,
+    )
+
+
+@pytest.fixture
+def factory(database_url: str, settings_in_a_hurry: Settings) -> Iterator[House]:
+    """On each database, with a broker, and in a hurry."""
+    yield from house_of(settings_in_a_hurry.model_copy(update={"database_url": database_url}))
+
+
+@pytest.fixture
+def workshop(sqlite_url: str, settings_in_a_hurry: Settings) -> Iterator[House]:
+    """The same on SQLite alone, where the database makes no difference."""
+    yield from house_of(settings_in_a_hurry.model_copy(update={"database_url": sqlite_url}))
+
+
+@pytest.fixture
+def annex(postgresql_url: str, settings_in_a_hurry: Settings) -> Iterator[House]:
+    """The same on PostgreSQL, whose server can be killed."""
+    yield from house_of(settings_in_a_hurry.model_copy(update={"database_url": postgresql_url}))
+
+
+@dataclass
+class Staff:
+    """The processes of a pipeline: real ones, with trivial stages (see `trivial.py`)."""
+
+    house: House
+    folder: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        # It dies with the test run, however that ends.
+        command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.integration.workers.trivial"]
+        command += arguments
+        with (self.folder / f"{len(self.processes)}-{'-'.join(arguments)}.log").open("wb") as sink:
+            process = subprocess.Popen(command, stdout=sink, stderr=sink, env=self.house.settings.environment())
+        self.processes.append(process)
+        return process
+
+    def everyone(self) -> None:
+        for arguments in (("worker", "cpu"), ("worker", "gpu"), ("dispatcher",)):
+            self.start(*arguments)
+
+    def logs(self) -> str:
+        return "\n".join(f"== {path.name}\n{path.read_text()[-6000:]}" for path in sorted(self.folder.glob("*.log")))
+
+    def dismiss(self) -> None:
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.wait()
+
+
+@pytest.fixture
+def hire(tmp_path: Path) -> Iterator[Callable[[House], Staff]]:
+    """Start processes for a house; what they logged is printed where the test fails."""
+    staffs: list[Staff] = []
+
+    def make(house: House) -> Staff:
+        staffs.append(Staff(house, tmp_path))
+        return staffs[-1]
+
+    yield make
+    for staff in staffs:
+        staff.dismiss()
+        print(staff.logs())
+
+
+@pytest.fixture
+def dispatcher(workshop: House) -> Dispatcher:
+    """A dispatcher of the workshop that ticks when the test says so."""
+    return Dispatcher(workshop.services, broker.connect(workshop.settings.broker_url))

@@ -1,0 +1,497 @@
+"""Every move of a job, on each database: it happens once, or not at all."""
+
+import random
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete, event, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from tests.integration.conftest import House
+
+from retint import jobs, recipes
+from retint.errors import IllegalMove, InvalidPhoto, NotFound, OutOfMemory, RetintError, StoreUnavailable, Transient
+from retint.jobs import Done, tallies
+from retint.lifecycle import FINAL, STAGES, Outcome, Stage, State
+from retint.tables import Attempt, Batch, Job, Photo, Tally, now
+from retint_workers.inference.loading import NetworkUnavailable
+
+
+def test_a_photo_goes_through_all_stages_and_is_restored(house: House) -> None:
+    recipe = recipes.parse({"strength": 0.5})
+    batch = house.batch(recipe=recipe)
+    [job_id] = house.deposit("grandmother.jpg", batch=batch)
+    for number, stage in enumerate(STAGES, start=1):
+        [lease] = house.claim([job_id], stage)
+        assert (lease.attempt, lease.recipe, lease.name) == (number, recipe, "grandmother.jpg")
+        assert list(lease.files) == list(STAGES[: number - 1])
+        assert lease.facts == {earlier: {"seen by": earlier} for earlier in STAGES[: number - 1]}
+        assert lease.folder == f"{lease.original.removesuffix('original')}jobs/{job_id}/{stage}-{number}"
+        done = Done({stage: f"{lease.folder}/file"}, {"seen by": stage}, {"work": 0.1})
+        assert house.settle((lease, done)) == {job_id}
+    job = house.job(job_id)
+    assert (job.stage, job.state) == (Stage.RENDER, State.RESTORED)
+    assert job.ended_at
+    assert job.deadline is None
+    assert [(attempt.stage, attempt.outcome) for attempt in house.attempts(job_id)] == [
+        (stage, Outcome.DONE) for stage in STAGES
+    ]
+
+
+def test_a_finished_stage_leaves_the_job_queued_for_the_next_link_of_its_chain(house: House) -> None:
+    [job_id] = house.deposit("a")
+    before = house.job(job_id)
+    [lease] = house.claim([job_id])
+    house.settle((lease, Done()))
+    job = house.job(job_id)
+    assert (job.stage, job.state, job.not_before) == (Stage.COLORIZE, State.QUEUED, before.not_before)
+    assert job.deadline
+    assert job.started_at
+    left = job.deadline - job.started_at
+    assert timedelta(seconds=0) < left - timedelta(seconds=house.settings.requeue_s) < timedelta(seconds=20)
+
+
+def test_a_bundle_is_claimed_in_one_statement_and_settled_in_one_for_those_that_ended_alike(house: House) -> None:
+    job_ids = house.bulk(16)
+    moved: list[str] = []
+
+    def watch(_: object, __: object, statement: str, *rest: object) -> None:
+        if "UPDATE jobs" in statement or "INSERT INTO attempts" in statement:
+            moved.append(statement)
+
+    event.listen(house.services.engine, "before_cursor_execute", watch)
+    leases = house.claim(job_ids)
+    outcomes = [Done() if number % 2 else InvalidPhoto("This is not a photograph.") for number in range(16)]
+    assert [lease.job_id for lease in leases] == job_ids
+    assert house.settle(*zip(leases, outcomes, strict=True)) == set(job_ids)
+    assert len(moved) == 4
+    assert house.states(job_ids) == {State.QUEUED: 8, State.REFUSED: 8}
+
+
+def test_a_message_delivered_twice_claims_nothing_the_second_time(house: House) -> None:
+    job_ids = house.bulk(3)
+    leases = house.claim(job_ids)
+    assert house.claim(job_ids) == []
+    assert house.settle(*[(lease, Done()) for lease in leases]) == set(job_ids)
+    assert house.claim(job_ids) == []
+
+
+def test_of_workers_that_claim_the_same_bundle_at_once_each_job_has_one(house: House) -> None:
+    for _ in range(5):
+        job_ids = house.bulk(16)
+        barrier = threading.Barrier(4)
+
+        def race(_: int, job_ids: list[uuid.UUID] = job_ids, barrier: threading.Barrier = barrier) -> list[uuid.UUID]:
+            barrier.wait()
+            return [lease.job_id for lease in house.claim(job_ids)]
+
+        with ThreadPoolExecutor(4) as pool:
+            claimed = [job_id for part in pool.map(race, range(4)) for job_id in part]
+        assert sorted(claimed) == sorted(job_ids)
+
+
+def test_a_stale_worker_writes_nothing(house: House) -> None:
+    [job_id] = house.deposit("a")
+    [stale] = house.claim([job_id], lease_s=-1)
+    with house.services.begin() as session:
+        assert jobs.reclaim(session) == 1
+    [fresh] = house.claim([job_id])
+    assert fresh.attempt == stale.attempt + 1
+    assert house.settle((stale, Done({"proxy": "stale"}))) == set()
+    with house.services.begin() as session:
+        assert jobs.extend(session, [stale, fresh], 60) == {job_id}
+        assert jobs.extend(session, [stale], 60) == set()
+    assert house.settle((fresh, Done({"proxy": "fresh"}))) == {job_id}
+    assert house.settle((fresh, Done({"proxy": "twice"}))) == set()
+    assert [(attempt.outcome, attempt.files) for attempt in house.attempts(job_id)] == [
+        (Outcome.EXPIRED, {}),
+        (Outcome.DONE, {"proxy": "fresh"}),
+    ]
+
+
+def test_of_workers_that_settle_the_same_attempt_at_once_one_does(house: House) -> None:
+    leases = house.claim(house.bulk(16))
+    barrier = threading.Barrier(3)
+
+    def race(_: int) -> int:
+        barrier.wait()
+        return len(house.settle(*[(lease, Done()) for lease in leases]))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sorted(pool.map(race, range(3))) == [0, 0, 16]
+
+
+def test_the_database_itself_refuses_a_second_done_attempt_of_a_stage(house: House) -> None:
+    [job_id] = house.deposit("a")
+    [lease] = house.claim([job_id])
+    house.settle((lease, Done()))
+    twice = Attempt(
+        job_id=job_id, number=2, tenant_id=lease.tenant_id, stage=Stage.INGEST, outcome=Outcome.DONE, worker_id=None
+    )
+    with pytest.raises(IntegrityError), house.services.begin() as session:
+        session.add(twice)
+
+
+def test_a_fault_is_tried_again_after_a_while_and_quarantined_the_third_time(house: House) -> None:
+    [job_id] = house.deposit("a")
+    for tries in (1, 2):
+        [lease] = house.claim([job_id])
+        with house.services.begin() as session:
+            fault = OutOfMemory("There was not enough memory.")
+            jobs.settle(session, [(lease, fault)], backoff_s=100, requeue_s=30)
+            assert jobs.queue(session, lease.batch_id, Stage.INGEST, 9, 30) == []
+        job = house.job(job_id)
+        assert (job.state, job.stage, job.tries, job.reason_code) == (State.READY, Stage.INGEST, tries, "out_of_memory")
+        assert 50 * tries <= (job.not_before - lease.started_at).total_seconds() <= 150 * tries + 20
+    [lease] = house.claim([job_id])
+    house.settle((lease, Transient("The network failed.", code="network_failed")))
+    job = house.job(job_id)
+    assert (job.state, job.reason) == (State.QUARANTINED, "The network failed.")
+    assert house.claim([job_id]) == []
+    assert [attempt.outcome for attempt in house.attempts(job_id)] == [Outcome.FAULT] * 3
+
+
+def test_a_store_that_is_away_quarantines_nothing_however_often_it_is_asked(house: House) -> None:
+    [job_id] = house.deposit("a")
+    for number in range(1, 6):
+        [lease] = house.claim([job_id])
+        house.settle((lease, StoreUnavailable("The store did not answer.")))
+        job = house.job(job_id)
+        assert (job.state, job.tries, job.reason_code) == (State.READY, 0, "store_unavailable")
+        assert job.not_before > lease.started_at
+        assert len(house.attempts(job_id)) == number
+
+
+def test_a_network_that_is_not_here_is_tried_three_times_minutes_apart(house: House) -> None:
+    [job_id] = house.deposit("a")
+    for number in range(1, 4):
+        [lease] = house.claim([job_id])
+        with house.services.begin() as session:
+            jobs.settle(session, [(lease, NetworkUnavailable("There are no weights."))], backoff_s=2, requeue_s=30)
+        job = house.job(job_id)
+        assert (job.tries, job.reason_code) == (number, "network_unavailable")
+        if number < 3:
+            assert (job.not_before - lease.started_at).total_seconds() >= 30 * number
+    assert job.state is State.QUARANTINED
+
+
+def test_what_was_not_begun_goes_back_as_if_nobody_had_had_it(house: House) -> None:
+    begun, ended, lost, left = house.deposit("begun", "ended", "lost", "left")
+    leases = house.claim([begun, ended, lost, left])
+    house.settle((leases[1], Done()))
+    house.make_overdue([lost])
+    with house.services.begin() as session:
+        assert jobs.reclaim(session) == 1
+    before = house.job(left).not_before
+    with house.services.begin() as session:
+        assert jobs.give_back(session, leases[1:]) == 1
+    assert [house.job(job_id).state for job_id in (begun, ended, lost, left)] == [
+        State.RUNNING,
+        State.QUEUED,
+        State.READY,
+        State.READY,
+    ]
+    job = house.job(left)
+    assert (job.tries, job.deadline, job.not_before, job.reason_code) == (0, None, before, None)
+    assert house.attempts(left) == []
+    [again] = house.claim([left])
+    assert house.settle((leases[3], Done())) == set(), "whoever gave it back has no claim any more"
+    assert house.settle((again, Done())) == {left}
+    assert house.counts(job.batch_id).total == 4
+
+
+def test_quarantined_jobs_get_another_three_tries(house: House) -> None:
+    batch, other = house.batch(), house.batch("archive")
+    job_ids = house.bulk(2, batch, State.QUARANTINED)
+    [theirs] = house.bulk(1, other, State.QUARANTINED)
+    with house.services.begin() as session:
+        session.execute(update(Job).values(tries=3))
+        session.execute(update(Job).where(Job.id == job_ids[0]).values(reason_code="worker_lost"))
+        assert jobs.retry(session, other.tenant_id, batch_id=batch.id) == 0
+        assert jobs.retry(session, batch.tenant_id, reason_code="worker_lost") == 1
+        assert jobs.retry(session, batch.tenant_id, job_id=job_ids[1]) == 1
+        assert jobs.retry(session, batch.tenant_id) == 0
+        assert jobs.retry(session, None) == 1
+    assert house.states([*job_ids, theirs]) == {State.READY: 3}
+    assert (house.job(theirs).tries, house.job(theirs).reason) == (0, None)
+
+
+def test_an_expired_lease_is_taken_back_and_the_third_quarantines(house: House) -> None:
+    [job_id], [other] = house.deposit("a"), house.deposit("b")
+    [_] = house.claim([other])
+    for tries in (1, 2, 3):
+        assert house.claim([job_id], lease_s=-1)
+        with house.services.begin() as session:
+            assert jobs.reclaim(session) == 1
+            assert jobs.reclaim(session) == 0
+        assert house.job(job_id).tries == tries
+    assert house.job(job_id).state is State.QUARANTINED
+    assert house.job(job_id).reason_code == "worker_lost"
+    assert house.job(other).state is State.RUNNING
+    attempts = house.attempts(job_id)
+    assert [(attempt.number, attempt.outcome) for attempt in attempts] == [(n, Outcome.EXPIRED) for n in (1, 2, 3)]
+    assert all(attempt.worker_id and attempt.started_at for attempt in attempts)
+
+
+def test_a_heartbeat_keeps_a_lease(house: House) -> None:
+    leases = house.claim(house.bulk(3), lease_s=-1)
+    with house.services.begin() as session:
+        assert len(jobs.extend(session, leases, 60)) == 3
+        assert jobs.reclaim(session) == 0
+
+
+def test_queued_jobs_that_nobody_claims_are_found_when_their_deadline_has_passed(house: House) -> None:
+    batch = house.batch()
+    job_ids = house.bulk(3, batch)
+    with house.services.begin() as session:
+        assert {job_id for job_id, _ in jobs.queue(session, batch.id, Stage.INGEST, 9, 30)} == set(job_ids)
+        assert jobs.overdue(session) == []
+    house.make_overdue(job_ids)
+    with house.services.begin() as session:
+        assert {job_id for job_id, _ in jobs.overdue(session)} == set(job_ids)
+        jobs.postpone(session, job_ids[:1], 30)
+        assert {job_id for job_id, _ in jobs.overdue(session)} == set(job_ids[1:])
+        assert jobs.release(session, job_ids[1:]) == 2
+        assert jobs.release(session, None) == 1
+    assert house.states(job_ids) == {State.READY: 3}
+    assert house.job(job_ids[0]).tries == 0
+
+
+def test_a_late_message_may_claim_what_the_dispatcher_gave_up(house: House) -> None:
+    job_ids = house.bulk(2)
+    assert house.states(job_ids) == {State.READY: 2}
+    assert len(house.claim(job_ids)) == 2
+
+
+def test_the_oldest_jobs_are_queued_first(house: House) -> None:
+    batch = house.batch()
+    job_ids = house.deposit("a", "b", "c", batch=batch)
+    with house.services.begin() as session:
+        session.execute(update(Job).where(Job.id == job_ids[2]).values(not_before=now(-60.0)))
+        taken = [job_id for job_id, _ in jobs.queue(session, batch.id, Stage.INGEST, 2, 30)]
+    assert taken == [job_ids[2], job_ids[0]]
+
+
+def test_dispatchers_that_queue_at_once_take_different_jobs(house: House) -> None:
+    batch = house.batch()
+    house.bulk(40, batch)
+
+    def take(_: int) -> list[uuid.UUID]:
+        with house.services.begin() as session:
+            return [job_id for job_id, _ in jobs.queue(session, batch.id, Stage.INGEST, 10, 30)]
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [job_id for part in pool.map(take, range(4)) for job_id in part]
+    assert len(taken) == len(set(taken)) == 40
+
+
+def test_a_paused_batch_waits_and_goes_on(house: House) -> None:
+    batch = house.batch()
+    job_ids = house.bulk(4, batch)
+    [running] = house.claim(job_ids[:1])
+    with house.services.begin() as session:
+        jobs.queue(session, batch.id, Stage.INGEST, 2, 30)
+        session.execute(update(Batch).where(Batch.id == batch.id).values(paused_at=now()))
+    assert house.claim(job_ids) == []
+    assert house.states(job_ids) == {State.RUNNING: 1, State.READY: 3}
+    assert house.settle((running, Done())) == {running.job_id}
+    assert house.claim(job_ids[:1], Stage.COLORIZE) == []
+    assert house.job(job_ids[0]).state is State.READY
+    with house.services.begin() as session:
+        session.execute(update(Batch).where(Batch.id == batch.id).values(paused_at=None))
+    assert len(house.claim(job_ids[1:])) == 3
+
+
+def test_a_cancelled_batch_ends_at_once_and_its_workers_write_nothing(house: House) -> None:
+    batch, other = house.batch(), house.batch()
+    job_ids, [elsewhere] = house.bulk(5, batch), house.bulk(1, other)
+    done, running = house.claim(job_ids[:2])
+    house.settle((done, InvalidPhoto("This is not a photograph.")))
+    with house.services.begin() as session:
+        assert jobs.cancel(session, batch.tenant_id, batch.id) == 4
+        assert jobs.cancel(session, batch.tenant_id, batch.id) == 0
+    assert house.settle((running, Done())) == set()
+    assert house.claim(job_ids) == []
+    assert house.states(job_ids) == {State.REFUSED: 1, State.CANCELLED: 4}
+    assert [attempt.outcome for attempt in house.attempts(running.job_id)] == [Outcome.CANCELLED]
+    assert house.attempts(job_ids[4]) == []
+    assert house.job(elsewhere).state is State.READY
+    with pytest.raises(IllegalMove):
+        house.deposit("late.jpg", batch=batch)
+
+
+def test_one_job_is_cancelled_by_its_tenant_only_and_only_while_it_has_not_ended(house: House) -> None:
+    batch = house.batch()
+    open_job, refused = house.deposit("a", "b", batch=batch)
+    [lease] = house.claim([refused])
+    house.settle((lease, InvalidPhoto("This is not a photograph.")))
+    with pytest.raises(NotFound), house.services.begin() as session:
+        jobs.cancel_job(session, house.tenant("archive"), open_job)
+    with pytest.raises(IllegalMove), house.services.begin() as session:
+        jobs.cancel_job(session, batch.tenant_id, refused)
+    with house.services.begin() as session:
+        jobs.cancel_job(session, batch.tenant_id, open_job)
+        jobs.cancel_job(session, batch.tenant_id, open_job)
+    assert house.job(open_job).state is State.CANCELLED
+    with pytest.raises(NotFound), house.services.begin() as session:
+        jobs.cancel(session, house.tenant("archive"), batch.id)
+
+
+def test_cancelling_and_depositing_at_once_leaves_no_job_behind(house: House) -> None:
+    for _ in range(4):
+        batch = house.batch()
+        house.bulk(20, batch)
+
+        def deposit(number: int, batch: Batch = batch) -> None:
+            for part in range(3):
+                try:
+                    house.deposit(f"{number}-{part}", batch=batch)
+                except IllegalMove:
+                    return
+
+        def cancel(_: int, batch: Batch = batch) -> None:
+            with house.services.begin() as session:
+                jobs.cancel(session, batch.tenant_id, batch.id)
+
+        with ThreadPoolExecutor(4) as pool:
+            racing = [pool.submit(work, number) for number, work in enumerate((deposit, deposit, cancel, deposit))]
+        for future in racing:
+            future.result()
+        assert set(house.counted(batch.id)) == {(Stage.INGEST, State.CANCELLED)}
+
+
+def test_a_file_deposited_again_finds_its_job(house: House) -> None:
+    batch = house.batch()
+    with house.services.begin() as session:
+        [first] = house_photo(session, batch)
+        assert jobs.add(session, batch, first, "a.jpg").id == jobs.add(session, batch, first, "a.jpg").id
+        assert jobs.add(session, batch, first, "a.jpg").id != jobs.add(session, batch, first, "b.jpg").id
+
+
+def house_photo(session: Session, batch: Batch) -> list[Photo]:
+    photo = Photo(tenant_id=batch.tenant_id, sha256="0" * 64, size=1)
+    session.add(photo)
+    session.flush()
+    return [photo]
+
+
+def test_a_reason_from_a_hostile_file_is_kept_without_what_no_database_takes(house: House) -> None:
+    [job_id] = house.deposit("a")
+    [lease] = house.claim([job_id])
+    house.settle((lease, InvalidPhoto("The tag \0\ud800 is broken.")))
+    assert house.job(job_id).reason == "The tag \ufffd? is broken."
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_tallies_agree_with_the_rows_whatever_moves(house: House, seed: int) -> None:
+    dice = random.Random(seed)
+    batches = [house.batch(), house.batch("archive")]
+    job_ids = [job_id for batch in batches for job_id in house.bulk(12, batch)]
+    leases: list[jobs.Lease] = []
+    folded = 0
+    ends: list[Done | RetintError] = [Done(), Done(), Done(), InvalidPhoto("no"), OutOfMemory("again")]
+    for _ in range(60):
+        some = dice.sample(job_ids, 6)
+        batch = dice.choice(batches)
+        with house.services.begin() as session:
+            match dice.randrange(10):
+                case 0 | 1:
+                    jobs.queue(session, batch.id, dice.choice(STAGES), 4, 30)
+                case 2 | 3 | 4:
+                    lease_s = dice.choice([60, -1])
+                    for stage in STAGES:
+                        leases += jobs.claim(session, stage, some, None, lease_s)
+                case 5 | 6:
+                    chosen = {lease.job_id: (lease, dice.choice(ends)) for lease in leases}
+                    jobs.settle(session, list(chosen.values()), backoff_s=0.001, requeue_s=30)
+                    leases.clear()
+                case 7:
+                    jobs.reclaim(session)
+                case 8:
+                    jobs.retry(session, None)
+                    folded = tallies.fold(session, folded)
+                case 9 if house.job(some[0]).state not in FINAL:
+                    jobs.cancel_job(session, batches[job_ids.index(some[0]) // 12].tenant_id, some[0])
+                case _:
+                    jobs.release(session, some)
+        for each in batches:
+            assert house.counts(each.id).by == house.counted(each.id)
+    with house.services.begin() as session:
+        session.execute(delete(Attempt))
+        session.execute(delete(Job))
+        assert tallies.counts(session, [batches[0].id])[batches[0].id].total == 0
+        tallies.fold(session, 0)
+        assert session.scalars(select(Tally)).all() == []
+
+
+def test_folding_while_others_count_loses_nothing(house: House) -> None:
+    batch = house.batch()
+    stop = threading.Event()
+
+    def fold() -> None:
+        folded = 0
+        while not stop.is_set():
+            with house.services.begin() as session:
+                folded = tallies.fold(session, folded)
+
+    def work(_: int) -> None:
+        for _ in range(6):
+            leases = house.claim(house.bulk(4, batch))
+            house.settle(*[(lease, Done()) for lease in leases])
+
+    folders = [threading.Thread(target=fold) for _ in range(2)]
+    for thread in folders:
+        thread.start()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    stop.set()
+    for thread in folders:
+        thread.join()
+    assert house.counts(batch.id).by == house.counted(batch.id) == {(Stage.COLORIZE, State.QUEUED): 72}
+
+
+def test_a_folded_batch_has_few_tallies_however_many_jobs(house: House) -> None:
+    batch = house.batch()
+    house.claim(house.bulk(50, batch)[:20])
+    with house.services.begin() as session:
+        tallies.fold(session, tallies.fold(session, 0))
+        assert len(session.scalars(select(Tally)).all()) == 2
+    counts = house.counts(batch.id)
+    assert (counts.total, counts.ready, counts.running, counts.ended) == (50, 30, 20, 0)
+    assert counts.at(Stage.INGEST) == 50
+    assert counts.at(Stage.INGEST, State.RUNNING) == 20
+
+
+def test_depths_leave_paused_batches_out_and_tell_the_oldest(house: House) -> None:
+    batch, paused = house.batch(), house.batch()
+    job_ids = house.bulk(3, batch)
+    house.bulk(2, paused)
+    house.claim(job_ids[:1])
+    with house.services.begin() as session:
+        session.execute(update(Batch).where(Batch.id == paused.id).values(paused_at=now()))
+        session.execute(update(Job).where(Job.id == job_ids[2]).values(not_before=now(-100.0)))
+        ingest, *others = tallies.depths(session)
+    assert (ingest.stage, ingest.ready, ingest.queued, ingest.running) == (Stage.INGEST, 2, 0, 1)
+    assert 100 <= ingest.oldest_s < 120
+    assert [(depth.ready, depth.oldest_s) for depth in others] == [(0, 0.0)] * 3
+
+
+def test_failures_are_grouped_by_reason_within_the_tenant(house: House) -> None:
+    batch, other = house.batch(), house.batch("archive")
+    for lease in [*house.claim(house.bulk(3, batch)), *house.claim(house.bulk(1, other))]:
+        house.settle((lease, InvalidPhoto(f"{lease.name} is not a photograph.")))
+    house.bulk(1, batch, State.QUARANTINED)
+    with house.services.begin() as session:
+        groups = tallies.failures(session, batch.tenant_id)
+        everywhere = tallies.failures(session, None)
+        here = tallies.failures(session, other.tenant_id, batch_id=other.id)
+    assert [(group.reason_code, group.state, group.count, group.batches) for group in groups] == [
+        ("invalid_photo", State.REFUSED, 3, 1),
+        ("unknown", State.QUARANTINED, 1, 1),
+    ]
+    assert groups[0].reason == "0 is not a photograph."
+    assert (everywhere[0].count, everywhere[0].batches) == (4, 2)
+    assert [group.count for group in here] == [1]

@@ -1,0 +1,358 @@
+"""The contract of BlobStore, kept by both implementations; then what only one of them can show."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import httpx
+import pytest
+from tests.servers import Server
+
+from retint.errors import NotFound, StoreUnavailable
+from retint.settings import Settings
+from retint.stores import BlobStore, DirectoryStore, S3Store, connect
+
+KEY = "tenants/0190/photos/01/original"
+LARGE = os.urandom(20 << 20)
+"""More than two parts."""
+
+
+@pytest.fixture(params=["directory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+    values = request.getfixturevalue("s3_settings") if request.param == "s3" else {}
+    store = connect(Settings(data=tmp_path / "data", **values))
+    store.prepare()
+    return store
+
+
+@pytest.fixture
+def s3(s3_settings: dict[str, Any]) -> S3Store:
+    store = connect(Settings(**s3_settings))
+    assert isinstance(store, S3Store)
+    store.prepare()
+    return store
+
+
+def read(store: BlobStore, key: str = KEY, start: int = 0, stop: int | None = None) -> bytes:
+    with store.open(key, start, stop) as blob:
+        return blob.read()
+
+
+class Unseekable(io.RawIOBase):
+    """A stream as a socket gives it: forward only, a little at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        self._source = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._source.read(min(len(buffer), 70_001))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class Breaking(io.RawIOBase):
+    """A stream that ends in an error after some megabytes."""
+
+    def __init__(self) -> None:
+        self._left = 18
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._left -= 1
+        if not self._left:
+            raise ConnectionResetError("the client went away")
+        return len(buffer)
+
+
+@pytest.mark.parametrize("data", [b"", b"bytes", LARGE], ids=["empty", "small", "large"])
+@pytest.mark.parametrize("kind", ["bytes", "path", "file", "socket"])
+def test_what_was_put_is_read_back(store: BlobStore, tmp_path: Path, data: bytes, kind: str) -> None:
+    path = tmp_path / "source"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        sources: dict[str, bytes | Path | BinaryIO] = {
+            "bytes": data,
+            "path": path,
+            "file": file,
+            "socket": io.BufferedReader(Unseekable(data)),
+        }
+        store.put(KEY, sources[kind], "image/tiff")
+        assert not file.closed, "the stream is the caller's"
+    assert read(store) == data
+    assert store.size(KEY) == len(data)
+    store.fetch(KEY, tmp_path / "fetched")
+    assert (tmp_path / "fetched").read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, None), (0, 1), (3, 7), (9, None), (9, 100), (5, 5), (10, None), (99, 100), (7, 3)]
+)
+def test_a_range_gives_what_a_slice_gives(store: BlobStore, start: int, stop: int | None) -> None:
+    data = b"0123456789"
+    store.put(KEY, data)
+    assert read(store, start=start, stop=stop) == data[start:stop]
+
+
+def test_a_range_of_a_large_blob_crosses_its_parts(store: BlobStore) -> None:
+    store.put(KEY, io.BytesIO(LARGE))
+    assert read(store, start=(8 << 20) - 5, stop=(8 << 20) + 5) == LARGE[(8 << 20) - 5 : (8 << 20) + 5]
+
+
+def test_a_stream_is_read_in_pieces_without_holding_the_blob(store: BlobStore) -> None:
+    store.put(KEY, LARGE)
+    digest = hashlib.sha256()
+    with store.open(KEY) as blob:
+        while piece := blob.read(123_457):
+            digest.update(piece)
+    assert digest.hexdigest() == hashlib.sha256(LARGE).hexdigest()
+
+
+def test_writing_the_same_key_again_is_harmless(store: BlobStore) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: store.put(KEY, LARGE[:100_000]), range(16)))
+    assert read(store) == LARGE[:100_000]
+
+
+def test_a_put_that_fails_half_way_leaves_nothing(store: BlobStore) -> None:
+    with pytest.raises((StoreUnavailable, OSError)):
+        store.put(KEY, io.BufferedReader(Breaking(), 1 << 20))
+    with pytest.raises(NotFound):
+        store.size(KEY)
+    assert list(store.list("")) == []
+
+
+@pytest.mark.parametrize("key", ["no/such/blob", "tenants/0190/photos"], ids=["missing", "only a prefix"])
+def test_a_key_that_is_not_there_is_not_found(store: BlobStore, tmp_path: Path, key: str) -> None:
+    store.put(KEY, b"another")
+    with pytest.raises(NotFound):
+        store.size(key)
+    with pytest.raises(NotFound), store.open(key):
+        pass
+    with pytest.raises(NotFound), store.open(key, 3, 3):
+        pass
+    with pytest.raises(NotFound):
+        store.fetch(key, tmp_path / "fetched")
+    assert not (tmp_path / "fetched").exists()
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["../outside", "a/../b", "/etc/passwd", "a//b", "a/", "", "a/./b", ".incoming/x", "a\\b", "a\nb", "ä", "a" * 300],
+)
+def test_a_key_that_could_leave_the_store_is_a_bug_and_says_so(store: BlobStore, tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="not a key"):
+        store.put(key, b"")
+    with pytest.raises(ValueError, match="not a key"), store.open(key):
+        pass
+    with pytest.raises(ValueError, match="not a key"):
+        store.fetch(key, tmp_path / "fetched")
+    with pytest.raises(ValueError, match="not a key"):
+        store.size(key)
+    with pytest.raises(ValueError, match="not a key"):
+        store.delete([key])
+
+
+def test_a_listing_has_all_blobs_under_a_prefix_in_order(store: BlobStore) -> None:
+    keys = [f"tenants/1/jobs/{job}/render-{attempt}/result.tif" for job in range(3) for attempt in (1, 10, 2)]
+    for key in [*keys, "tenants/10/other"]:
+        store.put(key, key.encode())
+    found = list(store.list("tenants/1/"))
+    assert [blob.key for blob in found] == sorted(keys)
+    assert [blob.size for blob in found] == [len(blob.key) for blob in found]
+    assert all(abs(datetime.now(UTC) - blob.modified_at) < timedelta(minutes=1) for blob in found)
+    assert [blob.key for blob in store.list("tenants/1/jobs/2/render-1")] == sorted(
+        k for k in keys if "/2/render-1" in k
+    )
+    assert list(store.list("tenants/2/")) == []
+    assert len(list(store.list(""))) == 10
+
+
+def test_a_listing_goes_on_past_a_thousand_blobs(store: BlobStore) -> None:
+    keys = [f"many/{n:04}" for n in range(1_001)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda key: store.put(key, b""), keys))
+    assert [blob.key for blob in store.list("many/")] == keys
+    store.delete(keys)
+    assert list(store.list("")) == []
+
+
+def test_deleting_takes_only_what_is_named_and_may_be_repeated(store: BlobStore) -> None:
+    for name in ("a", "b"):
+        store.put(f"folder/{name}", b"")
+    store.delete(["folder/a", "folder/never", "folder/b/below", "folder", "nowhere/at/all"])
+    store.delete(iter(["folder/a"]))
+    assert [blob.key for blob in store.list("")] == ["folder/b"]
+
+
+def test_a_put_into_a_folder_that_a_delete_empties_is_kept(store: BlobStore) -> None:
+    def rewrite(name: int) -> None:
+        for _ in range(30):
+            store.put(f"x/y/{name}", b"kept")
+            store.delete([f"x/y/{name}"])
+        store.put(f"x/y/{name}", b"kept")
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(rewrite, range(4)))
+    assert len(list(store.list("x/"))) == 4
+
+
+def test_a_healthy_store_passes_its_check_and_keeps_nothing_of_it(store: BlobStore) -> None:
+    store.check()
+    store.prepare()
+    assert list(store.list("")) == []
+
+
+def test_a_store_that_was_never_made_is_unavailable_and_not_merely_empty(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    nothing: dict[str, Any] = {}
+    for values in (nothing, request.getfixturevalue("s3_settings")):
+        store = connect(Settings(data=tmp_path / "nothing", **values))
+        with pytest.raises(StoreUnavailable):
+            store.size(KEY)
+        with pytest.raises(StoreUnavailable), store.open(KEY):
+            pass
+        with pytest.raises(StoreUnavailable):
+            store.fetch(KEY, tmp_path / "fetched")
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3://UPPER", "s3://a/b", "file://relative", "/plain/path", "http://x"])
+def test_an_address_that_names_no_store_is_refused_with_the_setting_named(url: str) -> None:
+    with pytest.raises(ValueError, match="RETINT_STORE_URL"):
+        connect(Settings(store_url=url))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("only root can mount the small disk that this test fills")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_blob(small_disk: Path) -> None:
+    store = DirectoryStore(small_disk / "store")
+    with pytest.raises(StoreUnavailable, match=r"disk is full") as full:
+        store.put(KEY, LARGE)
+    assert full.value.code == "store_full"
+    assert [path for path in small_disk.rglob("*") if path.is_file()] == []
+    store.put(KEY, b"small enough")
+    assert read(store) == b"small enough"
+
+
+def test_a_writer_killed_half_way_leaves_no_blob_and_its_rest_is_cleared_after_a_day(tmp_path: Path) -> None:
+    code = f"""
+import pathlib, sys
+from retint.storage import DirectoryStore
+DirectoryStore(pathlib.Path({str(tmp_path / "store")!r})).put({KEY!r}, sys.stdin.buffer)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as writer:
+        assert writer.stdin
+        writer.stdin.write(bytes(4 << 20))
+        writer.stdin.flush()
+        writer.kill()
+    store = DirectoryStore(tmp_path / "store")
+    assert list(store.list("")) == []
+    [rest] = (tmp_path / "store/.incoming").iterdir()
+    store.prepare()
+    assert rest.exists(), "another process may be writing it"
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(rest, (two_days_ago, two_days_ago))
+    store.prepare()
+    assert not rest.exists()
+
+
+def test_a_directory_that_may_not_be_written_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file stands where the folder should be")
+    with pytest.raises(StoreUnavailable, match="folder cannot be used"):
+        DirectoryStore(tmp_path / "store").put(KEY, b"")
+
+
+def test_a_signed_address_downloads_under_any_name_until_it_expires(s3_settings: dict[str, Any]) -> None:
+    store = connect(Settings(**s3_settings, s3_public_endpoint=s3_settings["s3_endpoint"]))
+    store.prepare()
+    store.put(KEY, b"scan")
+    hostile = 'Großmutter 1912"; filename=x.exe\r\n\u202egpj.tif'
+    url = store.url(KEY, expires_s=5, file_name=hostile, content_type="image/tiff")
+    assert url
+    answer = httpx.get(url)
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"scan", "image/tiff")
+    disposition = answer.headers["content-disposition"]
+    assert disposition.startswith("attachment; filename*=UTF-8''Gro%C3%9Fmutter%201912%22%3B%20filename%3Dx.exe%0D%0A")
+    assert httpx.get(url.replace("original", "originaL")).status_code == 403
+    deadline = time.monotonic() + 30
+    while (status := httpx.get(url).status_code) == 200 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert status == 403
+
+
+def test_no_address_is_signed_where_browsers_cannot_reach_the_store(s3: S3Store, tmp_path: Path) -> None:
+    for store in (s3, DirectoryStore(tmp_path)):
+        assert store.url(KEY, expires_s=60, file_name="a.tif", content_type="image/tiff") is None
+
+
+def test_a_wrong_secret_is_unavailable(s3: S3Store, s3_settings: dict[str, Any]) -> None:
+    store = connect(Settings(**{**s3_settings, "s3_secret": "wrong"}))
+    with pytest.raises(StoreUnavailable, match="refused: SignatureDoesNotMatch"):
+        store.put(KEY, b"")
+    with pytest.raises(StoreUnavailable):
+        store.size(KEY)
+    with pytest.raises(StoreUnavailable):
+        store.check()
+
+
+def test_a_store_that_died_is_unavailable_within_seconds_and_comes_back_with_its_blobs(
+    s3: S3Store, s3_server: Server, tmp_path: Path
+) -> None:
+    s3.put(KEY, LARGE)
+    s3_server.kill()
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        s3.put("a/b", tmp_path / __file__)
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        s3.size(KEY)
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        s3.fetch(KEY, tmp_path / "fetched")
+    assert time.monotonic() - began < 60
+    s3_server.start()
+    assert read_at_last(s3) == LARGE
+
+
+def read_at_last(store: BlobStore) -> bytes:
+    """Read what a server that has just come back says it has, as soon as it has found it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(StoreUnavailable):
+            return read(store)
+        time.sleep(0.1)
+    return read(store)
+
+
+def test_a_store_that_dies_while_it_is_read_is_unavailable(s3: S3Store, s3_server: Server) -> None:
+    s3.put(KEY, LARGE)
+    with s3.open(KEY) as blob:
+        assert blob.read(10) == LARGE[:10]
+        s3_server.kill()
+        with pytest.raises(StoreUnavailable):
+            blob.read()
+    s3_server.start()

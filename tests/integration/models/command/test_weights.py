@@ -1,0 +1,155 @@
+"""`retint weights` and `retint networks` as a person uses them, on real files."""
+
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from tests.filled import like, like_reference
+from tests.paths import REFERENCE
+
+from retint.command.cli import retint as command
+from retint_models.command import run_on_array
+from retint_models.networks.lab_resnet18 import Tutorial
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published file of `lab-resnet18`."""
+    with torch.device("meta"):
+        tensors = like(Tutorial())
+    path = tmp_path_factory.mktemp("published") / "model-epoch-93.pth"
+    torch.save(tensors, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Threads as they were: the command sets them for its process, which here is ours."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def retint(*arguments: str | Path, folder: Path) -> Result:
+    done = CliRunner().invoke(command, [str(argument) for argument in arguments], env={"RETINT_WEIGHTS": str(folder)})
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
+
+
+def test_weights_are_imported_listed_shown_run_and_verified(lab: Path, tmp_path: Path) -> None:
+    before = retint("weights", "list", folder=tmp_path)
+    assert before.exit_code == 0
+    assert "lab-resnet18     colorizer  not here" in before.stdout
+    assert "`retint weights fetch lab-resnet18`" in before.stdout
+    imported = retint("weights", "import", lab, "--as", "lab-resnet18", folder=tmp_path)
+    assert imported.exit_code == 0, imported.stderr
+    assert f"lab-resnet18: 3.8 MB in {tmp_path}/lab-resnet18.safetensors. It fits the network; " in imported.stdout
+    assert "lab-resnet18     colorizer  here, 3.8 MB" in retint("weights", "list", folder=tmp_path).stdout
+    shown = retint("weights", "show", "lab-resnet18", folder=tmp_path).stdout
+    assert "License     None known" in shown
+    assert "Parameters  954,722" in shown
+    card = json.loads(retint("weights", "show", "lab-resnet18", "--json", folder=tmp_path).stdout)
+    assert card["is_here"]
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((1, 1, 24, 16), np.float32))
+    files: list[str | Path] = ["--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy"]
+    run = retint("networks", "run", "lab-resnet18", *files, folder=tmp_path)
+    assert run.exit_code == 0, run.stderr
+    answer = np.load(tmp_path / "y.npy")
+    assert answer.shape == (1, 2, 24, 16)
+    assert answer.dtype == np.float32
+    direct = retint("networks", "run", "lab-resnet18", *files, "--weights", lab, folder=tmp_path / "empty")
+    assert direct.exit_code == 0, direct.stderr
+    assert np.array_equal(np.load(tmp_path / "y.npy"), answer)
+    verified = retint("weights", "verify", folder=tmp_path)
+    assert verified.exit_code == 0
+    assert "lab-resnet18: as its card says" in verified.stdout
+    with (tmp_path / "lab-resnet18.safetensors").open("r+b") as damaged:
+        damaged.truncate(1000)
+    verified = retint("weights", "verify", folder=tmp_path)
+    assert verified.exit_code == 1
+    assert "is not the file that its card describes" in verified.stderr
+    assert "compact: as its card says" in verified.stdout
+    spoiled = retint("networks", "run", "lab-resnet18", *files, folder=tmp_path)
+    assert spoiled.exit_code == 2
+    assert "is not the file that its card describes" in spoiled.stderr
+
+
+def test_weights_are_fetched_from_an_address(lab: Path, tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=lab.parent)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}/{lab.name}"
+        fetched = retint("weights", "fetch", "lab-resnet18", "--from", address, folder=tmp_path)
+        wrong = retint("weights", "fetch", "video", "--from", address, folder=tmp_path)
+        server.shutdown()
+    assert fetched.exit_code == 0, fetched.stderr
+    assert fetched.stdout.startswith(f"lab-resnet18: 3.8 MB in {tmp_path}/lab-resnet18.safetensors. It fits")
+    assert wrong.exit_code == 2
+    assert "these are the weights of lab-resnet18" in wrong.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lab-resnet18.safetensors", "lab-resnet18.toml"]
+
+
+def test_a_hostile_file_is_refused_by_the_command(tmp_path: Path) -> None:
+    (tmp_path / "evil.pth").write_bytes(b"cposix\nsystem\n(S'touch " + bytes(tmp_path / "was-run") + b"'\ntR.")
+    done = retint("weights", "import", tmp_path / "evil.pth", "--as", "artistic", folder=tmp_path / "weights")
+    assert done.exit_code == 2
+    assert "evil.pth asks for posix.system" in done.stderr
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_a_server_that_is_away_has_an_exit_status_of_its_own(tmp_path: Path) -> None:
+    done = retint("weights", "fetch", "artistic", "--from", "http://127.0.0.1:9/x.pth", folder=tmp_path)
+    assert done.exit_code == 3
+    assert "127.0.0.1 does not answer" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "says"),
+    [
+        ("artistic", np.zeros((1, 3, 4, 4), np.float32), "Get them with `retint weights fetch artistic`"),
+        ("sepia", np.zeros(1, np.float32), "no network 'sepia' can be run bare; there are artistic"),
+        ("lab-resnet18", np.zeros((1, 1, 8, 8)), "expected a float32 array, not float64"),
+        ("lab-resnet18", np.zeros((1, 3, 8, 8), np.float32), r"expected the shape (N, 1, H, W), not (1, 3, 8, 8)"),
+        ("lab-resnet18", np.zeros((8, 8), np.float32), r"expected the shape (N, 1, H, W), not (8, 8)"),
+        ("lab-resnet18", np.full((1, 1, 8, 8), 255, np.float32), "expected values between 0 and 1"),
+        ("lab-resnet18", np.full((1, 1, 8, 8), np.nan, np.float32), "expected values between 0 and 1"),
+        ("lab-resnet18", np.array([{}]), "is no .npy file of numbers"),
+    ],
+)
+def test_what_a_bare_network_cannot_take_is_refused_in_a_sentence(
+    lab: Path, tmp_path: Path, name: str, array: np.ndarray, says: str
+) -> None:
+    np.save(tmp_path / "x.npy", array, allow_pickle=True)
+    file = lab if name == "lab-resnet18" else None
+    with pytest.raises((ValueError, FileNotFoundError)) as refused:
+        run_on_array.run(name, tmp_path / "x.npy", tmp_path / "y.npy", file=file, imported=tmp_path)
+    assert says in str(refused.value)
+    assert not (tmp_path / "y.npy").exists()
+
+
+def test_the_command_gives_what_the_original_gives(tmp_path: Path) -> None:
+    if not REFERENCE.exists():
+        pytest.skip(f"needs the original's outputs at {REFERENCE}")
+    held = {"model": like_reference("artistic"), "opt": {"param_groups": [{"lr": slice(None, 0.003, None)}]}}
+    torch.save(held, tmp_path / "ColorizeArtistic_gen.pth", _use_new_zipfile_serialization=False)
+    arguments: list[str | Path] = [
+        "--weights",
+        tmp_path / "ColorizeArtistic_gen.pth",
+        "--output",
+        tmp_path / "y.npy",
+        "--threads",
+        "1",
+    ]
+    run = retint(
+        "networks", "run", "artistic", "--input", REFERENCE / "input_1x3x64x64.npy", *arguments, folder=tmp_path
+    )
+    assert run.exit_code == 0, run.stderr
+    theirs = np.load(REFERENCE / "artistic.output_1x3x64x64.npy")
+    assert torch.get_num_threads() == 1
+    assert np.abs(np.load(tmp_path / "y.npy") - theirs).max() <= 1e-4

@@ -1,0 +1,184 @@
+"""Every network against what the original gives, under weights that follow from the tensors' names.
+
+`pytest -s` on this file prints a table of how near they come.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tests import filled
+from tests.paths import REFERENCE
+from torch import Tensor, nn
+from torch.nn import functional
+
+from retint_models.acceleration import prepare
+from retint_models.layers.rendering import colorize_proxy
+from retint_models.layers.types import LUMA
+from retint_models.networks import deoldify, lab_resnet18, proxies, yuv_gan
+from retint_models.networks.deoldify_colorizer import colored_square, colorized, gray_square, merged, stretched
+from retint_models.weights.cards import fill
+
+pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"needs the original's outputs at {REFERENCE}")
+SIZES = ["1x{}x64x64", "2x{}x96x80"]
+DEOLDIFY = ["artistic", "stable", "video"]
+SMALL: dict[str, Callable[[str, Mapping[str, Tensor]], nn.Module]] = {
+    "yuvgan_g": yuv_gan.generator,
+    "lab_tutorial": lab_resnet18.generator,
+    "lab_repo": lab_resnet18.generator,
+}
+
+Row = tuple[str, str, float, float]
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[list[Row]]:
+    rows: list[Row] = []
+    yield rows
+    print(f"\n{'network':<14} {'what':<28} {'largest difference':>18} {'equal bytes':>12}")
+    for name, what, difference, equal in rows:
+        print(f"{name:<14} {what:<28} {difference:>18.3g} {equal:>12.3%}")
+
+
+def compare(table: list[Row], name: str, what: str, ours: NDArray[Any], theirs: NDArray[Any]) -> float:
+    """Note how two arrays compare; return the largest difference."""
+    assert ours.shape == theirs.shape
+    assert ours.dtype == theirs.dtype
+    difference = np.abs(ours.astype(np.float64) - theirs).max()
+    equal = np.frombuffer(ours.tobytes(), np.uint8) == np.frombuffer(theirs.tobytes(), np.uint8)
+    table.append((name, what, difference, equal.mean()))
+    return float(difference)
+
+
+def tensor(name: str) -> Tensor:
+    return torch.from_numpy(np.load(REFERENCE / f"{name}.npy"))
+
+
+def picture(name: str) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(REFERENCE / name))
+
+
+@pytest.fixture(scope="module", params=DEOLDIFY)
+def network(request: pytest.FixtureRequest) -> tuple[str, deoldify.Generator]:
+    return request.param, deoldify.generator(request.param, filled.like_reference(request.param))
+
+
+@pytest.mark.parametrize("size", [size.format(3) for size in SIZES])
+def test_deoldify_gives_what_the_original_gives(
+    network: tuple[str, deoldify.Generator], size: str, table: list[Row]
+) -> None:
+    name, run = network
+    ours, theirs = run(tensor(f"input_{size}")).numpy(), tensor(f"{name}.output_{size}").numpy()
+    assert compare(table, name, size, ours, theirs) <= 1e-4
+
+
+@pytest.mark.parametrize(("precision", "largest", "mean"), [("float32", 1e-4, 1e-5), ("bfloat16", 0.15, 0.02)])
+def test_prepared_to_run_fast_it_gives_the_same(
+    network: tuple[str, deoldify.Generator],
+    precision: prepare.Precision,
+    largest: float,
+    mean: float,
+    table: list[Row],
+) -> None:
+    name, run = network
+    prepared = prepare.prepared(deoldify.generator(name, run.state_dict()), precision=precision)
+    for size in [size.format(3) for size in SIZES]:
+        ours, theirs = prepared(tensor(f"input_{size}")).numpy(), tensor(f"{name}.output_{size}").numpy()
+        assert compare(table, name, f"fast, {precision}, {size}", ours, theirs) <= largest
+        assert np.abs(ours - theirs).mean() <= mean
+
+
+def test_a_photo_gets_the_colors_that_the_original_gives_it(
+    network: tuple[str, deoldify.Generator], table: list[Row]
+) -> None:
+    name, run = network
+    kept = "stable" if name == "video" else name  # one network, and here the same weights
+    square = colored_square(run, gray_square(picture("photo.png"), 10))
+    theirs = picture(f"photo.{kept}.rf10.square.png")
+    assert compare(table, name, "photo, square, rf 10", square, theirs) <= 3
+    whole, theirs = colorized(run, picture("photo.png"), 10), picture(f"photo.{kept}.rf10.png")
+    assert compare(table, name, "photo, whole, rf 10", whole, theirs) <= 3
+    assert all(row[3] >= 0.995 for row in table[-2:])
+
+
+@pytest.mark.parametrize("name", ["artistic", "stable"])
+def test_a_layer_has_the_colors_of_the_original_at_the_proxys_luma(name: str) -> None:
+    gray = np.repeat(np.asarray(Image.open(REFERENCE / "photo.png").convert("L"))[..., None], 3, 2)
+    square = torch.from_numpy(picture(f"photo.{name}.rf10.square.png").copy()).permute(2, 0, 1) / 255
+    luma, chroma = stretched(gray, square)
+    ours = colorize_proxy(gray, proxies.untold(luma, chroma, {}))
+    assert np.abs(rec709(ours) - gray[..., 0]).max() <= 1
+
+    joined = joined_in_floats(gray, square)
+    moved = rec709(joined)[..., None] - gray  # the original keeps Rec. 601 luma
+    inside = ((joined > 0) & (joined < 255) & (joined - moved > 0) & (joined - moved < 255)).all(-1)
+    assert inside.mean() > 0.9
+    assert np.abs(joined - moved - ours)[inside].max() <= 1
+
+    theirs = merged(gray, picture(f"photo.{name}.rf10.raw.png"))
+    rounded = np.abs(theirs - rec709(theirs)[..., None] + gray - ours)[inside]
+    print(
+        f"\n{name}, layer beside the original, unclipped: luma moved by the original {np.abs(moved).mean():.2f}"
+        f" (mean) to {np.abs(moved).max():.1f}, the rest differs by {rounded.mean():.2f} to {rounded.max():.1f}"
+    )
+    assert rounded.mean() <= 1, "the original rounds to 8 bits twice on its way"
+
+
+def joined_in_floats(gray: NDArray[np.uint8], square: Tensor) -> NDArray[np.float64]:
+    """The original's picture, (h, w, 3) in 0..255, if it had no 8-bit steps: OpenCV's YUV and back."""
+    large = functional.interpolate(square[None], gray.shape[:2], mode="bilinear", antialias=True)[0]
+    red, green, blue = 255 * large.double().numpy()
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    u, v = 8061 / 16384 * (blue - luma), 14369 / 16384 * (red - luma)
+    return gray + np.stack([18678 * v, -9519 * v - 6472 * u, 33292 * u], -1) / 16384
+
+
+def rec709(rgb: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(rgb @ np.array(LUMA))
+
+
+def test_the_network_is_shown_the_very_gray_that_the_original_shows_it() -> None:
+    assert np.array_equal(gray_square(picture("photo.png"), 10), picture("photo.rf10.input.png"))
+
+
+@pytest.mark.parametrize("name", ["artistic", "stable"])
+def test_chroma_is_merged_exactly_as_in_the_original(name: str) -> None:
+    ours = merged(picture("photo.png"), picture(f"photo.{name}.rf10.raw.png"))
+    assert np.array_equal(ours, picture(f"photo.{name}.rf10.png"))
+
+
+@pytest.mark.parametrize("size", [size.format(1) for size in SIZES])
+@pytest.mark.parametrize("name", SMALL)
+def test_the_small_networks_give_what_the_originals_give(name: str, size: str, table: list[Row]) -> None:
+    run = SMALL[name](name, filled.like_reference(name))
+    ours, theirs = run(shown(name, size)).numpy(), tensor(f"{name}.output_{size}").numpy()
+    assert compare(table, name, size, ours, theirs) <= 1e-4
+
+
+@pytest.mark.parametrize("size", [size.format(1) for size in SIZES])
+def test_the_yuv_critic_judges_as_the_original_does(size: str, table: list[Row]) -> None:
+    critic = yuv_gan.Critic()
+    fill(critic, filled.like_reference("yuvgan_d"), "yuvgan_d")
+    seen = torch.cat([shown("yuvgan_g", size), tensor(f"yuvgan_g.output_{size}")], 1)
+    ours, theirs = critic(seen).numpy(), tensor(f"yuvgan_d.output_{size}").numpy()
+    assert compare(table, "yuvgan_d", size, ours, theirs) <= 1e-4
+
+
+@pytest.mark.parametrize("size", [size.format(1) for size in SIZES])
+def test_the_yuv_gan_colors_in_evaluation_which_its_authors_forgot(size: str, table: list[Row]) -> None:
+    run = yuv_gan.generator("yuv-gan", filled.like_reference("yuvgan_g"))
+    kept, forgotten = (tensor(f"yuvgan_g.{mode}output_{size}").numpy() for mode in ("", "trainmode."))
+    assert np.abs(run(shown("yuvgan_g", size)).numpy() - kept).max() <= 1e-4
+    assert np.abs(kept - forgotten).max() > 0.1
+    # They start from the fresh statistics of a batch norm, which train mode does not read.
+    with torch.no_grad():
+        ours = run.train()(shown("yuvgan_g", size)).numpy()
+    assert compare(table, "yuvgan_g", f"{size}, train mode", ours, forgotten) <= 1e-4
+
+
+def shown(name: str, size: str) -> Tensor:
+    return tensor(f"gray_{size}") - (0.5 if name == "yuvgan_g" else 0)

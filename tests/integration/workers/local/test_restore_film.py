@@ -1,0 +1,96 @@
+"""`retint restore` on films: the report, going on after SIGKILL, and memory that does not grow with the film."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+from tests import films
+
+COMMAND = [sys.executable, "-m", "retint", "restore"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "RETINT_WEIGHTS": "nowhere", "RETINT_DEVICE": "cpu"}
+
+
+def restore(*arguments: object) -> dict[str, Any]:
+    command = [*COMMAND, *map(str, arguments), "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
+    (row,) = json.loads(ended.stdout)
+    return dict(row)
+
+
+def reels(folder: Path) -> dict[str, int]:
+    """The reels in a hidden folder of work, and when they were written."""
+    return {reel.name: reel.stat().st_mtime_ns for reel in folder.glob(".*/*-*.nut")}
+
+
+def killed(path: Path, out: Path, *, when: int) -> dict[str, int]:
+    """Kill a restoration without mercy as soon as there are so many reels; tell which are kept."""
+    with subprocess.Popen(
+        [*COMMAND, str(path), "--out", str(out)], env=ENVIRONMENT, start_new_session=True, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 120
+        while len(reels(out)) < when and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
+    kept = reels(out)
+    assert len(kept) >= when
+    return kept
+
+
+def test_a_film_killed_on_the_way_goes_on_and_comes_out_as_if_it_had_not_been(tmp_path: Path) -> None:
+    path = films.make(tmp_path / "film.mp4", films.two_scenes(60), times=films.unsteady(60))
+    straight, out = tmp_path / "straight", tmp_path / "out"
+    row = restore(path, "--out", straight, "--layers")
+    assert (row["status"], row["film"]["frames"], row["film"]["scenes"]) == ("restored", 60, 2)
+    assert 0 < row["film"]["cdc"] < row["film"]["cdc_frame_by_frame"]
+    assert row["film"]["ms_per_frame"] > 0
+    kept = killed(path, out, when=1)
+    assert not list(out.glob("film*"))
+    again = killed(path, out, when=len(kept) + 1)
+    assert again.items() >= kept.items()
+    resumed = restore(path, "--out", out, "--layers")
+    assert not list(out.glob(".*"))
+    assert resumed["film"] | {"ms_per_frame": 0} == row["film"] | {"ms_per_frame": 0}
+    for name in ("film.mp4", "film.color.mkv"):
+        assert films.packets(straight / name, "video") == films.packets(out / name, "video")
+    before = (out / "film.mp4").stat().st_mtime_ns
+    assert "film" not in restore(path, "--out", out, "--layers")
+    assert (out / "film.mp4").stat().st_mtime_ns == before  # it was there already
+    command = [*COMMAND[:-1], "render", str(path), "--layers", str(out / "film.json"), "--out", str(tmp_path / "a.mp4")]
+    subprocess.run(command, check=True, env=ENVIRONMENT, capture_output=True)
+    assert films.packets(tmp_path / "a.mp4", "video") == films.packets(out / "film.mp4", "video")
+
+
+def test_another_recipe_starts_afresh(tmp_path: Path) -> None:
+    path = films.make(tmp_path / "film.mp4", films.pan(films.gray("coffee"), 26), sound=None)
+    out = tmp_path / "out"
+    kept = set(killed(path, out, when=1))
+    assert restore(path, "--out", out, "--gain", 2)["status"] == "restored"
+    assert set(reels(out)) == kept  # the first recipe may still be wanted
+
+
+def peak_mib(path: Path, out: Path) -> float:
+    """The most memory that any process took, in MiB, restoring a film without networks."""
+    keep = ["--colorizer", "keep", "--defader", "keep"]
+    peak = 0
+    with subprocess.Popen([*COMMAND, str(path), "--out", str(out), *keep], env=ENVIRONMENT) as process:
+        while process.poll() is None:
+            with suppress(psutil.NoSuchProcess):
+                here = psutil.Process(process.pid)
+                peak = max(peak, *(each.memory_info().rss for each in [here, *here.children(recursive=True)]))
+            time.sleep(0.02)
+    assert process.returncode == 0
+    return peak / (1 << 20)
+
+
+def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
+    frames = list(films.pan(films.gray("coffee"), 60, (320, 240)))
+    short = films.make(tmp_path / "short.mp4", frames, sound=None, options={"preset": "ultrafast"})
+    long = films.make(tmp_path / "long.mp4", frames * 10, sound=None, options={"preset": "ultrafast"})
+    peaks = [peak_mib(path, tmp_path / "out") for path in (short, long)]
+    assert peaks[1] - peaks[0] < 40  # 540 frames more would be 124 MiB

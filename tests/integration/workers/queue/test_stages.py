@@ -1,0 +1,239 @@
+"""The gpu stages beside a real store: what a network is given, and what goes on while it runs."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tests.leases import new_lease
+
+from retint.errors import OutOfMemory, RetintError, StoreUnavailable, Transient
+from retint.jobs import Done, Lease
+from retint.lifecycle import Stage
+from retint.services import Services
+from retint.settings import Settings
+from retint.stores import DirectoryStore
+from retint_models.layers.types import ColorLayer
+from retint_workers.inference import loading
+from retint_workers.queue import stages, tasks
+
+Pictures = list[NDArray[Any]]
+
+
+def pictures(count: int) -> Pictures:
+    return [np.full((8, 8, 3), number, np.uint8) for number in range(count)]
+
+
+class Brightness:
+    """A network whose layers are numbers; it writes down how many pictures a call had."""
+
+    def __init__(self, at_once: int = 100, most: int = 100, unbearable: int = -1) -> None:
+        self.calls: list[int] = []
+        self.most = most
+        self.unbearable = unbearable
+        self.at_once = at_once
+
+    def __call__(self, given: Pictures) -> list[int]:
+        self.calls.append(len(given))
+        if len(given) > self.most:
+            raise torch.OutOfMemoryError("too many")
+        values = [int(picture[0, 0, 0]) for picture in given]
+        if self.unbearable in values:
+            raise RuntimeError("not this one")
+        return values
+
+
+def test_a_network_is_given_what_pays_and_beats_between() -> None:
+    network, beats = Brightness(at_once=3), []
+
+    def beat() -> bool:
+        beats.append(len(network.calls))
+        return True
+
+    assert list(loading.run(network, pictures(7), beat)) == list(range(7))
+    assert network.calls == [3, 3, 1]
+    assert beats[:2] == [1, 2]
+    assert list(loading.run(all_at_once := Brightness(), pictures(7))) == list(range(7))
+    assert all_at_once.calls == [7]
+
+
+def test_nothing_is_begun_when_time_is_up() -> None:
+    network = Brightness(at_once=2)
+    assert list(loading.run(network, pictures(7), lambda: len(network.calls) < 2)) == [0, 1, 2, 3]
+
+
+def test_what_is_decided_is_yielded_before_the_next_run() -> None:
+    network = Brightness(at_once=2)
+    decided = loading.run(network, pictures(4))
+    assert [next(decided), next(decided)] == [0, 1]
+    assert network.calls == [2]
+
+
+def test_a_picture_that_the_network_cannot_bear_takes_no_other_down() -> None:
+    layers = list(loading.run(Brightness(unbearable=2), pictures(5)))
+    assert [layer for layer in layers if not isinstance(layer, RetintError)] == [0, 1, 3, 4]
+    assert isinstance(layers[2], Transient)
+    assert layers[2].code == "network_failed"
+
+
+def test_what_does_not_fit_into_memory_is_run_in_smaller_parts() -> None:
+    assert list(loading.run(Brightness(most=2), pictures(6))) == list(range(6))
+    assert all(isinstance(layer, OutOfMemory) for layer in loading.run(Brightness(most=0), pictures(3)))
+
+
+def test_an_error_in_the_place_of_a_picture_comes_out_there() -> None:
+    away = StoreUnavailable("The store did not answer.")
+    first, second = pictures(2)
+    assert list(loading.run(Brightness(), [first, away, second])) == [0, away, 1]
+    assert list(loading.run(Brightness(at_once=1), [away])) == [away]
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    made = Services.connect(Settings(data=tmp_path, device="cpu"))
+    made.store.prepare()
+    yield made
+    made.engine.dispose()
+
+
+def leases(services: Services, count: int, **recipe: Any) -> list[Lease]:
+    """Photos of a batch that are ingested."""
+    made = []
+    for number in range(count):
+        files, facts = {"proxy": f"proxies/{number}.png"}, {Stage.INGEST: {"kind": "neutral"}}
+        made.append(new_lease(str(number), Stage.COLORIZE, recipe, attempt=2, files=files, facts=facts))
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((48, 64, 3), 40 + number, np.uint8)).save(buffer, "PNG")
+        services.store.put(files["proxy"], buffer.getvalue(), "image/png")
+    return made
+
+
+class Waiting:
+    """A network, one picture a call, that does something in each."""
+
+    at_once = 1
+
+    def __init__(self, meanwhile: Callable[[int], None]) -> None:
+        self.meanwhile = meanwhile
+        self.calls = 0
+
+    def __call__(self, given: Pictures, settings: Any) -> list[ColorLayer]:
+        self.calls += 1
+        self.meanwhile(self.calls)
+        [picture] = given
+        small = (picture[::4, ::4, 0] / 255).astype(np.float16)
+        return [ColorLayer(np.stack([small, small]), small, np.full(small.shape, 9, np.uint8), {})]
+
+
+def test_threads_read_and_write_while_the_network_runs(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = leases(services, 4)
+    first_call, second_call, read, written = Event(), Event(), Event(), Event()
+
+    class Slow(DirectoryStore):
+        """Reads the last proxy during the first call, writes the first layer during the second."""
+
+        def open(self, key: str, start: int = 0, stop: int | None = None) -> Any:
+            if key == bundle[3].files["proxy"]:
+                assert first_call.wait(20), "the network waits for what it does not need yet"
+                read.set()
+            return super().open(key, start, stop)
+
+        def put(self, key: str, *rest: Any) -> None:
+            if key.startswith(bundle[0].folder):
+                assert second_call.wait(20), "the network waits for a layer to be written"
+                written.set()
+            super().put(key, *rest)
+
+    def meanwhile(call: int) -> None:
+        if call == 1:
+            first_call.set()
+            assert read.wait(20), "nothing is read while the network runs"
+        elif call == 2:
+            second_call.set()
+            assert written.wait(20), "nothing is written while the network runs"
+
+    slow = Services(services.settings, services.engine, Slow(services.settings.data / "store"))
+    monkeypatch.setattr(loading, "load", lambda *_: Waiting(meanwhile))
+    monkeypatch.setattr(stages, "LAG_S", 60)
+    ended = list(stages.run_colorize(slow, bundle, lambda: True))
+    assert [lease for lease, _ in ended] == bundle
+    assert all(isinstance(outcome, Done) for _, outcome in ended)
+
+
+def test_a_slow_network_waits_for_its_last_layer(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Waiting(lambda _: None)
+    monkeypatch.setattr(loading, "load", lambda *_: network)
+    monkeypatch.setattr(stages, "LAG_S", 0)
+    for number, _ in enumerate(stages.run_colorize(services, leases(services, 3), lambda: True), start=1):
+        assert network.calls == number
+
+
+def test_an_outcome_is_told_when_its_files_are_in_the_store(services: Services) -> None:
+    for stage, run in ((Stage.COLORIZE, stages.run_colorize), (Stage.DEFADE, stages.run_defade)):
+        told = 0
+        for _, outcome in run(services, leases(services, 6), lambda: True):
+            assert isinstance(outcome, Done), stage
+            [key] = outcome.files.values()
+            assert services.store.size(key) > 100
+            told += 1
+        assert told == 6
+
+
+def test_a_proxy_that_is_gone_costs_no_photo_but_its_own(services: Services) -> None:
+    bundle = leases(services, 5)
+    services.store.delete([bundle[2].files["proxy"]])
+    ended = list(stages.run_colorize(services, bundle, lambda: True))
+    assert sorted(lease.name for lease, outcome in ended if isinstance(outcome, Done)) == ["0", "1", "3", "4"]
+    [gone] = [outcome for lease, outcome in ended if lease.name == "2"]
+    assert isinstance(gone, RetintError)
+
+
+def test_what_is_not_begun_in_time_is_left(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Waiting(lambda _: None)
+    monkeypatch.setattr(loading, "load", lambda *_: network)
+    bundle = leases(services, 5)
+    ended = list(tasks.outcomes(stages.run_colorize, services, bundle, lambda: network.calls < 3))
+    assert [lease for lease, _ in ended] == bundle[:3]
+
+
+def test_a_bug_costs_no_photo_but_its_own(services: Services) -> None:
+    bundle = leases(services, 4)
+    tried: list[str] = []
+
+    def work(_: Services, some: Sequence[Lease], beat: tasks.Beat) -> Iterator[tuple[Lease, Done]]:
+        for lease in some:
+            tried.append(lease.name)
+            if lease.name == "1":
+                raise ZeroDivisionError
+            yield lease, Done()
+
+    ended = list(tasks.outcomes(work, services, bundle, lambda: True))
+    assert [(lease.name, isinstance(outcome, Done)) for lease, outcome in ended] == [
+        ("0", True),
+        ("1", False),
+        ("2", True),
+        ("3", True),
+    ]
+    assert tried == ["0", "1", "1", "2", "3"]
+
+
+def test_a_stage_that_ends_nothing_is_a_bug_however_late_it_is(services: Services) -> None:
+    bundle = leases(services, 3)
+    ended = list(tasks.outcomes(lambda *_: iter(()), services, bundle, lambda: False))
+    assert [lease for lease, _ in ended] == bundle
+    assert all(isinstance(outcome, Transient) and outcome.code == "bug" for _, outcome in ended)
+
+
+def test_a_network_that_is_not_here_is_said_of_every_photo(services: Services) -> None:
+    bundle = leases(services, 3, colorizer="artistic")
+    ended = list(tasks.outcomes(stages.run_colorize, services, bundle, lambda: True))
+    assert [lease for lease, _ in ended] == bundle
+    for _, outcome in ended:
+        assert isinstance(outcome, loading.NetworkUnavailable)
+        assert "artistic" in outcome.message

@@ -1,0 +1,84 @@
+"""A gpu worker says at its start what is wrong with weights; only what it cannot do without stops it."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from retint import database
+from retint.services import Services
+from retint.settings import ROOT, Settings
+from retint.tables import Worker
+
+COMMAND = [sys.executable, "-m", "retint", "worker", "--fleet", "gpu"]
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A copy of the networks' part, whose weights may be spoiled."""
+    shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("imported", "__pycache__"))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of a place with a database and no broker."""
+    (tmp_path / "data").mkdir()
+    settings = Settings(
+        data=tmp_path / "data",
+        weights=tmp_path / "imported",
+        device="cpu",
+        broker_url="redis://127.0.0.1:9/0",
+        secret="s" * 32,
+    )
+    database.migrate(database.connect(settings.database))
+    return settings
+
+
+@pytest.mark.parametrize("spoil", ["damaged", "missing"])
+def test_without_the_usual_network_it_ends_with_a_sentence(models: Path, settings: Settings, spoil: str) -> None:
+    file = models / "weights" / "compact.safetensors"
+    if spoil == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    environment = settings.environment(PYTHONPATH=str(models))
+    done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("Error: The colorizer compact cannot be used: ")
+    assert "compact.safetensors" in last
+    assert "git checkout -- models/weights/compact.safetensors" in last
+
+
+def test_imported_weights_that_are_damaged_are_told_and_it_goes_on(settings: Settings, tmp_path: Path) -> None:
+    settings.weights.mkdir()
+    (settings.weights / "artistic.safetensors").write_bytes(b"damaged")
+    (settings.weights / "artistic.toml").write_text(f'sha256 = "{"0" * 64}"\n')
+    (settings.weights / "stable.safetensors").write_bytes(b"without a record")
+    services = Services.connect(settings)
+    log = tmp_path / "log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(COMMAND, stdout=sink, stderr=sink, env=settings.environment())
+    try:
+        deadline = time.monotonic() + 100
+        while True:
+            with services.read() as session:
+                if session.scalar(select(func.count()).select_from(Worker)):
+                    break
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+    warnings = [line for line in log.read_text().splitlines() if "weights_unfit" in line]
+    assert len(warnings) == 2
+    assert "artistic.safetensors is not the file that its card describes" in warnings[0]
+    assert "retint weights fetch artistic" in warnings[0]
+    assert "stable.safetensors lies there without a sound record" in warnings[1]

@@ -1,0 +1,63 @@
+"""A worker or a dispatcher with stages that do what the photo's name says: `python -m … worker cpu`."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from retint import telemetry
+from retint.errors import InvalidPhoto, OutOfMemory
+from retint.jobs import Done, Ended, Lease
+from retint.lifecycle import Stage
+from retint.services import Services
+from retint.settings import Settings
+from retint_workers.dispatch import dispatcher
+from retint_workers.queue import app, tasks
+from retint_workers.queue.tasks import Beat
+
+
+def obey(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+    """Run each photo: `refuse@render`, `fault@ingest` (twice, then well), `slow@defade:3` (seconds) …"""
+    for lease in leases:
+        if not beat():
+            return
+        order, _, where = lease.name.partition("@")
+        stage, _, value = where.partition(":")
+        facts = {"before": sorted(lease.facts), "files": sorted(lease.files), "gain": lease.recipe.strength}
+        done = Done({str(lease.stage): f"{lease.folder}/file"}, facts, {"work": 0.0})
+        if stage != lease.stage:
+            yield lease, done
+        elif order == "refuse":
+            yield lease, InvalidPhoto("This is not a photograph.")
+        elif order == "fault" and lease.tries < 2:
+            yield lease, OutOfMemory("There was not enough memory.")
+        elif order == "bug":
+            raise ZeroDivisionError(lease.name)
+        elif order == "forget":
+            continue
+        elif order == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif order == "slow":
+            deadline = time.monotonic() + float(value)
+            while time.monotonic() < deadline:
+                time.sleep(0.02)
+                beat()
+            yield lease, done
+        else:
+            yield lease, done
+
+
+def main() -> None:
+    settings = Settings()
+    telemetry.configure(settings, "-".join(sys.argv[1:]))
+    services = Services.connect(settings)
+    if sys.argv[1] == "worker":
+        tasks.TURN_S, tasks.FLUSH_S = 1.0, 0.1
+        app.work(services, sys.argv[2], dict.fromkeys(Stage, obey), device="none")
+    else:
+        dispatcher.run(services)
+
+
+if __name__ == "__main__":
+    main()

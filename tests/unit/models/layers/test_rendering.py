@@ -1,0 +1,186 @@
+"""The kernel: what it promises about luma, strips, depth and repeatability, on real photographs."""
+
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from tests import corpus, photographs
+
+from retint_models.layers import rendering
+from retint_models.layers.rendering import Rendering, apply, colorize_proxy, luma_drift
+from retint_models.layers.types import LUMA, ColorLayer, DensityLayer
+from retint_models.networks import compact_defade
+
+DEV = Path("../shared/data/dev")
+
+
+@cache
+def real_photographs() -> list[NDArray[np.uint8]]:
+    """Color photographs, uint8 (h, w, 3): the development set where it is at hand, else those of scikit-image."""
+    files = sorted(DEV.glob("*.jpg"))[::8]
+    return [np.asarray(Image.open(file).convert("RGB")) for file in files] or [photographs.color(n) for n in range(8)]
+
+
+def exact_luma(pixels: NDArray[Any]) -> NDArray[np.float64]:
+    """Luma in code values, computed in another way than the renderer does."""
+    if pixels.ndim == 2:
+        return pixels.astype(np.float64)
+    red, green, blue = pixels.astype(np.float64).transpose(2, 0, 1)
+    return np.asarray(LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)
+
+
+def smaller(photo: NDArray[Any], side: int = 64) -> NDArray[np.uint8]:
+    image = Image.fromarray(photo)
+    image.thumbnail((side, side))
+    return np.asarray(image)
+
+
+def plain_layer(shift: float) -> DensityLayer:
+    """A layer that adds the same density everywhere."""
+    curves = np.stack([np.linspace(0, 2.6, 9, dtype=np.float32)] * 3)
+    grid = np.zeros((6, 8, 4, 4), np.float32)
+    return DensityLayer(np.eye(3, dtype=np.float32), np.full(3, shift, np.float32), curves, grid, 1.0)
+
+
+@pytest.mark.parametrize("gain", [1.0, 2.5])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("toned", [False, True])
+def test_color_alone_never_moves_luma_by_more_than_a_code_value(gain: float, wide: bool, toned: bool) -> None:
+    for photo in real_photographs():
+        layer = corpus.color_layer(smaller(photo))
+        vivid = ColorLayer((layer.chroma * gain).astype(np.float16), layer.luma, layer.confidence)
+        original = corpus.sepia(corpus.gray_of(photo)) if toned else corpus.gray_of(photo)
+        original = corpus.wide(original) if wide else original
+        result = apply(original, 0, original.shape[:2], vivid, None)
+        drift = np.abs(exact_luma(result) - exact_luma(original)).max() / np.iinfo(original.dtype).max
+        assert drift <= 1 / 255
+        assert luma_drift(original, result) == pytest.approx(drift, abs=1e-9)
+
+
+def test_true_chroma_brings_the_photograph_back() -> None:
+    for photo in real_photographs()[:6]:
+        result = colorize_proxy(np.repeat(corpus.gray_of(photo)[..., None], 3, axis=2), corpus.color_layer(photo))
+        error = np.abs(result.astype(int) - photo)  # larger only where rounded luma leaves a saturated color no room
+        assert np.percentile(error, 99.5) <= 1
+        assert error.max() <= 8
+
+
+def test_luma_detail_beats_plain_interpolation() -> None:
+    errors = []
+    for photo in real_photographs():
+        layer, gray = corpus.color_layer(smaller(photo)), corpus.gray_of(photo)
+        flat = ColorLayer(layer.chroma, np.full_like(layer.luma, 0.5), layer.confidence)
+        shown = [apply(gray, 0, gray.shape, each, None).astype(int) for each in (layer, flat)]
+        errors.append([np.abs(each - photo).mean() for each in shown])
+    detailed, plain = np.mean(errors, axis=0)
+    assert detailed < plain * 0.99
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("kind", ["gray", "rgb"])
+@pytest.mark.parametrize("layers", ["color", "density", "both"])
+def test_the_height_of_strips_changes_no_byte(bits: int, kind: str, layers: str) -> None:
+    photo = photographs.color(3, 150)[:101]
+    original = corpus.gray_of(photo) if kind == "gray" else photo
+    original = corpus.wide(original) if bits == 16 else original
+    color = corpus.color_layer(smaller(photo, 40)) if layers != "density" else None
+    density = corpus.density_layer() if layers != "color" else None
+    whole = apply(original, 0, (101, 150), color, density)
+    rendering = Rendering(color, density)
+    for height in (1, 2, 7, 64, 100):
+        tops = [*range(0, 101, height), 101]
+        strips = [rendering.apply(original[top:end], top, (101, 150)) for top, end in pairwise(tops)]
+        assert np.concatenate(strips).tobytes() == whole.tobytes()
+    assert (whole != (original[..., None] if whole.ndim > original.ndim else original)).any()
+
+
+def reference(rgb: NDArray[Any], layer: DensityLayer) -> NDArray[np.float64]:
+    """The defader's own formula, as it trains with it: sRGB (h, w, 3) in [0, 1]."""
+    height, width = rgb.shape[:2]
+    matrix, shift, curves, grid = (
+        torch.from_numpy(part)[None].double() for part in (layer.matrix, layer.shift, layer.curves, layer.grid)
+    )
+    gate = torch.tensor([layer.gate * layer.strength], dtype=torch.float64)
+    decision = compact_defade.Decision(matrix, shift, curves, grid, gate, gate_logit=gate)
+    pixels = torch.from_numpy(rgb.reshape(-1, 3).T.copy())[None]
+    repaired = compact_defade.repair(decision, pixels, compact_defade.places(height, width).double())
+    return repaired[0].T.reshape(height, width, 3).numpy()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_density_is_applied_as_the_defader_means_it(bits: int) -> None:
+    layer, full = corpus.density_layer(change=0.3, gate=0.8), (1 << bits) - 1
+    for number in range(4):
+        photo = photographs.color(number, 120)
+        original = corpus.wide(photo) if bits == 16 else photo
+        result = apply(original, 0, original.shape[:2], None, layer) / full
+        wanted = reference(original / full, layer)
+        assert np.abs(wanted - original / full).mean() > 0.03
+        bright = (original > full * 0.02).all(axis=2)  # below that the defader knows only one black
+        assert np.abs(result - wanted)[bright].max() < 0.5 / full + 1e-4
+
+
+def test_a_closed_gate_and_a_layer_that_says_nothing_change_nothing() -> None:
+    ramp = np.arange(65_536, dtype=np.uint16).reshape(256, 256)
+    nothing = plain_layer(shift=0.0)
+    for layer in (corpus.density_layer(gate=0.0), nothing):
+        assert (apply(ramp, 0, ramp.shape, None, layer) == ramp).all()
+
+
+def test_a_neutral_photo_stays_gray_where_only_tone_is_repaired() -> None:
+    gray = corpus.gray_of(photographs.color(0))
+    result = apply(gray, 0, gray.shape, None, corpus.density_layer())
+    assert result.shape == gray.shape
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_layers_are_turned_the_way_the_photo_is_stored(orientation: int) -> None:
+    upright = photographs.color(1, 90)[:60]
+    image = Image.fromarray(upright)
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored = next(  # the pixels which EXIF turns into the upright picture
+        candidate
+        for candidate in [image, *(image.transpose(method) for method in Image.Transpose)]
+        if turned(candidate, orientation) == image
+    )
+    color, density = corpus.color_layer(smaller(upright, 30)), corpus.density_layer()
+    gray = corpus.gray_of(np.asarray(stored))
+    result = Rendering(color, density, orientation=orientation).apply(gray, 0, gray.shape)
+    wanted = apply(corpus.gray_of(upright), 0, upright.shape[:2], color, density)
+    assert np.abs(np.asarray(turned(Image.fromarray(result), orientation)).astype(int) - wanted).max() <= 1
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    image = image.copy()
+    image.getexif()[274] = orientation
+    return ImageOps.exif_transpose(image)
+
+
+def test_no_photo_is_too_small_or_odd_for_its_layers() -> None:
+    tiny = ColorLayer(np.full((2, 1, 1), 0.1, np.float16), np.full((1, 1), 0.5, np.float16), np.zeros((1, 1), np.uint8))
+    for shape in ((1, 1), (1, 50), (50, 1)):
+        assert apply(np.full(shape, 128, np.uint8), 0, shape, tiny, corpus.density_layer()).shape == (*shape, 3)
+
+
+def test_a_tone_curve_maps_there_and_back() -> None:
+    tone = (np.linspace(0, 1, rendering.TONE_STEPS + 1) ** 0.8).astype(np.float32)
+    gray = np.arange(65_536, dtype=np.uint16).reshape(256, 256)
+    darker = plain_layer(shift=0.2)
+    result = Rendering(None, darker, tone=tone).apply(gray, 0, gray.shape) / 65_535
+    linear = rendering.linear_of((gray / 65_535) ** 0.8) * 10**-0.2
+    wanted = rendering.coded_of(linear) ** (1 / 0.8)
+    assert np.abs(result - wanted)[gray > 2000].max() < 1e-3
+
+
+def test_what_is_no_strip_of_the_photo_is_refused() -> None:
+    rows = np.zeros((10, 20), np.uint8)
+    for bad, top in ((rows.astype(np.float32), 0), (rows[:, :19], 0), (rows, 95), (np.zeros((10, 20, 4), np.uint8), 0)):
+        with pytest.raises(ValueError, match=r"expected|do not lie"):
+            apply(bad, top, (100, 20), None, None)

@@ -1,0 +1,79 @@
+"""The words that pages show."""
+
+import pytest
+
+from retint.jobs.tallies import Counts
+from retint.lifecycle import Stage, State
+from retint.recipes import Recipe
+from retint_web.pages import words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (-3, "0 s"),
+        (0, "0 s"),
+        (0.04, "0.0 s"),
+        (0.36, "0.4 s"),
+        (4, "4 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (3580, "1 h"),
+        (7530, "2 h 6 min"),
+        (86400, "1 d"),
+        (352800, "4 d 2 h"),
+    ],
+)
+def test_a_duration_names_its_two_largest_units(seconds: float, expected: str) -> None:
+    assert words.duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "99.9 kB"), (99_950, "100 kB"), (999_600, "1.0 MB")],
+)
+def test_a_size_has_three_figures_at_most(amount: int, expected: str) -> None:
+    assert words.size(amount) == expected
+
+
+def test_one_photo_is_not_some_photos() -> None:
+    assert words.count(1, "photo") == "1 photo"
+    assert words.count(2000, "photo") == "2,000 photos"
+    assert words.count(2, "batch", "batches") == "2 batches"
+
+
+def test_every_state_has_its_place_also_with_nothing_in_it() -> None:
+    counts = Counts({(Stage.INGEST, State.READY): 2, (Stage.RENDER, State.RUNNING): 1})
+    assert dict(words.by_state(counts)) == {state: {"ready": 2, "running": 1}.get(state, 0) for state in State}
+    assert words.active(counts) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "colorized by compact, defaded by compact-defade"),
+        ({"strength": 0.5}, "colorized by compact, defaded by compact-defade at 50%"),
+        ({"colorizer": "keep"}, "colors kept, defaded by compact-defade"),
+        ({"defader": "keep"}, "colorized by compact, fading kept"),
+        ({"strength": 0.0}, "colorized by compact, fading kept"),
+        ({"colorizer_settings": {"gain": 2.5}}, "colorized by compact (gain 2.5), defaded by compact-defade"),
+    ],
+)
+def test_a_recipe_says_what_it_does(fields: dict[str, object], expected: str) -> None:
+    assert words.recipe(Recipe.model_validate(fields).model_dump()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("attic/one.jpg", "one.jpg"), ("one.jpg", "one.jpg"), ("/", "/"), ("..", "..")]
+)
+def test_a_file_is_called_by_its_last_part(name: str, shown: str) -> None:
+    assert words.file_name(name) == shown
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [("a/b/result.jpg", "JPEG"), ("result.tif", "TIFF"), ("color.safetensors", "safetensors"), ("original", "")],
+)
+def test_a_file_says_of_which_kind_it_is(key: str, word: str) -> None:
+    assert words.ending(key) == word

@@ -1,0 +1,167 @@
+"""Deposit: choose photographs and a recipe; by script file after file, without script as one form."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import BinaryIO, Final
+from uuid import UUID
+
+from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from retint import batches, jobs, photos, remote
+from retint.errors import Refused
+from retint.photos import Shown
+from retint.recipes import Recipe
+from retint.tables import Batch, Job, new_id
+from retint.tenancy import get_owned
+from retint_web import services
+from retint_web.pages import recipe_form, words
+from retint_web.security import login_required, takes_files
+
+blueprint = Blueprint("deposit", __name__)
+
+PRIORITY: Final = 5
+"""Before what comes in bulk: a person is waiting."""
+
+
+@blueprint.get("/deposit")
+@login_required
+def new() -> ResponseReturnValue:
+    """Show the form.
+
+    Query:
+        like: a job whose recipe is filled in; the photo of a trial is offered to come along.
+    """
+    today = datetime.now(UTC)
+    like = _like()
+    return render_template(
+        "deposit.html",
+        name=f"Deposit of {today.day} {today:%B %Y}",
+        like=like,
+        limit_mib=services().settings.upload_limit_mib,
+        **recipe_form.form(Recipe.model_validate(like.batch.recipe) if like else recipe_form.USUAL),
+    )
+
+
+@blueprint.post("/deposit/batches")
+@login_required
+def open_batch() -> ResponseReturnValue:
+    """Open a batch for the files that the script will send one by one."""
+    try:
+        batch = _open()
+    except Refused as error:
+        return {"detail": error.message}, error.status
+    return {
+        "page": url_for("batches.show", batch_id=batch.id),
+        "files": url_for("deposit.put", batch_id=batch.id),
+        "addresses": url_for("deposit.fetch", batch_id=batch.id),
+    }, 201
+
+
+@blueprint.put("/deposit/batches/<uuid:batch_id>/files")
+@takes_files
+@login_required
+def put(batch_id: UUID) -> ResponseReturnValue:
+    """Take one file as the request's body."""
+    try:
+        name = request.args.get("name", "")
+        job = photos.deposit(services(), g.identity.tenant_id, batch_id, name, request.stream)
+    except Refused as error:
+        return {"detail": error.message}, error.status
+    return {"id": str(job.id)}, 201
+
+
+@blueprint.post("/deposit/batches/<uuid:batch_id>/addresses")
+@login_required
+def fetch(batch_id: UUID) -> ResponseReturnValue:
+    """Fetch one photo from an address."""
+    try:
+        job = deposit_address(batch_id, request.form.get("address", ""))
+    except Refused as error:
+        return {"detail": error.message}, error.status
+    return {"id": str(job.id)}, 201
+
+
+@blueprint.post("/deposit")
+@takes_files
+@login_required
+def send() -> ResponseReturnValue:
+    """Take files from the plain form. What is refused is said; the others are in."""
+    sent = [file for file in request.files.getlist("files") if file.filename]
+    address = request.form.get("address", "").strip()
+    if not sent and not address and "include" not in request.form:
+        flash("Choose at least one photo.")
+        return redirect(url_for("deposit.new", like=request.form.get("like")), code=303)
+    batch = _open()
+    for file in sent:
+        try:
+            photos.deposit(services(), g.identity.tenant_id, batch.id, file.filename or "photo", file.stream)
+        except Refused as error:
+            flash(f"{file.filename}: {error.message}")
+    if address:
+        try:
+            deposit_address(batch.id, address)
+        except Refused as error:
+            flash(f"{address}: {error.message}")
+    return redirect(url_for("batches.show", batch_id=batch.id), code=303)
+
+
+def deposit_address(batch_id: UUID, address: str, name: str | None = None) -> Job:
+    """Fetch a photo from an address into a batch.
+
+    Args:
+        batch_id: where it goes.
+        address: where it is.
+        name: what it is called; without it as the server calls it.
+
+    Raises:
+        Refused: the batch takes nothing, the address cannot be fetched, or what is there is not taken.
+    """
+    with services().begin() as session:
+        get_owned(session, Batch, g.identity.tenant_id, batch_id)
+    with fetched(address) as (found, source):
+        return photos.deposit(services(), g.identity.tenant_id, batch_id, name or found, source)
+
+
+@contextmanager
+def fetched(address: str) -> Iterator[tuple[str, BinaryIO]]:
+    """Fetch a file from an address; gives what it is called, and its bytes.
+
+    Raises:
+        Refused: the address cannot be fetched.
+    """
+    settings = services().settings
+    path = photos.spool(settings) / f"{photos.SPOOLED}{new_id()}"
+    try:
+        name = remote.fetch(address.strip(), path, settings.upload_limit_mib << 20, way=current_app.config["WAY"])
+        with path.open("rb") as source:
+            yield name, source
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _open() -> Batch:
+    """Open a batch as the form says, with the trial's photo if it is to come along."""
+    with services().begin() as session:
+        batch = batches.open(
+            session,
+            g.identity.tenant_id,
+            request.form.get("name", ""),
+            recipe_form.read(request.form),
+            priority=PRIORITY,
+            created_by=g.identity.user_id,
+            imported=services().settings.weights,
+        )
+        if "include" in request.form:
+            shown = photos.show(session, g.identity.tenant_id, words.row_id(request.form["include"]))
+            jobs.add(session, batch, shown.photo, shown.job.name)
+        return batch
+
+
+def _like() -> Shown | None:
+    """Find the job whose recipe is to be used again."""
+    if not request.args.get("like"):
+        return None
+    with services().begin() as session:
+        return photos.show(session, g.identity.tenant_id, words.row_id(request.args["like"]))

@@ -1,0 +1,1 @@
+"""The dispatcher: bundles of ready jobs, fair turns, expired leases, orphaned files."""

@@ -1,0 +1,1 @@
+"""Films: decoding, the four stages frame by frame, encoding."""

@@ -1,0 +1,1 @@
+"""Photographs as files: headers, pixels, profiles, metadata; the stages ingest and render."""

@@ -1,0 +1,1 @@
+"""Networks loaded and run: the stages colorize and defade."""

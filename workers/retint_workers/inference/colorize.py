@@ -1,0 +1,34 @@
+"""The stage colorize: proxies in, color layers out."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from numpy.typing import NDArray
+
+from retint.errors import RetintError
+from retint.recipes import Recipe
+from retint.settings import Settings
+from retint_models.layers.types import ColorLayer
+from retint_workers.inference import loading
+
+
+def is_wanted(recipe: Recipe, kind: str) -> bool:
+    """Whether a photo of this kind (`neutral`, `toned`, `color`) gets a color layer."""
+    return recipe.colorizer != "keep" and (kind != "color" or recipe.insist)
+
+
+def colorize(
+    proxies: Iterable[NDArray[Any] | RetintError],
+    recipe: Recipe,
+    settings: Settings,
+    beat: Callable[[], bool] = lambda: True,
+) -> Iterator[ColorLayer | RetintError]:
+    """Decide the color of proxies, uint8 (h, w, 3) in sRGB: a layer each, or what went wrong with it.
+
+    They are taken, and layers yielded, as in `networks.run`.
+
+    Raises:
+        NetworkUnavailable: the recipe's colorizer cannot be loaded here.
+    """
+    network = loading.load("colorizer", recipe.colorizer, settings)
+    return loading.run(network, proxies, beat, settings=recipe.colorizer_settings)

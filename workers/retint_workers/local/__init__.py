@@ -1,0 +1,1 @@
+"""Restoring without a server: `retint restore` and `retint preview`."""

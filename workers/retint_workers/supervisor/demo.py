@@ -1,0 +1,155 @@
+"""The demonstration: sample photographs, deposited through the portal's HTTP API and restored, on a fresh machine."""
+
+import json
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from retint import accounts
+from retint.command.client import Client
+from retint.command.push import files_in
+from retint.errors import InvalidRequest
+from retint.recipes import Recipe
+from retint.services import Services
+from retint.settings import Settings
+from retint_models.datasets import fading
+from retint_workers.supervisor.up import ADMIN, NotStarted
+
+SAMPLES = {
+    "astronaut.jpg": ("skimage", "data/astronaut.png"),  # NASA, public domain
+    "cat.jpg": ("skimage", "data/chelsea.png"),  # Stéfan van der Walt, CC0
+    "coffee.png": ("skimage", "data/coffee.png"),  # Rachel Michetti, CC0
+    "rocket.webp": ("skimage", "data/rocket.jpg"),  # SpaceX, CC0
+    "palace.tif": ("sklearn", "datasets/images/china.jpg"),  # danielbuechele, CC BY 2.0
+    "flower.jpg": ("sklearn", "datasets/images/flower.jpg"),  # vultilion, CC BY 2.0
+}
+"""Photographs that come inside well-kept packages: the print's name, the package, the file in it."""
+
+SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A platform that `retint up` runs for us."""
+
+    process: subprocess.Popen[str]
+    url: str
+    sign_in: str
+    token: str
+    data: Path
+
+
+def run(data: Path, photos: Path | None, port: int | None, recipe: Recipe, *, once: bool) -> int:
+    """Start a platform, restore photographs in it, say where they are.
+
+    Returns:
+        The exit status: 0 if every photo was restored, 1 if any was not.
+
+    Raises:
+        InvalidRequest: there are no photographs in the folder.
+        NotStarted: the platform did not come up.
+    """
+    console = Console()
+    files = files_in(photos) if photos else _print_samples(data / "samples")
+    with _platform(data, port) as platform, Client(platform.url, platform.token) as client:
+        name, key = f"Demo: {(photos or Path('old prints')).name}", secrets.token_urlsafe(12)
+        batch = client.open_batch(name, key=key, recipe=recipe)
+        for file in files:
+            client.upload(batch["id"], file.name, file, lambda _: None)
+        console.print(
+            f"Deposited {len(files)} photos. Watch them at {platform.url}/batches/{batch['id']}", soft_wrap=True
+        )
+        console.print(f"Sign in with {platform.sign_in}", soft_wrap=True)
+        _watch(client, batch["id"], len(files), console)
+        failed = _report(client, batch["id"], data / "results" / batch["id"], console)
+        console.print(f"See before and after at {batch['url']}", soft_wrap=True)
+        if not once:
+            console.print("Ctrl-C ends the portal.")
+            _until_interrupted(platform.process)
+    return 1 if failed else 0
+
+
+def _print_samples(folder: Path) -> list[Path]:
+    """Make old prints, gray and faded, of the sample photographs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for seed, (name, (package, inside)) in enumerate(SAMPLES.items()):
+        path = folder / name
+        files.append(path)
+        found = find_spec(package)
+        if not found or not found.origin:
+            raise InvalidRequest(f"The samples come with the package {package}: install retint[local].")
+        color = np.asarray(Image.open(Path(found.origin).parent / inside).convert("RGB"))
+        faded = Image.fromarray(fading.old_print(color, seed=seed))
+        faded.save(path, quality=92)
+    return files
+
+
+@contextmanager
+def _platform(data: Path, port: int | None) -> Iterator[Platform]:
+    """Run `retint up` beside us; it ends, drained, when we leave."""
+    data.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "retint", "up", "--json", "--data", str(data), "--port", str(port or 0)]
+    log_file = data / "logs" / "up.log"
+    log_file.parent.mkdir(exist_ok=True)
+    with log_file.open("ab") as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as up:
+        try:
+            line = up.stdout.readline() if up.stdout else ""
+            if not line:
+                reasons = log_file.read_text().strip().splitlines()
+                raise NotStarted(reasons[-1] if reasons else f"The platform did not start; see {log_file}.")
+            where = json.loads(line)
+            services = Services.connect(Settings().model_copy(update={"data": data}))
+            with services.begin() as session:
+                administrator = accounts.find_user(session, ADMIN)
+                token = accounts.issue(session, administrator, "demo")
+                sign_in = where["sign_in"] or f"{where['url']}/sign-in/{accounts.invite(session, administrator)}"
+            yield Platform(up, where["url"], sign_in, token, data)
+        finally:
+            up.send_signal(signal.SIGTERM)
+
+
+def _watch(client: Client, batch_id: str, total: int, console: Console) -> None:
+    with Progress(console=console) as progress:
+        bar = progress.add_task("Restoring", total=total)
+        while True:
+            counts = client.batch(batch_id)["counts"]
+            progress.update(bar, completed=counts["ended"] + counts["quarantined"])
+            if counts["ended"] + counts["quarantined"] >= total:
+                return
+            time.sleep(0.5)
+
+
+def _report(client: Client, batch_id: str, folder: Path, console: Console) -> int:
+    """Download the results and print a line for each photo; tell how many were not restored."""
+    failed = 0
+    for row in client.jobs(batch_id):
+        job = client.job(row["id"])
+        outcome, seconds = job["state"], f"{job['seconds']:.1f} s"
+        if outcome == "restored":
+            path = folder / f"{Path(job['name']).stem}{SUFFIXES[job['facts']['render']['format']]}"
+            client.download(job["id"], "result", path)
+            console.print(f"{job['name']} {outcome} in {seconds}: {path}", soft_wrap=True, highlight=False)
+        else:
+            failed += 1
+            console.print(f"{job['name']} {outcome} after {seconds}: {job['reason']}", soft_wrap=True, style="bold")
+    return failed
+
+
+def _until_interrupted(process: "subprocess.Popen[str]") -> None:
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        return
