@@ -57,7 +57,7 @@ lock: ## pin the newest dependencies in requirements/ (needs uv)
 	echo "Retint needs Python 3.11 or 3.12 with venv (Debian: apt-get install python3-venv)." >&2; exit 1
 
 # torch for the CPU is small, but PyPI has none for Linux; pip may have been told where there is one.
-.venv/.local: requirements/build.txt requirements/local.txt requirements/torch-cpu.txt requirements/torch-cuda.txt | .venv/bin/python
+.venv/.local: $(addprefix requirements/,build.txt local.txt torch-cpu.txt torch-cuda.txt torchvision.txt) | .venv/bin/python
 	@echo "Installing what Retint needs to run"
 	@$(PIP) -r requirements/build.txt
 	@$(PIP) --no-build-isolation -r requirements/local.txt
@@ -65,6 +65,7 @@ lock: ## pin the newest dependencies in requirements/ (needs uv)
 		echo "Installing torch for CUDA: 5 GB"; \
 		$(PIP) --no-deps -r requirements/torch-cuda.txt; \
 	fi
+	@$(PIP) --no-deps -r requirements/torchvision.txt
 	@touch $@
 
 .venv/.retint: .venv/.local pyproject.toml

@@ -20,6 +20,7 @@ from retint.lifecycle import Outcome, Stage, State
 from retint.recipes import Recipe
 from retint.tables import Attempt, Batch, Job, Photo, now
 from retint.tenancy import get_owned, owned
+from retint_models.weights.cards import IMPORTED
 
 if TYPE_CHECKING:
     from retint.services import Services
@@ -94,7 +95,7 @@ def open(
     created_by: UUID | None = None,
     idempotency_key: str | None = None,
     trial: UUID | None = None,
-    imported: Path = recipes.IMPORTED,
+    imported: Path = IMPORTED,
 ) -> Batch:
     """Open a batch; the same idempotency key finds the batch that it opened.
 

@@ -14,7 +14,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from retint.errors import Transient
-from retint.settings import ROOT
 
 BUSY_TIMEOUT_S = 20
 """How long SQLite waits for another writer before it gives up."""
@@ -73,7 +72,7 @@ def migrate(engine: Engine, revision: str = "head") -> None:
         DatabaseUnavailable: the database did not answer, or a table was busy for too long.
     """
     config = Config()
-    config.set_main_option("script_location", str(ROOT / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", "retint_migrations:.")
     step = command.upgrade if revision == "head" else command.downgrade
     with _translated(), engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is this lock

@@ -12,10 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from retint.errors import InvalidRequest
-from retint.settings import ROOT
+from retint_models.weights.cards import FOLDER, IMPORTED
 
-FOLDER = ROOT / "models" / "weights"
-IMPORTED = FOLDER / "imported"
 Kind = Literal["colorizer", "defader"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
@@ -118,7 +116,7 @@ class Network:
     def command(self) -> str:
         """What gets the weights."""
         if not self.official:
-            return "git checkout -- models/weights"
+            return "install Retint again"
         has_address = bool(self.official.get("address"))
         return f"retint weights fetch {self.name}" if has_address else f"retint weights import FILE --as {self.name}"
 

@@ -7,8 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The tree that Retint runs from: a checkout, or /app in the images. Holds `migrations` and `models/weights`."""
+from retint_models.weights.cards import IMPORTED
 
 
 class Settings(BaseSettings):
@@ -61,9 +60,7 @@ class Settings(BaseSettings):
     tick_s: Annotated[float, Field(gt=0, description="The dispatcher's pause between two looks.")] = 0.25
     bundle_size: Annotated[int, Field(ge=1, le=256, description="Most jobs that travel in one message.")] = 16
     device: Annotated[str, Field(description="Where networks run: `auto`, `cpu`, `cuda`, `cuda:1` …")] = "auto"
-    weights: Annotated[
-        Path, Field(description="Folder of imported weights, beside the tree's own; workers and portal share it.")
-    ] = ROOT / "models" / "weights" / "imported"
+    weights: Annotated[Path, Field(description="Folder of imported weights; workers and portal share it.")] = IMPORTED
     log_json: Annotated[bool, Field(description="Log JSON lines instead of text for people.")] = False
 
     @property

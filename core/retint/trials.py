@@ -21,6 +21,7 @@ from retint.lifecycle import ACTIVE, Outcome, Stage, State
 from retint.recipes import Network, Recipe
 from retint.tables import Attempt, Batch, Job, Photo, new_id
 from retint.tenancy import get_owned, owned
+from retint_models.weights.cards import IMPORTED
 
 USUAL: Final = 12
 """Tries of the usual set, at most: what a person can compare."""
@@ -81,7 +82,7 @@ class Listed:
     """One of its jobs that are restored, to show its picture; none before one is."""
 
 
-def usual(names: Sequence[str] = (), base: Recipe | None = None, imported: Path = recipes.IMPORTED) -> list[Recipe]:
+def usual(names: Sequence[str] = (), base: Recipe | None = None, imported: Path = IMPORTED) -> list[Recipe]:
     """Put together what is tried if nobody says: every network that is here, at up to three settings each.
 
     Args:
@@ -124,7 +125,7 @@ def open(
     wanted: Sequence[Recipe],
     *,
     created_by: UUID | None = None,
-    imported: Path = recipes.IMPORTED,
+    imported: Path = IMPORTED,
 ) -> UUID:
     """Begin to try a photo with some recipes; gives the trial's id.
 
@@ -146,7 +147,7 @@ def add(
     recipe: Recipe,
     *,
     created_by: UUID | None = None,
-    imported: Path = recipes.IMPORTED,
+    imported: Path = IMPORTED,
 ) -> UUID:
     """Try one recipe more; one that is tried already is not tried again. Gives its job's id.
 

@@ -12,6 +12,7 @@ import redis
 from retint import database, recipes, stores
 from retint.errors import RetintError
 from retint.settings import Settings
+from retint_models.weights.cards import FOLDER
 
 PARTS = {
     "portal": ("flask", "flask_wtf", "gunicorn", "zipstream"),
@@ -55,8 +56,8 @@ def _part(part: str, modules: tuple[str, ...]) -> Check:
 
 
 def _weights(settings: Settings) -> list[Check]:
-    if not (index := recipes.FOLDER / "weights.toml").is_file():
-        return [Check("weights", False, f"no {index}", "Run Retint from a checkout or from its image.")]
+    if not (index := FOLDER / "weights.toml").is_file():
+        return [Check("weights", False, f"no {index}", "Install Retint again.")]
     checks = []
     for name, network in recipes.cards(settings.weights).items():
         if network.is_here:

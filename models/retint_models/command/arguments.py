@@ -15,7 +15,7 @@ IMPORTED_FOLDER = click.option(
     envvar="RETINT_WEIGHTS",
     type=click.Path(file_okay=False, path_type=Path),
     default=IMPORTED,
-    help="Folder of imported weights [env: RETINT_WEIGHTS; default: models/weights/imported].",
+    help="Folder of imported weights [env: RETINT_WEIGHTS; default: weights in the user's data folder].",
 )
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from retint_models.networks import registry
 from retint_models.weights import cards, checkpoints
+from retint_models.weights.loading import load_tensors
 
 TENSORS = {
     **dict.fromkeys(
@@ -54,7 +55,7 @@ def run(
     if threads:
         torch.set_num_threads(threads)
     x = torch.from_numpy(array(given)).to(device)
-    tensors = checkpoints.read(file) if file else registry.card(name, imported).tensors()
+    tensors = checkpoints.read(file) if file else load_tensors(registry.card(name, imported))
     network = registry.NETWORKS[name](name, tensors).to(device)
     with torch.inference_mode():
         y = network(x).cpu().numpy()

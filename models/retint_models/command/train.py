@@ -95,13 +95,13 @@ def prepared(device: str, threads: int | None) -> None:
 def conduct(run: "Run", *, resume: bool) -> bool:
     """Train, telling what happens, and leave `weights.safetensors` in the run's folder; say whether it was finished."""
     from retint_models.training.loop import write_whole
-    from retint_models.weights.cards import halved
+    from retint_models.weights.loading import to_half_precision
 
     with telling(run):
         run.train(resume=resume)
     if (run.folder / "best.safetensors").exists():
         weights = run.folder / "weights.safetensors"
-        write_whole(weights, halved((run.folder / "best.safetensors").read_bytes()))
+        write_whole(weights, to_half_precision((run.folder / "best.safetensors").read_bytes()))
         click.echo(f"The best weights so far: {weights}")
     if run.stopped:
         click.echo(f"Stopped at step {run.done}; the same command with --resume goes on.")
@@ -393,6 +393,7 @@ def imagenet(file: Path | None, network: str) -> "dict[str, Tensor]":
 
         return checkpoints.read(file)
     from retint_models.networks.registry import card
+    from retint_models.weights.loading import load_tensors
 
-    tensors = card(network).tensors()
+    tensors = load_tensors(card(network))
     return {name.removeprefix("encoder."): value for name, value in tensors.items() if name.startswith("encoder.")}

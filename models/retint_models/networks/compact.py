@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import proxies as p
 from retint_models.networks.blocks import Attention, Encoder, Up
-from retint_models.weights.cards import Card, fill
+from retint_models.weights.cards import Card
+from retint_models.weights.loading import fill_network, load_tensors
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class CompactColorizer:
         self.device = device
         self.at_once = 4 if torch.device(device).type == "cpu" else 32
         network = Compact()
-        fill(network, card.tensors(), card.name)
+        fill_network(network, load_tensors(card), card.name)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, proxies: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:

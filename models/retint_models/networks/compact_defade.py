@@ -24,7 +24,8 @@ from retint_models.datasets.fading import DARKEST
 from retint_models.layers.types import DENSITY_RANGE, LUMA, DensityLayer
 from retint_models.networks.blocks import TAPS, Encoder
 from retint_models.networks.color import lab_of
-from retint_models.weights.cards import Card, fill
+from retint_models.weights.cards import Card
+from retint_models.weights.loading import fill_network, load_tensors
 
 SIDE = 128
 """Height and width of what the network sees; the photograph is squeezed to it."""
@@ -267,7 +268,7 @@ def compact_defader(card: Card, device: str = "cpu") -> CompactDefader:
         ValueError: they are not what their card says.
     """
     network = DefadeNet()
-    fill(network, card.tensors(), card.name)
+    fill_network(network, load_tensors(card), card.name)
     return CompactDefader(network, {"defader": card.name, "weights": card.sha256}, device)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.networks.blocks import expect_batch, expect_values
-from retint_models.weights.cards import fill
+from retint_models.weights.loading import fill_network
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -340,5 +340,5 @@ def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:
         raise ValueError(f"DeOldify has no network {name!r}; it has {', '.join(CONFIGS)}")
     with torch.device("meta"):
         network = Generator(CONFIGS[name])
-    fill(network, tensors, name)
+    fill_network(network, tensors, name)
     return network

@@ -26,7 +26,8 @@ from retint_models.networks import deoldify, deoldify_colorizer, proxies
 from retint_models.networks.blocks import expect_batch, expect_values
 from retint_models.networks.color import luma_of
 from retint_models.networks.deoldify import TAPS, SpectralConv, encoder
-from retint_models.weights.cards import Card, fill
+from retint_models.weights.cards import Card
+from retint_models.weights.loading import fill_network, load_tensors
 
 HALF = (0.5, 0.5, 0.5)
 """Mean and deviation that pictures are normalised by."""
@@ -157,7 +158,7 @@ def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:
     """
     with torch.device("meta"):
         network = Generator()
-    fill(network, today(tensors), name)
+    fill_network(network, today(tensors), name)
     return network
 
 
@@ -183,7 +184,7 @@ class Colorizer2018(deoldify_colorizer.DeoldifyColorizer):
 
     def plain(self) -> nn.Module:
         """Make the network."""
-        return generator(self.card.name, self.card.tensors())
+        return generator(self.card.name, load_tensors(self.card))
 
 
 class Defader2018:
@@ -201,7 +202,7 @@ class Defader2018:
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
-        self.network = prepare.prepared(generator(card.name, card.tensors()), device)
+        self.network = prepare.prepared(generator(card.name, load_tensors(card)), device)
         self.at_once = 1 if torch.device(device).type == "cpu" else 8
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> list[DensityLayer]:

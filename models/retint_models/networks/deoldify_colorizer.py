@@ -24,6 +24,7 @@ from retint_models.layers.types import ColorLayer
 from retint_models.networks import color, proxies
 from retint_models.networks.deoldify import MEAN, STD, generator
 from retint_models.weights.cards import Card
+from retint_models.weights.loading import load_tensors
 
 RENDER_FACTORS = range(7, 46)
 """Sides of the square that a generator sees, in units of 16 pixels."""
@@ -49,7 +50,7 @@ class DeoldifyColorizer:
 
     def plain(self) -> nn.Module:
         """Make the network."""
-        return generator(self.card.name, self.card.tensors())
+        return generator(self.card.name, load_tensors(self.card))
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
         """Decide on proxies, uint8 (h, w, 3), sRGB, of any sizes.

@@ -26,7 +26,8 @@ from retint_models.networks import proxies
 from retint_models.networks.blocks import expect_batch, expect_values
 from retint_models.networks.color import chroma_of, lab_of, luma_of, rgb_of_lab
 from retint_models.networks.deoldify import encoder
-from retint_models.weights.cards import Card, fill
+from retint_models.weights.cards import Card
+from retint_models.weights.loading import fill_network, load_tensors
 
 SIDE = 256
 """Short side of what the network is shown: what its authors validated it at."""
@@ -138,7 +139,7 @@ def generator(name: str, tensors: Mapping[str, Tensor]) -> Tutorial | Repository
     """
     with torch.device("meta"):
         network = Repository() if any(key.startswith("fusion_") for key in tensors) else Tutorial()
-    fill(network, tensors, name)
+    fill_network(network, tensors, name)
     return network
 
 
@@ -154,7 +155,7 @@ class LabColorizer:
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
         # In bfloat16 a step of the answer is half a unit of a or b, which shows in skies.
-        self.network = prepare.prepared(generator(card.name, card.tensors()), device, precision="float32")
+        self.network = prepare.prepared(generator(card.name, load_tensors(card)), device, precision="float32")
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
         """Decide on proxies, uint8 (h, w, 3), sRGB, of any sizes.

@@ -24,7 +24,8 @@ from retint_models.networks import proxies
 from retint_models.networks.blocks import expect_batch, expect_values
 from retint_models.networks.color import chroma_of, luma_of
 from retint_models.networks.deoldify import Residual
-from retint_models.weights.cards import Card, fill
+from retint_models.weights.cards import Card
+from retint_models.weights.loading import fill_network, load_tensors
 
 U_SCALE, V_SCALE = 0.43601035, 0.61497538
 """Largest U and V of sRGB in [0, 1] (analog YUV of Rec. 601); the network decides parts of them."""
@@ -134,7 +135,7 @@ def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:
     """
     with torch.device("meta"):
         network = Generator()
-    fill(network, tensors, name)
+    fill_network(network, tensors, name)
     return network
 
 
@@ -149,7 +150,7 @@ class YuvGanColorizer:
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
-        self.network = prepare.prepared(generator(card.name, card.tensors()), device, precision="float32")
+        self.network = prepare.prepared(generator(card.name, load_tensors(card)), device, precision="float32")
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
         """Decide on proxies, uint8 (h, w, 3), sRGB, of any sizes.

@@ -1,7 +1,7 @@
 """What is known of every network, and how its weights are read safely.
 
-`models/weights/weights.toml` holds one card a network. Small weights lie beside it, with their SHA-256 on the card;
-heavy ones are imported into a folder of their own, with a record of what came from where. A file is read only if its
+`shipped/weights.toml` holds one card a network. Small weights lie beside it, with their SHA-256 on the card; heavy
+ones are imported into the folder of the user's data, with a record of what came from where. A file is read only if its
 SHA-256 is the one noted, as safetensors (no code in it), and put into a network only if it fits.
 """
 
@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from textwrap import TextWrapper
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from platformdirs import user_data_path
 
-FOLDER = Path(__file__).resolve().parents[2] / "weights"
-"""Where the repository keeps cards and small weights."""
+FOLDER = Path(__file__).resolve().parent / "shipped"
+"""Cards and small weights, part of the package."""
 
-IMPORTED = FOLDER / "imported"
-"""Where heavy weights are imported to, unless somebody says otherwise."""
+IMPORTED = user_data_path("retint") / "weights"
+"""Where heavy weights are imported to by default: the package itself may be read-only."""
 
 WRAP = TextWrapper(width=100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
@@ -130,7 +129,7 @@ class Card:
 
     @property
     def is_expected(self) -> bool:
-        """Whether the file should be there: it comes with the repository, or was imported."""
+        """Whether the file should be there: it is part of the package, or was imported."""
         return self.is_shipped or bool(self.sha256) or self.path.exists()
 
     @property
@@ -140,14 +139,14 @@ class Card:
 
     @property
     def is_shipped(self) -> bool:
-        """Whether the weights come with the repository."""
+        """Whether the weights are part of the package."""
         return self.official is None
 
     @property
     def remedy(self) -> str:
         """What to do to have the weights."""
         if self.is_shipped:
-            return f"They come with the repository; restore the file with `git checkout -- models/weights/{self.file}`."
+            return f"{self.file} is part of the package: install Retint again, or restore the file with git."
         by_hand = f"`retint weights import FILE --as {self.name}`"
         if self.official and self.official.address:
             return f"Get them with `retint weights fetch {self.name}`, or with {by_hand} if you have the file."
@@ -217,66 +216,12 @@ class Card:
                 f" {self.sha256[:12]}…): damaged, or another. {self.remedy}{own}"
             )
 
-    def tensors(self) -> "dict[str, Tensor]":
-        """Read the weights, checked: floating ones in float32, counters as they are.
-
-        Raises:
-            FileNotFoundError: the file is not there.
-            ValueError: it is another file, or not what it says it is.
-        """
-        import torch
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        self.check()
-        try:
-            kept = load_file(self.path)
-        except SafetensorError as error:
-            raise ValueError(f"{self.path} is no safetensors file: {error}") from error
-        return {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in kept.items()}
-
 
 def said(value: Any) -> str:
     """Tell a value of a card to people, what it holds in a row."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {said(one)}" for name, one in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def fill(network: "nn.Module", tensors: "Mapping[str, Tensor]", name: str) -> None:
-    """Put weights into a network, ready to run: strict in names, shapes and values.
-
-    The counters of batch norms (`num_batches_tracked`) may be missing, as in files of old versions of PyTorch: they
-    matter in training only.
-
-    Args:
-        network: May be on the meta device; the tensors are taken over, not copied where their type is right.
-        tensors: The state, under the names of the network.
-        name: What the network is called, for sentences.
-
-    Raises:
-        ValueError: a tensor too many, too few, of another shape or sort, or not finite; names the first.
-    """
-    import torch
-
-    expected = network.state_dict()
-    counters = {key: torch.zeros((), dtype=torch.int64) for key in expected if key.endswith("num_batches_tracked")}
-    state = {**tensors, **{key: zero for key, zero in counters.items() if key not in tensors}}
-    for key in sorted(expected.keys() ^ state.keys()):
-        raise ValueError(f"these are not the weights of {name}: {key} is {'missing' if key in expected else 'unknown'}")
-    for key, tensor in state.items():
-        ours = expected[key]
-        if tensor.shape != ours.shape:
-            raise ValueError(
-                f"these are not the weights of {name}: {key} is {list(tensor.shape)}, not {list(ours.shape)}"
-            )
-        if tensor.is_floating_point() != ours.is_floating_point() or tensor.is_complex():
-            raise ValueError(f"these are not the weights of {name}: {key} is {tensor.dtype}, not {ours.dtype}")
-        state[key] = tensor.to(ours.dtype)
-        if not all(edge.isfinite() for edge in state[key].aminmax()):  # NaN would be both; 40 times as fast as isfinite
-            raise ValueError(f"the weights of {name} are damaged: {key} holds NaN or infinity")
-    network.load_state_dict(state, assign=True)
-    network.eval().requires_grad_(False)
 
 
 def cards(imported: Path = IMPORTED, folder: Path = FOLDER) -> dict[str, Card]:
@@ -328,15 +273,3 @@ def hashed(path: Path, tell: Tell = silent) -> str:
             done += len(piece)
             tell(f"Checking {path.name}", done, total)
     return sha256.hexdigest()
-
-
-def halved(data: bytes) -> bytes:
-    """Turn a trained network's safetensors into the form that is shipped.
-
-    Half precision, except the running statistics of batch norms; without the counters of training.
-    """
-    import numpy as np
-    from safetensors.numpy import load, save
-
-    tensors = {name: value for name, value in load(data).items() if not name.endswith("num_batches_tracked")}
-    return save({name: value if "running_" in name else value.astype(np.float16) for name, value in tensors.items()})

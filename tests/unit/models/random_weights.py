@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save
 
 from retint_models.networks.compact import Compact
-from retint_models.weights.cards import Card, Setting, halved
+from retint_models.weights.cards import Card, Setting
+from retint_models.weights.loading import to_half_precision
 
 
 def make_card(folder: Path, data: bytes, **changed: object) -> Card:
@@ -29,4 +30,4 @@ def make_card(folder: Path, data: bytes, **changed: object) -> Card:
 def random_weights(seed: int = 0) -> bytes:
     """Weights of the right shapes."""
     torch.manual_seed(seed)
-    return halved(save(Compact().state_dict()))
+    return to_half_precision(save(Compact().state_dict()))

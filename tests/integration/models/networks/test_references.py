@@ -21,7 +21,7 @@ from retint_models.layers.rendering import colorize_proxy
 from retint_models.layers.types import LUMA
 from retint_models.networks import deoldify, lab_resnet18, proxies, yuv_gan
 from retint_models.networks.deoldify_colorizer import colored_square, colorized, gray_square, merged, stretched
-from retint_models.weights.cards import fill
+from retint_models.weights.loading import fill_network
 
 pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"needs the original's outputs at {REFERENCE}")
 SIZES = ["1x{}x64x64", "2x{}x96x80"]
@@ -162,7 +162,7 @@ def test_the_small_networks_give_what_the_originals_give(name: str, size: str, t
 @pytest.mark.parametrize("size", [size.format(1) for size in SIZES])
 def test_the_yuv_critic_judges_as_the_original_does(size: str, table: list[Row]) -> None:
     critic = yuv_gan.Critic()
-    fill(critic, filled.like_reference("yuvgan_d"), "yuvgan_d")
+    fill_network(critic, filled.like_reference("yuvgan_d"), "yuvgan_d")
     seen = torch.cat([shown("yuvgan_g", size), tensor(f"yuvgan_g.output_{size}")], 1)
     ours, theirs = critic(seen).numpy(), tensor(f"yuvgan_d.output_{size}").numpy()
     assert compare(table, "yuvgan_d", size, ours, theirs) <= 1e-4

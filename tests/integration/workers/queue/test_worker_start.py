@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
+from tests.paths import ROOT
 
 from retint import database
 from retint.services import Services
-from retint.settings import ROOT, Settings
+from retint.settings import Settings
 from retint.tables import Worker
 
 COMMAND = [sys.executable, "-m", "retint", "worker", "--fleet", "gpu"]
@@ -20,7 +21,7 @@ COMMAND = [sys.executable, "-m", "retint", "worker", "--fleet", "gpu"]
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     """A copy of the networks' part, whose weights may be spoiled."""
-    shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("imported", "__pycache__"))
+    shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path / "models"
 
 
@@ -41,7 +42,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.mark.parametrize("spoil", ["damaged", "missing"])
 def test_without_the_usual_network_it_ends_with_a_sentence(models: Path, settings: Settings, spoil: str) -> None:
-    file = models / "weights" / "compact.safetensors"
+    file = models / "retint_models" / "weights" / "shipped" / "compact.safetensors"
     if spoil == "missing":
         file.unlink()
     else:
@@ -53,7 +54,7 @@ def test_without_the_usual_network_it_ends_with_a_sentence(models: Path, setting
     last = done.stderr.splitlines()[-1]
     assert last.startswith("Error: The colorizer compact cannot be used: ")
     assert "compact.safetensors" in last
-    assert "git checkout -- models/weights/compact.safetensors" in last
+    assert "install Retint again" in last
 
 
 def test_imported_weights_that_are_damaged_are_told_and_it_goes_on(settings: Settings, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from retint_models.layers.types import LUMA, DensityLayer
 from retint_models.networks import compact_defade
 from retint_models.networks.compact_defade import CompactDefader, Decision, DefadeNet
-from retint_models.weights.cards import halved
+from retint_models.weights.loading import to_half_precision
 
 
 def random_net(seed: int = 3) -> DefadeNet:
@@ -74,7 +74,7 @@ def test_a_new_network_decides_nothing_with_its_gate_nearly_closed() -> None:
 
 
 def test_the_network_is_small() -> None:
-    assert len(halved(save(DefadeNet().state_dict()))) < 2_000_000
+    assert len(to_half_precision(save(DefadeNet().state_dict()))) < 2_000_000
 
 
 def test_the_encoder_is_shown_full_levels_whatever_faded_them() -> None:

@@ -9,6 +9,7 @@ from tests.unit.models.random_weights import make_card, random_weights
 
 from retint_models.networks import registry
 from retint_models.weights import cards
+from retint_models.weights.loading import load_tensors
 
 
 def test_names_and_cards_are_known_without_torch() -> None:
@@ -53,15 +54,15 @@ def test_a_file_that_is_not_the_cards_is_refused(tmp_path: Path) -> None:
     data = bytearray(card.path.read_bytes())
     data[-1] ^= 1
     card.path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"is not the file that its card describes \(SHA-256 .*git checkout"):
+    with pytest.raises(ValueError, match=r"is not the file that its card describes \(SHA-256 .*install Retint again"):
         registry.COLORIZERS["compact"](card, "cpu")
 
 
 def test_missing_weights_say_how_to_get_them(tmp_path: Path) -> None:
     card = make_card(tmp_path, b"")
     card.path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"compact\.safetensors.*git checkout"):
-        card.tensors()
+    with pytest.raises(FileNotFoundError, match=r"compact\.safetensors.*install Retint again"):
+        load_tensors(card)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:

@@ -1,0 +1,1 @@
+"""How the database's schema came about: Alembic's environment and one file a step."""

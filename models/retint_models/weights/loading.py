@@ -1,0 +1,70 @@
+"""Weights into networks: read if they are what their card says, put in if they fit."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, numpy
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from retint_models.weights.cards import Card
+
+
+def load_tensors(card: Card) -> dict[str, Tensor]:
+    """Read a network's weights, checked: floating ones in float32, counters as they are.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is another file, or not what it says it is.
+    """
+    card.check()
+    try:
+        kept = load_file(card.path)
+    except SafetensorError as error:
+        raise ValueError(f"{card.path} is no safetensors file: {error}") from error
+    return {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in kept.items()}
+
+
+def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Put weights into a network, ready to run: strict in names, shapes and values.
+
+    The counters of batch norms (`num_batches_tracked`) may be missing, as in files of old versions of PyTorch: they
+    matter in training only.
+
+    Args:
+        network: May be on the meta device; the tensors are taken over, not copied where their type is right.
+        tensors: The state, under the names of the network.
+        name: What the network is called, for sentences.
+
+    Raises:
+        ValueError: a tensor too many, too few, of another shape or sort, or not finite; names the first.
+    """
+    expected = network.state_dict()
+    counters = {key: torch.zeros((), dtype=torch.int64) for key in expected if key.endswith("num_batches_tracked")}
+    state = {**tensors, **{key: zero for key, zero in counters.items() if key not in tensors}}
+    for key in sorted(expected.keys() ^ state.keys()):
+        raise ValueError(f"these are not the weights of {name}: {key} is {'missing' if key in expected else 'unknown'}")
+    for key, tensor in state.items():
+        ours = expected[key]
+        if tensor.shape != ours.shape:
+            raise ValueError(
+                f"these are not the weights of {name}: {key} is {list(tensor.shape)}, not {list(ours.shape)}"
+            )
+        if tensor.is_floating_point() != ours.is_floating_point() or tensor.is_complex():
+            raise ValueError(f"these are not the weights of {name}: {key} is {tensor.dtype}, not {ours.dtype}")
+        state[key] = tensor.to(ours.dtype)
+        if not all(edge.isfinite() for edge in state[key].aminmax()):  # NaN would be both; 40 times as fast as isfinite
+            raise ValueError(f"the weights of {name} are damaged: {key} holds NaN or infinity")
+    network.load_state_dict(state, assign=True)
+    network.eval().requires_grad_(False)
+
+
+def to_half_precision(data: bytes) -> bytes:
+    """Turn a trained network's safetensors into the form that is shipped.
+
+    Half precision, except the running statistics of batch norms; without the counters of training.
+    """
+    tensors = {name: value for name, value in numpy.load(data).items() if not name.endswith("num_batches_tracked")}
+    smaller = {key: value if "running_" in key else value.astype(np.float16) for key, value in tensors.items()}
+    return numpy.save(smaller)
