@@ -101,9 +101,11 @@ def compare(file: Path, factor: int, batch: int, threads: int, runs: dict[str, R
 def on_cpu(file: Path, factors: list[int], batches: list[int], threads: int, longest: float) -> None:
     """Print the table of this machine's processor."""
     torch.set_num_threads(threads)
-    runs = {way: made(file, way) for way in WAYS}
+    runs = {way: made(file, way) for way in WAYS if way != "fast bfloat16" or prepare.supports_bfloat16("cpu")}
     for run in runs.values():
         seconds(run, photos(1, 32))  # compile, once and for all
+    if len(runs) < len(WAYS):
+        print("this CPU cannot run bfloat16: it is left out")
     print(f"artistic, {threads} threads; the precision that is chosen here: {prepare.natural('cpu')}")
     heads = f"{'render factor':14}{'batch':>6}  {'way':14}{'seconds/photo':>14}{'ratio':>8}{'MB':>10}"
     print(heads, " largest, mean difference")

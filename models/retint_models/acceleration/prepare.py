@@ -47,8 +47,13 @@ def prepared(network: nn.Module, device: str = "cpu", precision: Literal["auto"]
         device: `cpu` or `cuda`.
         precision: What it computes in; `auto` is bfloat16 where the device multiplies it natively, else float32.
             In float32 the output is within 1e-3 of the plain network's.
+
+    Raises:
+        ValueError: the device cannot compute in this precision.
     """
     chosen: Precision = natural(device) if precision == "auto" else precision
+    if chosen == "bfloat16" and not supports_bfloat16(device):
+        raise ValueError("this CPU cannot run networks in bfloat16, which needs AVX-512; use float32 instead")
     dtype: torch.dtype = getattr(torch, chosen)
     check = deoldify.check if isinstance(network, deoldify.Generator) else None
     on_cpu = torch.device(device).type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -70,5 +75,12 @@ def natural(device: str) -> Precision:
         native = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
         flags = torch.cpu.get_capabilities()
-        native = bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+        native = bool(flags.get("avx512_bf16") or flags.get("amx_bf16")) and supports_bfloat16(device)
     return "bfloat16" if native else "float32"
+
+
+def supports_bfloat16(device: str) -> bool:
+    """Whether convolutions run in bfloat16 on a device: oneDNN refuses them on a CPU without AVX-512 (or its like)."""
+    if torch.device(device).type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return True
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from tests import filled
+from tests import filled, precisions
 from tests.paths import REFERENCE
 from torch import Tensor, nn
 from torch.nn import functional
@@ -76,15 +76,14 @@ def test_deoldify_gives_what_the_original_gives(
     assert compare(table, name, size, ours, theirs) <= 1e-4
 
 
-@pytest.mark.parametrize(("precision", "largest", "mean"), [("float32", 1e-4, 1e-5), ("bfloat16", 0.15, 0.02)])
+@pytest.mark.parametrize("precision", precisions.on_this_cpu())
 def test_prepared_to_run_fast_it_gives_the_same(
     network: tuple[str, deoldify.Generator],
     precision: prepare.Precision,
-    largest: float,
-    mean: float,
     table: list[Row],
 ) -> None:
     name, run = network
+    largest, mean = {"float32": (1e-4, 1e-5), "bfloat16": (0.15, 0.02)}[precision]
     prepared = prepare.prepared(deoldify.generator(name, run.state_dict()), precision=precision)
     for size in [size.format(3) for size in SIZES]:
         ours, theirs = prepared(tensor(f"input_{size}")).numpy(), tensor(f"{name}.output_{size}").numpy()

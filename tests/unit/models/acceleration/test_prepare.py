@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests import filled
+from tests import filled, precisions
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -60,7 +60,7 @@ def config(request: pytest.FixtureRequest) -> Config:
     return config
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", precisions.on_this_cpu())
 @pytest.mark.parametrize("strip", [1 << 12, 1 << 23], ids=["short-strips", "long-strips"])
 def test_a_prepared_generator_decides_as_the_plain_one(
     config: Config, precision: prepare.Precision, strip: int, monkeypatch: pytest.MonkeyPatch
@@ -96,7 +96,19 @@ def test_any_number_of_threads_gives_the_same(threads: int) -> None:
 @pytest.mark.parametrize("shape", [(1, 3, 7, 8), (1, 1, 8, 8), (3, 8, 8)])
 def test_a_prepared_generator_refuses_what_the_plain_one_refuses(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        prepare.prepared(generator(DEEP), precision="bfloat16")(torch.zeros(shape))
+        prepare.prepared(generator(DEEP))(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16"])
+def test_a_cpu_without_bfloat16_is_given_float32_and_says_so(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {flag: True})
+    monkeypatch.setattr(prepare, "supports_bfloat16", lambda device: True)
+    assert prepare.natural("cpu") == "bfloat16"
+    monkeypatch.setattr(prepare, "supports_bfloat16", lambda device: False)
+    assert prepare.natural("cpu") == "float32"
+    assert prepare.prepared(nn.Sequential(nn.Conv2d(1, 1, 1)).eval()).precision == "float32"
+    with pytest.raises(ValueError, match=r"this CPU cannot run networks in bfloat16.*use float32"):
+        prepare.prepared(nn.Sequential(nn.Conv2d(1, 1, 1)).eval(), precision="bfloat16")
 
 
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.bfloat16, 0.2)])
