@@ -111,8 +111,8 @@ def work(fleet: str, log: str = "", delay_s: str = "0", way: str = "beside") -> 
         services = replace(services, store=Distant(services.store, float(delay_s)))
     if way == "in turns":
         vars(stages)["ThreadPoolExecutor"] = InTurns
-    load = loading.load
-    loading.load = lambda *which: Watched(load(*which), Path(log))
+    load = loading.load_network
+    loading.load_network = lambda *which: Watched(load(*which), Path(log))
     app.work(services, fleet, stages.STAGES)
 
 

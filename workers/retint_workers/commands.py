@@ -245,7 +245,7 @@ def worker(fleet: str) -> None:
     settings = Settings()
     telemetry.configure(settings, f"worker-{fleet}")
     if fleet == "gpu":  # missing weights are said now, and the first photo does not wait for them
-        loading.survey(settings)
+        loading.preload_networks(settings)
     app.work(Services.connect(settings), fleet, STAGES)
 
 

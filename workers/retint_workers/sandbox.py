@@ -1,7 +1,7 @@
-"""Opens foreign files in a child process that has little memory, little time, and nothing to lose.
+"""Runs functions that open foreign files in child processes with limited memory and time.
 
-A child serves many files, one at a time, because starting one costs more than a small photo. One that dies, hangs or
-runs out of memory takes only its own file with it and is replaced.
+A child serves many files, one at a time, because starting one costs more than a small photo. A child that dies, hangs
+or runs out of memory loses only its own file and is replaced.
 """
 
 import multiprocessing
@@ -23,6 +23,7 @@ from retint.settings import Settings
 P = ParamSpec("P")
 T = TypeVar("T")
 Beat = Callable[[], object]
+"""Called about once a second while a child works. What it raises ends the child."""
 
 PRELOADED = [
     "numpy",
@@ -33,172 +34,173 @@ PRELOADED = [
     "retint_workers.sandbox",
 ]
 FILES_PER_CHILD = 500
-"""Then a child is replaced, because the libraries that decode leak a little."""
-PULSE_S = 1.0
-THREADS = 4
-"""The most that libvips may use in a child: each holds buffers, and there are other children."""
-STARVED = {-signal.SIGKILL, -signal.SIGABRT, -signal.SIGTRAP}
-"""How a child ends that gets no memory: by the kernel, or by a library (GLib, LLVM) that cannot go on without."""
+"""A child is replaced after so many files, because the decoding libraries leak a little memory."""
+BEAT_S = 1.0
+VIPS_THREADS = 4
+"""Upper limit for libvips' threads in a child: each holds buffers, and there are other children."""
+OUT_OF_MEMORY_EXITS = {-signal.SIGKILL, -signal.SIGABRT, -signal.SIGTRAP}
+"""Exit codes of a child without memory: killed by the kernel, or aborted by a library (GLib, LLVM)."""
 
-STEP, DONE, FAILED = range(3)
-"""What a child says of what it sends."""
+ITEM, DONE, FAILED = range(3)
+"""Kinds of answers that a child sends."""
 
-_idle: list["Child"] = []
+_idle_children: list["Child"] = []
 
 
 class Child:
-    """A process that runs functions for us under limits."""
+    """A process that runs functions under limits."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), name="retint-decoder", daemon=True)
+        self._pipe, childs_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(childs_end,), name="retint-decoder", daemon=True)
         self._process.start()
-        theirs.close()
+        childs_end.close()
         self.files = 0
 
     def run(self, work: tuple[Callable[..., T], tuple[Any, ...]], memory_mib: int, timeout_s: float, beat: Beat) -> T:
-        """Run a function there, and beat about once a second while it runs.
+        """Run a function in the child; call `beat` about once a second meanwhile.
 
         Raises:
-            WorkerLost: the child died, or was killed because its time was over.
-            OutOfMemory: it died of want of memory.
-            Exception: what the function raised, with the child's traceback as a note.
+            WorkerLost: the child died, or was killed at the timeout.
+            OutOfMemory: it died for lack of memory.
+            Exception: whatever the function raised, with the child's traceback as a note.
         """
-        self._ask(work, memory_mib)
-        result: T = self._answer(timeout_s, beat)[1]
+        self._send(work, memory_mib)
+        result: T = self._receive(timeout_s, beat)[1]
         return result
 
-    def steps(
+    def iterate(
         self, work: tuple[Callable[..., Iterator[T]], tuple[Any, ...]], memory_mib: int, timeout_s: float, beat: Beat
     ) -> Iterator[T]:
-        """Run a generator there; as `run`, with the time for each step."""
-        self._ask(work, memory_mib)
+        """Run a generator in the child and yield its items; like `run`, with the timeout for each item."""
+        self._send(work, memory_mib)
         while True:
-            is_over, step = self._answer(timeout_s, beat)
-            if is_over:
+            is_done, item = self._receive(timeout_s, beat)
+            if is_done:
                 return
-            yield step
+            yield item
 
-    def _ask(self, work: tuple[Callable[..., Any], tuple[Any, ...]], memory_mib: int) -> None:
+    def _send(self, work: tuple[Callable[..., Any], tuple[Any, ...]], memory_mib: int) -> None:
         self.files += 1
         try:
             self._pipe.send((work, memory_mib))
         except ConnectionError as error:
-            raise self._loss() from error
+            raise self._explain_exit() from error
 
-    def _answer(self, timeout_s: float, beat: Beat) -> tuple[bool, Any]:
-        """Wait for what the child says next: whether it has done its work, and what came of it."""
+    def _receive(self, timeout_s: float, beat: Beat) -> tuple[bool, Any]:
+        """Wait for the child's next answer: whether its work is done, and the item or result."""
         deadline = time.monotonic() + timeout_s
         try:
-            while not self._pipe.poll(PULSE_S):
+            while not self._pipe.poll(BEAT_S):
                 beat()
                 if time.monotonic() > deadline:
                     raise WorkerLost(f"Opening the file took longer than {timeout_s:g} seconds.")
-            said, outcome = self._pipe.recv()
+            answer, value = self._pipe.recv()
         except (EOFError, ConnectionError) as error:
-            raise self._loss() from error
-        if said == FAILED:
-            raise outcome
-        return said == DONE, outcome
+            raise self._explain_exit() from error
+        if answer == FAILED:
+            raise value
+        return answer == DONE, value
 
     def kill(self) -> None:
-        """End the process now."""
+        """Kill the process and wait for its end."""
         self._process.kill()
         self._process.join()
         self._pipe.close()
 
-    def _loss(self) -> WorkerLost | OutOfMemory:
+    def _explain_exit(self) -> WorkerLost | OutOfMemory:
         self._process.join()
-        if self._process.exitcode in STARVED:
+        if self._process.exitcode in OUT_OF_MEMORY_EXITS:
             return OutOfMemory("There was not enough memory to open the file.")
         return WorkerLost(f"The process that opened the file died (exit {self._process.exitcode}).")
 
 
-def guarded(function: Callable[P, T], settings: Settings, beat: Beat, *args: P.args, **none: P.kwargs) -> T:
-    """Run a function of a foreign file in a child process and return its result.
+def run_in_child(function: Callable[P, T], settings: Settings, beat: Beat, *args: P.args, **no_keywords: P.kwargs) -> T:
+    """Run a function in a child process and return its result.
 
     Args:
-        function: a module's own function; it and its arguments and result cross a process border.
-        settings: the child's memory and time.
+        function: defined at the top of a module; it, its arguments and its result are pickled.
+        settings: the child's limits of memory and time.
         beat: called about once a second while the child works; what it raises ends the child.
-        args: the function's.
-        none: there are no keyword arguments.
+        args: the function's arguments.
+        no_keywords: must be empty; only there for the type checker.
 
     Raises:
-        Refused: as the function.
+        Refused: raised by the function.
         OutOfMemory: the function needs more than `settings.child_memory_mib`.
         WorkerLost: the child died, or needed more than `settings.child_timeout_s`.
     """
-    child = _idle.pop() if _idle else Child()
+    child = _idle_children.pop() if _idle_children else Child()
     try:
         result = child.run((function, args), settings.child_memory_mib, settings.child_timeout_s, beat)
     except Refused:
-        _keep(child)
+        _make_idle(child)
         raise
     except BaseException:
         child.kill()
         raise
-    _keep(child)
+    _make_idle(child)
     return result
 
 
-def guarded_steps(
-    function: Callable[P, Iterator[T]], settings: Settings, beat: Beat, *args: P.args, **none: P.kwargs
+def iterate_in_child(
+    function: Callable[P, Iterator[T]], settings: Settings, beat: Beat, *args: P.args, **no_keywords: P.kwargs
 ) -> Generator[T, None, None]:
-    """Run a generator of a foreign file in a child process; what it yields is yielded here.
+    """Run a generator function in a child process and yield its items.
 
-    The child waits until what it yielded is wanted. `settings.child_timeout_s` is the time for each step: a film may
-    take hours, but no frame may. Otherwise as `guarded`.
+    The child waits until its last item is taken. `settings.child_timeout_s` limits each item: a film may take hours, a
+    frame may not. Otherwise like `run_in_child`.
     """
-    child = _idle.pop() if _idle else Child()
+    child = _idle_children.pop() if _idle_children else Child()
     try:
-        yield from child.steps((function, args), settings.child_memory_mib, settings.child_timeout_s, beat)
+        yield from child.iterate((function, args), settings.child_memory_mib, settings.child_timeout_s, beat)
     except Refused:
-        _keep(child)
+        _make_idle(child)
         raise
-    except BaseException:  # GeneratorExit too: nobody wants the rest
+    except BaseException:  # GeneratorExit too: nobody takes the remaining items
         child.kill()
         raise
-    _keep(child)
+    _make_idle(child)
 
 
-def _keep(child: Child) -> None:
+def _make_idle(child: Child) -> None:
+    """Keep a child for the next file, or end it when it has served its share."""
     if child.files < FILES_PER_CHILD:
-        _idle.append(child)
+        _idle_children.append(child)
     else:
         child.kill()
 
 
 def _serve(pipe: Connection) -> None:
-    """The child's life: take work, answer, until nobody is there."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; our parent decides
-    Thread(target=_follow_parent, daemon=True).start()
+    """Run in the child: take work and answer until the parent closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
+    Thread(target=_exit_with_parent, daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    pyvips.cache_set_max(0)  # no file comes twice
-    pyvips.concurrency_set(min(pyvips.concurrency_get(), THREADS))
+    pyvips.cache_set_max(0)  # no file is opened twice
+    pyvips.concurrency_set(min(pyvips.concurrency_get(), VIPS_THREADS))
     while True:
         try:
             (function, args), memory_mib = pipe.recv()
             resource.setrlimit(resource.RLIMIT_DATA, (memory_mib << 20, resource.RLIM_INFINITY))
             answer = DONE, function(*args)
             if isinstance(answer[1], Iterator):
-                for step in answer[1]:
-                    pipe.send((STEP, step))
+                for item in answer[1]:
+                    pipe.send((ITEM, item))
                 answer = DONE, None
         except EOFError:
             return
         except MemoryError as error:
             answer = FAILED, OutOfMemory(f"There was not enough memory to open the file ({error}).")
-        except Exception as error:  # noqa: BLE001  the parent decides what it means
+        except Exception as error:  # noqa: BLE001  raised again in the parent
             error.add_note("In the child process:\n" + traceback.format_exc())
             answer = FAILED, error
         pipe.send(answer)
 
 
-def _follow_parent() -> None:
-    """Die with the worker at once: nobody is left who could want the photo."""
+def _exit_with_parent() -> None:
+    """Exit as soon as the worker dies: nobody waits for the photo any more."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""Children that open foreign files: what they return, how they die, and that they are replaced."""
+"""Child processes that open foreign files: what they return, how they die, and that they are replaced."""
 
 import mmap
 import os
@@ -17,37 +17,37 @@ from retint.errors import InvalidPhoto, OutOfMemory, WorkerLost
 from retint.recipes import parse
 from retint.settings import Settings
 from retint_workers.imaging.ingest import ingest
-from retint_workers.sandbox import guarded
+from retint_workers.sandbox import run_in_child
 
 SETTINGS = Settings()
 
 
-def no_beat() -> None:
+def ignore_beat() -> None:
     return None
 
 
-# --- what the children are asked to do --------------------------------------------------------------------------------
+# --- functions that the children run ---------------------------------------------------------------------------------
 
 
-def pid_of(_: Path) -> int:
+def get_pid(_: Path) -> int:
     return os.getpid()
 
 
-def sleep_for(seconds: float) -> int:
+def sleep_seconds(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
 
 
-def die_by(number: int) -> None:
+def kill_itself(number: int) -> None:
     os.kill(os.getpid(), number)
     time.sleep(60)
 
 
-def take(mib: int) -> int:
+def allocate(mib: int) -> int:
     return int(np.ones(mib << 20, np.uint8).sum())
 
 
-def map_private(mib: int) -> int:
+def map_memory(mib: int) -> int:
     return len(mmap.mmap(-1, mib << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
@@ -67,44 +67,44 @@ def is_alive(pid: int) -> bool:
 
 
 def test_one_child_serves_many_files(tmp_path: Path) -> None:
-    pids = {guarded(pid_of, SETTINGS, no_beat, tmp_path) for _ in range(20)}
+    pids = {run_in_child(get_pid, SETTINGS, ignore_beat, tmp_path) for _ in range(20)}
     assert len(pids) == 1
     assert os.getpid() not in pids
 
 
-def test_a_refusal_crosses_the_border_whole_and_costs_no_child(tmp_path: Path) -> None:
-    before = guarded(pid_of, SETTINGS, no_beat, tmp_path)
+def test_a_refusal_reaches_the_parent_unchanged_and_keeps_the_child(tmp_path: Path) -> None:
+    before = run_in_child(get_pid, SETTINGS, ignore_beat, tmp_path)
     with pytest.raises(InvalidPhoto) as refusal:
-        guarded(refuse, SETTINGS, no_beat, 1)
+        run_in_child(refuse, SETTINGS, ignore_beat, 1)
     assert (refusal.value.code, refusal.value.message) == ("cat", "The picture is of a cat.")
-    assert guarded(pid_of, SETTINGS, no_beat, tmp_path) == before
+    assert run_in_child(get_pid, SETTINGS, ignore_beat, tmp_path) == before
 
 
 def test_a_bug_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError) as bug:
-        guarded(divide, SETTINGS, no_beat, 1)
+        run_in_child(divide, SETTINGS, ignore_beat, 1)
     assert "return number / 0" in "".join(bug.value.__notes__)
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGSEGV, WorkerLost), (signal.SIGKILL, OutOfMemory)])
 def test_a_child_that_dies_is_replaced(number: int, error: type[Exception], tmp_path: Path) -> None:
-    before = guarded(pid_of, SETTINGS, no_beat, tmp_path)
+    before = run_in_child(get_pid, SETTINGS, ignore_beat, tmp_path)
     with pytest.raises(error):
-        guarded(die_by, SETTINGS, no_beat, number)
-    assert guarded(pid_of, SETTINGS, no_beat, tmp_path) != before
+        run_in_child(kill_itself, SETTINGS, ignore_beat, number)
+    assert run_in_child(get_pid, SETTINGS, ignore_beat, tmp_path) != before
 
 
 def test_a_child_that_takes_too_long_is_killed(tmp_path: Path) -> None:
-    before = guarded(pid_of, SETTINGS, no_beat, tmp_path)
+    before = run_in_child(get_pid, SETTINGS, ignore_beat, tmp_path)
     started = time.monotonic()
     with pytest.raises(WorkerLost, match="1 seconds"):
-        guarded(sleep_for, Settings(child_timeout_s=1), no_beat, 60.0)
+        run_in_child(sleep_seconds, Settings(child_timeout_s=1), ignore_beat, 60.0)
     assert time.monotonic() - started < 10
     assert not is_alive(before)
 
 
 def test_the_caller_beats_while_it_waits_and_what_it_raises_ends_the_child(tmp_path: Path) -> None:
-    child = guarded(pid_of, SETTINGS, no_beat, tmp_path)
+    child = run_in_child(get_pid, SETTINGS, ignore_beat, tmp_path)
     beats = []
 
     def beat() -> None:
@@ -113,19 +113,19 @@ def test_the_caller_beats_while_it_waits_and_what_it_raises_ends_the_child(tmp_p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        guarded(sleep_for, SETTINGS, beat, 60.0)
+        run_in_child(sleep_seconds, SETTINGS, beat, 60.0)
     assert len(beats) == 2
     assert not is_alive(child)
 
 
-@pytest.mark.parametrize("greedy", [take, map_private])
+@pytest.mark.parametrize("greedy", [allocate, map_memory])
 def test_a_child_gets_no_more_memory_than_the_settings_say(greedy: object, tmp_path: Path) -> None:
     with pytest.raises((OutOfMemory, OSError)):
-        guarded(greedy, Settings(child_memory_mib=512), no_beat, 900)  # type: ignore[arg-type]
-    assert guarded(take, Settings(child_memory_mib=2048), no_beat, 900) == 900 << 20
+        run_in_child(greedy, Settings(child_memory_mib=512), ignore_beat, 900)  # type: ignore[arg-type]
+    assert run_in_child(allocate, Settings(child_memory_mib=2048), ignore_beat, 900) == 900 << 20
 
 
-def test_a_picture_larger_than_the_memory_allowed_is_a_want_of_memory(tmp_path: Path) -> None:
+def test_a_picture_larger_than_the_memory_limit_is_out_of_memory(tmp_path: Path) -> None:
     path = tmp_path / "interlaced.png"
     corpus.vips("png", interlace=True)(path, np.zeros((12_000, 12_000, 3), np.uint8))
     with pytest.raises(OutOfMemory):
@@ -137,14 +137,15 @@ def test_children_die_with_the_worker_even_in_the_middle_of_a_photo(tmp_path: Pa
     script.write_text(
         "from pathlib import Path\n"
         "from retint.settings import Settings\n"
-        "from retint_workers.sandbox import guarded\n"
-        "from tests.integration.workers.test_sandbox import no_beat, pid_of, sleep_for\n"
+        "from retint_workers.sandbox import run_in_child\n"
+        "from tests.integration.workers.test_sandbox import ignore_beat, get_pid, sleep_seconds\n"
         "if __name__ == '__main__':\n"
-        "    print(guarded(pid_of, Settings(), no_beat, Path()), flush=True)\n"
-        "    guarded(sleep_for, Settings(), no_beat, 300.0)\n"
+        "    print(run_in_child(get_pid, Settings(), ignore_beat, Path()), flush=True)\n"
+        "    run_in_child(sleep_seconds, Settings(), ignore_beat, 300.0)\n"
     )
+    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
     ) as worker:
         assert worker.stdout
         child = int(worker.stdout.readline())
@@ -156,7 +157,7 @@ def test_children_die_with_the_worker_even_in_the_middle_of_a_photo(tmp_path: Pa
     assert not is_alive(child)
 
 
-def test_files_of_a_hostile_deposit_do_not_slow_the_others_down(tmp_path: Path) -> None:
+def test_hostile_files_do_not_slow_the_others_down(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
     good.write_bytes(corpus.encoded("JPEG"))
     bad.write_bytes(corpus.encoded("JPEG")[:2000])

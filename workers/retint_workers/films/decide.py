@@ -2,7 +2,7 @@
 
 Every stage works in a folder that belongs to one film and one recipe. It writes reels of some frames, each complete or
 not there, so a stage that was interrupted goes on where it was when it is called again. Memory is that of a few frames.
-Foreign films are decoded in guarded child processes; only proxies leave them. `screening.py` is the stage ingest,
+Foreign films are decoded in child processes; only proxies leave them. `screening.py` is the stage ingest,
 `projection.py` the stage render.
 """
 
@@ -30,7 +30,7 @@ from retint_workers.films.encoder import Reel
 from retint_workers.films.ingest import Progress, silent
 from retint_workers.inference import colorize as colorizing
 from retint_workers.inference import defade as defading
-from retint_workers.sandbox import guarded_steps
+from retint_workers.sandbox import iterate_in_child
 
 COLOR_REEL = 24
 """Frames that are decided anew, at most, after an interruption."""
@@ -62,7 +62,7 @@ def colorize(
     painter = Painter(folder, facts, _state(done))
     frames = range(len(done) * COLOR_REEL, facts["frames"])
     going = partial(_going, tell, "Coloring", frames.start)
-    proxies = guarded_steps(_shown, settings, going, original, frames, recipe.proxy_side)
+    proxies = iterate_in_child(_shown, settings, going, original, frames, recipe.proxy_side)
     with closing(proxies):
         for first in frames[::COLOR_REEL]:
             going = partial(_going, tell, "Coloring", first)
@@ -168,11 +168,11 @@ def defade(
     middles = [(start + end) // 2 for start, end in zip(starts, [*starts[1:], facts["frames"]], strict=True)]
     wanted = set(middles)
     going = partial(_going, tell, "Looking at the tone", 0)
-    steps = guarded_steps(_shown, settings, going, original, wanted, recipe.proxy_side)
+    steps = iterate_in_child(_shown, settings, going, original, wanted, recipe.proxy_side)
     part = output.with_suffix(".part")
     with closing(steps), zipfile.ZipFile(part, "w") as file:
         layers = _layers_at(color, wanted)
-        seen = (defading.seen(proxy, layer) for proxy, layer in zip(steps, layers, strict=True))
+        seen = (defading.make_input(proxy, layer) for proxy, layer in zip(steps, layers, strict=True))
         for start, layer in zip(starts, _by_few(seen, recipe, settings, going), strict=True):
             if isinstance(layer, RetintError):
                 raise layer

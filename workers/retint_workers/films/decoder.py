@@ -1,6 +1,6 @@
 """Films as they are deposited: told by their content, opened with the one demuxer for it, decoded frame by frame.
 
-Only this file and `reels.py` know FFmpeg (through PyAV). What is here runs in guarded child processes.
+Only this file and `reels.py` know FFmpeg (through PyAV). What is here runs in child processes.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """The stage ingest for films: from the first frame to the last, what there is to know about one.
 
-Foreign films are decoded in a guarded child process; only facts and the proxy leave it.
+Foreign films are decoded in a child process; only facts and the proxy leave it.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from retint.settings import Settings
 from retint_models.layers import temporal
 from retint_workers.films.decoder import LONGEST_RATIO, SHORTEST_SIDE, Film, Look, Reader, is_transparent, translated
 from retint_workers.imaging.ingest import Ingested, kind_of
-from retint_workers.sandbox import guarded_steps
+from retint_workers.sandbox import iterate_in_child
 
 T = TypeVar("T")
 Progress = Callable[[str, int], object]
@@ -46,7 +46,7 @@ def silent(_: str, __: int) -> None:
 def ingest(
     original: Path, recipe: Recipe, settings: Settings, tell: Progress = silent, limit_gp: int | None = None
 ) -> Ingested:
-    """Decode a film from its first frame to its last, in a guarded child process.
+    """Decode a film from its first frame to its last, in a child process.
 
     The facts are those of a photo, and: `film` (true), `frames`, `rate` (a second, on the average), `duration_s`,
     `audio` (how many streams), `scenes` (the numbers of the frames that begin one), `poster` (the frame of the proxy),
@@ -56,7 +56,7 @@ def ingest(
         InvalidPhoto: it cannot be restored, or has more gigapixels in all its frames than `limit_gp`.
         OutOfMemory, WorkerLost: the child did not come to an end.
     """
-    steps = guarded_steps(_examine, settings, lambda: tell("Looking", 0), original, recipe.proxy_side, limit_gp)
+    steps = iterate_in_child(_examine, settings, lambda: tell("Looking", 0), original, recipe.proxy_side, limit_gp)
     return outcome(steps, lambda frames: tell("Looking", frames), Ingested)
 
 

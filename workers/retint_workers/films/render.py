@@ -42,7 +42,7 @@ from retint_workers.imaging.render import (
     save_jpeg,
 )
 from retint_workers.imaging.watermark import Watermark, is_there
-from retint_workers.sandbox import guarded_steps
+from retint_workers.sandbox import iterate_in_child
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ def render(
     *,
     looks: bool = True,
 ) -> Rendered:
-    """Apply layers to a film; write, read back and check the result, all in guarded child processes.
+    """Apply layers to a film; write, read back and check the result, all in child processes.
 
     Args:
         original: the file as deposited.
@@ -112,7 +112,7 @@ def render(
     done = len(encoder.complete(folder, "picture")) * PICTURE_REEL
 
     def run(work: Callable[..., Iterator[Any]], phase: str, kind: type[T], *more: Any) -> T:
-        steps = guarded_steps(work, settings, lambda: tell(phase, done), job, *more)
+        steps = iterate_in_child(work, settings, lambda: tell(phase, done), job, *more)
         try:
             return outcome(steps, lambda frames: tell(phase, frames), kind)
         except NotVerified:

@@ -16,7 +16,7 @@ from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.types import CB_SCALE, CR_SCALE, LUMA
 from retint_workers.imaging import formats, profiles
-from retint_workers.sandbox import guarded
+from retint_workers.sandbox import run_in_child
 
 NEUTRAL, WEAK, ALONG, BESIDE_95, BESIDE_99 = 4.0, 9.0, 8.0, 2.8, 4.3
 """Chroma in code values of 255, for `kind_of`. Set on 204 color photographs (one taken for toned), 35 real old ones
@@ -42,13 +42,13 @@ class Ingested:
 
 
 def ingest(original: Path, recipe: Recipe, settings: Settings, beat: Callable[[], object] = lambda: None) -> Ingested:
-    """Open an original in a guarded child process.
+    """Open an original in a child process.
 
     Raises:
         InvalidPhoto: it cannot be restored; the message says what to do.
         OutOfMemory, WorkerLost: the child did not come to an end.
     """
-    return guarded(examine, settings, beat, original, recipe.proxy_side, settings.pixel_limit_mp)
+    return run_in_child(examine, settings, beat, original, recipe.proxy_side, settings.pixel_limit_mp)
 
 
 def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:

@@ -29,7 +29,7 @@ from retint_workers.imaging.ingest import looked_at, upright
 from retint_workers.imaging.provenance import Provenance
 from retint_workers.imaging.streams import Stream
 from retint_workers.imaging.watermark import Watermark, is_there
-from retint_workers.sandbox import guarded
+from retint_workers.sandbox import run_in_child
 
 PREVIEW_SIDE = 2048
 THUMB_SIDE = 640
@@ -84,7 +84,7 @@ def render(
     settings: Settings,
     beat: Callable[[], object] = lambda: None,
 ) -> Rendered:
-    """Apply layers to an original, in a guarded child process; write and check all files of the result.
+    """Apply layers to an original, in a child process; write and check all files of the result.
 
     Args:
         original: the file as deposited.
@@ -102,7 +102,7 @@ def render(
         InvalidPhoto: the original is not what ingest saw, or has no room for the watermark.
     """
     job = Job(original, folder, facts, recipe, color, density, settings.pixel_limit_mp)
-    return guarded(make, settings, beat, job)
+    return run_in_child(make, settings, beat, job)
 
 
 @dataclass(frozen=True)

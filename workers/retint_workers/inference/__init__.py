@@ -1,1 +1,1 @@
-"""Networks loaded and run: the stages colorize and defade."""
+"""Loads networks and runs them on proxies: the stages colorize and defade."""

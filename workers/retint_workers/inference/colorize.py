@@ -1,4 +1,4 @@
-"""The stage colorize: proxies in, color layers out."""
+"""The stage colorize: decides a color layer for each proxy."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -23,12 +23,12 @@ def colorize(
     settings: Settings,
     beat: Callable[[], bool] = lambda: True,
 ) -> Iterator[ColorLayer | RetintError]:
-    """Decide the color of proxies, uint8 (h, w, 3) in sRGB: a layer each, or what went wrong with it.
+    """Decide the colors of proxies, uint8 (h, w, 3) in sRGB: yield a layer or an error for each.
 
-    They are taken, and layers yielded, as in `networks.run`.
+    Proxies are taken, and layers yielded, as in `loading.run_network`.
 
     Raises:
         NetworkUnavailable: the recipe's colorizer cannot be loaded here.
     """
-    network = loading.load("colorizer", recipe.colorizer, settings)
-    return loading.run(network, proxies, beat, settings=recipe.colorizer_settings)
+    network = loading.load_network("colorizer", recipe.colorizer, settings)
+    return loading.run_network(network, proxies, beat, settings=recipe.colorizer_settings)

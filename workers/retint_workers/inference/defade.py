@@ -1,4 +1,4 @@
-"""The stage defade: proxies, colorized where color was decided, in; density layers out."""
+"""The stage defade: decides a density layer for each proxy, colorized first where a color layer was decided."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -19,24 +19,24 @@ def is_wanted(recipe: Recipe) -> bool:
     return recipe.defader != "keep" and recipe.strength > 0
 
 
-def seen(proxy: NDArray[Any], color: ColorLayer | None) -> NDArray[Any]:
-    """Show a proxy as the defader is to see it: in color where color was decided."""
+def make_input(proxy: NDArray[Any], color: ColorLayer | None) -> NDArray[Any]:
+    """Return a proxy as the defader looks at it: colorized where a color layer was decided."""
     return proxy if color is None else rendering.colorize_proxy(proxy, color)
 
 
 def defade(
-    proxies: Iterable[NDArray[Any] | RetintError],
+    inputs: Iterable[NDArray[Any] | RetintError],
     recipe: Recipe,
     settings: Settings,
     beat: Callable[[], bool] = lambda: True,
 ) -> Iterator[DensityLayer | RetintError]:
-    """Decide the tone of proxies, uint8 (h, w, 3) in sRGB, as `seen`: a layer each, or what went wrong with it.
+    """Decide the tone repair of proxies from `make_input`, uint8 (h, w, 3) in sRGB: yield a layer or an error for each.
 
-    They are taken, and layers yielded, as in `networks.run`.
+    Inputs are taken, and layers yielded, as in `loading.run_network`.
 
     Raises:
         NetworkUnavailable: the recipe's defader cannot be loaded here.
     """
-    network = loading.load("defader", recipe.defader, settings)
-    for layer in loading.run(network, proxies, beat):
+    network = loading.load_network("defader", recipe.defader, settings)
+    for layer in loading.run_network(network, inputs, beat):
         yield replace(layer, strength=recipe.strength) if isinstance(layer, DensityLayer) else layer

@@ -13,7 +13,7 @@ from retint.settings import Settings
 from retint_workers.films import decoder
 from retint_workers.films import render as film_render
 from retint_workers.imaging import formats, render
-from retint_workers.sandbox import guarded
+from retint_workers.sandbox import run_in_child
 
 Source = Path | str
 """A file, or as text an address on the web."""
@@ -53,7 +53,7 @@ class Places:
             said.clear()
             if candidate.is_file():
                 read = film_render.said_by if decoder.is_film(candidate) else render.said_by
-                said.update(guarded(read, self.settings, lambda: None, candidate))
+                said.update(run_in_child(read, self.settings, lambda: None, candidate))
             return not candidate.exists() or said.get("OriginalSHA256") == original
 
         output = self.free(self.out / file.name, suffix, is_free)
@@ -61,7 +61,7 @@ class Places:
 
     def _suffix(self, file: Path) -> str:
         if decoder.is_film(file):
-            return guarded(film_render.suffix_for, self.settings, lambda: None, file)
+            return run_in_child(film_render.suffix_for, self.settings, lambda: None, file)
         with file.open("rb") as content:
             return formats.SUFFIXES[formats.sniff(content.read(64))]
 
@@ -111,7 +111,7 @@ def plan(files: Sequence[Source], out: Path, recipe: Recipe, settings: Settings)
             if decoder.is_film(file):
                 yield Planned(file, output, None, is_old, f"film, {size}")
                 continue
-            header = guarded(formats.read_header, settings, lambda: None, file, settings.pixel_limit_mp)
+            header = run_in_child(formats.read_header, settings, lambda: None, file, settings.pixel_limit_mp)
         except RetintError as error:
             yield Planned(file, None, error.message, False, "")
             continue

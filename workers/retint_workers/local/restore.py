@@ -106,9 +106,9 @@ def restore(
     except OSError as error:
         raise InvalidRequest(f"Results cannot go to {out}: {error.strerror}.") from error
     if recipe.colorizer != "keep":
-        loading.load("colorizer", recipe.colorizer, settings)
+        loading.load_network("colorizer", recipe.colorizer, settings)
     if recipe.defader != "keep":
-        loading.load("defader", recipe.defader, settings)
+        loading.load_network("defader", recipe.defader, settings)
     recipes.check(recipe, settings.weights)
     places = Places(out, recipe, settings, {file.resolve() for file in files if isinstance(file, Path)})
     for source in files:
@@ -221,7 +221,7 @@ def _through_the_stages(
         files["color"] = folder / "color.safetensors"
         files["color"].write_bytes(color.to_bytes())
     if defade.is_wanted(recipe):
-        density = _sole(defade.defade([defade.seen(proxy, color)], recipe, settings))
+        density = _sole(defade.defade([defade.make_input(proxy, color)], recipe, settings))
         files["density"] = folder / "density.safetensors"
         files["density"].write_bytes(density.to_bytes())
     rendered = render.render(file, folder, ingested.facts, recipe, color, density, settings)

@@ -108,7 +108,7 @@ def tries(proxy: Pixels, tried: Sequence[Recipe], settings: Settings) -> Iterato
         Transient: a network failed.
     """
     for recipe in tried:
-        loading.load("colorizer", recipe.colorizer, settings)  # which is not what is measured
+        loading.load_network("colorizer", recipe.colorizer, settings)  # which is not what is measured
         started = time.monotonic()
         color, density = _decide(proxy, recipe, settings)
         seconds = time.monotonic() - started
@@ -121,7 +121,7 @@ def _decide(proxy: Pixels, recipe: Recipe, settings: Settings) -> tuple[ColorLay
         raise color
     if not defade.is_wanted(recipe):
         return color, None
-    (density,) = defade.defade([defade.seen(proxy, color)], recipe, settings)
+    (density,) = defade.defade([defade.make_input(proxy, color)], recipe, settings)
     if not isinstance(density, DensityLayer):
         raise density
     return color, density

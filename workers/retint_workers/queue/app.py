@@ -73,7 +73,7 @@ def _device(services: Services, fleet: str) -> str:
         return f"cpu ({os.cpu_count()} cores)"
     from retint_workers.inference import loading
 
-    device = loading.pick(services.settings.device)
+    device = loading.resolve_device(services.settings.device)
     if not device.startswith("cuda"):
         return f"{device} ({os.cpu_count()} cores)"
     import torch

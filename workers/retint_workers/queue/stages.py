@@ -113,7 +113,7 @@ def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
         return
 
     def read(lease: Lease) -> NDArray[Any]:
-        return defade.seen(_proxy(services, lease), _layer(services, lease, "color", ColorLayer.from_bytes))
+        return defade.make_input(_proxy(services, lease), _layer(services, lease, "color", ColorLayer.from_bytes))
 
     def decide(proxies: Iterator[NDArray[Any] | RetintError]) -> Iterator[DensityLayer | RetintError]:
         return defade.defade(proxies, recipe, services.settings, beat)

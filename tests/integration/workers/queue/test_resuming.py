@@ -192,7 +192,7 @@ def test_a_worker_without_the_network_leaves_the_reels_of_others(
         cards = recipes.cards(services.settings.weights)
         poorer = cards | {"compact": replace(cards["compact"], sha256="", size=0)}
         patched.setattr(recipes, "cards", lambda _: poorer)
-        patched.setattr(loading, "load", lacking)
+        patched.setattr(loading, "load_network", lacking)
         [(_, outcome)] = stages.run_colorize(services, [replace(film, attempt=2)], lambda: True)
     assert isinstance(outcome, loading.NetworkUnavailable)
     assert reels_in(services, film) == left

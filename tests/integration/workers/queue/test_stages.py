@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from tests.leases import new_lease
 
-from retint.errors import OutOfMemory, RetintError, StoreUnavailable, Transient
+from retint.errors import RetintError, Transient
 from retint.jobs import Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
@@ -22,76 +21,6 @@ from retint.stores import DirectoryStore
 from retint_models.layers.types import ColorLayer
 from retint_workers.inference import loading
 from retint_workers.queue import stages, tasks
-
-Pictures = list[NDArray[Any]]
-
-
-def pictures(count: int) -> Pictures:
-    return [np.full((8, 8, 3), number, np.uint8) for number in range(count)]
-
-
-class Brightness:
-    """A network whose layers are numbers; it writes down how many pictures a call had."""
-
-    def __init__(self, at_once: int = 100, most: int = 100, unbearable: int = -1) -> None:
-        self.calls: list[int] = []
-        self.most = most
-        self.unbearable = unbearable
-        self.at_once = at_once
-
-    def __call__(self, given: Pictures) -> list[int]:
-        self.calls.append(len(given))
-        if len(given) > self.most:
-            raise torch.OutOfMemoryError("too many")
-        values = [int(picture[0, 0, 0]) for picture in given]
-        if self.unbearable in values:
-            raise RuntimeError("not this one")
-        return values
-
-
-def test_a_network_is_given_what_pays_and_beats_between() -> None:
-    network, beats = Brightness(at_once=3), []
-
-    def beat() -> bool:
-        beats.append(len(network.calls))
-        return True
-
-    assert list(loading.run(network, pictures(7), beat)) == list(range(7))
-    assert network.calls == [3, 3, 1]
-    assert beats[:2] == [1, 2]
-    assert list(loading.run(all_at_once := Brightness(), pictures(7))) == list(range(7))
-    assert all_at_once.calls == [7]
-
-
-def test_nothing_is_begun_when_time_is_up() -> None:
-    network = Brightness(at_once=2)
-    assert list(loading.run(network, pictures(7), lambda: len(network.calls) < 2)) == [0, 1, 2, 3]
-
-
-def test_what_is_decided_is_yielded_before_the_next_run() -> None:
-    network = Brightness(at_once=2)
-    decided = loading.run(network, pictures(4))
-    assert [next(decided), next(decided)] == [0, 1]
-    assert network.calls == [2]
-
-
-def test_a_picture_that_the_network_cannot_bear_takes_no_other_down() -> None:
-    layers = list(loading.run(Brightness(unbearable=2), pictures(5)))
-    assert [layer for layer in layers if not isinstance(layer, RetintError)] == [0, 1, 3, 4]
-    assert isinstance(layers[2], Transient)
-    assert layers[2].code == "network_failed"
-
-
-def test_what_does_not_fit_into_memory_is_run_in_smaller_parts() -> None:
-    assert list(loading.run(Brightness(most=2), pictures(6))) == list(range(6))
-    assert all(isinstance(layer, OutOfMemory) for layer in loading.run(Brightness(most=0), pictures(3)))
-
-
-def test_an_error_in_the_place_of_a_picture_comes_out_there() -> None:
-    away = StoreUnavailable("The store did not answer.")
-    first, second = pictures(2)
-    assert list(loading.run(Brightness(), [first, away, second])) == [0, away, 1]
-    assert list(loading.run(Brightness(at_once=1), [away])) == [away]
 
 
 @pytest.fixture
@@ -123,10 +52,10 @@ class Waiting:
         self.meanwhile = meanwhile
         self.calls = 0
 
-    def __call__(self, given: Pictures, settings: Any) -> list[ColorLayer]:
+    def __call__(self, proxies: list[NDArray[Any]], settings: Any) -> list[ColorLayer]:
         self.calls += 1
         self.meanwhile(self.calls)
-        [picture] = given
+        [picture] = proxies
         small = (picture[::4, ::4, 0] / 255).astype(np.float16)
         return [ColorLayer(np.stack([small, small]), small, np.full(small.shape, 9, np.uint8), {})]
 
@@ -159,7 +88,7 @@ def test_threads_read_and_write_while_the_network_runs(services: Services, monke
             assert written.wait(20), "nothing is written while the network runs"
 
     slow = Services(services.settings, services.engine, Slow(services.settings.data / "store"))
-    monkeypatch.setattr(loading, "load", lambda *_: Waiting(meanwhile))
+    monkeypatch.setattr(loading, "load_network", lambda *_: Waiting(meanwhile))
     monkeypatch.setattr(stages, "LAG_S", 60)
     ended = list(stages.run_colorize(slow, bundle, lambda: True))
     assert [lease for lease, _ in ended] == bundle
@@ -168,7 +97,7 @@ def test_threads_read_and_write_while_the_network_runs(services: Services, monke
 
 def test_a_slow_network_waits_for_its_last_layer(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Waiting(lambda _: None)
-    monkeypatch.setattr(loading, "load", lambda *_: network)
+    monkeypatch.setattr(loading, "load_network", lambda *_: network)
     monkeypatch.setattr(stages, "LAG_S", 0)
     for number, _ in enumerate(stages.run_colorize(services, leases(services, 3), lambda: True), start=1):
         assert network.calls == number
@@ -196,7 +125,7 @@ def test_a_proxy_that_is_gone_costs_no_photo_but_its_own(services: Services) -> 
 
 def test_what_is_not_begun_in_time_is_left(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Waiting(lambda _: None)
-    monkeypatch.setattr(loading, "load", lambda *_: network)
+    monkeypatch.setattr(loading, "load_network", lambda *_: network)
     bundle = leases(services, 5)
     ended = list(tasks.outcomes(stages.run_colorize, services, bundle, lambda: network.calls < 3))
     assert [lease for lease, _ in ended] == bundle[:3]
