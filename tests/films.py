@@ -1,4 +1,4 @@
-"""Films for tests, made of real photographs: pans, cuts, sound, and all the ways to be difficult."""
+"""Films for tests, made of real photographs: pans, cuts, sound, uneven frame times, rotation."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -20,14 +20,14 @@ TICKS = 24000
 SOUND_HZ = 44100
 
 
-def gray(name: str) -> NDArray[np.uint8]:
-    """A photograph of scikit-image as a black-and-white one, uint8 (h, w, 3)."""
+def gray_photo(name: str) -> NDArray[np.uint8]:
+    """Return a photograph of scikit-image in black and white, uint8 (h, w, 3)."""
     picture = Image.fromarray(getattr(skimage.data, name)()).convert("L")
     return np.repeat(np.asarray(picture)[..., None], 3, 2)
 
 
 def pan(picture: NDArray[np.uint8], count: int, size: tuple[int, int] = (128, 96)) -> Iterator[NDArray[np.uint8]]:
-    """Frames of a camera that pans over a photograph and comes nearer, uint8 (h, w, 3); size is width and height."""
+    """Yield frames of a camera that pans over a photograph and zooms in, uint8 (h, w, 3); size is width and height."""
     height, width = picture.shape[:2]
     image = Image.fromarray(picture)
     for number in range(count):
@@ -39,17 +39,17 @@ def pan(picture: NDArray[np.uint8], count: int, size: tuple[int, int] = (128, 96
 
 
 def two_scenes(count: int, size: tuple[int, int] = (128, 96)) -> list[NDArray[np.uint8]]:
-    """A pan over the astronaut, a cut in the middle, a pan over the coffee."""
+    """Return frames of two scenes: a pan over the astronaut, then, from the middle on, a pan over the coffee."""
     first = count // 2
-    return [*pan(gray("astronaut"), first, size), *pan(gray("coffee"), count - first, size)]
+    return [*pan(gray_photo("astronaut"), first, size), *pan(gray_photo("coffee"), count - first, size)]
 
 
-def unsteady(count: int) -> list[int]:
-    """Times of frames, in ticks, that lie unevenly."""
+def uneven_times(count: int) -> list[int]:
+    """Return unevenly spaced times of frames, in ticks."""
     return [1000 * number + (250 * (number % 3) if number else 0) for number in range(count)]
 
 
-def make(
+def write(
     path: Path,
     frames: Iterable[NDArray[np.uint8]],
     *,
@@ -90,12 +90,12 @@ def make(
             container.mux(video.encode(frame))
         container.mux(video.encode())
         if audio:
-            _hum(container, audio, len(frames) / RATE)
+            write_tone(container, audio, len(frames) / RATE)
     return path
 
 
-def _hum(container: Any, audio: Any, seconds: float) -> None:
-    """A sine tone of 440 Hz."""
+def write_tone(container: Any, audio: Any, seconds: float) -> None:
+    """Write a sine tone of 440 Hz."""
     resampler = av.AudioResampler(audio.codec_context.format, audio.codec_context.layout, SOUND_HZ)
     size = audio.codec_context.frame_size or 1024
     for start in range(0, int(seconds * SOUND_HZ), size):
@@ -107,27 +107,27 @@ def _hum(container: Any, audio: Any, seconds: float) -> None:
     container.mux(audio.encode())
 
 
-def pictures(path: Path) -> tuple[list[Fraction], list[Any]]:
-    """When the frames of a film are shown, in seconds, and the frames."""
+def decode(path: Path) -> tuple[list[Fraction], list[Any]]:
+    """Return the frames' times in seconds, and the decoded frames."""
     with av.open(str(path)) as container:
         frames: list[Any] = list(container.decode(video=0))
         return [frame.pts * Fraction(frame.time_base) for frame in frames], frames
 
 
-def packets(path: Path, kind: str) -> list[tuple[Fraction, bytes]]:
-    """Time and bytes of all packets of the streams of a kind."""
+def read_packets(path: Path, kind: str) -> list[tuple[Fraction, bytes]]:
+    """Return time and bytes of every packet of the streams of a kind."""
     with av.open(str(path)) as container:
         found: Any = container.demux([stream for stream in container.streams if stream.type == kind])
         return [(packet.pts * Fraction(packet.time_base), bytes(packet)) for packet in found if packet.size]
 
 
-def colors(frame: Any) -> NDArray[np.float64]:
-    """A decoded frame as it is shown, R'G'B' (h, w, 3) in [0, 255]."""
+def to_rgb(frame: Any) -> NDArray[np.float64]:
+    """Convert a decoded frame to R'G'B' as it is shown, (h, w, 3) in [0, 255]."""
     exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
     shown = frame.reformat(format="rgb48le", interpolation=exact, dst_color_range=2)
     return np.asarray(shown.to_ndarray(), np.float64) / 257
 
 
 def luma(frame: Any) -> NDArray[np.float64]:
-    """The luma of a decoded frame as it is shown, in [0, 255]."""
-    return np.asarray(colors(frame) @ np.array(LUMA))
+    """Return the luma (Rec. 709) of a decoded frame as it is shown, in [0, 255]."""
+    return np.asarray(to_rgb(frame) @ np.array(LUMA))

@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select
 from tests.conftest import Combo
-from tests.photographs import old_prints
+from tests.photographs import write_old_prints
 from tests.platforms import Platform
 
 from retint.command.client import sha256
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(PATIENCE_S + 120)
 def test_every_photo_is_restored_once_while_everything_is_killed(
     platform: Platform, services: Services, combo: Combo, tmp_path: Path
 ) -> None:
-    folder = old_prints(tmp_path / "prints", PHOTOS)
+    folder = write_old_prints(tmp_path / "prints", PHOTOS)
     platform.scale(cpu=2, gpu=1)
     batch_id = push(folder, platform)
 

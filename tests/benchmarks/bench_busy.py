@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 from pydantic import SecretStr
 from sqlalchemy import insert
-from tests import filled, photographs, servers
+from tests import named_weights, photographs, servers
 from tests.benchmarks.bench_pipeline import noop, part, row
 
 from retint import database, recipes, telemetry
@@ -127,7 +127,7 @@ class Bench:
         self.services.store.prepare()
         for number in range(PROXIES):
             buffer = io.BytesIO()
-            picture = Image.fromarray(photographs.color(number, SIDE)).convert("L").convert("RGB")
+            picture = Image.fromarray(photographs.color_photo(number, SIDE)).convert("L").convert("RGB")
             picture.crop((0, 0, SIDE, SIDE * 3 // 4)).save(buffer, "PNG", compress_level=3)
             self.services.store.put(PROXY.format(number), buffer.getvalue(), "image/png")
 
@@ -235,7 +235,7 @@ def main(arguments: Sequence[str]) -> None:
         weights = part(folder, "weights")
         with torch.device("meta"):
             generator = Generator(CONFIGS["artistic"])
-        filled.card("artistic", filled.like(generator), weights)
+        named_weights.write_card("artistic", named_weights.tensors_for(generator), weights)
         settings = Settings(
             data=folder,
             weights=weights,

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from tests import filled
+from tests import named_weights
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -153,7 +153,7 @@ def main() -> None:
         file = Path(folder, "artistic.safetensors")
         with torch.device("meta"):
             network = deoldify.Generator(deoldify.CONFIGS["artistic"])
-        save_file(filled.like(network), file)
+        save_file(named_weights.tensors_for(network), file)
         on_cpu(file, options.factors, options.batches, options.threads, options.longest)
         if torch.cuda.is_available():
             on_gpu(file, max(options.factors))

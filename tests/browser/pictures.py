@@ -151,7 +151,7 @@ def main(folder: Path) -> None:
         data = Path(place)
         prints = old_prints(data)
         (data / "letter.jpg").write_text("Dear Sir, this is no photograph.")
-        film = films.make(data / "home.mp4", films.two_scenes(48, (640, 480)))
+        film = films.write(data / "home.mp4", films.two_scenes(48, (640, 480)))
         with (
             platforms.running(Settings(data=data / "house")) as house,
             house.client() as client,

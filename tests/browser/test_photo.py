@@ -104,7 +104,7 @@ def test_it_says_what_was_done_and_gives_the_files(restored: Callable[..., Page]
 def test_a_film_plays_before_and_after_in_step(
     open_page: Callable[..., Page], deposit: Callable[..., str], tmp_path: Path
 ) -> None:
-    film = films.make(tmp_path / "street.mp4", films.two_scenes(12))
+    film = films.write(tmp_path / "street.mp4", films.two_scenes(12))
     page = open_page(deposit("A film", [film]))
     expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
     expect(page.locator(".card")).to_contain_text("film")

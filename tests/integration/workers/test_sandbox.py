@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from tests import corpus
+from tests import photo_files
 
 from retint.errors import InvalidPhoto, OutOfMemory, WorkerLost
 from retint.recipes import parse
@@ -127,7 +127,7 @@ def test_a_child_gets_no_more_memory_than_the_settings_say(greedy: object, tmp_p
 
 def test_a_picture_larger_than_the_memory_limit_is_out_of_memory(tmp_path: Path) -> None:
     path = tmp_path / "interlaced.png"
-    corpus.vips("png", interlace=True)(path, np.zeros((12_000, 12_000, 3), np.uint8))
+    photo_files.vips_writer("png", interlace=True)(path, np.zeros((12_000, 12_000, 3), np.uint8))
     with pytest.raises(OutOfMemory):
         ingest(path, parse({}), Settings(child_memory_mib=400))
 
@@ -159,8 +159,8 @@ def test_children_die_with_the_worker_even_in_the_middle_of_a_photo(tmp_path: Pa
 
 def test_hostile_files_do_not_slow_the_others_down(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
-    good.write_bytes(corpus.encoded("JPEG"))
-    bad.write_bytes(corpus.encoded("JPEG")[:2000])
+    good.write_bytes(photo_files.encode_photo("JPEG"))
+    bad.write_bytes(photo_files.encode_photo("JPEG")[:2000])
     ingest(good, parse({}), SETTINGS)
     started = time.process_time(), time.monotonic()
     for _ in range(100):

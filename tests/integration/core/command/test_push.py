@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests import platforms
-from tests.photographs import old_prints
+from tests.photographs import write_old_prints
 from tests.platforms import Platform
 
 from retint.settings import Settings
@@ -34,7 +34,7 @@ def push(platform: Platform, folder: Path, *more: str, status: int = 0) -> dict[
 
 
 def test_what_the_server_has_is_not_sent_again(platform: Platform, tmp_path: Path) -> None:
-    folder = old_prints(tmp_path / "album", 4)
+    folder = write_old_prints(tmp_path / "album", 4)
     assert push(platform, folder, "--dry-run") == {
         "batch": None,
         "total": 4,
@@ -53,7 +53,7 @@ def test_what_the_server_has_is_not_sent_again(platform: Platform, tmp_path: Pat
 
 
 def test_files_of_the_same_bytes_are_sent_once_and_stand_in_the_batch_each(platform: Platform, tmp_path: Path) -> None:
-    folder = old_prints(tmp_path / "twins", 1, side=240)
+    folder = write_old_prints(tmp_path / "twins", 1, side=240)
     [original] = folder.rglob("*.jpg")
     (folder / "copy.jpg").write_bytes(original.read_bytes())
     pushed = push(platform, folder)
@@ -63,7 +63,7 @@ def test_files_of_the_same_bytes_are_sent_once_and_stand_in_the_batch_each(platf
 
 
 def test_a_folder_goes_through_the_recipe_that_is_asked_for(platform: Platform, tmp_path: Path) -> None:
-    folder = old_prints(tmp_path / "box", 1, side=256)
+    folder = write_old_prints(tmp_path / "box", 1, side=256)
     usual = push(platform, folder)
     asked = ("--colorizer", "compact-vivid", "--gain", "1.5", "--limit", "2.5", "--strength", ".7", "--priority", "5")
     chosen = push(platform, folder, *asked)
@@ -79,14 +79,14 @@ def test_a_folder_goes_through_the_recipe_that_is_asked_for(platform: Platform, 
 def test_a_recipe_that_the_portal_does_not_have_is_refused_before_anything_is_sent(
     platform: Platform, tmp_path: Path
 ) -> None:
-    folder = old_prints(tmp_path / "box", 1, side=288)
+    folder = write_old_prints(tmp_path / "box", 1, side=288)
     assert "gain of compact is between" in push(platform, folder, "--gain", "9", status=2)["error"]
     assert "weights of artistic are not here" in push(platform, folder, "--colorizer", "artistic", status=2)["error"]
     assert push(platform, folder, "--dry-run")["sent"] == 1
 
 
 def test_an_empty_file_is_refused_and_the_rest_goes_on(platform: Platform, tmp_path: Path) -> None:
-    folder = old_prints(tmp_path / "holes", 2, side=224)
+    folder = write_old_prints(tmp_path / "holes", 2, side=224)
     (folder / "empty.jpg").touch()
     pushed = push(platform, folder, status=1)
     assert pushed["sent"] == 2
@@ -94,7 +94,7 @@ def test_an_empty_file_is_refused_and_the_rest_goes_on(platform: Platform, tmp_p
 
 
 def test_a_bad_token_and_a_server_that_is_not_there_are_said_in_a_sentence(platform: Platform, tmp_path: Path) -> None:
-    folder = old_prints(tmp_path / "one", 1)
+    folder = write_old_prints(tmp_path / "one", 1)
     assert "token" in push(platform, folder, "--token", "retint_wrong", status=2)["error"]
     (tmp_path / "nothing").mkdir()
     assert "no files" in push(platform, tmp_path / "nothing", status=2)["error"]

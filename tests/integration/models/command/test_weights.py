@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from tests.filled import like, like_reference
+from tests.named_weights import reference_tensors, tensors_for
 from tests.paths import REFERENCE
 
 from retint.command.cli import retint as command
@@ -23,7 +23,7 @@ from retint_models.networks.lab_resnet18 import Tutorial
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published file of `lab-resnet18`."""
     with torch.device("meta"):
-        tensors = like(Tutorial())
+        tensors = tensors_for(Tutorial())
     path = tmp_path_factory.mktemp("published") / "model-epoch-93.pth"
     torch.save(tensors, path, _use_new_zipfile_serialization=False)
     return path
@@ -136,7 +136,7 @@ def test_what_a_bare_network_cannot_take_is_refused_in_a_sentence(
 def test_the_command_gives_what_the_original_gives(tmp_path: Path) -> None:
     if not REFERENCE.exists():
         pytest.skip(f"needs the original's outputs at {REFERENCE}")
-    held = {"model": like_reference("artistic"), "opt": {"param_groups": [{"lr": slice(None, 0.003, None)}]}}
+    held = {"model": reference_tensors("artistic"), "opt": {"param_groups": [{"lr": slice(None, 0.003, None)}]}}
     torch.save(held, tmp_path / "ColorizeArtistic_gen.pth", _use_new_zipfile_serialization=False)
     arguments: list[str | Path] = [
         "--weights",

@@ -15,7 +15,7 @@ def test_the_renderer_applies_what_training_meant() -> None:
     torch.nn.init.normal_(net.head.weight, std=0.3)
     torch.nn.init.normal_(net.grid.weight, std=0.3)
     for number in range(2):
-        photo = photographs.color(number, side=160)[:, :120]
+        photo = photographs.color_photo(number, side=160)[:, :120]
         rgb = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
             decision = net.eval()(compact_defade.squeeze(photo)[None])._replace(gate=torch.tensor([0.9]))

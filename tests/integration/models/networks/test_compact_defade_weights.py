@@ -27,7 +27,7 @@ def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 def test_clean_photographs_are_left_alone(defader: Defader) -> None:
     repair = defade.by(defader)
-    moved = [difference(repair(photo), photo) for photo in (photographs.color(n, 192) for n in range(COUNT))]
+    moved = [difference(repair(photo), photo) for photo in (photographs.color_photo(n, 192) for n in range(COUNT))]
     assert np.mean(moved) < 1.2
     assert np.median(moved) < 1.0
 
@@ -38,7 +38,7 @@ def test_faded_prints_come_nearer_to_what_they_were_and_a_second_pass_moves_litt
 ) -> None:
     repair, faded, repaired, again = defade.by(defader), [], [], []
     for number in range(COUNT):
-        clean = fading.as_floats(photographs.color(number, 192))
+        clean = fading.as_floats(photographs.color_photo(number, 192))
         pair = defade.judged_print(clean, family, np.random.default_rng((3, number)))
         print_, truth = fading.as_bytes(pair.print), fading.as_bytes(pair.truth)
         once = repair(print_)
@@ -52,7 +52,7 @@ def test_faded_prints_come_nearer_to_what_they_were_and_a_second_pass_moves_litt
 def test_old_prints_get_their_contrast_and_neutral_gray_back(defader: Defader) -> None:
     spread, cast = [], []
     for number in range(8):
-        clean = photographs.color(number, 192)
+        clean = photographs.color_photo(number, 192)
         old = fading.old_print(clean, seed=number)
         true, *pictures = [fading.as_floats(pixels) for pixels in (clean, old, defade.by(defader)(old))]
         spread.append([abs(contrast(pixels) - contrast(true)) for pixels in pictures])
@@ -69,7 +69,7 @@ def contrast(pixels: fading.Floats) -> float:
 
 
 def test_a_gray_photograph_stays_gray(defader: Defader) -> None:
-    clean = photographs.color(0, 160)
+    clean = photographs.color_photo(0, 160)
     gray = fading.old_print(clean, seed=5)[..., :1].repeat(3, -1)
     restored = rendering.apply(gray, 0, gray.shape[:2], None, defader([gray])[0])
     assert np.ptp(restored.astype(int), axis=-1).max() <= 1
@@ -80,6 +80,6 @@ def test_a_gray_photograph_stays_gray(defader: Defader) -> None:
 def test_the_weights_are_small_and_the_layer_names_them(defader: Defader) -> None:
     card = registry.card("compact-defade")
     assert card.path.stat().st_size < 2_000_000
-    record = defader([photographs.color(0, 160)])[0].record
+    record = defader([photographs.color_photo(0, 160)])[0].record
     assert record["defader"] == "compact-defade"
     assert record["weights"] == card.sha256

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from tests import filled, precisions
+from tests import named_weights, precisions
 from tests.paths import REFERENCE
 from torch import Tensor, nn
 from torch.nn import functional
@@ -64,7 +64,7 @@ def picture(name: str) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module", params=DEOLDIFY)
 def network(request: pytest.FixtureRequest) -> tuple[str, deoldify.Generator]:
-    return request.param, deoldify.generator(request.param, filled.like_reference(request.param))
+    return request.param, deoldify.generator(request.param, named_weights.reference_tensors(request.param))
 
 
 @pytest.mark.parametrize("size", [size.format(3) for size in SIZES])
@@ -153,7 +153,7 @@ def test_chroma_is_merged_exactly_as_in_the_original(name: str) -> None:
 @pytest.mark.parametrize("size", [size.format(1) for size in SIZES])
 @pytest.mark.parametrize("name", SMALL)
 def test_the_small_networks_give_what_the_originals_give(name: str, size: str, table: list[Row]) -> None:
-    run = SMALL[name](name, filled.like_reference(name))
+    run = SMALL[name](name, named_weights.reference_tensors(name))
     ours, theirs = run(shown(name, size)).numpy(), tensor(f"{name}.output_{size}").numpy()
     assert compare(table, name, size, ours, theirs) <= 1e-4
 
@@ -161,7 +161,7 @@ def test_the_small_networks_give_what_the_originals_give(name: str, size: str, t
 @pytest.mark.parametrize("size", [size.format(1) for size in SIZES])
 def test_the_yuv_critic_judges_as_the_original_does(size: str, table: list[Row]) -> None:
     critic = yuv_gan.Critic()
-    fill_network(critic, filled.like_reference("yuvgan_d"), "yuvgan_d")
+    fill_network(critic, named_weights.reference_tensors("yuvgan_d"), "yuvgan_d")
     seen = torch.cat([shown("yuvgan_g", size), tensor(f"yuvgan_g.output_{size}")], 1)
     ours, theirs = critic(seen).numpy(), tensor(f"yuvgan_d.output_{size}").numpy()
     assert compare(table, "yuvgan_d", size, ours, theirs) <= 1e-4
@@ -169,7 +169,7 @@ def test_the_yuv_critic_judges_as_the_original_does(size: str, table: list[Row])
 
 @pytest.mark.parametrize("size", [size.format(1) for size in SIZES])
 def test_the_yuv_gan_colors_in_evaluation_which_its_authors_forgot(size: str, table: list[Row]) -> None:
-    run = yuv_gan.generator("yuv-gan", filled.like_reference("yuvgan_g"))
+    run = yuv_gan.generator("yuv-gan", named_weights.reference_tensors("yuvgan_g"))
     kept, forgotten = (tensor(f"yuvgan_g.{mode}output_{size}").numpy() for mode in ("", "trainmode."))
     assert np.abs(run(shown("yuvgan_g", size)).numpy() - kept).max() <= 1e-4
     assert np.abs(kept - forgotten).max() > 0.1

@@ -43,20 +43,20 @@ def size(path: Path) -> tuple[int, int]:
 
 
 def test_a_film_keeps_its_frames_times_sound_and_words_and_gains_color(tmp_path: Path, settings: Settings) -> None:
-    path = films.make(
+    path = films.write(
         tmp_path / "film.mp4",
         films.two_scenes(40),
-        times=films.unsteady(40),
+        times=films.uneven_times(40),
         metadata={"title": "A walk", "comment": "Reel 3"},
     )
     facts, rendered = restored(path, recipes.parse({}), settings)
     assert (facts["frames"], facts["scenes"], facts["kind"], facts["audio"]) == (40, [0, 20], "neutral", 1)
     result = rendered.files["result"]
-    assert films.packets(result, "audio") == films.packets(path, "audio")
-    before, after = films.pictures(path), films.pictures(result)
+    assert films.read_packets(result, "audio") == films.read_packets(path, "audio")
+    before, after = films.decode(path), films.decode(result)
     assert after[0] == before[0]
     assert 0 < rendered.facts["luma_drift"] <= 1 / 255
-    assert max(np.ptp(films.colors(frame), axis=2).mean() for frame in after[1]) > 8
+    assert max(np.ptp(films.to_rgb(frame), axis=2).mean() for frame in after[1]) > 8
     with av.open(str(result)) as container:
         assert container.metadata["title"] == "A walk"
         assert container.metadata["comment"].startswith("Reel 3 The colors are conjecture")
@@ -64,10 +64,10 @@ def test_a_film_keeps_its_frames_times_sound_and_words_and_gains_color(tmp_path:
     assert said["OriginalSHA256"] == facts["sha256"]
     assert said[provenance.SOURCE_TYPE] == provenance.INVENTED
     for name in ("preview", "before"):
-        times, frames = films.pictures(rendered.files[name])
+        times, frames = films.decode(rendered.files[name])
         assert times == before[0]
         assert frames[0].format.name == "yuv420p"
-        assert films.packets(rendered.files[name], "audio") == films.packets(path, "audio")
+        assert films.read_packets(rendered.files[name], "audio") == films.read_packets(path, "audio")
         boxes = rendered.files[name].read_bytes()
         assert boxes.index(b"moov") < boxes.index(b"mdat")
     assert size(rendered.files["thumb"]) == (128, 96)
@@ -76,47 +76,51 @@ def test_a_film_keeps_its_frames_times_sound_and_words_and_gains_color(tmp_path:
 
 @pytest.mark.parametrize("turn", [0, -90])
 def test_the_palette_lies_on_every_frame(turn: int, tmp_path: Path, settings: Settings) -> None:
-    path = films.make(tmp_path / "film.mp4", films.two_scenes(6, (200, 160)), turn=turn)
+    path = films.write(tmp_path / "film.mp4", films.two_scenes(6, (200, 160)), turn=turn)
     _, plain = restored(path, COLOR, settings)
     path.with_name(f"{path.name}.work").rename(tmp_path / "plain")
     marked_recipe = COLOR.model_copy(update={"watermark": True})
     _, marked = restored(path, marked_recipe, settings)
-    plain_frames = films.pictures(tmp_path / "plain" / plain.files["result"].name)[1]
-    for bare, shown in zip(plain_frames, films.pictures(marked.files["result"])[1], strict=True):
-        changed = np.abs(films.colors(shown).astype(int) - films.colors(bare)).max(axis=2) > 40
+    plain_frames = films.decode(tmp_path / "plain" / plain.files["result"].name)[1]
+    for bare, shown in zip(plain_frames, films.decode(marked.files["result"])[1], strict=True):
+        changed = np.abs(films.to_rgb(shown).astype(int) - films.to_rgb(bare)).max(axis=2) > 40
         rows, columns = np.nonzero(changed)
         assert len(rows) > 60
         assert rows.mean() / shown.height > 0.8
         assert (columns.mean() / shown.width > 0.8) == (turn == -90)  # as stored: a viewer turns it
     with av.open(str(marked.files["result"])) as container:
         assert "palette" in provenance.read(encoder.xmp_of(marked.files["result"], container))["Watermark"]
-    small = films.make(tmp_path / "small.mp4", films.two_scenes(2, (64, 48)))
+    small = films.write(tmp_path / "small.mp4", films.two_scenes(2, (64, 48)))
     with pytest.raises(InvalidPhoto, match="too small for a watermark"):
         restored(small, marked_recipe, settings)
 
 
 def test_colorizing_leaves_every_frame_its_light(tmp_path: Path, settings: Settings) -> None:
-    path = films.make(tmp_path / "film.mp4", films.pan(films.gray("chelsea"), 6, (320, 240)), options={"crf": "1"})
+    path = films.write(
+        tmp_path / "film.mp4", films.pan(films.gray_photo("chelsea"), 6, (320, 240)), options={"crf": "1"}
+    )
     _, rendered = restored(path, COLOR, settings)
-    for before, after in zip(films.pictures(path)[1], films.pictures(rendered.files["result"])[1], strict=True):
+    for before, after in zip(films.decode(path)[1], films.decode(rendered.files["result"])[1], strict=True):
         off = films.luma(after) - films.luma(before)
         assert abs(off.mean()) < 0.5
         assert np.percentile(np.abs(off), 99) <= 8  # what H.264 does to it
 
 
 def test_the_color_layer_is_a_film_that_anyone_can_open(tmp_path: Path, settings: Settings) -> None:
-    path = films.make(tmp_path / "film.mp4", films.pan(films.gray("astronaut"), 3))
+    path = films.write(tmp_path / "film.mp4", films.pan(films.gray_photo("astronaut"), 3))
     _, rendered = restored(path, COLOR, settings)
     color = tmp_path / "film.mp4.work" / "color.mkv"
     assert encoder.color_record(color)["colorizer"] == "compact"
-    shown, result = (films.pictures(each)[1] for each in (color, rendered.files["result"]))
+    shown, result = (films.decode(each)[1] for each in (color, rendered.files["result"]))
     assert (shown[0].format.name, shown[0].color_range, shown[0].colorspace) == ("yuv444p10le", 2, 1)
-    small = Image.fromarray(films.colors(result[2]).astype(np.uint8)).resize((shown[2].width, shown[2].height))
-    assert np.abs(films.colors(shown[2]) - np.asarray(small)).mean() < 4
+    small = Image.fromarray(films.to_rgb(result[2]).astype(np.uint8)).resize((shown[2].width, shown[2].height))
+    assert np.abs(films.to_rgb(shown[2]) - np.asarray(small)).mean() < 4
 
 
 def test_matroska_keeps_subtitles_and_its_clock(tmp_path: Path, settings: Settings) -> None:
-    silent = films.make(tmp_path / "silent.mkv", films.pan(films.gray("rocket"), 12), times=films.unsteady(12))
+    silent = films.write(
+        tmp_path / "silent.mkv", films.pan(films.gray_photo("rocket"), 12), times=films.uneven_times(12)
+    )
     subtitles = tmp_path / "words.srt"
     subtitles.write_text("1\n00:00:00,100 --> 00:00:00,300\nHello\n\n2\n00:00:00,350 --> 00:00:00,450\nthere\n")
     path = tmp_path / "film.mkv"
@@ -130,14 +134,16 @@ def test_matroska_keeps_subtitles_and_its_clock(tmp_path: Path, settings: Settin
     result = rendered.files["result"]
     assert result.suffix == ".mkv"
     assert rendered.facts["format"] == "matroska"
-    assert [text for _, text in films.packets(result, "subtitle")] == [b"Hello", b"there"]
+    assert [text for _, text in films.read_packets(result, "subtitle")] == [b"Hello", b"there"]
     for kind in ("subtitle", "audio"):
-        assert films.packets(result, kind) == films.packets(path, kind)
-    assert films.pictures(result)[0] == films.pictures(path)[0]
+        assert films.read_packets(result, kind) == films.read_packets(path, kind)
+    assert films.decode(result)[0] == films.decode(path)[0]
 
 
 def test_sound_that_mp4_cannot_hold_is_coded_anew_and_that_is_said(tmp_path: Path, settings: Settings) -> None:
-    path = films.make(tmp_path / "film.avi", films.pan(films.gray("coffee"), 24), codec="mpeg4", sound="adpcm_ima_wav")
+    path = films.write(
+        tmp_path / "film.avi", films.pan(films.gray_photo("coffee"), 24), codec="mpeg4", sound="adpcm_ima_wav"
+    )
     _, rendered = restored(path, KEEP, settings)
     assert rendered.files["result"].suffix == ".mp4"
     assert rendered.facts["notes"] == ["The sound was coded anew as AAC, because mp4 cannot hold adpcm_ima_wav."]
@@ -146,7 +152,7 @@ def test_sound_that_mp4_cannot_hold_is_coded_anew_and_that_is_said(tmp_path: Pat
         sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
     assert 0.9 < len(sound) / films.SOUND_HZ < 1.2
     assert np.abs(np.fft.rfft(sound[8192:24576])).argmax() * films.SOUND_HZ / 16384 == pytest.approx(440, abs=5)
-    times = films.pictures(rendered.files["result"])[0]
+    times = films.decode(rendered.files["result"])[0]
     assert {later - sooner for sooner, later in pairwise(times)} == {Fraction(1, films.RATE)}
 
 
@@ -154,9 +160,11 @@ LATE = {"output_ts_offset": "100"}
 
 
 def test_a_clock_that_runs_already_is_set_to_zero(tmp_path: Path, settings: Settings) -> None:
-    path = films.make(tmp_path / "film.ts", films.pan(films.gray("coffee"), 24), sound="mp2", container_options=LATE)
+    path = films.write(
+        tmp_path / "film.ts", films.pan(films.gray_photo("coffee"), 24), sound="mp2", container_options=LATE
+    )
     _, rendered = restored(path, KEEP, settings)
-    before, after = films.pictures(path)[0], films.pictures(rendered.files["result"])[0]
+    before, after = films.decode(path)[0], films.decode(rendered.files["result"])[0]
     assert before[0] >= 100
     assert after[0] < Fraction(1, 10)
     assert [time - after[0] for time in after] == [time - before[0] for time in before]
@@ -174,33 +182,33 @@ def test_a_clock_that_runs_already_is_set_to_zero(tmp_path: Path, settings: Sett
 def test_how_pixels_are_meant_survives(
     tmp_path: Path, settings: Settings, pixels: str, options: dict[str, Any], kept: tuple[str, int, int]
 ) -> None:
-    path = films.make(tmp_path / "film.mp4", films.pan(films.gray("coffee"), 3), pixels=pixels, **options)
+    path = films.write(tmp_path / "film.mp4", films.pan(films.gray_photo("coffee"), 3), pixels=pixels, **options)
     _, rendered = restored(path, COLOR, settings)
-    (before, *_), (after, *_) = (films.pictures(each)[1] for each in (path, rendered.files["result"]))
+    (before, *_), (after, *_) = (films.decode(each)[1] for each in (path, rendered.files["result"]))
     assert (after.format.name, after.colorspace, after.color_range) == kept
     assert abs((films.luma(after) - films.luma(before)).mean()) < 0.5
 
 
 def test_odd_sizes_and_wide_pixels_survive(tmp_path: Path, settings: Settings) -> None:
-    frames = films.pan(films.gray("coffee"), 3, (129, 97))
-    path = films.make(tmp_path / "film.mp4", frames, pixels="yuv444p", sample_aspect_ratio=Fraction(16, 11))
+    frames = films.pan(films.gray_photo("coffee"), 3, (129, 97))
+    path = films.write(tmp_path / "film.mp4", frames, pixels="yuv444p", sample_aspect_ratio=Fraction(16, 11))
     facts, rendered = restored(path, COLOR, settings)
-    frame = films.pictures(rendered.files["result"])[1][0]
+    frame = films.decode(rendered.files["result"])[1][0]
     assert (frame.width, frame.height, facts["width"]) == (129, 97, 188)
     with av.open(str(rendered.files["result"])) as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
 
 
 def test_a_film_taken_on_its_side_is_looked_at_upright(tmp_path: Path, settings: Settings) -> None:
-    upright = list(films.pan(films.gray("astronaut"), 3, (96, 128)))
-    path = films.make(tmp_path / "film.mp4", [np.rot90(frame) for frame in upright], turn=-90)
+    upright = list(films.pan(films.gray_photo("astronaut"), 3, (96, 128)))
+    path = films.write(tmp_path / "film.mp4", [np.rot90(frame) for frame in upright], turn=-90)
     facts, rendered = restored(path, COLOR, settings)
     assert (facts["width"], facts["height"], facts["orientation"]) == (96, 128, 6)
-    frame = films.pictures(rendered.files["result"])[1][0]
+    frame = films.decode(rendered.files["result"])[1][0]
     assert (frame.width, frame.height, frame.rotation) == (128, 96, -90)
-    straight = films.make(tmp_path / "straight.mp4", upright)
+    straight = films.write(tmp_path / "straight.mp4", upright)
     _, other = restored(straight, COLOR, settings)
-    colors = np.rot90(films.colors(frame), -1), films.colors(films.pictures(other.files["result"])[1][0])
+    colors = np.rot90(films.to_rgb(frame), -1), films.to_rgb(films.decode(other.files["result"])[1][0])
     chroma = [each - each.mean(axis=2, keepdims=True) for each in colors]
     assert np.corrcoef(chroma[0].ravel(), chroma[1].ravel())[0, 1] > 0.9
     assert size(rendered.files["thumb"]) == (96, 128)
@@ -208,32 +216,32 @@ def test_a_film_taken_on_its_side_is_looked_at_upright(tmp_path: Path, settings:
 
 def test_fields_stay_fields(tmp_path: Path, settings: Settings) -> None:
     options = {"x264-params": "tff=1"}
-    frames = films.pan(films.gray("coffee"), 4)
-    path = films.make(tmp_path / "film.mp4", frames, options=options, flags=1 << 18)  # AV_CODEC_FLAG_INTERLACED_DCT
-    assert films.pictures(path)[1][0].interlaced_frame
+    frames = films.pan(films.gray_photo("coffee"), 4)
+    path = films.write(tmp_path / "film.mp4", frames, options=options, flags=1 << 18)  # AV_CODEC_FLAG_INTERLACED_DCT
+    assert films.decode(path)[1][0].interlaced_frame
     _, rendered = restored(path, KEEP, settings)
-    assert films.pictures(rendered.files["result"])[1][0].interlaced_frame
+    assert films.decode(rendered.files["result"])[1][0].interlaced_frame
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_shortest_films_are_films(tmp_path: Path, settings: Settings, count: int) -> None:
-    path = films.make(tmp_path / "film.mp4", films.pan(films.gray("coffee"), count), sound=None)
+    path = films.write(tmp_path / "film.mp4", films.pan(films.gray_photo("coffee"), count), sound=None)
     facts, rendered = restored(path, recipes.parse({}), settings)
-    assert facts["frames"] == len(films.pictures(rendered.files["result"])[1]) == count
+    assert facts["frames"] == len(films.decode(rendered.files["result"])[1]) == count
     assert (rendered.facts["cdc"] is None) == (count == 1)
 
 
 def test_a_film_interrupted_when_all_its_reels_were_there_is_finished(tmp_path: Path, settings: Settings) -> None:
-    path = films.make(tmp_path / "film.mp4", films.two_scenes(30))
+    path = films.write(tmp_path / "film.mp4", films.two_scenes(30))
     _, rendered = restored(path, recipes.parse({}), settings)
-    first = films.packets(rendered.files["result"], "video")
+    first = films.read_packets(rendered.files["result"], "video")
     folder = path.with_name(f"{path.name}.work")
     for name in ("color.mkv", "result.mp4"):
         (folder / name).unlink()
     facts = ingest.ingest(path, recipes.parse({}), settings).facts
     color = decide.colorize(path, folder, facts, recipes.parse({}), settings)
     again = render.render(path, folder, facts, recipes.parse({}), color, folder / "density.zip", settings)
-    assert films.packets(again.files["result"], "video") == first
+    assert films.read_packets(again.files["result"], "video") == first
 
 
 def cut_off(path: Path) -> Path:
@@ -245,12 +253,12 @@ def cut_off(path: Path) -> Path:
 
 def with_alpha(path: Path) -> Path:
     frames = [np.dstack([frame, np.full(frame.shape[:2], 99, np.uint8)]) for frame in films.two_scenes(4)]
-    return films.make(path, frames, codec="qtrle", pixels="argb", sound=None)
+    return films.write(path, frames, codec="qtrle", pixels="argb", sound=None)
 
 
 def only_sound(path: Path) -> Path:
     with av.open(str(path), "w") as container:
-        films._hum(container, container.add_stream("aac", rate=films.SOUND_HZ), 1)
+        films.write_tone(container, container.add_stream("aac", rate=films.SOUND_HZ), 1)
     return path
 
 
@@ -263,13 +271,13 @@ FASTSTART = {"movflags": "+faststart"}
 BAD = {
     "no pictures": (only_sound, ".mp4", "no_video"),
     "cut off, the index in front": (
-        lambda path: cut_off(films.make(path, films.two_scenes(60), container_options=FASTSTART)), ".mp4", "truncated",
+        lambda path: cut_off(films.write(path, films.two_scenes(60), container_options=FASTSTART)), ".mp4", "truncated",
     ),
-    "cut off, the index lost": (lambda path: cut_off(films.make(path, films.two_scenes(30))), ".mp4", "damaged"),
-    "cut off Matroska": (lambda path: cut_off(films.make(path, films.two_scenes(60))), ".mkv", "truncated"),
-    "no frames": (lambda path: films.make(path, [], sound=None), ".mkv", "damaged"),
+    "cut off, the index lost": (lambda path: cut_off(films.write(path, films.two_scenes(30))), ".mp4", "damaged"),
+    "cut off Matroska": (lambda path: cut_off(films.write(path, films.two_scenes(60))), ".mkv", "truncated"),
+    "no frames": (lambda path: films.write(path, [], sound=None), ".mkv", "damaged"),
     "frames too small": (
-        lambda path: films.make(path, [np.zeros((2, 64, 3), np.uint8)] * 3, sound=None, codec="ffv1"),
+        lambda path: films.write(path, [np.zeros((2, 64, 3), np.uint8)] * 3, sound=None, codec="ffv1"),
         ".mkv",
         "too_small",
     ),
@@ -297,16 +305,16 @@ def test_a_film_that_cannot_be_restored_is_refused_with_a_sentence(
 def test_a_film_with_more_gigapixels_than_allowed_is_refused_and_the_limit_is_said(
     tmp_path: Path, settings: Settings
 ) -> None:
-    path = films.make(tmp_path / "film.mp4", films.pan(films.gray("coffee"), 3), sound=None)
+    path = films.write(tmp_path / "film.mp4", films.pan(films.gray_photo("coffee"), 3), sound=None)
     with pytest.raises(InvalidPhoto, match=r"3 frames of 128 × 96 .* at most 0 are restored here"):
         ingest.ingest(path, KEEP, settings, limit_gp=0)
 
 
 def test_films_are_told_by_content_not_by_name(tmp_path: Path) -> None:
-    path = films.make(tmp_path / "film.jpg.mp4", films.pan(films.gray("coffee"), 2))
+    path = films.write(tmp_path / "film.jpg.mp4", films.pan(films.gray_photo("coffee"), 2))
     assert decoder.is_film(path.rename(tmp_path / "film.jpg"))
     still = tmp_path / "still.mp4"
-    Image.fromarray(films.gray("coffee")).save(still, "JPEG")
+    Image.fromarray(films.gray_photo("coffee")).save(still, "JPEG")
     playlist = tmp_path / "list.mp4"
     playlist.write_text("#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n")
     empty = tmp_path / "empty.mp4"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from tests import corpus, photographs
+from tests import photo_files, photographs
 
 from retint.errors import InvalidPhoto
 from retint.recipes import Recipe, parse
@@ -29,14 +29,14 @@ def proxy_of(ingested: Ingested) -> NDArray[np.int64]:
     return np.asarray(image).astype(np.int64)
 
 
-@pytest.mark.parametrize("name", corpus.GOOD)
+@pytest.mark.parametrize("name", photo_files.FORMATS)
 @pytest.mark.parametrize("kind", ["gray", "rgb"])
 def test_every_format_is_recognized_and_its_proxy_looks_like_it(name: str, kind: str, tmp_path: Path) -> None:
-    bits, write = corpus.GOOD[name]
-    photo = photographs.color(1, 200)[:150]
-    pixels = corpus.gray_of(photo) if kind == "gray" else photo
+    bits, write = photo_files.FORMATS[name]
+    photo = photographs.color_photo(1, 200)[:150]
+    pixels = photographs.to_gray(photo) if kind == "gray" else photo
     path = tmp_path / name
-    write(path, corpus.wide(pixels) if bits == 16 else pixels)
+    write(path, photographs.to_16_bits(pixels) if bits == 16 else pixels)
     ingested = taken_in(path)
     facts = ingested.facts
     is_webp = name.endswith("webp")  # knows no gray
@@ -50,9 +50,9 @@ def test_every_format_is_recognized_and_its_proxy_looks_like_it(name: str, kind:
     assert np.abs(proxy_of(ingested) - wanted).mean() < (6 if name == "poor.jpg" else 4)
 
 
-@pytest.mark.parametrize("name", corpus.HOSTILE)
+@pytest.mark.parametrize("name", photo_files.HOSTILE)
 def test_what_is_no_photo_is_refused_with_a_reason(name: str, tmp_path: Path) -> None:
-    code, make = corpus.HOSTILE[name]
+    code, make = photo_files.HOSTILE[name]
     path = tmp_path / name
     path.write_bytes(make())
     with pytest.raises(InvalidPhoto) as refusal:
@@ -63,23 +63,23 @@ def test_what_is_no_photo_is_refused_with_a_reason(name: str, tmp_path: Path) ->
     assert "vips" not in refusal.value.message
 
 
-@pytest.mark.parametrize("name", corpus.ODD)
+@pytest.mark.parametrize("name", photo_files.ODD)
 def test_what_is_odd_but_a_photo_is_taken(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    path.write_bytes(corpus.ODD[name]())
+    path.write_bytes(photo_files.ODD[name]())
     assert taken_in(path).facts["width"] >= 64
 
 
 def test_a_file_name_that_is_no_text_is_taken(tmp_path: Path) -> None:
     path = Path(str(tmp_path), b"\xff\xfe.jpg".decode(errors="surrogateescape"))
-    path.write_bytes(corpus.encoded("JPEG"))
+    path.write_bytes(photo_files.encode_photo("JPEG"))
     assert taken_in(path).facts["format"] == "jpeg"
 
 
 def test_what_was_passed_over_is_noted(tmp_path: Path) -> None:
     words = {"huge exif.png": "exif", "broken profile.jpg": "profile", "gray profile on color.jpg": "profile"}
     for name, word in words.items():
-        (tmp_path / name).write_bytes(corpus.ODD[name]())
+        (tmp_path / name).write_bytes(photo_files.ODD[name]())
         facts = taken_in(tmp_path / name).facts
         assert word in " ".join(facts["notes"])
         assert facts["profile"] is None
@@ -89,8 +89,8 @@ def test_what_was_passed_over_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_the_proxy_is_upright(kind: str, orientation: int, tmp_path: Path) -> None:
     path = tmp_path / "photo"
-    stored = Image.fromarray(photographs.color(2, 200)[:120])
-    stored.save(path, kind, exif=corpus.exif(orientation), **({"lossless": True} if kind == "WEBP" else {}))
+    stored = Image.fromarray(photographs.color_photo(2, 200)[:120])
+    stored.save(path, kind, exif=photo_files.make_exif(orientation), **({"lossless": True} if kind == "WEBP" else {}))
     ingested = taken_in(path)
     looked_at = np.asarray(ImageOps.exif_transpose(Image.open(path))).astype(int)
     assert ingested.facts["orientation"] == orientation
@@ -98,14 +98,17 @@ def test_the_proxy_is_upright(kind: str, orientation: int, tmp_path: Path) -> No
     assert np.abs(proxy_of(ingested) - looked_at).mean() < 1
 
 
-@pytest.mark.parametrize(("name", "gamma", "primaries"), [("Wide", 1.8, corpus.PROPHOTO), ("Adobe", 2.2, corpus.ADOBE)])
+@pytest.mark.parametrize(
+    ("name", "gamma", "primaries"),
+    [("Wide", 1.8, photo_files.PROPHOTO_PRIMARIES), ("Adobe", 2.2, photo_files.ADOBE_PRIMARIES)],
+)
 def test_the_proxy_shows_the_same_colors_as_a_wide_original(
     name: str, gamma: float, primaries: tuple[tuple[float, ...], ...], tmp_path: Path
 ) -> None:
-    photo = photographs.color(2, 128)
+    photo = photographs.color_photo(2, 128)
     srgb = Image.fromarray(photo)
-    profile = corpus.icc(name, gamma, primaries)
-    moved = corpus.into_profile(srgb, profile)
+    profile = photo_files.make_icc_profile(name, gamma, primaries)
+    moved = photo_files.convert_to_profile(srgb, profile)
     assert np.abs(np.asarray(moved).astype(int) - photo).mean() > 5
     moved.save(tmp_path / "wide.png", icc_profile=profile)
     ingested = taken_in(tmp_path / "wide.png")
@@ -115,8 +118,8 @@ def test_the_proxy_shows_the_same_colors_as_a_wide_original(
 
 def test_the_proxy_is_as_long_as_the_recipe_says_and_never_longer_than_the_photo(tmp_path: Path) -> None:
     large, small = tmp_path / "large.jpg", tmp_path / "small.jpg"
-    Image.fromarray(photographs.color(0)).resize((3000, 2000)).save(large)
-    Image.fromarray(photographs.color(0)).resize((300, 200)).save(small)
+    Image.fromarray(photographs.color_photo(0)).resize((3000, 2000)).save(large)
+    Image.fromarray(photographs.color_photo(0)).resize((300, 200)).save(small)
     assert proxy_of(taken_in(large)).shape == (512, 768, 3)
     assert proxy_of(taken_in(large, parse({"proxy_side": 256}))).shape == (171, 256, 3)
     assert proxy_of(taken_in(small)).shape == (200, 300, 3)
@@ -124,7 +127,7 @@ def test_the_proxy_is_as_long_as_the_recipe_says_and_never_longer_than_the_photo
 
 def test_a_bomb_is_never_decoded(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
-    path.write_bytes(corpus.png_claiming(50_000, 50_000, bytes(50_000_000)))
+    path.write_bytes(photo_files.png_claiming(50_000, 50_000, bytes(50_000_000)))
     with pytest.raises(InvalidPhoto, match="megapixels"):
         taken_in(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4 << 20  # kB

@@ -13,7 +13,7 @@ import pytest
 import pyvips
 import tifffile
 from PIL import Image, ImageCms, ImageDraw, ImageOps
-from tests import corpus, photographs
+from tests import photo_files, photographs, sample_layers
 
 from retint.errors import InvalidPhoto
 from retint.recipes import Recipe, parse
@@ -25,9 +25,9 @@ from retint_workers.imaging.ingest import ingest
 from retint_workers.imaging.render import NotVerified, Rendered
 
 RECIPE, SETTINGS = parse({}), Settings()
-PHOTO = photographs.color(1, 240)[:180]
-COLOR = corpus.color_layer(np.asarray(Image.fromarray(PHOTO).resize((120, 90))))
-DENSITY = corpus.density_layer()
+PHOTO = photographs.color_photo(1, 240)[:180]
+COLOR = sample_layers.color_layer(np.asarray(Image.fromarray(PHOTO).resize((120, 90))))
+DENSITY = sample_layers.density_layer()
 LOSSY = {".jpg", ".webp"}
 
 
@@ -63,16 +63,16 @@ def pixels_of(path: Path) -> Any:
     return np.asarray(opened(path))
 
 
-@pytest.mark.parametrize("name", corpus.GOOD)
+@pytest.mark.parametrize("name", photo_files.FORMATS)
 @pytest.mark.parametrize("kind", ["gray", "sepia"])
 @pytest.mark.parametrize("layers", ["color", "density", "both"])
 def test_every_format_keeps_its_form_and_shows_what_was_decided(
     name: str, kind: str, layers: str, tmp_path: Path
 ) -> None:
-    bits, write = corpus.GOOD[name]
-    gray = corpus.gray_of(PHOTO)
-    original = gray if kind == "gray" else corpus.sepia(gray)
-    original = corpus.wide(original) if bits == 16 else original
+    bits, write = photo_files.FORMATS[name]
+    gray = photographs.to_gray(PHOTO)
+    original = gray if kind == "gray" else photographs.to_sepia(gray)
+    original = photographs.to_16_bits(original) if bits == 16 else original
     path = tmp_path / name
     write(path, original)
     color = None if layers == "density" else COLOR
@@ -110,9 +110,9 @@ def test_a_tiff_keeps_how_it_is_stored(tmp_path: Path) -> None:
         "jpeg inside.tif": (7, False, False),
     }
     for name, (compression, is_tiled, is_big) in wanted.items():
-        bits, write = corpus.GOOD[name]
-        gray = corpus.gray_of(PHOTO)
-        write(tmp_path / name, corpus.wide(gray) if bits == 16 else gray)
+        bits, write = photo_files.FORMATS[name]
+        gray = photographs.to_gray(PHOTO)
+        write(tmp_path / name, photographs.to_16_bits(gray) if bits == 16 else gray)
         with tifffile.TiffFile(restored(tmp_path / name).files["result"]) as tiff:
             page = tiff.pages.first
             assert (int(page.compression), page.is_tiled, tiff.is_bigtiff) == (compression, is_tiled, is_big), name
@@ -123,8 +123,8 @@ def test_a_tiff_keeps_how_it_is_stored(tmp_path: Path) -> None:
 
 
 def test_a_pyramid_stays_a_pyramid(tmp_path: Path) -> None:
-    large = np.asarray(Image.fromarray(corpus.gray_of(PHOTO)).resize((1000, 750)))
-    corpus.GOOD["pyramid.tif"][1](tmp_path / "pyramid.tif", large)
+    large = np.asarray(Image.fromarray(photographs.to_gray(PHOTO)).resize((1000, 750)))
+    photo_files.FORMATS["pyramid.tif"][1](tmp_path / "pyramid.tif", large)
     with tifffile.TiffFile(tmp_path / "pyramid.tif") as before:
         shapes = [page.shape for page in before.pages]
     with tifffile.TiffFile(restored(tmp_path / "pyramid.tif").files["result"]) as after:
@@ -134,8 +134,8 @@ def test_a_pyramid_stays_a_pyramid(tmp_path: Path) -> None:
 
 def test_xmp_that_leaves_no_room_for_ours_is_left_out_with_a_note(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
-    xmp = corpus.XMP.replace(b"Harbor, 1911", b"Harbor, 1911 " * 4900)
-    Image.fromarray(corpus.gray_of(PHOTO)).save(path, xmp=xmp)
+    xmp = photo_files.XMP.replace(b"Harbor, 1911", b"Harbor, 1911 " * 4900)
+    Image.fromarray(photographs.to_gray(PHOTO)).save(path, xmp=xmp)
     rendered = restored(path)
     assert "XMP" in " ".join(rendered.facts["notes"])
     mark = pyvips.Image.new_from_file(str(rendered.files["result"])).get("xmp-data")
@@ -153,7 +153,7 @@ def test_a_jpeg_keeps_its_quality(quality: int, tmp_path: Path) -> None:
 
 def test_a_gray_jpeg_becomes_color_without_subsampling_and_a_subsampled_one_stays_so(tmp_path: Path) -> None:
     gray, color = tmp_path / "gray.jpg", tmp_path / "color.jpg"
-    Image.fromarray(corpus.gray_of(PHOTO)).save(gray, quality=80)
+    Image.fromarray(photographs.to_gray(PHOTO)).save(gray, quality=80)
     Image.fromarray(PHOTO).save(color, quality=80, subsampling=2)
     sampling = [opened(restored(path).files["result"]).layer[0][1:3] for path in (gray, color)]  # type: ignore[attr-defined]
     assert sampling == [(1, 1), (2, 2)]
@@ -163,17 +163,17 @@ def test_a_gray_jpeg_becomes_color_without_subsampling_and_a_subsampled_one_stay
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_profile_resolution_and_descriptions_survive(kind: str, orientation: int, tmp_path: Path) -> None:
     path = tmp_path / f"photo.{kind.lower()}"
-    metadata = corpus.metadata_of(corpus.SRGB, orientation)
+    metadata = photo_files.pillow_metadata(photo_files.SRGB_PROFILE, orientation)
     if kind == "TIFF":
         del metadata["exif"]
-        said = {270: "Harbor", 271: "Voigtlaender", 274: orientation, 315: "A. Photographer", 700: corpus.XMP}
+        said = {270: "Harbor", 271: "Voigtlaender", 274: orientation, 315: "A. Photographer", 700: photo_files.XMP}
         metadata["tiffinfo"] = {**said, 34665: {36867: "1911:05:04 10:00:00"}}
     if kind == "PNG":
         metadata.pop("xmp")
     Image.fromarray(PHOTO).save(path, kind, **metadata)
     result = restored(path).files["result"]
     image, original = opened(result), opened(path)
-    assert image.info["icc_profile"] == corpus.SRGB
+    assert image.info["icc_profile"] == photo_files.SRGB_PROFILE
     if kind != "WEBP":  # which has no field for it
         assert [round(float(value)) for value in image.info["dpi"]] == [600, 600]
     assert image.getexif()[274] == orientation
@@ -193,7 +193,7 @@ def test_iptc_survives(kind: str, tmp_path: Path) -> None:
     caption = b"\x1c\x02\x78\x00\x06Harbor"
     # in a JPEG the records lie inside one of Photoshop's resources
     records = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + len(caption).to_bytes(4, "big") + caption + b"\0"
-    path, gray = tmp_path / f"photo.{kind}", corpus.gray_of(PHOTO)
+    path, gray = tmp_path / f"photo.{kind}", photographs.to_gray(PHOTO)
     if kind == "jpeg":
         image = pyvips.Image.new_from_array(gray)
         image.set_type(pyvips.GValue.blob_type, "iptc-data", records)
@@ -212,7 +212,7 @@ def test_a_tiff_keeps_the_fields_that_describe_it(options: dict[str, Any], tmp_p
         (271, 2, 0, "Linotype-Hell", True), (272, 2, 0, "Tango", True), (306, 2, 0, "2003:01:02 03:04:05", True),
         (315, 2, 0, "A. Photographer", True), (33432, 2, 0, "Public domain", True),
     ]  # fmt: skip
-    gray = corpus.wide(corpus.gray_of(PHOTO))
+    gray = photographs.to_16_bits(photographs.to_gray(PHOTO))
     tifffile.imwrite(
         path, gray, description="Harbor", software="Linocolor", extratags=tags, metadata=None, resolution=(600, 600),
         resolutionunit="INCH", **options,
@@ -233,8 +233,8 @@ def test_stored_pixels_are_not_turned_and_what_is_looked_at_is_upright(orientati
     Image.fromarray(PHOTO[:100]).save(path, exif=exif)
     upright = np.asarray(ImageOps.exif_transpose(opened(path)))
     gray = tmp_path / "gray.png"
-    Image.fromarray(corpus.gray_of(PHOTO[:100])).save(gray, exif=exif)
-    rendered = restored(gray, corpus.color_layer(upright))
+    Image.fromarray(photographs.to_gray(PHOTO[:100])).save(gray, exif=exif)
+    rendered = restored(gray, sample_layers.color_layer(upright))
     result = opened(rendered.files["result"])
     assert result.getexif()[274] == orientation
     assert np.abs(np.asarray(result).astype(int) - PHOTO[:100]).mean() < 1  # the truth is back, in the file's own order
@@ -245,11 +245,11 @@ def test_stored_pixels_are_not_turned_and_what_is_looked_at_is_upright(orientati
 
 
 def test_a_wide_profile_stays_and_the_colors_are_those_that_were_decided(tmp_path: Path) -> None:
-    profile = corpus.icc("Wide", 1.8, corpus.PROPHOTO)
-    truth = np.asarray(corpus.into_profile(Image.fromarray(PHOTO), profile))
-    gray = np.repeat(corpus.gray_of(truth)[..., None], 3, axis=2)
+    profile = photo_files.make_icc_profile("Wide", 1.8, photo_files.PROPHOTO_PRIMARIES)
+    truth = np.asarray(photo_files.convert_to_profile(Image.fromarray(PHOTO), profile))
+    gray = np.repeat(photographs.to_gray(truth)[..., None], 3, axis=2)
     Image.fromarray(gray).save(tmp_path / "gray.png", icc_profile=profile)
-    rendered = restored(tmp_path / "gray.png", corpus.color_layer(PHOTO))
+    rendered = restored(tmp_path / "gray.png", sample_layers.color_layer(PHOTO))
     result = opened(rendered.files["result"])
     assert result.info["icc_profile"] == profile
     assert np.abs(np.asarray(result).astype(int) - truth).mean() < 4
@@ -257,8 +257,8 @@ def test_a_wide_profile_stays_and_the_colors_are_those_that_were_decided(tmp_pat
 
 
 def test_a_gray_profile_becomes_one_for_color_with_the_same_tone(tmp_path: Path) -> None:
-    profile = corpus.icc("Gray 1.8", 1.8)
-    gray = corpus.gray_of(PHOTO)
+    profile = photo_files.make_icc_profile("Gray 1.8", 1.8)
+    gray = photographs.to_gray(PHOTO)
     Image.fromarray(gray).save(tmp_path / "gray.tif", icc_profile=profile)
     result = opened(restored(tmp_path / "gray.tif").files["result"])
     made = ImageCms.ImageCmsProfile(io.BytesIO(result.info["icc_profile"]))
@@ -278,14 +278,14 @@ def test_a_gray_profile_becomes_one_for_color_with_the_same_tone(tmp_path: Path)
 
 
 def test_tone_is_repaired_alike_whatever_the_profile(tmp_path: Path) -> None:
-    profile = corpus.icc("Wide", 1.8, corpus.PROPHOTO)
+    profile = photo_files.make_icc_profile("Wide", 1.8, photo_files.PROPHOTO_PRIMARIES)
     even = replace(  # one that keeps gray gray: a tint would lie in the profile's own primaries
         DENSITY, matrix=np.eye(3, dtype=np.float32), shift=DENSITY.shift[[0, 0, 0]], curves=DENSITY.curves[[0, 0, 0]],
         grid=DENSITY.grid[[0, 0, 0, 3, 3, 3]],
     )  # fmt: skip
-    gray = np.repeat(corpus.gray_of(PHOTO)[..., None], 3, axis=2)
+    gray = np.repeat(photographs.to_gray(PHOTO)[..., None], 3, axis=2)
     Image.fromarray(gray).save(tmp_path / "plain.png")
-    corpus.into_profile(Image.fromarray(gray), profile).save(tmp_path / "wide.png", icc_profile=profile)
+    photo_files.convert_to_profile(Image.fromarray(gray), profile).save(tmp_path / "wide.png", icc_profile=profile)
     plain, wide = (
         np.asarray(opened(restored(tmp_path / name, None, even).files["preview"])).astype(int)
         for name in ("plain.png", "wide.png")
@@ -295,10 +295,10 @@ def test_tone_is_repaired_alike_whatever_the_profile(tmp_path: Path) -> None:
 
 
 def test_a_large_result_can_be_zoomed_into(tmp_path: Path) -> None:
-    large = np.asarray(Image.fromarray(corpus.gray_of(PHOTO)).resize((3000, 2250)))
-    for name, exif in (("flat.jpg", corpus.exif(1)), ("turned.jpg", corpus.exif(6))):
+    large = np.asarray(Image.fromarray(photographs.to_gray(PHOTO)).resize((3000, 2250)))
+    for name, exif in (("flat.jpg", photo_files.make_exif(1)), ("turned.jpg", photo_files.make_exif(6))):
         Image.fromarray(large).save(tmp_path / name, exif=exif)
-        color = COLOR if name == "flat.jpg" else corpus.color_layer(np.rot90(PHOTO, -1))
+        color = COLOR if name == "flat.jpg" else sample_layers.color_layer(np.rot90(PHOTO, -1))
         rendered = restored(tmp_path / name, color, DENSITY)
         size = (3000, 2250) if name == "flat.jpg" else (2250, 3000)
         preview = opened(rendered.files["preview"])
@@ -320,7 +320,7 @@ def test_a_large_result_can_be_zoomed_into(tmp_path: Path) -> None:
 
 def test_previews_say_what_they_are_and_the_record_lies_beside(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
-    Image.fromarray(corpus.gray_of(PHOTO)).save(path)
+    Image.fromarray(photographs.to_gray(PHOTO)).save(path)
     rendered = restored(path, COLOR, DENSITY)
     for name in ("result", "preview", "thumb"):
         xmp = pyvips.Image.new_from_file(str(rendered.files[name])).get("xmp-data")
@@ -332,9 +332,9 @@ def test_previews_say_what_they_are_and_the_record_lies_beside(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["plain.jpg", "16.png", "lossy.webp", "tiled deflate 16.tif", "bigtiff.tif"])
 def test_the_same_layers_give_the_same_bytes_again(name: str, tmp_path: Path) -> None:
-    bits, write = corpus.GOOD[name]
-    gray = corpus.gray_of(PHOTO)
-    write(tmp_path / name, corpus.wide(gray) if bits == 16 else gray)
+    bits, write = photo_files.FORMATS[name]
+    gray = photographs.to_gray(PHOTO)
+    write(tmp_path / name, photographs.to_16_bits(gray) if bits == 16 else gray)
     color, density = ColorLayer.from_bytes(COLOR.to_bytes()), DensityLayer.from_bytes(DENSITY.to_bytes())
     first, second = restored(tmp_path / name, COLOR, DENSITY), restored(tmp_path / name, color, density)
     assert first.facts["sha256"] == second.facts["sha256"]
@@ -342,16 +342,16 @@ def test_the_same_layers_give_the_same_bytes_again(name: str, tmp_path: Path) ->
         assert first.files[file].read_bytes() == second.files[file].read_bytes(), file
 
 
-@pytest.mark.parametrize("name", corpus.ODD)
+@pytest.mark.parametrize("name", photo_files.ODD)
 def test_odd_photos_are_restored(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    path.write_bytes(corpus.ODD[name]())
+    path.write_bytes(photo_files.ODD[name]())
     rendered = restored(path, COLOR, DENSITY, kind="neutral")
     assert opened(rendered.files["preview"]).size == opened(path).size
 
 
 def test_white_stays_white_where_zero_meant_white(tmp_path: Path) -> None:
-    gray = corpus.gray_of(PHOTO)
+    gray = photographs.to_gray(PHOTO)
     path = tmp_path / "white is zero.tif"
     tifffile.imwrite(path, 255 - gray, photometric="miniswhite", metadata=None)
     result = pixels_of(restored(path).files["result"])
@@ -376,9 +376,9 @@ def corner_of(pixels: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("name", ["plain.jpg", "plain.png", "16.png", "lossy.webp", "tiled deflate 16.tif"])
 @pytest.mark.parametrize("layers", ["both", "tone"])
 def test_the_palette_is_drawn_and_nothing_else_changes(name: str, layers: str, tmp_path: Path) -> None:
-    bits, write = corpus.GOOD[name]
-    gray = corpus.gray_of(PHOTO)
-    write(tmp_path / name, corpus.wide(gray) if bits == 16 else gray)
+    bits, write = photo_files.FORMATS[name]
+    gray = photographs.to_gray(PHOTO)
+    write(tmp_path / name, photographs.to_16_bits(gray) if bits == 16 else gray)
     color, density = COLOR if layers == "both" else None, DENSITY
     bare = pixels_of(restored(tmp_path / name, color, density).files["result"])
     rendered = restored(tmp_path / name, color, density, MARKED)
@@ -399,7 +399,7 @@ def test_the_palette_lies_in_the_lower_left_corner_whichever_way_a_photo_is_stor
     orientation: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "photo.png"
-    Image.fromarray(np.full((150, 200), 128, np.uint8)).save(path, exif=corpus.exif(orientation))
+    Image.fromarray(np.full((150, 200), 128, np.uint8)).save(path, exif=photo_files.make_exif(orientation))
     shown = np.asarray(opened(restored(path, None, None, MARKED).files["preview"]).convert("L"))
     under, beside = corner_of(shown)
     assert np.abs(beside - 128).max() < 20  # the preview is a JPEG
@@ -414,11 +414,11 @@ def test_the_palette_lies_in_the_lower_left_corner_whichever_way_a_photo_is_stor
 @pytest.mark.parametrize("name", ["sRGB", "wide", "gray"])
 def test_the_palette_has_its_colors_in_every_profile(name: str, tmp_path: Path) -> None:
     profiles = {
-        "sRGB": corpus.SRGB,
-        "wide": corpus.icc("Wide", 1.8, corpus.PROPHOTO),
-        "gray": corpus.icc("Gray 1.8", 1.8),
+        "sRGB": photo_files.SRGB_PROFILE,
+        "wide": photo_files.make_icc_profile("Wide", 1.8, photo_files.PROPHOTO_PRIMARIES),
+        "gray": photo_files.make_icc_profile("Gray 1.8", 1.8),
     }
-    gray = corpus.gray_of(PHOTO)
+    gray = photographs.to_gray(PHOTO)
     pixels = gray if name == "gray" else np.repeat(gray[..., None], 3, axis=2)
     (tmp_path / "plain").mkdir()
     Image.fromarray(gray).save(tmp_path / "plain" / "photo.png")
@@ -434,11 +434,11 @@ def test_the_palette_has_its_colors_in_every_profile(name: str, tmp_path: Path) 
 
 def test_a_palette_that_has_no_room_is_refused_and_never_left_out(tmp_path: Path) -> None:
     path = tmp_path / "small.png"
-    Image.fromarray(corpus.gray_of(PHOTO)[:63]).save(path)
+    Image.fromarray(photographs.to_gray(PHOTO)[:63]).save(path)
     with pytest.raises(InvalidPhoto, match="too small for a watermark") as found:
         restored(path, recipe=MARKED)
     assert found.value.code == "too_small_for_watermark"
-    Image.fromarray(corpus.gray_of(PHOTO)[:64]).save(path)
+    Image.fromarray(photographs.to_gray(PHOTO)[:64]).save(path)
     assert restored(path, recipe=MARKED).files
 
 
@@ -458,7 +458,7 @@ def test_a_marked_result_is_made_again_bit_for_bit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".png"])
 def test_a_palette_that_was_not_drawn_is_found_when_it_is_read_back(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"photo{suffix}"
-    Image.fromarray(corpus.gray_of(PHOTO)).convert("RGB").save(path, quality=40)
+    Image.fromarray(photographs.to_gray(PHOTO)).convert("RGB").save(path, quality=40)
     header = formats.read_header(path, 1000)
     marked, bare = job(tmp_path, path, recipe=MARKED), job(tmp_path, path)
     record = provenance.Provenance.of(marked.facts["sha256"], MARKED, COLOR, None)
@@ -477,7 +477,7 @@ def test_a_palette_that_was_not_drawn_is_found_when_it_is_read_back(suffix: str,
 
 def gray_photo(folder: Path) -> Path:
     path = folder / "photo.png"
-    Image.fromarray(corpus.gray_of(PHOTO)).save(path)
+    Image.fromarray(photographs.to_gray(PHOTO)).save(path)
     return path
 
 
@@ -570,7 +570,7 @@ def damaged(written: render.Written, result: Path, how: str) -> render.Written:
     elif how == "gray":
         opened(result).convert("L").save(result)
     elif how == "profile":
-        return replace(written, profile=corpus.SRGB)
+        return replace(written, profile=photo_files.SRGB_PROFILE)
     return written
 
 

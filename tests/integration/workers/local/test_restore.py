@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageStat
-from tests.photographs import old_prints
+from tests.photographs import write_old_prints
 
 from retint.command import cli
 
@@ -50,7 +50,7 @@ def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="module")
 def prints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return old_prints(tmp_path_factory.mktemp("prints"), 2, side=320)
+    return write_old_prints(tmp_path_factory.mktemp("prints"), 2, side=320)
 
 
 def rows(ended: "subprocess.CompletedProcess[str]") -> dict[str, dict[str, Any]]:

@@ -43,7 +43,7 @@ def killed(path: Path, out: Path, *, when: int) -> dict[str, int]:
 
 
 def test_a_film_killed_on_the_way_goes_on_and_comes_out_as_if_it_had_not_been(tmp_path: Path) -> None:
-    path = films.make(tmp_path / "film.mp4", films.two_scenes(60), times=films.unsteady(60))
+    path = films.write(tmp_path / "film.mp4", films.two_scenes(60), times=films.uneven_times(60))
     straight, out = tmp_path / "straight", tmp_path / "out"
     row = restore(path, "--out", straight, "--layers")
     assert (row["status"], row["film"]["frames"], row["film"]["scenes"]) == ("restored", 60, 2)
@@ -57,17 +57,17 @@ def test_a_film_killed_on_the_way_goes_on_and_comes_out_as_if_it_had_not_been(tm
     assert not list(out.glob(".*"))
     assert resumed["film"] | {"ms_per_frame": 0} == row["film"] | {"ms_per_frame": 0}
     for name in ("film.mp4", "film.color.mkv"):
-        assert films.packets(straight / name, "video") == films.packets(out / name, "video")
+        assert films.read_packets(straight / name, "video") == films.read_packets(out / name, "video")
     before = (out / "film.mp4").stat().st_mtime_ns
     assert "film" not in restore(path, "--out", out, "--layers")
     assert (out / "film.mp4").stat().st_mtime_ns == before  # it was there already
     command = [*COMMAND[:-1], "render", str(path), "--layers", str(out / "film.json"), "--out", str(tmp_path / "a.mp4")]
     subprocess.run(command, check=True, env=ENVIRONMENT, capture_output=True)
-    assert films.packets(tmp_path / "a.mp4", "video") == films.packets(out / "film.mp4", "video")
+    assert films.read_packets(tmp_path / "a.mp4", "video") == films.read_packets(out / "film.mp4", "video")
 
 
 def test_another_recipe_starts_afresh(tmp_path: Path) -> None:
-    path = films.make(tmp_path / "film.mp4", films.pan(films.gray("coffee"), 26), sound=None)
+    path = films.write(tmp_path / "film.mp4", films.pan(films.gray_photo("coffee"), 26), sound=None)
     out = tmp_path / "out"
     kept = set(killed(path, out, when=1))
     assert restore(path, "--out", out, "--gain", 2)["status"] == "restored"
@@ -89,8 +89,8 @@ def peak_mib(path: Path, out: Path) -> float:
 
 
 def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
-    frames = list(films.pan(films.gray("coffee"), 60, (320, 240)))
-    short = films.make(tmp_path / "short.mp4", frames, sound=None, options={"preset": "ultrafast"})
-    long = films.make(tmp_path / "long.mp4", frames * 10, sound=None, options={"preset": "ultrafast"})
+    frames = list(films.pan(films.gray_photo("coffee"), 60, (320, 240)))
+    short = films.write(tmp_path / "short.mp4", frames, sound=None, options={"preset": "ultrafast"})
+    long = films.write(tmp_path / "long.mp4", frames * 10, sound=None, options={"preset": "ultrafast"})
     peaks = [peak_mib(path, tmp_path / "out") for path in (short, long)]
     assert peaks[1] - peaks[0] < 40  # 540 frames more would be 124 MiB

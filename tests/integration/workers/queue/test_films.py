@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from tests import films, platforms
-from tests.photographs import old_prints
+from tests.photographs import write_old_prints
 from tests.platforms import Platform
 
 from retint.command.client import Client
@@ -46,10 +46,10 @@ def wait(client: Client, batch: str, until: Callable[[dict[str, dict[str, Any]]]
 
 @pytest.mark.timeout(PATIENCE_S + 60)
 def test_a_film_is_restored_beside_a_photo_though_its_worker_dies(platform: Platform, tmp_path: Path) -> None:
-    path = films.make(tmp_path / "walk.mp4", films.two_scenes(150), times=films.unsteady(150))
+    path = films.write(tmp_path / "walk.mp4", films.two_scenes(150), times=films.uneven_times(150))
     half = tmp_path / "half.mp4"
     half.write_bytes(path.read_bytes()[:20_000])
-    (photo,) = old_prints(tmp_path / "prints", 1).rglob("*.jpg")
+    (photo,) = write_old_prints(tmp_path / "prints", 1).rglob("*.jpg")
     with platform.client() as client:
         batch = client.open_batch("Reels", key="reels")["id"]
         for file in (path, photo, half):
@@ -70,9 +70,9 @@ def test_a_film_is_restored_beside_a_photo_though_its_worker_dies(platform: Plat
         assert {"result", "preview", "before", "thumb", "provenance", "color", "density"} <= job["files"].keys()
         for name in ("result", "preview"):
             client.download(job["id"], name, tmp_path / name)
-    times = films.pictures(path)[0]
-    assert films.pictures(tmp_path / "preview")[0] == films.pictures(tmp_path / "result")[0] == times
-    assert films.packets(tmp_path / "result", "audio") == films.packets(path, "audio")
+    times = films.decode(path)[0]
+    assert films.decode(tmp_path / "preview")[0] == films.decode(tmp_path / "result")[0] == times
+    assert films.read_packets(tmp_path / "result", "audio") == films.read_packets(path, "audio")
     with Film(tmp_path / "result") as film:
         said = provenance.read(encoder.xmp_of(film.path, film.container))
     assert said[provenance.SOURCE_TYPE] == provenance.INVENTED

@@ -80,13 +80,13 @@ def same(services: Services, key: str, other: str, folder: Path) -> bool:
     """Say whether two films in the store have the same pictures."""
     for name, one in (("one", key), ("other", other)):
         services.store.fetch(one, folder / name)
-    return films.packets(folder / "one", "video") == films.packets(folder / "other", "video")
+    return films.read_packets(folder / "one", "video") == films.read_packets(folder / "other", "video")
 
 
 def test_coloring_goes_on_after_the_reels_of_the_dead_and_comes_out_the_same(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = ingested(services, films.make(tmp_path / "film.mp4", films.two_scenes(3 * COLOR_REEL + 5)))
+    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(3 * COLOR_REEL + 5)))
     straight = done(stages.run_colorize(services, [film], lambda: True))
     assert reels_in(services, film) == []
 
@@ -113,7 +113,7 @@ def test_coloring_goes_on_after_the_reels_of_the_dead_and_comes_out_the_same(
 def test_rendering_goes_on_after_the_reels_of_the_dead(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = ingested(services, films.make(tmp_path / "film.mp4", films.two_scenes(FRAMES)), colorizer="keep")
+    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(FRAMES)), colorizer="keep")
     film = after(film, Done(), Stage.RENDER)
     straight = done(stages.run_render(services, [film], lambda: True))
     dead = replace(film, attempt=2)
@@ -143,7 +143,7 @@ def test_rendering_goes_on_after_the_reels_of_the_dead(
 def test_reels_of_other_weights_are_not_taken_up(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = ingested(services, films.make(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_REEL + 5)))
+    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_REEL + 5)))
     with pytest.raises(Died):
         list(stages.run_colorize(services, [film], dying(services, film, 1)))
     cards = recipes.cards(services.settings.weights)
@@ -162,7 +162,7 @@ def test_reels_of_other_weights_are_not_taken_up(
 
 
 def test_a_reel_that_spoils_the_result_is_thrown_away(services: Services, tmp_path: Path) -> None:
-    film = ingested(services, films.make(tmp_path / "film.mp4", films.two_scenes(FRAMES)), colorizer="keep")
+    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(FRAMES)), colorizer="keep")
     film = after(film, Done(), Stage.RENDER)
     with pytest.raises(Died):
         list(stages.run_render(services, [film], dying(services, film, 1)))
@@ -180,7 +180,7 @@ def test_a_reel_that_spoils_the_result_is_thrown_away(services: Services, tmp_pa
 def test_a_worker_without_the_network_leaves_the_reels_of_others(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = ingested(services, films.make(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_REEL)))
+    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_REEL)))
     with pytest.raises(Died):
         list(stages.run_colorize(services, [film], dying(services, film, 1)))
     left = reels_in(services, film)
@@ -199,7 +199,7 @@ def test_a_worker_without_the_network_leaves_the_reels_of_others(
 
 
 def test_a_store_that_takes_no_reels_does_not_stop_a_film(services: Services, tmp_path: Path) -> None:
-    film = ingested(services, films.make(tmp_path / "film.mp4", films.two_scenes(COLOR_REEL + 5)))
+    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(COLOR_REEL + 5)))
 
     class Full(DirectoryStore):
         def put(self, key: str, *rest: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests import filled, precisions
+from tests import named_weights, precisions
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,7 +36,7 @@ TOLERANCES = {"float32": (1e-4, 1e-5), "bfloat16": (0.15, 0.02)}
 @cache
 def tensors(config: Config) -> dict[str, Tensor]:
     with torch.device("meta"):
-        return filled.like(Generator(config))
+        return named_weights.tensors_for(Generator(config))
 
 
 def generator(config: Config) -> Generator:

@@ -22,7 +22,7 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(2):
-        Image.fromarray(photographs.color(number, side=80)).save(folder / f"{number}.png")
+        Image.fromarray(photographs.color_photo(number, side=80)).save(folder / f"{number}.png")
     return folder
 
 
@@ -40,7 +40,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path, photos: Path) -> None:
 
 def test_what_is_skipped_is_counted_and_said(tmp_path: Path, photos: Path) -> None:
     (photos / "broken.jpg").write_bytes(b"no photograph")
-    Image.fromarray(photographs.color(3, side=80)).convert("L").save(photos / "gray.png")
+    Image.fromarray(photographs.color_photo(3, side=80)).convert("L").save(photos / "gray.png")
     out = tmp_path / "run"
     done = run("train", "lab-resnet18", photos, "--dev", photos, "--out", out, "--steps", 1, "--batch", 1)
     assert done.exit_code == 0, done.output

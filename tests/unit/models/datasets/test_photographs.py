@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.photographs import color
+from tests.photographs import color_photo
 
 from retint_models.datasets.photographs import open_photos
 
@@ -22,16 +22,16 @@ def jpeg(pixels: np.ndarray) -> bytes:
 def test_a_folder_gives_its_photographs_and_counts_what_it_skips(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     (folder / "deep").mkdir(parents=True)
-    (folder / "a.jpg").write_bytes(jpeg(color(0, 300)))
-    (folder / "deep" / "b.jpg").write_bytes(jpeg(color(1, 120)))
-    (folder / "broken.jpg").write_bytes(jpeg(color(2, 64))[:400])
+    (folder / "a.jpg").write_bytes(jpeg(color_photo(0, 300)))
+    (folder / "deep" / "b.jpg").write_bytes(jpeg(color_photo(1, 120)))
+    (folder / "broken.jpg").write_bytes(jpeg(color_photo(2, 64))[:400])
     (folder / "text.png").write_text("no photograph")
-    (folder / "gray.jpg").write_bytes(jpeg(color(3, 64)[..., :1].repeat(3, 2)))
+    (folder / "gray.jpg").write_bytes(jpeg(color_photo(3, 64)[..., :1].repeat(3, 2)))
     (folder / "notes.txt").write_text("left alone")
     photos = open_photos(folder, tmp_path / "cache", short_side=128)
     assert [photo.shape for photo in photos] == [(128, 128, 3), (120, 120, 3)]
     assert photos.skipped == {"broken": 2, "gray": 1}
-    assert np.abs(photos[1].astype(int) - color(1, 120)).mean() < 4
+    assert np.abs(photos[1].astype(int) - color_photo(1, 120)).mean() < 4
 
 
 def test_shards_are_decoded_once_with_what_the_manifest_says(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_shards_are_decoded_once_with_what_the_manifest_says(tmp_path: Path) -> 
     with tarfile.open(folder / "train-000.tar", "w") as shard:
         for number in range(3):
             member = tarfile.TarInfo(f"photo-{number}.jpg")
-            data = jpeg(color(number, 64))
+            data = jpeg(color_photo(number, 64))
             member.size = len(data)
             shard.addfile(member, io.BytesIO(data))
     (folder / "manifest.jsonl").write_text(json.dumps({"file": "photo-1.jpg", "source": "attic"}) + "\n")
@@ -58,7 +58,7 @@ def test_a_broken_shard_gives_what_can_be_read(tmp_path: Path) -> None:
     folder.mkdir()
     with tarfile.open(folder / "whole.tar", "w") as shard:
         for number in range(2):
-            member, data = tarfile.TarInfo(f"photo-{number}.jpg"), jpeg(color(number, 64))
+            member, data = tarfile.TarInfo(f"photo-{number}.jpg"), jpeg(color_photo(number, 64))
             member.size = len(data)
             shard.addfile(member, io.BytesIO(data))
     (folder / "cut.tar").write_bytes((folder / "whole.tar").read_bytes()[:2000])
@@ -74,7 +74,7 @@ def test_photographs_are_told_from_others(tmp_path: Path) -> None:
         folder = tmp_path / f"of-{count}"
         folder.mkdir()
         for number in range(count):
-            (folder / f"{number}.jpg").write_bytes(jpeg(color(number, 64)))
+            (folder / f"{number}.jpg").write_bytes(jpeg(color_photo(number, 64)))
         identities.add(open_photos(folder, tmp_path / "cache").identity)
     assert len(identities) == 2
 

@@ -14,7 +14,7 @@ from retint_models.networks.color import luma_of
 
 
 def shot(number: int, license: str = "CC0") -> Shot:
-    true = photographs.color(number, 96)
+    true = photographs.color_photo(number, 96)
     gray = as_pixels(luma_of(as_tensor(true)).expand(3, -1, -1))
     return Shot(f"{number}.jpg", "city", license, true, gray)
 

@@ -17,7 +17,7 @@ from retint_models.evaluation.defade import Case
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    clean = photographs.color(1, side=96)
+    clean = photographs.color_photo(1, side=96)
     pair = defade.judged_print(fading.as_floats(clean), "dark", np.random.default_rng(4))
     return Case("cat", "animals", "CC0", "dark", fading.as_bytes(pair.print), fading.as_bytes(pair.truth), clean)
 
@@ -33,14 +33,14 @@ def perfect(case: Case) -> defade.Maker:
 
 @pytest.mark.parametrize("family", [*defade.FAMILIES, "clean"])
 def test_a_judged_print_is_the_same_for_the_same_seed(family: fading.Family) -> None:
-    photo = fading.as_floats(photographs.color(2, side=64))
+    photo = fading.as_floats(photographs.color_photo(2, side=64))
     one, same = (defade.judged_print(photo, family, np.random.default_rng(9)) for _ in range(2))
     assert np.array_equal(one.print, same.print)
     assert np.array_equal(one.print, one.truth) == (family == "clean")
 
 
 def test_the_judge_draws_otherwise_than_the_training() -> None:
-    photo = fading.as_floats(photographs.color(0, side=64))
+    photo = fading.as_floats(photographs.color_photo(0, side=64))
     judged = defade.judged_print(photo, "dark", np.random.default_rng(1)).print
     trained = fading.simulate(photo, np.random.default_rng(1), "dark").print
     assert np.abs(judged - trained).mean() > 0.01
@@ -98,13 +98,13 @@ def test_gray_world_evens_out_the_means() -> None:
 
 
 def test_clahe_raises_local_contrast() -> None:
-    flat = (100 + photographs.color(0, side=96) // 5).astype(np.uint8)
+    flat = (100 + photographs.color_photo(0, side=96) // 5).astype(np.uint8)
     assert defade.clahe(flat).std() > 1.5 * flat.std()
 
 
 def test_every_second_photograph_still_meets_every_family(tmp_path: Path) -> None:
     for number in range(8):
-        Image.fromarray(photographs.color(number, side=64)).save(tmp_path / f"{number}.png")
+        Image.fromarray(photographs.color_photo(number, side=64)).save(tmp_path / f"{number}.png")
     photos = open_photos(tmp_path, tmp_path / "cache")
     all_of_them, half = defade.cases_of(photos), defade.cases_of(photos, every=2)
     assert [case.name for case in half] == [case.name for case in all_of_them[::2]]

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from tests.photographs import color
+from tests.photographs import color_photo
 
 from retint_models.evaluation import metrics
 from retint_models.networks.color import luma_of
 
 
 def photo(number: int) -> torch.Tensor:
-    return torch.from_numpy(color(number, 128).copy()).permute(2, 0, 1).double() / 255
+    return torch.from_numpy(color_photo(number, 128).copy()).permute(2, 0, 1).double() / 255
 
 
 def test_psnr_and_ssim_agree_with_scikit_image() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.photographs import color
+from tests.photographs import color_photo
 
 from retint_models.datasets import fading
 from retint_models.layers.fitting import fitted
@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 
 
 def truth(number: int) -> Floats:
-    return fading.luma(fading.as_floats(color(number, 288)))[..., 0]
+    return fading.luma(fading.as_floats(color_photo(number, 288)))[..., 0]
 
 
 def silver(number: int) -> Floats:

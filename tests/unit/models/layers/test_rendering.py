@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from tests import corpus, photographs
+from tests import photographs, sample_layers
 
 from retint_models.layers import rendering
 from retint_models.layers.rendering import Rendering, apply, colorize_proxy, luma_drift
@@ -24,7 +24,9 @@ DEV = Path("../shared/data/dev")
 def real_photographs() -> list[NDArray[np.uint8]]:
     """Color photographs, uint8 (h, w, 3): the development set where it is at hand, else those of scikit-image."""
     files = sorted(DEV.glob("*.jpg"))[::8]
-    return [np.asarray(Image.open(file).convert("RGB")) for file in files] or [photographs.color(n) for n in range(8)]
+    return [np.asarray(Image.open(file).convert("RGB")) for file in files] or [
+        photographs.color_photo(n) for n in range(8)
+    ]
 
 
 def exact_luma(pixels: NDArray[Any]) -> NDArray[np.float64]:
@@ -53,10 +55,10 @@ def plain_layer(shift: float) -> DensityLayer:
 @pytest.mark.parametrize("toned", [False, True])
 def test_color_alone_never_moves_luma_by_more_than_a_code_value(gain: float, wide: bool, toned: bool) -> None:
     for photo in real_photographs():
-        layer = corpus.color_layer(smaller(photo))
+        layer = sample_layers.color_layer(smaller(photo))
         vivid = ColorLayer((layer.chroma * gain).astype(np.float16), layer.luma, layer.confidence)
-        original = corpus.sepia(corpus.gray_of(photo)) if toned else corpus.gray_of(photo)
-        original = corpus.wide(original) if wide else original
+        original = photographs.to_sepia(photographs.to_gray(photo)) if toned else photographs.to_gray(photo)
+        original = photographs.to_16_bits(original) if wide else original
         result = apply(original, 0, original.shape[:2], vivid, None)
         drift = np.abs(exact_luma(result) - exact_luma(original)).max() / np.iinfo(original.dtype).max
         assert drift <= 1 / 255
@@ -65,7 +67,9 @@ def test_color_alone_never_moves_luma_by_more_than_a_code_value(gain: float, wid
 
 def test_true_chroma_brings_the_photograph_back() -> None:
     for photo in real_photographs()[:6]:
-        result = colorize_proxy(np.repeat(corpus.gray_of(photo)[..., None], 3, axis=2), corpus.color_layer(photo))
+        result = colorize_proxy(
+            np.repeat(photographs.to_gray(photo)[..., None], 3, axis=2), sample_layers.color_layer(photo)
+        )
         error = np.abs(result.astype(int) - photo)  # larger only where rounded luma leaves a saturated color no room
         assert np.percentile(error, 99.5) <= 1
         assert error.max() <= 8
@@ -74,7 +78,7 @@ def test_true_chroma_brings_the_photograph_back() -> None:
 def test_luma_detail_beats_plain_interpolation() -> None:
     errors = []
     for photo in real_photographs():
-        layer, gray = corpus.color_layer(smaller(photo)), corpus.gray_of(photo)
+        layer, gray = sample_layers.color_layer(smaller(photo)), photographs.to_gray(photo)
         flat = ColorLayer(layer.chroma, np.full_like(layer.luma, 0.5), layer.confidence)
         shown = [apply(gray, 0, gray.shape, each, None).astype(int) for each in (layer, flat)]
         errors.append([np.abs(each - photo).mean() for each in shown])
@@ -86,11 +90,11 @@ def test_luma_detail_beats_plain_interpolation() -> None:
 @pytest.mark.parametrize("kind", ["gray", "rgb"])
 @pytest.mark.parametrize("layers", ["color", "density", "both"])
 def test_the_height_of_strips_changes_no_byte(bits: int, kind: str, layers: str) -> None:
-    photo = photographs.color(3, 150)[:101]
-    original = corpus.gray_of(photo) if kind == "gray" else photo
-    original = corpus.wide(original) if bits == 16 else original
-    color = corpus.color_layer(smaller(photo, 40)) if layers != "density" else None
-    density = corpus.density_layer() if layers != "color" else None
+    photo = photographs.color_photo(3, 150)[:101]
+    original = photographs.to_gray(photo) if kind == "gray" else photo
+    original = photographs.to_16_bits(original) if bits == 16 else original
+    color = sample_layers.color_layer(smaller(photo, 40)) if layers != "density" else None
+    density = sample_layers.density_layer() if layers != "color" else None
     whole = apply(original, 0, (101, 150), color, density)
     rendering = Rendering(color, density)
     for height in (1, 2, 7, 64, 100):
@@ -115,10 +119,10 @@ def reference(rgb: NDArray[Any], layer: DensityLayer) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_density_is_applied_as_the_defader_means_it(bits: int) -> None:
-    layer, full = corpus.density_layer(change=0.3, gate=0.8), (1 << bits) - 1
+    layer, full = sample_layers.density_layer(change=0.3, gate=0.8), (1 << bits) - 1
     for number in range(4):
-        photo = photographs.color(number, 120)
-        original = corpus.wide(photo) if bits == 16 else photo
+        photo = photographs.color_photo(number, 120)
+        original = photographs.to_16_bits(photo) if bits == 16 else photo
         result = apply(original, 0, original.shape[:2], None, layer) / full
         wanted = reference(original / full, layer)
         assert np.abs(wanted - original / full).mean() > 0.03
@@ -129,19 +133,19 @@ def test_density_is_applied_as_the_defader_means_it(bits: int) -> None:
 def test_a_closed_gate_and_a_layer_that_says_nothing_change_nothing() -> None:
     ramp = np.arange(65_536, dtype=np.uint16).reshape(256, 256)
     nothing = plain_layer(shift=0.0)
-    for layer in (corpus.density_layer(gate=0.0), nothing):
+    for layer in (sample_layers.density_layer(gate=0.0), nothing):
         assert (apply(ramp, 0, ramp.shape, None, layer) == ramp).all()
 
 
 def test_a_neutral_photo_stays_gray_where_only_tone_is_repaired() -> None:
-    gray = corpus.gray_of(photographs.color(0))
-    result = apply(gray, 0, gray.shape, None, corpus.density_layer())
+    gray = photographs.to_gray(photographs.color_photo(0))
+    result = apply(gray, 0, gray.shape, None, sample_layers.density_layer())
     assert result.shape == gray.shape
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_layers_are_turned_the_way_the_photo_is_stored(orientation: int) -> None:
-    upright = photographs.color(1, 90)[:60]
+    upright = photographs.color_photo(1, 90)[:60]
     image = Image.fromarray(upright)
     exif = Image.Exif()
     exif[274] = orientation
@@ -150,10 +154,10 @@ def test_layers_are_turned_the_way_the_photo_is_stored(orientation: int) -> None
         for candidate in [image, *(image.transpose(method) for method in Image.Transpose)]
         if turned(candidate, orientation) == image
     )
-    color, density = corpus.color_layer(smaller(upright, 30)), corpus.density_layer()
-    gray = corpus.gray_of(np.asarray(stored))
+    color, density = sample_layers.color_layer(smaller(upright, 30)), sample_layers.density_layer()
+    gray = photographs.to_gray(np.asarray(stored))
     result = Rendering(color, density, orientation=orientation).apply(gray, 0, gray.shape)
-    wanted = apply(corpus.gray_of(upright), 0, upright.shape[:2], color, density)
+    wanted = apply(photographs.to_gray(upright), 0, upright.shape[:2], color, density)
     assert np.abs(np.asarray(turned(Image.fromarray(result), orientation)).astype(int) - wanted).max() <= 1
 
 
@@ -166,7 +170,7 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
 def test_no_photo_is_too_small_or_odd_for_its_layers() -> None:
     tiny = ColorLayer(np.full((2, 1, 1), 0.1, np.float16), np.full((1, 1), 0.5, np.float16), np.zeros((1, 1), np.uint8))
     for shape in ((1, 1), (1, 50), (50, 1)):
-        assert apply(np.full(shape, 128, np.uint8), 0, shape, tiny, corpus.density_layer()).shape == (*shape, 3)
+        assert apply(np.full(shape, 128, np.uint8), 0, shape, tiny, sample_layers.density_layer()).shape == (*shape, 3)
 
 
 def test_a_tone_curve_maps_there_and_back() -> None:

@@ -48,8 +48,8 @@ def consistency(layers: list[ColorLayer]) -> float:
 
 def test_cuts_are_found_and_pans_exposure_grain_and_flashes_are_none() -> None:
     random = np.random.default_rng(1)
-    frames = [*films.pan(films.gray("astronaut"), 24), *films.pan(films.gray("coffee"), 24)]
-    frames += films.pan(films.gray("chelsea"), 24)
+    frames = [*films.pan(films.gray_photo("astronaut"), 24), *films.pan(films.gray_photo("coffee"), 24)]
+    frames += films.pan(films.gray_photo("chelsea"), 24)
     scenes = Scenes()
     for number, frame in enumerate(frames):
         exposed = luma(frame) * (1 + 0.2 * np.sin(number)) + random.normal(0, 6, frame.shape[:2])
@@ -61,13 +61,13 @@ def test_cuts_are_found_and_pans_exposure_grain_and_flashes_are_none() -> None:
 def test_a_cut_from_black_is_a_cut_and_black_is_one_scene() -> None:
     scenes = Scenes()
     black = np.zeros((96, 128), np.uint8)
-    for frame in [*[black] * 5, *[luma(f) for f in films.pan(films.gray("coffee"), 5)]]:
+    for frame in [*[black] * 5, *[luma(f) for f in films.pan(films.gray_photo("coffee"), 5)]]:
         scenes.add(frame)
     assert scenes.starts == [0, 5]
 
 
 def test_flicker_goes_and_the_index_says_so() -> None:
-    frames = list(films.pan(films.gray("astronaut"), 30, SIZE))
+    frames = list(films.pan(films.gray_photo("astronaut"), 30, SIZE))
     plain = list(flickering(frames))
     smoother = Smoother()
     smooth = [smoother.smooth(each) for each in plain]
@@ -77,7 +77,7 @@ def test_flicker_goes_and_the_index_says_so() -> None:
 def test_what_moves_is_not_smeared() -> None:
     """A red disc on a blue ground, of other lightness, crosses the picture: it takes its color along."""
     rows, columns = np.mgrid[:128, :170]
-    ground = luma(next(films.pan(films.gray("moon"), 1, SIZE))) * 0.4
+    ground = luma(next(films.pan(films.gray_photo("moon"), 1, SIZE))) * 0.4
     smoother = Smoother()
     for number in range(20):
         disc = (columns - 20 - 5 * number) ** 2 + (rows - 64) ** 2 < 400
@@ -102,7 +102,7 @@ def test_nothing_is_remembered_across_a_cut() -> None:
 
 
 def test_what_was_interrupted_goes_on_in_the_same_way() -> None:
-    layers = list(flickering(list(films.pan(films.gray("coffee"), 8, SIZE))))
+    layers = list(flickering(list(films.pan(films.gray_photo("coffee"), 8, SIZE))))
     straight, index = Smoother(), Consistency()
     smooth = [straight.smooth(each) for each in layers]
     resumed, other = Smoother(), Consistency()

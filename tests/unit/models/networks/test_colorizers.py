@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from tests import filled
-from tests.photographs import color
+from tests import named_weights
+from tests.photographs import color_photo
 from torch import nn
 
 from retint_models.layers.rendering import colorize_proxy
@@ -34,14 +34,14 @@ def decide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with torch.device("meta"):
         network = make()
     folder = tmp_path_factory.mktemp("imported")
-    card = filled.card(name, filled.like(network), folder)
+    card = named_weights.write_card(name, named_weights.tensors_for(network), folder)
     colorizer = registry.load_colorizer(name, "cpu", folder)
     card.path.unlink()  # pytest keeps folders, and these weigh hundreds of megabytes
     return lambda pictures, **more: colorizer(pictures, settings | more)
 
 
 def gray(number: int, height: int, width: int) -> NDArray[np.uint8]:
-    luma = np.rint(color(number, 256)[:height, :width] @ np.array(LUMA)).astype(np.uint8)
+    luma = np.rint(color_photo(number, 256)[:height, :width] @ np.array(LUMA)).astype(np.uint8)
     return np.repeat(luma[..., None], 3, 2)
 
 

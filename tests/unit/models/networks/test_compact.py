@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.photographs import color
+from tests.photographs import color_photo
 from tests.unit.models.random_weights import make_card, random_weights
 
 from retint_models.evaluation.colorize import applied, as_tensor
@@ -22,7 +22,7 @@ def colorizer() -> CompactColorizer:
 
 
 def gray(number: int, height: int, width: int) -> np.ndarray:
-    luma = luma_of(as_tensor(color(number, 256)))[0, :height, :width]
+    luma = luma_of(as_tensor(color_photo(number, 256)))[0, :height, :width]
     return np.repeat((255 * luma).round().byte().numpy()[..., None], 3, 2)
 
 

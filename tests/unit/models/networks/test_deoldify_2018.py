@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tests import filled
-from tests.photographs import color
+from tests import named_weights
+from tests.photographs import color_photo
 from torch import Tensor, nn
 
 from retint_models.layers.rendering import apply
@@ -22,7 +22,7 @@ def state() -> dict[str, Tensor]:
 def tensors() -> dict[str, Tensor]:
     with torch.device("meta"):
         network = Generator()
-    return filled.like(network)
+    return named_weights.tensors_for(network)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_a_picture_of_any_size_keeps_it(network: Generator, size: tuple[int, int
 
 
 def test_what_stands_beside_a_picture_that_is_no_multiple_of_32_is_cut_not_squeezed_in(network: Generator) -> None:
-    picture = torch.from_numpy(color(0, 128).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    picture = torch.from_numpy(color_photo(0, 128).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     whole, part = network(picture), network(picture[:, :, :112])
     assert (whole[:, :, :16] - part[:, :, :16]).abs().mean() < 0.2 * (whole[:, :, :16] - part[:, :, 16:32]).abs().mean()
 
@@ -137,13 +137,13 @@ def test_the_defader_gives_layers_that_keep_gray_gray(
     tensors: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("imported")
-    card = filled.card("defade-deoldify", tensors, folder)
+    card = named_weights.write_card("defade-deoldify", tensors, folder)
     defader = registry.load_defader("defade-deoldify", "cpu", folder)
     card.path.unlink()
     assert isinstance(defader, Defader2018)
     assert defader.render_factor == 36
     defader.render_factor = 7  # quick
-    gray = np.repeat(color(0, 150)[:, :90, 1:2], 3, 2)
+    gray = np.repeat(color_photo(0, 150)[:, :90, 1:2], 3, 2)
     pictures = [gray, np.zeros((1, 1, 3), np.uint8), np.full((40, 1, 3), 255, np.uint8)]
     layers = defader(pictures)
     for picture, layer in zip(pictures, layers, strict=True):

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests import filled
+from tests import named_weights
 from tests.paths import REFERENCE
-from tests.photographs import color
+from tests.photographs import color_photo
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,11 +38,11 @@ def test_there_are_as_many_parameters_as_published() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS.values())
 def test_which_version_a_checkpoint_is_its_keys_say(version: type[nn.Module]) -> None:
-    assert type(generator("lab-resnet18", filled.like(version()))) is version
+    assert type(generator("lab-resnet18", named_weights.tensors_for(version()))) is version
 
 
 def test_what_was_loaded_last_under_the_second_name_holds() -> None:
-    tensors = filled.like(Repository())
+    tensors = named_weights.tensors_for(Repository())
     network = generator("lab-resnet18", tensors)
     assert not torch.equal(tensors["midlevel_resnet.0.weight"], tensors["global_resnet.0.weight"])
     for part in ("midlevel_resnet", "global_resnet"):
@@ -57,7 +57,7 @@ def test_the_answer_is_rounded_up_to_eights(version: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS.values())
 def test_the_last_step_only_doubles(version: type[nn.Module]) -> None:
-    decided = generator("lab-resnet18", filled.like(version()))(torch.rand(1, 1, 24, 32))
+    decided = generator("lab-resnet18", named_weights.tensors_for(version()))(torch.rand(1, 1, 24, 32))
     assert torch.equal(functional.interpolate(decided[:, :, ::2, ::2], scale_factor=2.0), decided)
 
 
@@ -90,18 +90,18 @@ def test_lightness_is_that_of_the_gray_not_its_code() -> None:
 
 
 def test_a_photos_own_a_and_b_give_nearly_its_own_chroma() -> None:
-    rgb = torch.from_numpy(color(1, 64).copy()).permute(2, 0, 1)[None].float() / 255
+    rgb = torch.from_numpy(color_photo(1, 64).copy()).permute(2, 0, 1)[None].float() / 255
     lab = lab_of(rgb)
     gray = rgb_of_lab(torch.cat([lab[:, :1], torch.zeros_like(lab[:, 1:])], 1))[:, :1]
     assert (chroma_at(gray, lab[:, 1:]) - chroma_of(rgb)).abs().max() < 1e-3
 
 
 def test_an_answer_is_a_and_b_plus_128_over_255(tmp_path: Path) -> None:
-    tensors = filled.like(Tutorial())
+    tensors = named_weights.tensors_for(Tutorial())
     tensors["upsample.14.weight"].zero_()
     tensors["upsample.14.bias"] = torch.tensor([128 + 20, 128 - 30]) / 255
-    picture = np.repeat(color(0, 70)[:, :, 1:2], 3, 2)
-    layer = LabColorizer(filled.card("lab-resnet18", tensors, tmp_path))([picture], {})[0]
+    picture = np.repeat(color_photo(0, 70)[:, :, 1:2], 3, 2)
+    layer = LabColorizer(named_weights.write_card("lab-resnet18", tensors, tmp_path))([picture], {})[0]
     luma = torch.from_numpy(picture[None, None, :, :, 0] / np.float32(255))
     expected = chroma_at(luma, torch.tensor([20.0, -30.0]).view(1, 2, 1, 1).expand(1, 2, 70, 70))
     assert np.abs(layer.chroma - expected[0].numpy()).max() < 1e-3

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from skimage.color import rgb2yuv
-from tests import filled
+from tests import named_weights
 from tests.paths import REFERENCE
-from tests.photographs import color
+from tests.photographs import color_photo
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -52,16 +52,16 @@ def test_the_answer_is_rounded_up_to_fours(size: tuple[int, int], gives: tuple[i
 
 
 def test_what_is_too_much_lies_right_and_below() -> None:
-    run = generator("yuv-gan", filled.like(Generator()))
-    picture = torch.from_numpy(color(0, 64).copy()).permute(2, 0, 1)[None, :1].float() / 255 - 0.5
+    run = generator("yuv-gan", named_weights.tensors_for(Generator()))
+    picture = torch.from_numpy(color_photo(0, 64).copy()).permute(2, 0, 1)[None, :1].float() / 255 - 0.5
     whole, cut = run(picture), run(picture[:, :, :61, :62])
     middle = (slice(None), slice(None), slice(0, 8), slice(0, 8))
     assert (whole[middle] - cut[middle]).abs().mean() < (whole[middle] - cut[:, :, 3:11, 2:10]).abs().mean() / 2
 
 
 def test_that_is_cut_off_and_what_is_too_small_is_continued(tmp_path: Path) -> None:
-    tensors = filled.like(Generator())
-    colorizer = YuvGanColorizer(filled.card("yuv-gan", tensors, tmp_path))
+    tensors = named_weights.tensors_for(Generator())
+    colorizer = YuvGanColorizer(named_weights.write_card("yuv-gan", tensors, tmp_path))
     run = generator("yuv-gan", tensors)
     luma = torch.rand(1, 1, 61, 30)
     decided = run(functional.pad(luma, (0, 11, 0, 0), mode="replicate") - 0.5)
@@ -70,7 +70,7 @@ def test_that_is_cut_off_and_what_is_too_small_is_continued(tmp_path: Path) -> N
 
 
 def test_its_u_and_v_become_the_chroma_of_the_same_picture() -> None:
-    rgb = color(1, 32) / 255
+    rgb = color_photo(1, 32) / 255
     yuv = torch.from_numpy(rgb2yuv(rgb)).permute(2, 0, 1)
     decided = yuv[1:] / torch.tensor([U_SCALE, V_SCALE]).view(2, 1, 1)
     expected = chroma_of(torch.from_numpy(rgb).permute(2, 0, 1))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.filled import like
+from tests.named_weights import tensors_for
 from torch import Tensor, nn
 
 from retint_models.networks import registry
@@ -23,7 +23,7 @@ from retint_models.weights import cards, importing
 def tensors() -> dict[str, Tensor]:
     """Weights of `yuv-gan`, the smallest that is imported."""
     with torch.device("meta"):
-        return like(YuvGan())
+        return tensors_for(YuvGan())
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests import corpus, photographs
+from tests import photographs
 
 from retint_models.datasets import fading
 from retint_workers.imaging.ingest import kind_of
@@ -17,23 +17,23 @@ OLD_IN_COLOR = {8, 9, 10, 11, 12, 25}
 
 @pytest.mark.parametrize("number", range(8))
 def test_one_photograph_in_every_kind(number: int) -> None:
-    photo = photographs.color(number)
-    gray = corpus.gray_of(photo)
+    photo = photographs.color_photo(number)
+    gray = photographs.to_gray(photo)
     assert kind_of(photo) == "color"
     assert kind_of(np.repeat(gray[..., None], 3, axis=2)) == "neutral"
-    assert kind_of(corpus.sepia(gray)) == "toned"
-    assert kind_of(corpus.sepia(gray)[..., ::-1]) == "toned"  # a cyanotype's blue
+    assert kind_of(photographs.to_sepia(gray)) == "toned"
+    assert kind_of(photographs.to_sepia(gray)[..., ::-1]) == "toned"  # a cyanotype's blue
     assert kind_of(fading.old_print(photo, number)) in ("toned", "neutral")
 
 
 def test_a_toned_print_on_a_colored_mount_is_toned() -> None:
-    mounted = corpus.sepia(corpus.gray_of(photographs.color(0, 256)))
+    mounted = photographs.to_sepia(photographs.to_gray(photographs.color_photo(0, 256)))
     mounted[:, :6] = mounted[:, -6:] = (150, 20, 30)
     assert kind_of(mounted) == "toned"
 
 
 def test_a_gray_photo_with_the_noise_of_a_color_scanner_is_neutral() -> None:
-    gray = np.repeat(corpus.gray_of(photographs.color(0, 700))[..., None], 3, axis=2)
+    gray = np.repeat(photographs.to_gray(photographs.color_photo(0, 700))[..., None], 3, axis=2)
     noisy = gray + np.random.default_rng(0).normal(0, 6, gray.shape)
     assert kind_of(np.clip(noisy, 0, 255).astype(np.uint8)) == "neutral"
 

@@ -4,14 +4,14 @@ import json
 
 import pytest
 from lxml import etree
-from tests import corpus, photographs
+from tests import photo_files, photographs, sample_layers
 
 from retint.recipes import parse
 from retint_workers.imaging import provenance
 from retint_workers.imaging.provenance import Provenance
 
 RECIPE = parse({"colorizer_settings": {"gain": 1.5}})
-COLOR, DENSITY = corpus.color_layer(photographs.color(0, 32)), corpus.density_layer()
+COLOR, DENSITY = sample_layers.color_layer(photographs.color_photo(0, 32)), sample_layers.density_layer()
 HASH = "a" * 64
 
 
@@ -38,7 +38,7 @@ def test_the_record_names_everything_that_made_the_result() -> None:
 def test_the_record_is_the_same_whenever_it_is_made() -> None:
     first, second = (Provenance.of(HASH, RECIPE, COLOR, DENSITY) for _ in range(2))
     assert first.to_json() == second.to_json()
-    assert first.to_xmp(corpus.XMP) == second.to_xmp(corpus.XMP)
+    assert first.to_xmp(photo_files.XMP) == second.to_xmp(photo_files.XMP)
 
 
 def test_what_is_written_is_read_back() -> None:
@@ -52,7 +52,7 @@ def test_what_is_written_is_read_back() -> None:
 
 def test_what_the_original_says_stays_and_our_mark_replaces_its_source_type() -> None:
     record = Provenance.of(HASH, RECIPE, COLOR, None)
-    merged = record.to_xmp(corpus.XMP)
+    merged = record.to_xmp(photo_files.XMP)
     assert b"Harbor, 1911" in merged
     said = provenance.read(merged)
     assert said["DigitalSourceType"] == record.source_type
@@ -61,7 +61,7 @@ def test_what_the_original_says_stays_and_our_mark_replaces_its_source_type() ->
 
 
 def test_a_result_that_is_restored_again_says_it_once() -> None:
-    once = Provenance.of(HASH, RECIPE, COLOR, None).to_xmp(corpus.XMP)
+    once = Provenance.of(HASH, RECIPE, COLOR, None).to_xmp(photo_files.XMP)
     twice = Provenance.of("b" * 64, RECIPE, None, DENSITY).to_xmp(once)
     said = provenance.read(twice)
     assert said["OriginalSHA256"] == "b" * 64
@@ -75,7 +75,7 @@ OUTSIDE = b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
 
 @pytest.mark.parametrize(
     "original",
-    [b"", b"<broken", b"\xff\xfe\x00", b"<html/>", corpus.XMP[:200], b"plain text", bytes(1000)],
+    [b"", b"<broken", b"\xff\xfe\x00", b"<html/>", photo_files.XMP[:200], b"plain text", bytes(1000)],
 )
 def test_xmp_that_cannot_be_read_is_left_out(original: bytes) -> None:
     record = Provenance.of(HASH, RECIPE, COLOR, None)
@@ -84,7 +84,7 @@ def test_xmp_that_cannot_be_read_is_left_out(original: bytes) -> None:
 
 @pytest.mark.parametrize("prologue", [BOMB, OUTSIDE])
 def test_entities_in_xmp_are_not_followed(prologue: bytes) -> None:
-    body = corpus.XMP[corpus.XMP.index(b"<x:xmpmeta") : corpus.XMP.index(b"<?xpacket end")]
+    body = photo_files.XMP[photo_files.XMP.index(b"<x:xmpmeta") : photo_files.XMP.index(b"<?xpacket end")]
     hostile = prologue + body.replace(b"Harbor, 1911", b"&a;")
     merged = Provenance.of("c" * 64, RECIPE, COLOR, None).to_xmp(hostile)
     assert b"root:" not in merged

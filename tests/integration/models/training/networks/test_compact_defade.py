@@ -23,7 +23,7 @@ from retint_models.training.networks.compact_defade import Recipe
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
     folder = tmp_path_factory.mktemp("photos")
     for number in range(8):
-        Image.fromarray(photographs.color(number, side=160)).save(folder / f"{number}.png")
+        Image.fromarray(photographs.color_photo(number, side=160)).save(folder / f"{number}.png")
     return open_photos(folder, folder / "cache", short_side=160)
 
 
