@@ -1,6 +1,6 @@
-"""The stage ingest for films: from the first frame to the last, what there is to know about one.
+"""The stage ingest for films: reads a film from its first frame to its last, finds its facts, and makes the proxy.
 
-Foreign films are decoded in a child process; only facts and the proxy leave it.
+Foreign films are decoded in a sandboxed child process; only facts and the proxy leave it.
 """
 
 import hashlib
@@ -21,218 +21,238 @@ from retint.errors import InvalidPhoto, WorkerLost
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers import temporal
-from retint_workers.films.decoder import LONGEST_RATIO, SHORTEST_SIDE, Film, Look, Reader, is_transparent, translated
+from retint_workers.films.decoder import Film, translate_ffmpeg_errors
+from retint_workers.films.frames import LONGEST_RATIO, SHORTEST_SIDE, FrameConverter, FrameFormat, is_transparent
 from retint_workers.imaging.ingest import Ingested, kind_of
 from retint_workers.sandbox import iterate_in_child
 
 T = TypeVar("T")
-Progress = Callable[[str, int], object]
-"""Called every few frames with what is done and how many frames of it are; in a worker it keeps the lease."""
+ReportProgress = Callable[[str, int], object]
+"""Called every few frames with the current phase and how many frames it has done; in a worker it extends the lease."""
 
-TOLD = 10
-"""Frames between two words of progress."""
+PROGRESS_FRAMES = 10
+"""Frames between two reports of progress."""
 SAMPLES = 16
-"""Frames, spaced evenly, by which the kind of a film is judged."""
-LEAST_PIXELS = 100_000
-"""A frame costs as much as one of so many pixels, however small it is."""
-INCOMPLETE_S, INCOMPLETE = Fraction(1, 2), Fraction(1, 50)
+"""Evenly spaced frames by which the kind of a film is judged, at most."""
+LUMA_SIZE = 96, 72
+"""Width and height at which scenes are told apart."""
+MIN_COUNTED_PIXELS = 100_000
+"""A frame costs at least as much as one of so many pixels, however small it is."""
+TOLERANCE_S, TOLERANCE = Fraction(1, 2), Fraction(1, 50)
 """How much earlier than its header says a film may end: seconds, or a share of its length if that is more."""
 
 
-def silent(_: str, __: int) -> None:
-    """Nobody wants to know."""
+def ignore_progress(_: str, __: int) -> None:
+    """Report progress to nobody."""
 
 
 def ingest(
-    original: Path, recipe: Recipe, settings: Settings, tell: Progress = silent, limit_gp: int | None = None
+    original: Path,
+    recipe: Recipe,
+    settings: Settings,
+    report_progress: ReportProgress = ignore_progress,
+    limit_gp: int | None = None,
 ) -> Ingested:
-    """Decode a film from its first frame to its last, in a child process.
+    """Decode a whole film in a sandboxed child process.
 
-    The facts are those of a photo, and: `film` (true), `frames`, `rate` (a second, on the average), `duration_s`,
-    `audio` (how many streams), `scenes` (the numbers of the frames that begin one), `poster` (the frame of the proxy),
-    `timing` (a checksum of all frames' times), `last_duration`. The proxy is a frame that shows something.
+    The facts are those of a photo, and: `film` (true), `frames`, `rate` (average frames per second), `duration_s`,
+    `audio` (number of audio streams), `scenes` (numbers of the frames that start one), `poster` (number of the
+    proxy's frame), `timing` (a checksum of all frames' times), `last_duration`. The proxy is the sampled frame with
+    the most contrast.
 
     Raises:
-        InvalidPhoto: it cannot be restored, or has more gigapixels in all its frames than `limit_gp`.
-        OutOfMemory, WorkerLost: the child did not come to an end.
+        InvalidPhoto: the film cannot be restored, or has more gigapixels in all its frames than `limit_gp`.
+        OutOfMemory, WorkerLost: the child process did not finish.
     """
-    steps = iterate_in_child(_examine, settings, lambda: tell("Looking", 0), original, recipe.proxy_side, limit_gp)
-    return outcome(steps, lambda frames: tell("Looking", frames), Ingested)
+    steps = iterate_in_child(
+        _examine, settings, lambda: report_progress("Looking", 0), original, recipe.proxy_side, limit_gp
+    )
+    return run_to_result(steps, lambda frames: report_progress("Looking", frames), Ingested)
 
 
 def _examine(original: Path, proxy_side: int, limit_gp: int | None) -> Iterator[int | Ingested]:
     with Film(original) as film:
-        examination = Examination(proxy_side, limit_gp)
+        examination = Examination(film, proxy_side, limit_gp)
         for frame in film.frames():
-            examination.add(frame, film)
-            if examination.frames % TOLD == 0:
+            examination.add(frame)
+            if examination.frames % PROGRESS_FRAMES == 0:
                 yield examination.frames
-        facts = examination.facts(film) | bytes_of(original)
+        facts = examination.facts() | checksum_and_size(original)
         if film.damaged:
-            facts["notes"].append(f"{film.damaged} damaged parts of the film could not be read as they were meant.")
-    reached = _reached(original)
-    _refuse_incomplete(reached, facts)
-    yield Ingested(facts | {"audio": reached.audio}, examination.poster())
+            facts["notes"].append(f"{film.damaged} damaged parts of the film could not be decoded correctly.")
+    index = _read_index(original)
+    _refuse_incomplete(index, facts)
+    yield Ingested(facts | {"audio": index.audio_streams}, examination.poster())
 
 
 class Examination:
-    """What is found out about a film on the way through it."""
+    """Facts about a film, gathered frame by frame."""
 
-    def __init__(self, proxy_side: int, limit_gp: int | None) -> None:
+    def __init__(self, film: Film, proxy_side: int, limit_gp: int | None) -> None:
         self.frames = 0
-        self._side, self._limit_gp = proxy_side, limit_gp
+        self._film, self._side, self._limit_gp = film, proxy_side, limit_gp
         self._scenes = temporal.Scenes()
         self._samples: list[tuple[int, NDArray[np.uint8]]] = []
         self._stride = 1
         self._timing = self._first = self._last = self._last_duration = 0
-        self.look: Look | None = None
-        self._stored = (0, 0)
+        self._format: FrameFormat | None = None
 
-    def add(self, frame: Any, film: Film) -> None:
-        """Look at the next frame."""
-        if self.look is None:
-            self.look = Look.of(frame, film.stream)
-            self._stored = frame.width, frame.height
-            self._reader = Reader(self.look)
+    def add(self, frame: Any) -> None:
+        """Examine the next frame.
+
+        Raises:
+            InvalidPhoto: the film cannot be restored.
+        """
+        if self._format is None:
+            self._format = FrameFormat.of(frame, self._film.stream)
+            self._converter = FrameConverter(self._format)
             self._first = frame.pts
-            self._refuse_unfit(round(float((film.container.duration or 0) / 1_000_000 * film.rate)))
+            promised_s = (self._film.container.duration or 0) / 1_000_000
+            _refuse_unfit(self._format, round(float(promised_s * self._film.frame_rate)), self._limit_gp)
         if is_transparent(frame):
             raise InvalidPhoto("Parts of the film are transparent: save it without transparency.", code="transparent")
-        self._scenes.add(self._reader.luma(frame, 96, 72))
+        self._scenes.add(self._converter.to_luma(frame, *LUMA_SIZE))
         if self.frames % self._stride == 0:
-            self._samples.append((self.frames, self._reader.proxy(frame, self._side)))
+            self._samples.append((self.frames, self._converter.to_proxy(frame, self._side)))
             if len(self._samples) > SAMPLES:
                 self._samples = self._samples[::2]
                 self._stride *= 2
-        self._timing = timed(self._timing, frame.pts)
+        self._timing = add_to_timing(self._timing, frame.pts)
         self._last, self._last_duration = frame.pts, frame.duration
         self.frames += 1
         if self.frames % 1000 == 0:
-            self._refuse_unfit(self.frames)
+            _refuse_unfit(self._format, self.frames, self._limit_gp)
 
-    def _refuse_unfit(self, frames: int) -> None:
-        width, height = self._stored
-        if min(width, height) < SHORTEST_SIDE or max(width, height) > LONGEST_RATIO * min(width, height):
-            raise InvalidPhoto(
-                f"The film's frames have {width} × {height} pixels: they need {SHORTEST_SIDE} on the short side, and "
-                f"the long side at most {LONGEST_RATIO} times that.",
-                code="too_small",
-            )
-        gigapixels = frames * max(width * height, LEAST_PIXELS) / 1e9
-        if self._limit_gp is not None and gigapixels > self._limit_gp:
-            raise InvalidPhoto(
-                f"The film has {frames:,} frames of {width} × {height} pixels, {gigapixels:.2f} gigapixels in all: at "
-                f"most {self._limit_gp} are restored here. Cut it, or use `retint restore`.",
-                code="too_long",
-            )
+    def facts(self) -> dict[str, Any]:
+        """Return all facts, after the last frame.
 
-    def facts(self, film: Film) -> dict[str, Any]:
-        """Tell all, at the end."""
-        if self.look is None:
-            raise InvalidPhoto("The film holds no frame that can be read: upload it again.", code="no_frames")
-        self._refuse_unfit(self.frames)
-        width, height = self.look.upright
-        step = self._last_duration or max(1, round(1 / film.rate / film.time_base))
+        Raises:
+            InvalidPhoto: there was no frame, or the film is too long.
+        """
+        if self._format is None:
+            raise InvalidPhoto("The film has no frame that can be decoded: upload it again.", code="no_frames")
+        _refuse_unfit(self._format, self.frames, self._limit_gp)
+        film, (width, height) = self._film, self._format.upright_size
+        step = self._last_duration or max(1, round(1 / film.frame_rate / film.time_base))
         kinds = [kind_of(proxy) for _, proxy in self._samples]
         return {
             "film": True,
-            "format": film.kind,
+            "format": film.container_format,
             "width": width,
             "height": height,
-            "bits": self.look.bits,
+            "bits": self._format.bits,
             "bands": 3,
             "kind": max(("neutral", "toned", "color"), key=kinds.count),
-            "orientation": self.look.orientation,
+            "orientation": self._format.orientation,
             "profile": None,
             "frames": self.frames,
-            "rate": round(float(film.rate), 3),
+            "rate": round(float(film.frame_rate), 3),
             "duration_s": round(float((self._last - self._first + step) * film.time_base), 3),
             "scenes": self._scenes.starts,
-            "poster": self._best()[0],
+            "poster": self._best_sample()[0],
             "timing": self._timing,
             "last_duration": step,
             "notes": [],
         }
 
-    def _best(self) -> tuple[int, NDArray[np.uint8]]:
-        """The sample with the most to see."""
+    def _best_sample(self) -> tuple[int, NDArray[np.uint8]]:
+        """Return number and proxy of the sampled frame with the most contrast."""
         return max(self._samples, key=lambda sample: float(sample[1].std()))
 
     def poster(self) -> bytes:
-        """The best sample as PNG."""
-        return _png(self._best()[1])
+        """Return the best sample as PNG."""
+        buffer = io.BytesIO()
+        Image.fromarray(self._best_sample()[1]).save(buffer, "PNG", compress_level=3)
+        return buffer.getvalue()
+
+
+def _refuse_unfit(frame_format: FrameFormat, frames: int, limit_gp: int | None) -> None:
+    """Refuse frames of an unfit size, and a film that is too long; `frames` may be the header's promise."""
+    width, height = frame_format.width, frame_format.height
+    if min(width, height) < SHORTEST_SIDE or max(width, height) > LONGEST_RATIO * min(width, height):
+        raise InvalidPhoto(
+            f"The film's frames have {width} × {height} pixels: the short side needs at least {SHORTEST_SIDE}, "
+            f"and the long side may have at most {LONGEST_RATIO} times as many.",
+            code="too_small",
+        )
+    gigapixels = frames * max(width * height, MIN_COUNTED_PIXELS) / 1e9
+    if limit_gp is not None and gigapixels > limit_gp:
+        raise InvalidPhoto(
+            f"The film has {frames:,} frames of {width} × {height} pixels, {gigapixels:.2f} gigapixels in all: at "
+            f"most {limit_gp} are restored here. Cut it, or use `retint restore`.",
+            code="too_long",
+        )
 
 
 @dataclass(frozen=True)
-class Reached:
-    """How far a film goes, by its packets.
+class PacketIndex:
+    """What a film's packets say of its length.
 
     Attributes:
-        end_s: when the last of any stream ends.
-        promised_s: when it should, by the header; none where that does not say.
-        missing: packets of pictures that the index names and that are not there.
-        audio: how many streams of sound there are.
+        end_s: when the last packet of any stream ends.
+        promised_s: when the film should end by its header; None where the header does not say.
+        missing: video packets that the index lists and that are not there.
+        audio_streams: number of audio streams.
     """
 
     end_s: Fraction
     promised_s: Fraction | None
     missing: int
-    audio: int
+    audio_streams: int
 
 
-def _reached(original: Path) -> Reached:
-    """Read all packets."""
-    with Film(original) as film, translated():
+def _read_index(original: Path) -> PacketIndex:
+    """Read all packets without decoding them."""
+    with Film(original) as film, translate_ffmpeg_errors():
         end, packets = Fraction(0), 0
         for packet in film.container.demux():
             if packet.size and packet.pts is not None:
                 packets += packet.stream.index == film.stream.index
                 end = max(end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base or 1))
-        indexed = len(film.stream.index_entries) if film.format == "mov" else 0
-        duration = film.container.duration if film.format in ("mov", "matroska", "avi") else None
+        listed = len(film.stream.index_entries) if film.demuxer == "mov" else 0
+        duration = film.container.duration if film.demuxer in ("mov", "matroska", "avi") else None
         promised = Fraction(duration + min(0, film.container.start_time or 0), 1_000_000) if duration else None
-        return Reached(end, promised, max(0, indexed - packets), len(film.container.streams.audio))
+        return PacketIndex(
+            end_s=end,
+            promised_s=promised,
+            missing=max(0, listed - packets),
+            audio_streams=len(film.container.streams.audio),
+        )
 
 
-def _refuse_incomplete(reached: Reached, facts: Mapping[str, Any]) -> None:
-    """Refuse a film that was cut off: half a film is not what was deposited, and nothing here is lost in silence."""
-    slack = max(INCOMPLETE_S, (reached.promised_s or 0) * INCOMPLETE)
-    is_short = reached.promised_s is not None and reached.end_s + slack < reached.promised_s
-    if reached.missing or is_short:
-        promised = f" of {float(reached.promised_s):.1f}" if reached.promised_s else ""
+def _refuse_incomplete(index: PacketIndex, facts: Mapping[str, Any]) -> None:
+    """Refuse a film that was cut off: half a film is not what was deposited, and nothing is lost silently."""
+    tolerance = max(TOLERANCE_S, (index.promised_s or 0) * TOLERANCE)
+    is_short = index.promised_s is not None and index.end_s + tolerance < index.promised_s
+    if index.missing or is_short:
+        promised = f" of {float(index.promised_s):.1f}" if index.promised_s else ""
         raise InvalidPhoto(
-            f"The film is incomplete: it ends after {facts['frames']} frames, {float(reached.end_s):.1f}{promised} "
+            f"The film is incomplete: it ends after {facts['frames']} frames, {float(index.end_s):.1f}{promised} "
             "seconds. Upload it again.",
             code="truncated",
         )
 
 
-def outcome(steps: Generator[Any, None, None], tell: Callable[[int], object], kind: type[T]) -> T:
-    """Follow the steps of a child to the last, which is what came of it."""
-    outcome: T | None = None
+def run_to_result(steps: Generator[Any, None, None], report_progress: Callable[[int], object], kind: type[T]) -> T:
+    """Run a child's steps to the end: numbers are progress in frames, the value of the given type is the result."""
+    result: T | None = None
     with closing(steps):
         for step in steps:
             if isinstance(step, int):
-                tell(step)
+                report_progress(step)
             elif isinstance(step, kind):
-                outcome = step
-    if outcome is None:
-        raise WorkerLost("The film was not finished.")
-    return outcome
+                result = step
+    if result is None:
+        raise WorkerLost("The process that worked on the film ended before it was done.")
+    return result
 
 
-def timed(timing: int, time: int) -> int:
-    """Go on with the checksum of all frames' times."""
+def add_to_timing(timing: int, time: int) -> int:
+    """Add a frame's time to the checksum (CRC-32) of all frames' times."""
     return zlib.crc32(time.to_bytes(8, "little", signed=True), timing)
 
 
-def bytes_of(path: Path) -> dict[str, Any]:
-    """A file's checksum and size, as facts."""
+def checksum_and_size(path: Path) -> dict[str, Any]:
+    """Return a file's SHA-256 and size in bytes, as facts."""
     with path.open("rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()

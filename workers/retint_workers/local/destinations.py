@@ -52,7 +52,7 @@ class Places:
         def is_free(candidate: Path) -> bool:
             said.clear()
             if candidate.is_file():
-                read = film_render.said_by if decoder.is_film(candidate) else render.said_by
+                read = film_render.read_provenance if decoder.is_film(candidate) else render.said_by
                 said.update(run_in_child(read, self.settings, lambda: None, candidate))
             return not candidate.exists() or said.get("OriginalSHA256") == original
 
@@ -61,7 +61,7 @@ class Places:
 
     def _suffix(self, file: Path) -> str:
         if decoder.is_film(file):
-            return run_in_child(film_render.suffix_for, self.settings, lambda: None, file)
+            return run_in_child(film_render.result_suffix, self.settings, lambda: None, file)
         with file.open("rb") as content:
             return formats.SUFFIXES[formats.sniff(content.read(64))]
 

@@ -23,9 +23,10 @@ from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_models.networks import registry
-from retint_workers.films import decide, decoder, encoder
+from retint_workers.films import decide, decoder, segments
 from retint_workers.films import ingest as film_ingest
 from retint_workers.films import render as film_render
+from retint_workers.films.frame_renderer import RenderRequest
 from retint_workers.imaging import ingest, render
 from retint_workers.inference import colorize, defade, loading
 from retint_workers.local import sheets
@@ -200,7 +201,8 @@ def _film_again(file: Path, provenance: Path, output: Path, recipe: Recipe, orig
         for suffix in (".color.mkv", ".density.zip")
     )
     with tempfile.TemporaryDirectory(prefix=".retint-", dir=output.parent) as folder:
-        made = film_render.render(file, Path(folder), facts, recipe, color, density, settings, looks=False)
+        request = RenderRequest(file, Path(folder), facts, recipe, color, density)
+        made = film_render.render(request, settings, with_previews=False)
         made.files["result"].replace(output)
 
 
@@ -265,16 +267,17 @@ def _film_through_the_stages(
         facts = json.loads(known.read_text())
     else:
         facts = film_ingest.ingest(file, recipe, settings, lambda phase, frames: tell(phase, frames, None)).facts
-        encoder.whole(known, json.dumps(facts).encode())
+        segments.write_atomically(known, json.dumps(facts).encode())
     frames = facts["frames"]
-    before = decide.colored(folder)
+    before = decide.count_colorized(folder)
 
     def told(phase: str, done: int) -> None:
         tell(phase, done, frames)
 
     color = decide.colorize(file, folder, facts, recipe, settings, told)
     density = decide.defade(file, folder, facts, recipe, color, settings, told)
-    rendered = film_render.render(file, folder, facts, recipe, color, density, settings, told, looks=False)
+    request = RenderRequest(file, folder, facts, recipe, color, density)
+    rendered = film_render.render(request, settings, told, with_previews=False)
     layers = {"color": color, "density": density}
     figures = {
         "frames": frames,

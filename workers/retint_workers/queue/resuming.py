@@ -19,7 +19,7 @@ from retint import __version__
 from retint.errors import NotFound, RetintError, Transient
 from retint.jobs import Lease
 from retint.stores import BlobStore
-from retint_workers.films import encoder
+from retint_workers.films import segments
 from retint_workers.queue.tasks import Beat
 
 EVERY_S = 0.2
@@ -59,7 +59,7 @@ def salvaged(
         if time.monotonic() - looked_at < EVERY_S:
             return
         try:
-            for reel in encoder.complete(folder, name):
+            for reel in segments.list_complete(folder, name):
                 if reel.name not in kept:
                     for path in (reel.with_suffix(".npz"), reel):
                         store.put(f"{lease.folder}/{kind}/{path.name}", path)
@@ -71,7 +71,7 @@ def salvaged(
     try:
         yield tell
     except Exception as error:
-        if not isinstance(error, RetintError) or not encoder.complete(folder, name):
+        if not isinstance(error, RetintError) or not segments.list_complete(folder, name):
             _delete(store, lease, kind)
         raise
     _delete(store, lease, "reels-")

@@ -26,8 +26,8 @@ from retint.recipes import Recipe
 from retint.services import Services
 from retint.settings import Settings
 from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_workers.films import color_film, decoder, frame_renderer
 from retint_workers.films import decide as film_decide
-from retint_workers.films import decoder
 from retint_workers.films import ingest as film_ingest
 from retint_workers.films import render as film_render
 from retint_workers.imaging import ingest, render
@@ -93,7 +93,7 @@ def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Ite
         original, _ = _original(services, lease, folder)
         facts, settings = lease.facts[Stage.INGEST], services.settings
         weights = recipes.cards(settings.weights)[lease.recipe.colorizer].sha256
-        with salvaged(services.store, lease, folder, "color", film_decide.COLOR_REEL, weights, beat) as tell:
+        with salvaged(services.store, lease, folder, "color", color_film.SEGMENT_FRAMES, weights, beat) as tell:
             color = film_decide.colorize(original, folder, facts, lease.recipe, settings, tell)
             return Done(_put(services, lease, {"color": (color.name, color)} if color else {}))
 
@@ -136,7 +136,7 @@ def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
         original, seconds = _original(services, lease, folder)
         started = time.monotonic()
         if _is_film(lease):
-            with salvaged(services.store, lease, folder, "picture", film_render.PICTURE_REEL, "", beat) as tell:
+            with salvaged(services.store, lease, folder, "picture", frame_renderer.SEGMENT_FRAMES, "", beat) as tell:
                 rendered = _rendered_film(services, lease, original, folder, tell)
                 files = _put(services, lease, _named(rendered))
         else:
@@ -156,11 +156,12 @@ def _rendered(services: Services, lease: Lease, original: Path, folder: Path, be
 
 
 def _rendered_film(
-    services: Services, lease: Lease, original: Path, folder: Path, tell: film_ingest.Progress
+    services: Services, lease: Lease, original: Path, folder: Path, tell: film_ingest.ReportProgress
 ) -> render.Rendered:
     color, density = (_fetched(services, lease, name, folder) for name in ("color", "density"))
     facts, recipe = lease.facts[Stage.INGEST], lease.recipe
-    return film_render.render(original, folder, facts, recipe, color, density, services.settings, tell)
+    request = frame_renderer.RenderRequest(original, folder, facts, recipe, color, density)
+    return film_render.render(request, services.settings, tell)
 
 
 def _named(rendered: render.Rendered) -> dict[str, tuple[str, Path | bytes]]:

@@ -17,14 +17,15 @@ from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
 from retint.stores import DirectoryStore
-from retint_workers.films import encoder, render
-from retint_workers.films.decide import COLOR_REEL, Painter
-from retint_workers.films.render import PICTURE_REEL
+from retint_workers.films import render, segments
+from retint_workers.films.color_film import SEGMENT_FRAMES as COLOR_SEGMENT
+from retint_workers.films.color_film import ColorFilmWriter
+from retint_workers.films.frame_renderer import SEGMENT_FRAMES as PICTURE_SEGMENT
 from retint_workers.imaging.render import NotVerified
 from retint_workers.inference import loading
 from retint_workers.queue import resuming, stages
 
-FRAMES = PICTURE_REEL + 30
+FRAMES = PICTURE_SEGMENT + 30
 
 
 class Died(BaseException):
@@ -86,7 +87,7 @@ def same(services: Services, key: str, other: str, folder: Path) -> bool:
 def test_coloring_goes_on_after_the_reels_of_the_dead_and_comes_out_the_same(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(3 * COLOR_REEL + 5)))
+    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(3 * COLOR_SEGMENT + 5)))
     straight = done(stages.run_colorize(services, [film], lambda: True))
     assert reels_in(services, film) == []
 
@@ -95,17 +96,17 @@ def test_coloring_goes_on_after_the_reels_of_the_dead_and_comes_out_the_same(
         with pytest.raises(Died):
             list(stages.run_colorize(services, [dead], dying(services, dead, count)))
     left = reels_in(services, film)
-    assert left == ["color-00000000.nut", f"color-{COLOR_REEL:08}.nut"]
-    painted: list[int] = []
-    paint = Painter.paint
+    assert left == ["color-00000000.nut", f"color-{COLOR_SEGMENT:08}.nut"]
+    written: list[int] = []
+    write_segment = ColorFilmWriter.write_segment
 
-    def watched(painter: Painter, layers: Any, first: int) -> None:
-        painted.append(first)
-        paint(painter, layers, first)
+    def watched(writer: ColorFilmWriter, layers: Any, first: int) -> None:
+        written.append(first)
+        write_segment(writer, layers, first)
 
-    monkeypatch.setattr(Painter, "paint", watched)
+    monkeypatch.setattr(ColorFilmWriter, "write_segment", watched)
     again = done(stages.run_colorize(services, [replace(film, attempt=4)], lambda: True))
-    assert painted == [2 * COLOR_REEL, 3 * COLOR_REEL]
+    assert written == [2 * COLOR_SEGMENT, 3 * COLOR_SEGMENT]
     assert same(services, again.files["color"], straight.files["color"], tmp_path)
     assert reels_in(services, film) == []
 
@@ -121,21 +122,19 @@ def test_rendering_goes_on_after_the_reels_of_the_dead(
         list(stages.run_render(services, [dead], dying(services, dead, 1)))
     left = reels_in(services, film)
     assert left[0] == "picture-00000000.nut"
-    told: list[tuple[str, int]] = []
+    reported: list[tuple[str, int]] = []
     original: Any = render.render
 
-    def watched(*given: Any) -> Any:
-        *rest, tell = given
+    def watched(request: Any, settings: Any, report_progress: Any) -> Any:
+        def record(phase: str, frames: int) -> None:
+            reported.append((phase, frames))
+            report_progress(phase, frames)
 
-        def telling(phase: str, frames: int) -> None:
-            told.append((phase, frames))
-            tell(phase, frames)
-
-        return original(*rest, tell=telling)
+        return original(request, settings, record)
 
     monkeypatch.setattr(render, "render", watched)
     again = done(stages.run_render(services, [replace(film, attempt=3)], lambda: True))
-    assert min(frames for phase, frames in told if phase == "Rendering") >= PICTURE_REEL
+    assert min(frames for phase, frames in reported if phase == "Rendering") >= PICTURE_SEGMENT
     assert same(services, again.files["result"], straight.files["result"], tmp_path)
     assert reels_in(services, film) == []
 
@@ -143,7 +142,7 @@ def test_rendering_goes_on_after_the_reels_of_the_dead(
 def test_reels_of_other_weights_are_not_taken_up(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_REEL + 5)))
+    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_SEGMENT + 5)))
     with pytest.raises(Died):
         list(stages.run_colorize(services, [film], dying(services, film, 1)))
     cards = recipes.cards(services.settings.weights)
@@ -169,7 +168,7 @@ def test_a_reel_that_spoils_the_result_is_thrown_away(services: Services, tmp_pa
     [key] = [blob.key for blob in services.store.list(film.folder) if blob.key.endswith("00000000.npz")]
     services.store.fetch(key, tmp_path / "notes.npz")
     notes = dict(np.load(tmp_path / "notes.npz"))
-    encoder.keep(tmp_path / "notes.npz", notes | {"glances": 255 - notes["glances"]})
+    segments.save_arrays(tmp_path / "notes.npz", notes | {"glances": 255 - notes["glances"]})
     services.store.put(key, tmp_path / "notes.npz")
     [(_, outcome)] = stages.run_render(services, [replace(film, attempt=2)], lambda: True)
     assert isinstance(outcome, NotVerified)
@@ -180,7 +179,7 @@ def test_a_reel_that_spoils_the_result_is_thrown_away(services: Services, tmp_pa
 def test_a_worker_without_the_network_leaves_the_reels_of_others(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_REEL)))
+    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_SEGMENT)))
     with pytest.raises(Died):
         list(stages.run_colorize(services, [film], dying(services, film, 1)))
     left = reels_in(services, film)
@@ -192,14 +191,14 @@ def test_a_worker_without_the_network_leaves_the_reels_of_others(
         cards = recipes.cards(services.settings.weights)
         poorer = cards | {"compact": replace(cards["compact"], sha256="", size=0)}
         patched.setattr(recipes, "cards", lambda _: poorer)
-        patched.setattr(loading, "load_network", lacking)
+        patched.setattr(loading, "load", lacking)
         [(_, outcome)] = stages.run_colorize(services, [replace(film, attempt=2)], lambda: True)
     assert isinstance(outcome, loading.NetworkUnavailable)
     assert reels_in(services, film) == left
 
 
 def test_a_store_that_takes_no_reels_does_not_stop_a_film(services: Services, tmp_path: Path) -> None:
-    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(COLOR_REEL + 5)))
+    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(COLOR_SEGMENT + 5)))
 
     class Full(DirectoryStore):
         def put(self, key: str, *rest: Any) -> None:

@@ -1,4 +1,4 @@
-"""Films through the stages: what survives, what is refused, and that memory does not grow with them."""
+"""Films through all stages: what of a film survives, and what its result looks like."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -15,26 +15,22 @@ from retint import recipes
 from retint.errors import InvalidPhoto
 from retint.recipes import Recipe
 from retint.settings import Settings
-from retint_workers.films import decide, decoder, encoder, ingest, render
+from retint_workers.films import color_film, decide, ingest, muxing, render
+from retint_workers.films.frame_renderer import RenderRequest
 from retint_workers.imaging import provenance
 
 KEEP = recipes.parse({"colorizer": "keep", "defader": "keep"})
 COLOR = recipes.parse({"defader": "keep"})
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data=tmp_path, device="cpu", child_timeout_s=60)
-
-
-def restored(path: Path, recipe: Recipe, settings: Settings) -> tuple[dict[str, Any], Any]:
-    """A film through all four stages: what ingest found, and what render made."""
+def restore(path: Path, recipe: Recipe, settings: Settings) -> tuple[dict[str, Any], Any]:
+    """Run a film through all four stages; return what ingest found, and what render made."""
     folder = path.with_name(f"{path.name}.work")
     folder.mkdir()
     facts = ingest.ingest(path, recipe, settings).facts
     color = decide.colorize(path, folder, facts, recipe, settings)
     density = decide.defade(path, folder, facts, recipe, color, settings)
-    return facts, render.render(path, folder, facts, recipe, color, density, settings)
+    return facts, render.render(RenderRequest(path, folder, facts, recipe, color, density), settings)
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -49,7 +45,7 @@ def test_a_film_keeps_its_frames_times_sound_and_words_and_gains_color(tmp_path:
         times=films.uneven_times(40),
         metadata={"title": "A walk", "comment": "Reel 3"},
     )
-    facts, rendered = restored(path, recipes.parse({}), settings)
+    facts, rendered = restore(path, recipes.parse({}), settings)
     assert (facts["frames"], facts["scenes"], facts["kind"], facts["audio"]) == (40, [0, 20], "neutral", 1)
     result = rendered.files["result"]
     assert films.read_packets(result, "audio") == films.read_packets(path, "audio")
@@ -60,7 +56,7 @@ def test_a_film_keeps_its_frames_times_sound_and_words_and_gains_color(tmp_path:
     with av.open(str(result)) as container:
         assert container.metadata["title"] == "A walk"
         assert container.metadata["comment"].startswith("Reel 3 The colors are conjecture")
-        said = provenance.read(encoder.xmp_of(result, container))
+        said = provenance.read(muxing.read_xmp(result, container))
     assert said["OriginalSHA256"] == facts["sha256"]
     assert said[provenance.SOURCE_TYPE] == provenance.INVENTED
     for name in ("preview", "before"):
@@ -77,10 +73,10 @@ def test_a_film_keeps_its_frames_times_sound_and_words_and_gains_color(tmp_path:
 @pytest.mark.parametrize("turn", [0, -90])
 def test_the_palette_lies_on_every_frame(turn: int, tmp_path: Path, settings: Settings) -> None:
     path = films.write(tmp_path / "film.mp4", films.two_scenes(6, (200, 160)), turn=turn)
-    _, plain = restored(path, COLOR, settings)
+    _, plain = restore(path, COLOR, settings)
     path.with_name(f"{path.name}.work").rename(tmp_path / "plain")
     marked_recipe = COLOR.model_copy(update={"watermark": True})
-    _, marked = restored(path, marked_recipe, settings)
+    _, marked = restore(path, marked_recipe, settings)
     plain_frames = films.decode(tmp_path / "plain" / plain.files["result"].name)[1]
     for bare, shown in zip(plain_frames, films.decode(marked.files["result"])[1], strict=True):
         changed = np.abs(films.to_rgb(shown).astype(int) - films.to_rgb(bare)).max(axis=2) > 40
@@ -89,17 +85,17 @@ def test_the_palette_lies_on_every_frame(turn: int, tmp_path: Path, settings: Se
         assert rows.mean() / shown.height > 0.8
         assert (columns.mean() / shown.width > 0.8) == (turn == -90)  # as stored: a viewer turns it
     with av.open(str(marked.files["result"])) as container:
-        assert "palette" in provenance.read(encoder.xmp_of(marked.files["result"], container))["Watermark"]
+        assert "palette" in provenance.read(muxing.read_xmp(marked.files["result"], container))["Watermark"]
     small = films.write(tmp_path / "small.mp4", films.two_scenes(2, (64, 48)))
     with pytest.raises(InvalidPhoto, match="too small for a watermark"):
-        restored(small, marked_recipe, settings)
+        restore(small, marked_recipe, settings)
 
 
 def test_colorizing_leaves_every_frame_its_light(tmp_path: Path, settings: Settings) -> None:
     path = films.write(
         tmp_path / "film.mp4", films.pan(films.gray_photo("chelsea"), 6, (320, 240)), options={"crf": "1"}
     )
-    _, rendered = restored(path, COLOR, settings)
+    _, rendered = restore(path, COLOR, settings)
     for before, after in zip(films.decode(path)[1], films.decode(rendered.files["result"])[1], strict=True):
         off = films.luma(after) - films.luma(before)
         assert abs(off.mean()) < 0.5
@@ -108,9 +104,9 @@ def test_colorizing_leaves_every_frame_its_light(tmp_path: Path, settings: Setti
 
 def test_the_color_layer_is_a_film_that_anyone_can_open(tmp_path: Path, settings: Settings) -> None:
     path = films.write(tmp_path / "film.mp4", films.pan(films.gray_photo("astronaut"), 3))
-    _, rendered = restored(path, COLOR, settings)
+    _, rendered = restore(path, COLOR, settings)
     color = tmp_path / "film.mp4.work" / "color.mkv"
-    assert encoder.color_record(color)["colorizer"] == "compact"
+    assert color_film.read_record(color)["colorizer"] == "compact"
     shown, result = (films.decode(each)[1] for each in (color, rendered.files["result"]))
     assert (shown[0].format.name, shown[0].color_range, shown[0].colorspace) == ("yuv444p10le", 2, 1)
     small = Image.fromarray(films.to_rgb(result[2]).astype(np.uint8)).resize((shown[2].width, shown[2].height))
@@ -130,7 +126,7 @@ def test_matroska_keeps_subtitles_and_its_clock(tmp_path: Path, settings: Settin
             if packet.size:
                 packet.stream = streams[id(packet.stream)]
                 out.mux(packet)
-    _, rendered = restored(path, COLOR, settings)
+    _, rendered = restore(path, COLOR, settings)
     result = rendered.files["result"]
     assert result.suffix == ".mkv"
     assert rendered.facts["format"] == "matroska"
@@ -140,13 +136,13 @@ def test_matroska_keeps_subtitles_and_its_clock(tmp_path: Path, settings: Settin
     assert films.decode(result)[0] == films.decode(path)[0]
 
 
-def test_sound_that_mp4_cannot_hold_is_coded_anew_and_that_is_said(tmp_path: Path, settings: Settings) -> None:
+def test_sound_that_mp4_cannot_hold_is_reencoded_and_that_is_said(tmp_path: Path, settings: Settings) -> None:
     path = films.write(
         tmp_path / "film.avi", films.pan(films.gray_photo("coffee"), 24), codec="mpeg4", sound="adpcm_ima_wav"
     )
-    _, rendered = restored(path, KEEP, settings)
+    _, rendered = restore(path, KEEP, settings)
     assert rendered.files["result"].suffix == ".mp4"
-    assert rendered.facts["notes"] == ["The sound was coded anew as AAC, because mp4 cannot hold adpcm_ima_wav."]
+    assert rendered.facts["notes"] == ["The sound was re-encoded as AAC, because mp4 cannot hold adpcm_ima_wav."]
     with av.open(str(rendered.files["result"])) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
         sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
@@ -163,7 +159,7 @@ def test_a_clock_that_runs_already_is_set_to_zero(tmp_path: Path, settings: Sett
     path = films.write(
         tmp_path / "film.ts", films.pan(films.gray_photo("coffee"), 24), sound="mp2", container_options=LATE
     )
-    _, rendered = restored(path, KEEP, settings)
+    _, rendered = restore(path, KEEP, settings)
     before, after = films.decode(path)[0], films.decode(rendered.files["result"])[0]
     assert before[0] >= 100
     assert after[0] < Fraction(1, 10)
@@ -183,7 +179,7 @@ def test_how_pixels_are_meant_survives(
     tmp_path: Path, settings: Settings, pixels: str, options: dict[str, Any], kept: tuple[str, int, int]
 ) -> None:
     path = films.write(tmp_path / "film.mp4", films.pan(films.gray_photo("coffee"), 3), pixels=pixels, **options)
-    _, rendered = restored(path, COLOR, settings)
+    _, rendered = restore(path, COLOR, settings)
     (before, *_), (after, *_) = (films.decode(each)[1] for each in (path, rendered.files["result"]))
     assert (after.format.name, after.colorspace, after.color_range) == kept
     assert abs((films.luma(after) - films.luma(before)).mean()) < 0.5
@@ -192,7 +188,7 @@ def test_how_pixels_are_meant_survives(
 def test_odd_sizes_and_wide_pixels_survive(tmp_path: Path, settings: Settings) -> None:
     frames = films.pan(films.gray_photo("coffee"), 3, (129, 97))
     path = films.write(tmp_path / "film.mp4", frames, pixels="yuv444p", sample_aspect_ratio=Fraction(16, 11))
-    facts, rendered = restored(path, COLOR, settings)
+    facts, rendered = restore(path, COLOR, settings)
     frame = films.decode(rendered.files["result"])[1][0]
     assert (frame.width, frame.height, facts["width"]) == (129, 97, 188)
     with av.open(str(rendered.files["result"])) as container:
@@ -202,12 +198,12 @@ def test_odd_sizes_and_wide_pixels_survive(tmp_path: Path, settings: Settings) -
 def test_a_film_taken_on_its_side_is_looked_at_upright(tmp_path: Path, settings: Settings) -> None:
     upright = list(films.pan(films.gray_photo("astronaut"), 3, (96, 128)))
     path = films.write(tmp_path / "film.mp4", [np.rot90(frame) for frame in upright], turn=-90)
-    facts, rendered = restored(path, COLOR, settings)
+    facts, rendered = restore(path, COLOR, settings)
     assert (facts["width"], facts["height"], facts["orientation"]) == (96, 128, 6)
     frame = films.decode(rendered.files["result"])[1][0]
     assert (frame.width, frame.height, frame.rotation) == (128, 96, -90)
     straight = films.write(tmp_path / "straight.mp4", upright)
-    _, other = restored(straight, COLOR, settings)
+    _, other = restore(straight, COLOR, settings)
     colors = np.rot90(films.to_rgb(frame), -1), films.to_rgb(films.decode(other.files["result"])[1][0])
     chroma = [each - each.mean(axis=2, keepdims=True) for each in colors]
     assert np.corrcoef(chroma[0].ravel(), chroma[1].ravel())[0, 1] > 0.9
@@ -219,104 +215,28 @@ def test_fields_stay_fields(tmp_path: Path, settings: Settings) -> None:
     frames = films.pan(films.gray_photo("coffee"), 4)
     path = films.write(tmp_path / "film.mp4", frames, options=options, flags=1 << 18)  # AV_CODEC_FLAG_INTERLACED_DCT
     assert films.decode(path)[1][0].interlaced_frame
-    _, rendered = restored(path, KEEP, settings)
+    _, rendered = restore(path, KEEP, settings)
     assert films.decode(rendered.files["result"])[1][0].interlaced_frame
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_shortest_films_are_films(tmp_path: Path, settings: Settings, count: int) -> None:
     path = films.write(tmp_path / "film.mp4", films.pan(films.gray_photo("coffee"), count), sound=None)
-    facts, rendered = restored(path, recipes.parse({}), settings)
+    facts, rendered = restore(path, recipes.parse({}), settings)
     assert facts["frames"] == len(films.decode(rendered.files["result"])[1]) == count
     assert (rendered.facts["cdc"] is None) == (count == 1)
 
 
-def test_a_film_interrupted_when_all_its_reels_were_there_is_finished(tmp_path: Path, settings: Settings) -> None:
+def test_a_film_interrupted_when_all_its_segments_are_complete_is_finished(tmp_path: Path, settings: Settings) -> None:
     path = films.write(tmp_path / "film.mp4", films.two_scenes(30))
-    _, rendered = restored(path, recipes.parse({}), settings)
+    _, rendered = restore(path, recipes.parse({}), settings)
     first = films.read_packets(rendered.files["result"], "video")
     folder = path.with_name(f"{path.name}.work")
     for name in ("color.mkv", "result.mp4"):
         (folder / name).unlink()
     facts = ingest.ingest(path, recipes.parse({}), settings).facts
     color = decide.colorize(path, folder, facts, recipes.parse({}), settings)
-    again = render.render(path, folder, facts, recipes.parse({}), color, folder / "density.zip", settings)
+    again = render.render(
+        RenderRequest(path, folder, facts, recipes.parse({}), color, folder / "density.zip"), settings
+    )
     assert films.read_packets(again.files["result"], "video") == first
-
-
-def cut_off(path: Path) -> Path:
-    """The same file without its last third."""
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) * 2 // 3])
-    return path
-
-
-def with_alpha(path: Path) -> Path:
-    frames = [np.dstack([frame, np.full(frame.shape[:2], 99, np.uint8)]) for frame in films.two_scenes(4)]
-    return films.write(path, frames, codec="qtrle", pixels="argb", sound=None)
-
-
-def only_sound(path: Path) -> Path:
-    with av.open(str(path), "w") as container:
-        films.write_tone(container, container.add_stream("aac", rate=films.SOUND_HZ), 1)
-    return path
-
-
-def garbage(path: Path, head: bytes) -> Path:
-    path.write_bytes(head + np.random.default_rng(0).bytes(100_000))
-    return path
-
-
-FASTSTART = {"movflags": "+faststart"}
-BAD = {
-    "no pictures": (only_sound, ".mp4", "no_video"),
-    "cut off, the index in front": (
-        lambda path: cut_off(films.write(path, films.two_scenes(60), container_options=FASTSTART)), ".mp4", "truncated",
-    ),
-    "cut off, the index lost": (lambda path: cut_off(films.write(path, films.two_scenes(30))), ".mp4", "damaged"),
-    "cut off Matroska": (lambda path: cut_off(films.write(path, films.two_scenes(60))), ".mkv", "truncated"),
-    "no frames": (lambda path: films.write(path, [], sound=None), ".mkv", "damaged"),
-    "frames too small": (
-        lambda path: films.write(path, [np.zeros((2, 64, 3), np.uint8)] * 3, sound=None, codec="ffv1"),
-        ".mkv",
-        "too_small",
-    ),
-    "transparent": (with_alpha, ".mov", "transparent"),
-    "garbage like MP4": (lambda path: garbage(path, b"\0\0\0\x18ftypisom\0\0\0\0isomiso2"), ".mp4", "damaged"),
-    "garbage like Matroska": (lambda path: garbage(path, b"\x1aE\xdf\xa3"), ".mkv", "damaged"),
-    "garbage like AVI": (lambda path: garbage(path, b"RIFF\0\0\1\0AVI LIST"), ".avi", "no_video"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_a_film_that_cannot_be_restored_is_refused_with_a_sentence(
-    tmp_path: Path, settings: Settings, name: str
-) -> None:
-    make, suffix, code = BAD[name]
-    path = make(tmp_path / f"film{suffix}")
-    assert decoder.is_film(path)
-    with pytest.raises(InvalidPhoto) as refusal:
-        ingest.ingest(path, KEEP, settings)
-    assert refusal.value.code == code
-    assert refusal.value.message[0].isupper()
-    assert refusal.value.message.endswith(".")
-
-
-def test_a_film_with_more_gigapixels_than_allowed_is_refused_and_the_limit_is_said(
-    tmp_path: Path, settings: Settings
-) -> None:
-    path = films.write(tmp_path / "film.mp4", films.pan(films.gray_photo("coffee"), 3), sound=None)
-    with pytest.raises(InvalidPhoto, match=r"3 frames of 128 × 96 .* at most 0 are restored here"):
-        ingest.ingest(path, KEEP, settings, limit_gp=0)
-
-
-def test_films_are_told_by_content_not_by_name(tmp_path: Path) -> None:
-    path = films.write(tmp_path / "film.jpg.mp4", films.pan(films.gray_photo("coffee"), 2))
-    assert decoder.is_film(path.rename(tmp_path / "film.jpg"))
-    still = tmp_path / "still.mp4"
-    Image.fromarray(films.gray_photo("coffee")).save(still, "JPEG")
-    playlist = tmp_path / "list.mp4"
-    playlist.write_text("#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n")
-    empty = tmp_path / "empty.mp4"
-    empty.touch()
-    assert not any(decoder.is_film(path) for path in (still, playlist, empty))
