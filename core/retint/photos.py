@@ -70,6 +70,11 @@ class Shown:
         spans = [(a.ended_at - a.started_at).total_seconds() for a in self.attempts if a.started_at]
         return round(sum(spans), 3)
 
+    @property
+    def remark(self) -> str | None:
+        """A sentence about the result that people must read, such as that it has no color; None if there is none."""
+        return self.facts.get(Stage.RENDER, {}).get("colorless")
+
 
 def deposit(
     services: "Services",

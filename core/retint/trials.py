@@ -53,6 +53,11 @@ class Try:
     facts: dict[Stage, dict[str, Any]] = field(default_factory=dict)
     """What each done stage found."""
 
+    @property
+    def remark(self) -> str | None:
+        """A sentence about the result that people must read, such as that it has no color; None if there is none."""
+        return self.facts.get(Stage.RENDER, {}).get("colorless")
+
 
 @dataclass(frozen=True)
 class Trial:

@@ -14,7 +14,6 @@ from retint.lifecycle import FLEETS, Stage, State
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import messages
-from retint_web.pages import words
 
 PREFIX: Final = "/api/v1"
 
@@ -149,7 +148,7 @@ def trial(session: Any, trial_id: UUID) -> messages.Trial:
                 recipe=each.recipe,
                 seconds=each.seconds,
                 files=_files(each.job_id, each.files),
-                remark=words.remark(each.facts.get(Stage.RENDER, {})),
+                remark=each.remark,
             )
             for each in trial.tries
         ],

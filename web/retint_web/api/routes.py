@@ -11,12 +11,11 @@ from retint.errors import IllegalMove, InvalidRequest, NotFound
 from retint.jobs import tallies
 from retint.lifecycle import QUEUES
 from retint.tenancy import get_owned
-from retint_web import services
+from retint_web import remote_photos, services
 from retint_web.api import answers, messages
 from retint_web.api.answers import PREFIX
 from retint_web.api.openapi import OCTETS, Table
 from retint_web.files import downloads
-from retint_web.pages import deposit
 from retint_web.security import csrf, require_token
 
 KEY_LENGTH = 100
@@ -117,7 +116,7 @@ def upload(batch_id: UUID, query: messages.UploadQuery) -> messages.DepositedJob
 def add_known(batch_id: UUID, body: messages.NewJob) -> messages.DepositedJob:
     """Deposit a file whose bytes the server has, or one from an address on the web."""
     if body.url is not None:
-        job = deposit.deposit_address(batch_id, body.url, body.name)
+        job = remote_photos.deposit(batch_id, body.url, body.name)
         with services().begin() as session:
             return answers.deposited(session, job)
     with services().begin() as session:
@@ -224,7 +223,7 @@ def begin_trial(body: messages.NewTrial) -> messages.Trial:
     """See one photo through several recipes before many go through one."""
     tenant_id, imported = g.identity.tenant_id, services().settings.weights
     if body.url is not None:
-        with deposit.fetched(body.url) as (found, source):
+        with remote_photos.fetch(body.url) as (found, source):
             photo, name = photos.accept(services(), tenant_id, source), body.name or found
     else:
         with services().begin() as session:

@@ -1,21 +1,18 @@
 """Deposit: choose photographs and a recipe; by script file after file, without script as one form."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import BinaryIO, Final
+from typing import Final
 from uuid import UUID
 
-from flask import Blueprint, current_app, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import batches, jobs, photos, remote
+from retint import batches, jobs, photos
 from retint.errors import Refused
 from retint.photos import Shown
 from retint.recipes import Recipe
-from retint.tables import Batch, Job, new_id
-from retint.tenancy import get_owned
-from retint_web import services
+from retint.tables import Batch
+from retint_web import remote_photos, services
 from retint_web.pages import recipe_form, words
 from retint_web.security import login_required, takes_files
 
@@ -77,7 +74,7 @@ def put(batch_id: UUID) -> ResponseReturnValue:
 def fetch(batch_id: UUID) -> ResponseReturnValue:
     """Fetch one photo from an address."""
     try:
-        job = deposit_address(batch_id, request.form.get("address", ""))
+        job = remote_photos.deposit(batch_id, request.form.get("address", ""))
     except Refused as error:
         return {"detail": error.message}, error.status
     return {"id": str(job.id)}, 201
@@ -101,44 +98,10 @@ def send() -> ResponseReturnValue:
             flash(f"{file.filename}: {error.message}")
     if address:
         try:
-            deposit_address(batch.id, address)
+            remote_photos.deposit(batch.id, address)
         except Refused as error:
             flash(f"{address}: {error.message}")
     return redirect(url_for("batches.show", batch_id=batch.id), code=303)
-
-
-def deposit_address(batch_id: UUID, address: str, name: str | None = None) -> Job:
-    """Fetch a photo from an address into a batch.
-
-    Args:
-        batch_id: where it goes.
-        address: where it is.
-        name: what it is called; without it as the server calls it.
-
-    Raises:
-        Refused: the batch takes nothing, the address cannot be fetched, or what is there is not taken.
-    """
-    with services().begin() as session:
-        get_owned(session, Batch, g.identity.tenant_id, batch_id)
-    with fetched(address) as (found, source):
-        return photos.deposit(services(), g.identity.tenant_id, batch_id, name or found, source)
-
-
-@contextmanager
-def fetched(address: str) -> Iterator[tuple[str, BinaryIO]]:
-    """Fetch a file from an address; gives what it is called, and its bytes.
-
-    Raises:
-        Refused: the address cannot be fetched.
-    """
-    settings = services().settings
-    path = photos.spool(settings) / f"{photos.SPOOLED}{new_id()}"
-    try:
-        name = remote.fetch(address.strip(), path, settings.upload_limit_mib << 20, way=current_app.config["WAY"])
-        with path.open("rb") as source:
-            yield name, source
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _open() -> Batch:

@@ -68,7 +68,7 @@ def show(job_id: UUID) -> ResponseReturnValue:
         **_standing(shown),
         facts=dict(_facts(shown)),
         story=list(_story(shown)),
-        remark=words.remark(shown.facts.get(Stage.RENDER, {})),
+        remark=shown.remark,
         files={name: word for name, word in FILES.items() if name in shown.files},
     )
 
@@ -172,7 +172,7 @@ def _story(shown: Shown) -> Iterator[str]:
         return
     recipe = Recipe.model_validate(shown.batch.recipe)
     # Where a network found no color, the page says so above.
-    is_colorless = bool(words.remark(shown.facts.get(Stage.RENDER, {})))
+    is_colorless = shown.remark is not None
     if "color" in shown.files and not is_colorless:
         yield (
             f"The colors are conjecture. The network {recipe.colorizer} chose them from the picture in black and "

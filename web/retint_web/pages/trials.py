@@ -15,8 +15,8 @@ from retint.errors import InvalidRequest, Refused
 from retint.lifecycle import Stage, State
 from retint.tables import Photo
 from retint.trials import Trial, Try
-from retint_web import services
-from retint_web.pages import deposit, recipe_form, words
+from retint_web import remote_photos, services
+from retint_web.pages import recipe_form, words
 from retint_web.security import login_required, takes_files
 
 blueprint = Blueprint("trials", __name__)
@@ -45,11 +45,6 @@ class Frame:
     def is_film(self) -> bool:
         """Whether it is a film."""
         return bool(self.tried.facts.get(Stage.INGEST, {}).get("film"))
-
-    @property
-    def remark(self) -> str | None:
-        """What must be said of the result."""
-        return words.remark(self.tried.facts.get(Stage.RENDER, {}))
 
 
 @dataclass(frozen=True)
@@ -112,7 +107,7 @@ def _photo() -> Iterator[tuple[Photo, str]]:
     elif sent and sent.filename:
         yield photos.accept(services(), tenant_id, sent.stream), sent.filename
     elif address:
-        with deposit.fetched(address) as (name, source):
+        with remote_photos.fetch(address) as (name, source):
             yield photos.accept(services(), tenant_id, source), name
     else:
         raise InvalidRequest("Choose a photo to try.")

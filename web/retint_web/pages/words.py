@@ -113,11 +113,6 @@ def listed(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def remark(facts: Mapping[str, Any]) -> str | None:
-    """Say what must be said of a result, from what rendering found; nothing where all is well."""
-    return facts.get("colorless") or None
-
-
 def row_id(text: str) -> UUID:
     """Read a row's id from an address or a form.
 
