@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from retint import recipes
 from retint.errors import IllegalMove, InvalidRequest, Refused
+from retint.filetypes import normalize_suffix
 from retint.jobs import tallies
 from retint.lifecycle import Outcome, Stage, State
 from retint.recipes import Recipe
@@ -321,7 +322,6 @@ def _row(found: SqlRow[Any], taken: set[str]) -> Row:
     )
 
 
-_SUFFIXES: Final = {".jpeg": ".jpg", ".jpe": ".jpg", ".tiff": ".tif"}
 _FORBIDDEN: Final = str.maketrans(dict.fromkeys('<>:"|?*', "_"))
 _DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
@@ -337,7 +337,7 @@ def take_name(name: str, suffix: str, taken: set[str]) -> str:
     parts = [_safe(part) for part in name.replace("\\", "/").split("/")]
     parts = [part for part in parts if part] or ["photo"]
     stem, dot, old = parts[-1].rpartition(".")
-    kept = dot and stem and _suffix(f".{old}") == _suffix(suffix)
+    kept = dot and stem and normalize_suffix(f".{old}") == normalize_suffix(suffix)
     stem, ending = (stem, f".{old}") if kept else (stem if dot and stem and len(old) <= 5 else parts[-1], suffix)
     folder = "/".join(parts[:-1])
     for n in range(1, len(taken) + 2):
@@ -364,10 +364,6 @@ def _cut(part: str, size: int) -> str:
     if not dot or len(ending) > 5:
         stem, dot, ending = part, "", ""
     return stem.encode()[: size - len(ending.encode()) - 1].decode(errors="ignore") + dot + ending
-
-
-def _suffix(suffix: str) -> str:
-    return _SUFFIXES.get(suffix.lower(), suffix.lower())
 
 
 def _clean(name: str) -> str:

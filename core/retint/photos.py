@@ -150,7 +150,7 @@ def accept(services: "Services", tenant_id: UUID, source: Source, *, sha256: str
         if photo is not None:
             return photo
         photo = Photo(id=new_id(), tenant_id=tenant_id, sha256=digest, size=size)
-        services.store.put(photo.key, path)
+        services.store.put(photo.original_key, path)
     return _insert(services, photo)
 
 
@@ -269,14 +269,14 @@ def _insert(services: "Services", photo: Photo) -> Photo:
             session.add(photo)
     except IntegrityError:
         # Somebody deposited the same bytes at the same moment; theirs is the photo.
-        services.store.delete([photo.key])
+        services.store.delete([photo.original_key])
         with services.begin() as session:
             return session.scalars(owned(Photo, photo.tenant_id).where(Photo.sha256 == photo.sha256)).one()
     return photo
 
 
 def _merged(photo: Photo, done: Iterable[dict[str, Any]]) -> dict[str, str]:
-    merged = {"original": photo.key}
+    merged = {"original": photo.original_key}
     for written in done:
         merged.update(written)
     return merged

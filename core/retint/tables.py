@@ -26,6 +26,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
 from retint.lifecycle import Outcome, Stage, State
+from retint.stores import keys
 
 
 class Moment(TypeDecorator[datetime]):
@@ -195,9 +196,9 @@ class Photo(Table):
     __table_args__ = (UniqueConstraint("tenant_id", "sha256"),)
 
     @property
-    def key(self) -> str:
-        """Where the store keeps the original."""
-        return f"tenants/{self.tenant_id}/photos/{self.id}/original"
+    def original_key(self) -> str:
+        """Key of the original in the store."""
+        return keys.original(self.tenant_id, self.id)
 
 
 class Job(Table):

@@ -18,7 +18,7 @@ from tests.conftest import Combo
 from tests.photographs import write_old_prints
 from tests.platforms import Platform
 
-from retint.command.client import sha256
+from retint.digests import hash_file
 from retint.jobs import tallies
 from retint.lifecycle import STAGES, Outcome, State
 from retint.services import Services
@@ -97,7 +97,7 @@ def lose_the_broker(platform: Platform, combo: Combo) -> None:
 
 def every_file_stands_once_in_the_report(platform: Platform, batch_id: UUID, folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(platform.get(f"/api/v1/batches/{batch_id}/report.csv").text)))
-    deposited = {path.relative_to(folder).as_posix(): sha256(path) for path in folder.rglob("*.jpg")}
+    deposited = {path.relative_to(folder).as_posix(): hash_file(path) for path in folder.rglob("*.jpg")}
     assert sorted(row["file"] for row in rows) == sorted(deposited)
     assert {row["file"]: row["original_sha256"] for row in rows} == deposited
     assert {row["outcome"] for row in rows} == {"restored"}

@@ -1,6 +1,5 @@
 """A client of the JSON API: what `retint push` and `retint demo` talk to a portal with."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,12 +119,6 @@ class Client:
             if left:
                 time.sleep(0.5 * 2 ** (TRIES - 1 - left))
         raise problem
-
-
-def sha256(path: Path) -> str:
-    """Hash a file's bytes, in hex."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _reading(source: BinaryIO, sent: Callable[[int], None] | None) -> Iterator[bytes]:

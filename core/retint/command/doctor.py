@@ -1,6 +1,5 @@
 """What a machine lacks to do its part, and how to get it: `retint doctor`."""
 
-import hashlib
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from importlib.util import find_spec
 import redis
 
 from retint import database, recipes, stores
+from retint.digests import hash_file
 from retint.errors import RetintError
 from retint.settings import Settings
 from retint_models.weights.cards import FOLDER
@@ -61,8 +61,7 @@ def _weights(settings: Settings) -> list[Check]:
     checks = []
     for name, network in recipes.cards(settings.weights).items():
         if network.is_here:
-            with network.path.open("rb") as source:
-                same = hashlib.file_digest(source, "sha256").hexdigest() == network.sha256
+            same = hash_file(network.path) == network.sha256
             finding = f"{network.size / 1e6:.1f} MB, checksum good" if same else "checksum differs"
         elif network.official and not network.path.exists():
             continue  # nobody wanted them

@@ -17,7 +17,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from retint.command.client import Client, sha256
+from retint.command.client import Client
+from retint.digests import hash_file
 from retint.errors import InvalidRequest, NotAllowed, Refused
 from retint.recipes import Recipe
 
@@ -138,7 +139,7 @@ def _hash(files: list[Path], progress: Progress) -> dict[Path, str]:
     reading = progress.add_task("Reading", total=sum(file.stat().st_size for file in files))
     hashes = {}
     for file in files:
-        hashes[file] = sha256(file)
+        hashes[file] = hash_file(file)
         progress.advance(reading, file.stat().st_size)
     return hashes
 

@@ -34,6 +34,7 @@ from sqlalchemy.orm import Session
 from retint.errors import IllegalMove, NotFound, Refused, RetintError, StoreUnavailable, Transient
 from retint.lifecycle import FINAL, TRIES, Outcome, Position, Stage, State, after, backoff
 from retint.recipes import Recipe
+from retint.stores import keys
 from retint.tables import Attempt, Batch, Job, Photo, Table, now
 
 WAITING = (State.READY, State.QUEUED)
@@ -72,14 +73,18 @@ class Lease:
     """What the earlier stages found."""
 
     @property
-    def original(self) -> str:
+    def original_key(self) -> str:
         """Key of the original in the store."""
-        return f"tenants/{self.tenant_id}/photos/{self.photo_id}/original"
+        return keys.original(self.tenant_id, self.photo_id)
 
     @property
-    def folder(self) -> str:
-        """What the keys of this attempt's files begin with: `f"{lease.folder}/proxy.png"`."""
-        return f"tenants/{self.tenant_id}/photos/{self.photo_id}/jobs/{self.job_id}/{self.stage}-{self.attempt}"
+    def stage_prefix(self) -> str:
+        """What the keys of all attempts at this stage of the job begin with."""
+        return keys.stage_prefix(self.tenant_id, self.photo_id, self.job_id, self.stage)
+
+    def file_key(self, name: str) -> str:
+        """Return the key of a file that this attempt writes; a `/` in its name makes folders."""
+        return keys.attempt_file(self.tenant_id, self.photo_id, self.job_id, self.stage, self.attempt, name)
 
 
 @dataclass(frozen=True)

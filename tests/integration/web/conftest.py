@@ -150,7 +150,7 @@ def restore(services: Services) -> Callable[..., None]:
             ended: list[jobs.Ended] = []
             for lease in leases:
                 written = _files(stage, result, suffix)
-                files = {name: f"{lease.folder}/{file}" for name, (file, _) in written.items()}
+                files = {name: lease.file_key(file) for name, (file, _) in written.items()}
                 for name, (_, data) in written.items():
                     services.store.put(files[name], data)
                 sha256 = hashlib.sha256(result).hexdigest()

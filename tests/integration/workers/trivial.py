@@ -25,7 +25,7 @@ def obey(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[En
         order, _, where = lease.name.partition("@")
         stage, _, value = where.partition(":")
         facts = {"before": sorted(lease.facts), "files": sorted(lease.files), "gain": lease.recipe.strength}
-        done = Done({str(lease.stage): f"{lease.folder}/file"}, facts, {"work": 0.0})
+        done = Done({str(lease.stage): lease.file_key("file")}, facts, {"work": 0.0})
         if stage != lease.stage:
             yield lease, done
         elif order == "refuse":

@@ -4,7 +4,6 @@ import hashlib
 import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import PurePosixPath
 from typing import BinaryIO, Final
 from urllib.parse import quote
 
@@ -14,6 +13,7 @@ from werkzeug.datastructures import Range
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import dump_options_header
 
+from retint.filetypes import content_type_for
 from retint.stores import BlobStore
 
 CHUNK: Final = 1 << 18
@@ -22,19 +22,6 @@ LINK_S: Final = 3600
 KEPT: Final = "private, max-age=31536000, immutable"
 """What a key names never changes."""
 
-TYPES: Final = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".json": "application/json",
-    ".mp4": "video/mp4",
-    ".mov": "video/quicktime",
-    ".mkv": "video/x-matroska",
-    ".webm": "video/webm",
-}
 SHOWN: Final = frozenset({"image/jpeg", "image/png", "image/webp", "application/json", "video/mp4"})
 """Types that a browser may show. They are our own files; an original, whose bytes are foreign, is only saved."""
 
@@ -46,7 +33,7 @@ def send(store: BlobStore, key: str, file_name: str, *, attach: bool) -> Respons
         NotFound: the store has no such key.
         StoreUnavailable: it does not answer.
     """
-    content_type = TYPES.get(PurePosixPath(key).suffix.lower(), "application/octet-stream")
+    content_type = content_type_for(key)
     url = store.url(key, expires_s=LINK_S, file_name=file_name, content_type=content_type)
     if url is not None:
         response = redirect(url, code=302)

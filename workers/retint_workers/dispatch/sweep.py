@@ -1,29 +1,22 @@
 """Deletes orphans: files in the store that no row names, left behind by those who died between file and row."""
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from uuid import UUID
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retint.lifecycle import STAGES, Outcome, State
+from retint.lifecycle import Outcome, State
 from retint.services import Services
-from retint.stores import Blob
+from retint.stores import Blob, keys
+from retint.stores.keys import ParsedKey
 from retint.tables import Attempt, Job, Photo
 
 AGE = timedelta(days=1)
 """What is younger may still get its row."""
 CHUNK = 500
-
-UUID_PATTERN = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-KEY = re.compile(
-    rf"tenants/{UUID_PATTERN}/photos/(?P<photo>{UUID_PATTERN})/"
-    rf"(?:original|jobs/(?P<job>{UUID_PATTERN})/(?:{'|'.join(STAGES)})-(?P<attempt>\d+)/.+)"
-)
 
 log = structlog.get_logger()
 
@@ -36,7 +29,7 @@ def sweep(services: Services, age: timedelta = AGE, *, dry_run: bool = False) ->
     Raises:
         Transient: the store or the database did not answer.
     """
-    blobs = iter(services.store.list("tenants/"))
+    blobs = iter(services.store.list(keys.ROOT))
     while chunk := list(islice(blobs, CHUNK)):
         until = datetime.now(UTC) - age
         old = [blob for blob in chunk if blob.modified_at < until]
@@ -49,9 +42,9 @@ def sweep(services: Services, age: timedelta = AGE, *, dry_run: bool = False) ->
 
 
 def _orphans(session: Session, blobs: Sequence[Blob]) -> list[str]:
-    keys = {blob.key: match for blob in blobs if (match := KEY.fullmatch(blob.key))}
-    job_ids = {UUID(match["job"]) for match in keys.values() if match["job"]}
-    photo_ids = {UUID(match["photo"]) for match in keys.values() if not match["job"]}
+    parsed = {blob.key: key for blob in blobs if (key := keys.parse(blob.key))}
+    job_ids = {key.job_id for key in parsed.values() if key.job_id}
+    photo_ids = {key.photo_id for key in parsed.values() if not key.job_id}
     photos = set(session.scalars(select(Photo.id).where(Photo.id.in_(photo_ids))))
     named = {
         key
@@ -65,9 +58,9 @@ def _orphans(session: Session, blobs: Sequence[Blob]) -> list[str]:
         for row in session.execute(select(Job.id, Job.attempt).where(Job.id.in_(job_ids), Job.state == State.RUNNING))
     }
 
-    def is_orphan(key: str, match: re.Match[str]) -> bool:
-        if not match["job"]:
-            return UUID(match["photo"]) not in photos
-        return key not in named and (UUID(match["job"]), int(match["attempt"])) not in running
+    def is_orphan(key: str, owner: ParsedKey) -> bool:
+        if not owner.job_id:
+            return owner.photo_id not in photos
+        return key not in named and (owner.job_id, owner.attempt) not in running
 
-    return [key for key, match in keys.items() if is_orphan(key, match)]
+    return [key for key, owner in parsed.items() if is_orphan(key, owner)]

@@ -3,7 +3,6 @@
 Foreign films are decoded in a sandboxed child process; only facts and the proxy leave it.
 """
 
-import hashlib
 import io
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from retint.digests import hash_file
 from retint.errors import InvalidPhoto, WorkerLost
 from retint.recipes import Recipe
 from retint.settings import Settings
@@ -254,5 +254,4 @@ def add_to_timing(timing: int, time: int) -> int:
 
 def checksum_and_size(path: Path) -> dict[str, Any]:
     """Return a file's SHA-256 and size in bytes, as facts."""
-    with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+    return {"sha256": hash_file(path), "size": path.stat().st_size}

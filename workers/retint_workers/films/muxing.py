@@ -10,11 +10,11 @@ from typing import Any
 import av
 import av.container
 
+from retint.filetypes import FILM_SUFFIXES
 from retint_workers.films import segments
 from retint_workers.films.decoder import Film, translate_ffmpeg_errors
 from retint_workers.films.segments import Packet
 
-SUFFIXES: Mapping[str, str] = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv"}
 """Containers that Retint writes."""
 BROWSER_AUDIO = {"aac", "mp3"}
 """Audio codecs that any browser plays."""
@@ -66,7 +66,7 @@ class MuxSettings:
 def choose_container(film: Film) -> str:
     """Choose a result's container: Matroska and QuickTime stay; all else becomes MP4, or QuickTime for PCM sound."""
     codecs = [stream.codec_context.name for stream in film.container.streams.audio if stream.codec_context]
-    if film.container_format == "mp4" or film.container_format not in SUFFIXES:
+    if film.container_format == "mp4" or film.container_format not in FILM_SUFFIXES:
         return "mov" if any(name.startswith("pcm_") for name in codecs) else "mp4"
     return film.container_format
 

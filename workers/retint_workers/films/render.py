@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from retint.errors import InvalidPhoto
+from retint.filetypes import FILM_SUFFIXES
 from retint.settings import Settings
 from retint_workers.films import color_film, encoder, muxing, segments
 from retint_workers.films.decoder import Film
@@ -94,7 +95,7 @@ def _render_and_mux(request: RenderRequest) -> Iterator[int | list[str]]:
         yield muxing.mux(
             film,
             segments.list_complete(request.folder, SEGMENT_NAME),
-            request.folder / f"result{muxing.SUFFIXES[container]}",
+            request.folder / f"result{FILM_SUFFIXES[container]}",
             MuxSettings(
                 container, frame_format.rotation, request.facts["last_duration"], comment=comment, xmp=record.to_xmp()
             ),
@@ -127,7 +128,7 @@ def result_suffix(original: Path) -> str:
         InvalidPhoto: the file is not a film that can be read.
     """
     with Film(original) as film:
-        return muxing.SUFFIXES[muxing.choose_container(film)]
+        return FILM_SUFFIXES[muxing.choose_container(film)]
 
 
 def read_provenance(path: Path) -> dict[str, str]:

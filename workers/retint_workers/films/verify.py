@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
+from retint.filetypes import FILM_SUFFIXES
 from retint_models.layers.types import CB_SCALE, LUMA
 from retint_workers.films import muxing, segments
 from retint_workers.films.decoder import Film
@@ -44,7 +45,7 @@ def verify(request: RenderRequest) -> Iterator[int | dict[str, Any]]:
     Raises:
         NotVerified: the result is not what it should be.
     """
-    (result,) = (path for path in request.folder.glob("result.*") if path.suffix in muxing.SUFFIXES.values())
+    (result,) = (path for path in request.folder.glob("result.*") if path.suffix in FILM_SUFFIXES.values())
     record = request.provenance()
     with Film(result) as film, Film(request.original) as original:
         verify_provenance(record, muxing.read_xmp(result, film.container))

@@ -11,7 +11,6 @@ import pyvips
 from retint.errors import InvalidPhoto, OutOfMemory, RetintError
 from retint_workers.imaging import profiles, tiff
 
-SUFFIXES: Mapping[str, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
 FAIL_ON: Mapping[str, str] = {"jpeg": "truncated", "png": "error", "webp": "error", "tiff": "warning"}
 """What stops reading. TIFF: libvips calls what it cannot decode a warning. JPEG: see `ingest.whole`."""
 SHORTEST_SIDE = 16

@@ -1,6 +1,5 @@
 """The stage ingest: refuses what is not a photograph, tells what the rest are, and makes the proxy."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyvips
 from numpy.typing import NDArray
 from PIL import Image
 
+from retint.digests import hash_file
 from retint.errors import InvalidPhoto
 from retint.recipes import Recipe
 from retint.settings import Settings
@@ -68,8 +68,6 @@ def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:
         png = proxy.pngsave_buffer(compression=3, keep="none")
     width, height = header.upright
     resolution = formats.load(original, header.format).xres * 25.4
-    with original.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     facts = {
         "format": header.format,
         "width": width,
@@ -79,7 +77,7 @@ def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:
         "kind": "neutral" if header.bands == 1 else kind_of(pixels),
         "orientation": header.orientation,
         "profile": header.profile_name,
-        "sha256": digest,
+        "sha256": hash_file(original),
         "size": original.stat().st_size,
         "dpi": round(resolution, 2),
         "notes": header.notes,

@@ -4,7 +4,6 @@ The original streams through in strips: decoded, rendered, encoded. What was wri
 very pixels come the preview and the zoomable picture. Memory is that of some strips and of one preview.
 """
 
-import hashlib
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,7 +17,9 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
+from retint.digests import hash_file
 from retint.errors import InvalidPhoto, Transient
+from retint.filetypes import PHOTO_SUFFIXES
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.rendering import Rendering, luma_drift
@@ -142,12 +143,11 @@ class Mark:
 def make(job: Job) -> Rendered:
     """Render, encode, read back, verify."""
     started = time.monotonic()
-    with job.original.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != job.facts["sha256"]:
-            raise NotVerified("The original is not the file that was deposited.", code="original_changed")
+    if hash_file(job.original) != job.facts["sha256"]:
+        raise NotVerified("The original is not the file that was deposited.", code="original_changed")
     header = formats.read_header(job.original, job.pixel_limit_mp)
     record = Provenance.of(job.facts["sha256"], job.recipe, job.color, job.density)
-    result = job.folder / f"result{formats.SUFFIXES[header.format]}"
+    result = job.folder / f"result{PHOTO_SUFFIXES[header.format]}"
     written = write(job, header, record, result)
     rendered = time.monotonic()
     try:
@@ -156,12 +156,10 @@ def make(job: Job) -> Rendered:
         raise NotVerified(f"The result cannot be read back. {error.message}", code="unreadable") from error
     files |= {"result": result, "before": job.folder / "before.jpg", "provenance": job.folder / "provenance.json"}
     files["provenance"].write_bytes(record.to_json())
-    with result.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     facts = {
         "format": header.format,
         "size": result.stat().st_size,
-        "sha256": digest,
+        "sha256": hash_file(result),
         "luma_drift": written.drift,
         "colorless": colorless,
         "notes": header.notes,

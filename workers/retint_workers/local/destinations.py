@@ -1,13 +1,14 @@
 """Where the results of `retint restore` go: beside nobody's file but their own, and not twice."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from retint import recipes
+from retint.digests import hash_file
 from retint.errors import InvalidRequest, RetintError
+from retint.filetypes import PHOTO_SUFFIXES
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_workers.films import decoder
@@ -45,8 +46,7 @@ class Places:
             InvalidPhoto: it is neither.
         """
         suffix = self._suffix(file)
-        with file.open("rb") as content:
-            original = hashlib.file_digest(content, "sha256").hexdigest()
+        original = hash_file(file)
         said: dict[str, str] = {}
 
         def is_free(candidate: Path) -> bool:
@@ -63,7 +63,7 @@ class Places:
         if decoder.is_film(file):
             return run_in_child(film_render.result_suffix, self.settings, lambda: None, file)
         with file.open("rb") as content:
-            return formats.SUFFIXES[formats.sniff(content.read(64))]
+            return PHOTO_SUFFIXES[formats.sniff(content.read(64))]
 
     def free(self, path: Path, suffix: str, is_free: Callable[[Path], bool]) -> Path:
         """Name a result as its file; where that is not free in this run, or is an original, with a number."""

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from retint import recipes, remote
+from retint.digests import hash_file
 from retint.errors import InvalidRequest, Refused, RetintError
 from retint.recipes import Recipe
 from retint.settings import Settings
@@ -237,8 +238,7 @@ def _workplace(file: Path, out: Path, recipe: Recipe, settings: Settings) -> Ite
     Raises:
         InvalidRequest: another process is at this film.
     """
-    with file.open("rb") as content:
-        film = hashlib.file_digest(content, "sha256").hexdigest()
+    film = hash_file(file)
     named = [name for name in (recipe.colorizer, recipe.defader) if name != "keep"]
     weights = [registry.card(name, settings.weights).sha256 for name in named]
     key = hashlib.sha256("\n".join([film, recipe.hash, *weights]).encode()).hexdigest()

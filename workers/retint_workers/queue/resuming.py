@@ -62,7 +62,7 @@ def salvaged(
             for reel in segments.list_complete(folder, name):
                 if reel.name not in kept:
                     for path in (reel.with_suffix(".npz"), reel):
-                        store.put(f"{lease.folder}/{kind}/{path.name}", path)
+                        store.put(lease.file_key(f"{kind}/{path.name}"), path)
                     kept.add(reel.name)
         except Transient as error:  # the film itself is in no danger
             log.warning("reel_not_kept", job_id=str(lease.job_id), stage=lease.stage, reason=error.message)
@@ -79,8 +79,7 @@ def salvaged(
 
 def _keys(store: BlobStore, lease: Lease, kind: str) -> list[str]:
     """The keys of the reels of some kind that all attempts at this stage have left."""
-    attempts = lease.folder.removesuffix(str(lease.attempt))
-    return [blob.key for blob in store.list(attempts) if f"/{kind}" in blob.key]
+    return [blob.key for blob in store.list(lease.stage_prefix) if f"/{kind}" in blob.key]
 
 
 def _delete(store: BlobStore, lease: Lease, kind: str) -> None:

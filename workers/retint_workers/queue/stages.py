@@ -20,6 +20,7 @@ from PIL import Image
 
 from retint import recipes
 from retint.errors import RetintError
+from retint.filetypes import content_type_for
 from retint.jobs import Done, Ended, Lease
 from retint.lifecycle import Stage
 from retint.recipes import Recipe
@@ -44,19 +45,6 @@ AHEAD = 8
 """Photos that are read before the network asks for them."""
 LAG_S = 1.0
 """For how long decided layers may be on their way to the store while the network goes on."""
-
-CONTENT_TYPES: Mapping[str, str] = {
-    ".jpg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".tif": "image/tiff",
-    ".json": "application/json",
-    ".szi": "application/zip",
-    ".zip": "application/zip",
-    ".mp4": "video/mp4",
-    ".mov": "video/quicktime",
-    ".mkv": "video/x-matroska",
-}
 
 
 def run_ingest(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
@@ -253,7 +241,7 @@ def _original(services: Services, lease: Lease, folder: Path) -> tuple[Path, flo
     """Download the original: its path, and the seconds that took."""
     started = time.monotonic()
     path = folder / "original"
-    services.store.fetch(lease.original, path)
+    services.store.fetch(lease.original_key, path)
     return path, time.monotonic() - started
 
 
@@ -274,6 +262,6 @@ def _put(services: Services, lease: Lease, files: Mapping[str, tuple[str, Path |
     """Write an attempt's files under its folder in the store: name to key."""
     keys = {}
     for name, (file_name, content) in files.items():
-        keys[name] = f"{lease.folder}/{file_name}"
-        services.store.put(keys[name], content, CONTENT_TYPES.get(Path(file_name).suffix, "application/octet-stream"))
+        keys[name] = lease.file_key(file_name)
+        services.store.put(keys[name], content, content_type_for(file_name))
     return keys

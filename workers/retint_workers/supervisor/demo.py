@@ -21,6 +21,7 @@ from retint import accounts
 from retint.command.client import Client
 from retint.command.push import files_in
 from retint.errors import InvalidRequest
+from retint.filetypes import PHOTO_SUFFIXES
 from retint.recipes import Recipe
 from retint.services import Services
 from retint.settings import Settings
@@ -36,8 +37,6 @@ SAMPLES = {
     "flower.jpg": ("sklearn", "datasets/images/flower.jpg"),  # vultilion, CC BY 2.0
 }
 """Photographs that come inside well-kept packages: the print's name, the package, the file in it."""
-
-SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def _report(client: Client, batch_id: str, folder: Path, console: Console) -> in
         job = client.job(row["id"])
         outcome, seconds = job["state"], f"{job['seconds']:.1f} s"
         if outcome == "restored":
-            path = folder / f"{Path(job['name']).stem}{SUFFIXES[job['facts']['render']['format']]}"
+            path = folder / f"{Path(job['name']).stem}{PHOTO_SUFFIXES[job['facts']['render']['format']]}"
             client.download(job["id"], "result", path)
             console.print(f"{job['name']} {outcome} in {seconds}: {path}", soft_wrap=True, highlight=False)
         else:

@@ -29,8 +29,8 @@ def test_a_photo_goes_through_all_stages_and_is_restored(house: House) -> None:
         assert (lease.attempt, lease.recipe, lease.name) == (number, recipe, "grandmother.jpg")
         assert list(lease.files) == list(STAGES[: number - 1])
         assert lease.facts == {earlier: {"seen by": earlier} for earlier in STAGES[: number - 1]}
-        assert lease.folder == f"{lease.original.removesuffix('original')}jobs/{job_id}/{stage}-{number}"
-        done = Done({stage: f"{lease.folder}/file"}, {"seen by": stage}, {"work": 0.1})
+        assert lease.file_key("a") == f"{lease.original_key.removesuffix('original')}jobs/{job_id}/{stage}-{number}/a"
+        done = Done({stage: lease.file_key("file")}, {"seen by": stage}, {"work": 0.1})
         assert house.settle((lease, done)) == {job_id}
     job = house.job(job_id)
     assert (job.stage, job.state) == (Stage.RENDER, State.RESTORED)

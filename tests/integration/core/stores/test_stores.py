@@ -19,7 +19,9 @@ from tests.servers import Server
 
 from retint.errors import NotFound, StoreUnavailable
 from retint.settings import Settings
-from retint.stores import BlobStore, DirectoryStore, S3Store, connect
+from retint.stores import BlobStore, connect
+from retint.stores.directory import DirectoryStore
+from retint.stores.s3 import S3Store
 
 KEY = "tenants/0190/photos/01/original"
 LARGE = os.urandom(20 << 20)
@@ -263,7 +265,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_blob(small_disk: Path) -> None:
 def test_a_writer_killed_half_way_leaves_no_blob_and_its_rest_is_cleared_after_a_day(tmp_path: Path) -> None:
     code = f"""
 import pathlib, sys
-from retint.storage import DirectoryStore
+from retint.stores.directory import DirectoryStore
 DirectoryStore(pathlib.Path({str(tmp_path / "store")!r})).put({KEY!r}, sys.stdin.buffer)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as writer:

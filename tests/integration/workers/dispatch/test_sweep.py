@@ -27,7 +27,7 @@ def swept(house: House, age: timedelta, *, dry_run: bool = False) -> set[str]:
 
 
 def settled(house: House, lease: Lease) -> str:
-    key = put(house, f"{lease.folder}/proxy.png")
+    key = put(house, lease.file_key("proxy.png"))
     house.settle((lease, Done({"proxy": key})))
     return key
 
@@ -35,18 +35,18 @@ def settled(house: House, lease: Lease) -> str:
 def test_only_old_files_that_no_row_names_are_deleted(house: House) -> None:
     house.services.store.prepare()
     [expired] = house.claim(house.deposit("a"), lease_s=-1)
-    orphan = put(house, f"{expired.folder}/proxy.png")
+    orphan = put(house, expired.file_key("proxy.png"))
     with house.services.begin() as session:
         jobs.reclaim(session)
     [again] = house.claim([expired.job_id])
     [running] = house.claim(house.deposit("b"))
     kept = {
         settled(house, again),
-        put(house, f"{running.folder}/proxy.png"),
-        put(house, running.original),
+        put(house, running.file_key("proxy.png")),
+        put(house, running.original_key),
         put(house, "tenants/notes.txt"),
     }
-    orphans = {orphan, put(house, Photo(id=uuid.uuid4(), tenant_id=running.tenant_id).key)}
+    orphans = {orphan, put(house, Photo(id=uuid.uuid4(), tenant_id=running.tenant_id).original_key)}
     assert swept(house, timedelta(days=1)) == set()
     assert swept(house, AT_ONCE, dry_run=True) == orphans
     assert left(house) == kept | orphans

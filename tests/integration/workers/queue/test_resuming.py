@@ -16,7 +16,7 @@ from retint.jobs import Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
-from retint.stores import DirectoryStore
+from retint.stores.directory import DirectoryStore
 from retint_workers.films import render, segments
 from retint_workers.films.color_film import SEGMENT_FRAMES as COLOR_SEGMENT
 from retint_workers.films.color_film import ColorFilmWriter
@@ -44,7 +44,7 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servic
 def ingested(services: Services, path: Path, colorizer: str = "compact") -> Lease:
     """A deposited film after the stage ingest, about to be colorized."""
     film = new_lease(path.name, Stage.INGEST, {"colorizer": colorizer, "defader": "keep"})
-    services.store.put(film.original, path)
+    services.store.put(film.original_key, path)
     return after(film, done(stages.run_ingest(services, [film], lambda: True)), Stage.COLORIZE)
 
 
@@ -62,7 +62,7 @@ def done(ended: Iterator[tuple[Lease, Any]]) -> Done:
 
 def reels_in(services: Services, film: Lease) -> list[str]:
     """The reels that attempts at this stage have left, by file name."""
-    prefix = film.folder.removesuffix(str(film.attempt))
+    prefix = film.stage_prefix
     return sorted(Path(blob.key).name for blob in services.store.list(prefix) if blob.key.endswith(".nut"))
 
 
@@ -165,7 +165,7 @@ def test_a_reel_that_spoils_the_result_is_thrown_away(services: Services, tmp_pa
     film = after(film, Done(), Stage.RENDER)
     with pytest.raises(Died):
         list(stages.run_render(services, [film], dying(services, film, 1)))
-    [key] = [blob.key for blob in services.store.list(film.folder) if blob.key.endswith("00000000.npz")]
+    [key] = [blob.key for blob in services.store.list(film.file_key("")) if blob.key.endswith("00000000.npz")]
     services.store.fetch(key, tmp_path / "notes.npz")
     notes = dict(np.load(tmp_path / "notes.npz"))
     segments.save_arrays(tmp_path / "notes.npz", notes | {"glances": 255 - notes["glances"]})

@@ -17,7 +17,7 @@ from retint.jobs import Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
-from retint.stores import DirectoryStore
+from retint.stores.directory import DirectoryStore
 from retint_models.layers.types import ColorLayer
 from retint_workers.inference import loading
 from retint_workers.queue import stages, tasks
@@ -74,7 +74,7 @@ def test_threads_read_and_write_while_the_network_runs(services: Services, monke
             return super().open(key, start, stop)
 
         def put(self, key: str, *rest: Any) -> None:
-            if key.startswith(bundle[0].folder):
+            if key.startswith(bundle[0].file_key("")):
                 assert second_call.wait(20), "the network waits for a layer to be written"
                 written.set()
             super().put(key, *rest)

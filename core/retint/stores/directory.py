@@ -1,0 +1,181 @@
+"""Blobs as files of one folder."""
+
+import errno
+import io
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from retint.errors import NotFound, StoreUnavailable
+from retint.filetypes import OCTETS
+from retint.stores import CHUNK, Blob, BlobReader, prove_writable
+from retint.stores.keys import PART, validate_key
+
+
+class DirectoryStore:
+    """Keeps blobs as files of one folder. Unfinished writes lie in its subfolder `.incoming`."""
+
+    UNFINISHED_S = 86_400
+    """Age from which a file in `.incoming` counts as left behind by a crash."""
+    RENAME_LIMIT = 100
+    """How often a rename is repeated while deletes remove the folder under it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._incoming = folder / ".incoming"
+
+    def prepare(self) -> None:
+        """Create the folder, and delete what crashes left in `.incoming`."""
+        with self._translate_errors():
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            for part in self._incoming.iterdir():
+                if part.stat().st_mtime < time.time() - self.UNFINISHED_S:
+                    part.unlink(missing_ok=True)
+
+    def put(self, key: str, source: Path | bytes | BinaryIO, content_type: str = OCTETS) -> None:
+        """Write to `.incoming`, sync, rename: a reader sees the whole blob or none, also after a power loss."""
+        path, part = self.folder / validate_key(key), self._incoming / str(uuid4())
+        with _open_source(source) as stream, self._translate_errors():
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            try:
+                _write_synced(part, stream)
+                self._move_into_place(part, path)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def _move_into_place(self, part: Path, path: Path) -> None:
+        for _ in range(self.RENAME_LIMIT):
+            # A concurrent delete may remove the folder while it is still empty.
+            with suppress(FileNotFoundError):
+                _make_folder(path.parent)
+                part.replace(path)
+                break
+        else:
+            raise StoreUnavailable("The store's folder is deleted again and again while a file is written into it.")
+        with suppress(FileNotFoundError):
+            _sync_folder(path.parent)
+
+    @contextmanager
+    def open(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[BinaryIO]:
+        """Stream from the file."""
+        with self._translate_errors(key):
+            file = (self.folder / validate_key(key)).open("rb", buffering=0)
+
+        def read(size: int) -> bytes:
+            with self._translate_errors():
+                return file.read(size)
+
+        with file:
+            file.seek(start)
+            yield io.BufferedReader(BlobReader(read, None if stop is None else max(0, stop - start)), CHUNK)
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Copy the file."""
+        with self.open(key) as stream, self._translate_errors():
+            _write_synced(path, stream)
+
+    def size(self, key: str) -> int:
+        """Return the file's size."""
+        path = self.folder / validate_key(key)
+        with self._translate_errors(key):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "only a prefix")
+            return path.stat().st_size
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete the files, and the folders that become empty."""
+        for key in keys:
+            path = self.folder / validate_key(key)
+            with self._translate_errors(), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                path.unlink()
+            with suppress(OSError):  # not empty
+                for folder in path.relative_to(self.folder).parents[:-1]:
+                    (self.folder / folder).rmdir()
+
+    def list(self, prefix: str) -> Iterator[Blob]:
+        """Walk the folders under the prefix."""
+        folder, _, beginning = prefix.rpartition("/")
+        if folder:
+            validate_key(folder)
+        with self._translate_errors():
+            yield from _walk(self.folder / folder, f"{folder}/" if folder else "", beginning)
+
+    def url(self, key: str, *, expires_s: int, file_name: str, content_type: str) -> None:
+        """Return None: only the portal can serve a directory."""
+
+    def check(self) -> None:
+        """Write, read and delete a small blob."""
+        prove_writable(self)
+
+    @contextmanager
+    def _translate_errors(self, key: str | None = None) -> Iterator[None]:
+        """Translate errors of the file system. NotFound is raised only where `key` names what was to be read."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreUnavailable("The store's disk is full.", code="store_full") from error
+            missing = error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
+            if missing and key is not None and self.folder.is_dir():
+                raise NotFound(f"The store has no {key}.") from error
+            raise StoreUnavailable(f"The store's folder cannot be used: {error.strerror}.") from error
+
+
+@contextmanager
+def _open_source(source: Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
+    """Open what is to be stored; a stream stays open, since the caller opened it."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            yield file
+    elif isinstance(source, bytes):
+        yield io.BytesIO(source)
+    else:
+        yield source
+
+
+def _write_synced(path: Path, stream: BinaryIO) -> None:
+    """Write a stream to a file and sync it to disk."""
+    with path.open("wb") as file:
+        shutil.copyfileobj(stream, file, CHUNK)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and its parents, each one synced, so that a power loss does not lose the path to a blob."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        with suppress(FileExistsError):
+            folder.mkdir()
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sync a folder's entries to disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _walk(folder: Path, path: str, beginning: str = "") -> Iterator[Blob]:
+    """List the files under a folder, those whose first part begins with `beginning`; folders may vanish meanwhile."""
+    try:
+        entries = [entry for entry in os.scandir(folder) if PART.match(entry.name) and entry.name.startswith(beginning)]
+    except FileNotFoundError:
+        return
+    # Sort as whole keys: `a-b` comes before `a/b`, although the folder's name `a` comes before `a-b`.
+    for entry in sorted(entries, key=lambda entry: f"{entry.name}/" if entry.is_dir() else entry.name):
+        if entry.is_dir():
+            yield from _walk(folder / entry.name, f"{path}{entry.name}/")
+            continue
+        with suppress(FileNotFoundError):
+            found = entry.stat()
+            yield Blob(path + entry.name, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))

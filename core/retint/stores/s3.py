@@ -1,0 +1,193 @@
+"""Blobs as objects of one bucket. The only file that knows boto3."""
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from retint.errors import NotFound, StoreUnavailable
+from retint.filetypes import OCTETS
+from retint.settings import Settings
+from retint.stores import CHUNK, Blob, BlobReader, prove_writable
+from retint.stores.keys import validate_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+MISSING = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
+"""Error codes that mean a missing key or a missing bucket."""
+
+
+class S3Store:
+    """Keeps blobs as objects of one bucket, at Amazon or at another service with the S3 API."""
+
+    TRANSFER = TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=8 << 20, max_concurrency=4)
+    DELETE_LIMIT = 1000
+    """Keys that one request may delete."""
+
+    def __init__(self, bucket: str, settings: Settings) -> None:
+        self.bucket = bucket
+        self._settings = settings
+
+    def prepare(self) -> None:
+        """Create the bucket if it is missing."""
+        with self._translate_errors():
+            try:
+                self._client.head_bucket(Bucket=self.bucket)
+            except ClientError as error:
+                if _error_code(error) not in MISSING:
+                    raise
+                self._client.create_bucket(Bucket=self.bucket)
+
+    def put(self, key: str, source: Path | bytes | BinaryIO, content_type: str = OCTETS) -> None:
+        """Upload in one request; from 8 MiB on in parts, which become visible together."""
+        validate_key(key)
+        extra = {"ContentType": content_type}
+        with self._translate_errors():
+            if isinstance(source, bytes):
+                self._client.put_object(Bucket=self.bucket, Key=key, Body=source, ContentType=content_type)
+            elif isinstance(source, Path):
+                self._client.upload_file(str(source), self.bucket, key, ExtraArgs=extra, Config=self.TRANSFER)
+            else:
+                # s3transfer closes what it reads, but the stream belongs to the caller.
+                reader = io.BufferedReader(BlobReader(source.read), CHUNK)
+                self._client.upload_fileobj(reader, self.bucket, key, ExtraArgs=extra, Config=self.TRANSFER)
+
+    @contextmanager
+    def open(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[BinaryIO]:
+        """Stream the body of one ranged request."""
+        body = self._request(validate_key(key), start, stop)
+
+        def read(size: int) -> bytes:
+            with self._translate_errors():
+                data: bytes = body.read(size)
+                return data
+
+        with closing(body):
+            yield io.BufferedReader(BlobReader(read), CHUNK)
+
+    def _request(self, key: str, start: int, stop: int | None) -> Any:
+        """Request a range; an empty one is answered here, since S3 has no empty ranges."""
+        if stop is not None and stop <= start:
+            self.size(key)
+            return io.BytesIO()
+        with self._translate_errors(key):
+            if start == 0 and stop is None:
+                return self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
+            span = f"bytes={start}-{'' if stop is None else stop - 1}"
+            try:
+                return self._client.get_object(Bucket=self.bucket, Key=key, Range=span)["Body"]
+            except ClientError as error:
+                if _error_code(error) != "InvalidRange":
+                    raise
+                return io.BytesIO()
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Download; large blobs in parallel parts."""
+        with self._translate_errors(key):
+            self._client.download_file(self.bucket, validate_key(key), str(path), Config=self.TRANSFER)
+
+    def size(self, key: str) -> int:
+        """Return the size from a HEAD request."""
+        with self._translate_errors(key):
+            return self._client.head_object(Bucket=self.bucket, Key=validate_key(key))["ContentLength"]
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete up to a thousand objects a request."""
+        rest = iter(keys)
+        while batch := [validate_key(key) for key in islice(rest, self.DELETE_LIMIT)]:
+            with self._translate_errors():
+                answer = self._client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
+                )
+            if failed := answer.get("Errors"):
+                raise StoreUnavailable(f"The store did not delete {len(failed)} of {len(batch)} blobs.")
+
+    def list(self, prefix: str) -> Iterator[Blob]:
+        """List the objects, page by page."""
+        with self._translate_errors():
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for found in page.get("Contents", ()):
+                    yield Blob(found["Key"], found["Size"], found["LastModified"])
+
+    def url(self, key: str, *, expires_s: int, file_name: str, content_type: str) -> str | None:
+        """Sign a download from the address that browsers reach; always as an attachment, whatever the content type."""
+        if self._settings.s3_public_endpoint is None:
+            return None
+        return self._public_client.generate_presigned_url(
+            "get_object",
+            Params={
+                "Bucket": self.bucket,
+                "Key": validate_key(key),
+                "ResponseContentType": content_type,
+                # RFC 6266 and RFC 8187: any name, without a character that could end the header.
+                "ResponseContentDisposition": f"attachment; filename*=UTF-8''{quote(file_name, safe='')}",
+            },
+            ExpiresIn=expires_s,
+        )
+
+    def check(self) -> None:
+        """Write, read and delete a small blob."""
+        prove_writable(self)
+
+    @cached_property
+    def _client(self) -> "S3Client":
+        return self._connect(self._settings.s3_endpoint)
+
+    @cached_property
+    def _public_client(self) -> "S3Client":
+        return self._connect(self._settings.s3_public_endpoint)
+
+    def _connect(self, endpoint: str | None) -> "S3Client":
+        secret = self._settings.s3_secret
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=self._settings.s3_region,
+            aws_access_key_id=self._settings.s3_key,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                connect_timeout=3,
+                read_timeout=30,
+                retries={"mode": "standard", "max_attempts": 3},
+                max_pool_connections=32,
+            ),
+        )
+
+    @contextmanager
+    def _translate_errors(self, key: str | None = None) -> Iterator[None]:
+        """Translate errors of the service. NotFound is raised only where `key` names what was to be read."""
+        try:
+            yield
+        except ClientError as error:
+            if key is not None and _error_code(error) in MISSING and self._has_bucket():
+                raise NotFound(f"The store has no {key}.") from error
+            raise StoreUnavailable(f"The store refused: {_error_code(error)}.") from error
+        except (BotoCoreError, Boto3Error) as error:
+            raise StoreUnavailable(f"The store did not answer ({type(error).__name__}).") from error
+
+    def _has_bucket(self) -> bool:
+        """Whether the bucket exists: S3 answers HEAD with the same 404 for a missing key and a missing bucket."""
+        try:
+            self._client.head_bucket(Bucket=self.bucket)
+        except (ClientError, BotoCoreError):
+            return False
+        return True
+
+
+def _error_code(error: ClientError) -> str:
+    """Return the service's code of an error, such as `NoSuchKey`."""
+    return str(error.response.get("Error", {}).get("Code", "unknown"))

@@ -1,0 +1,34 @@
+"""How keys are spelled: what is built is taken apart again."""
+
+from uuid import uuid4
+
+import pytest
+
+from retint.lifecycle import Stage
+from retint.stores import keys
+from retint.stores.keys import ParsedKey
+
+TENANT, PHOTO, JOB = uuid4(), uuid4(), uuid4()
+
+
+def test_the_key_of_an_original_names_its_photo_and_no_job() -> None:
+    assert keys.original(TENANT, PHOTO) == f"tenants/{TENANT}/photos/{PHOTO}/original"
+    assert keys.parse(keys.original(TENANT, PHOTO)) == ParsedKey(PHOTO)
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("name", ["proxy.png", "segments/0.nut"])
+def test_the_key_of_a_file_names_the_attempt_that_wrote_it(stage: Stage, name: str) -> None:
+    key = keys.attempt_file(TENANT, PHOTO, JOB, stage, 12, name)
+    assert key == f"tenants/{TENANT}/photos/{PHOTO}/jobs/{JOB}/{stage}-12/{name}"
+    assert key.startswith(keys.stage_prefix(TENANT, PHOTO, JOB, stage))
+    assert key.startswith(keys.ROOT)
+    assert keys.parse(key) == ParsedKey(PHOTO, JOB, 12)
+    assert keys.validate_key(key) == key
+
+
+@pytest.mark.parametrize(
+    "key", ["", "checks/1", f"tenants/{TENANT}/photos/{PHOTO}", f"tenants/{TENANT}/photos/{PHOTO}/jobs/{JOB}/paint-1/a"]
+)
+def test_a_key_of_another_form_is_nobodys(key: str) -> None:
+    assert keys.parse(key) is None
