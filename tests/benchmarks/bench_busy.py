@@ -105,7 +105,7 @@ def work(fleet: str, log: str = "", delay_s: str = "0", way: str = "beside") -> 
     telemetry.configure(settings, "worker")
     services = Services.connect(settings)
     if fleet == "cpu":
-        app.work(services, fleet, {Stage.RENDER: noop}, device="none")
+        app.run_worker(services, fleet, {Stage.RENDER: noop}, device="none")
         return
     if float(delay_s):
         services = replace(services, store=Distant(services.store, float(delay_s)))
@@ -113,7 +113,7 @@ def work(fleet: str, log: str = "", delay_s: str = "0", way: str = "beside") -> 
         vars(stages)["ThreadPoolExecutor"] = InTurns
     load = loading.load_network
     loading.load_network = lambda *which: Watched(load(*which), Path(log))
-    app.work(services, fleet, stages.STAGES)
+    app.run_worker(services, fleet, stages.STAGES)
 
 
 class Bench:

@@ -126,7 +126,7 @@ class Bench:
             time.sleep(0.02)
 
     @contextmanager
-    def staff(self, turn_s: float = tasks.TURN_S) -> Iterator[None]:
+    def staff(self, turn_s: float = tasks.BUNDLE_S) -> Iterator[None]:
         with ExitStack() as stack:
             for arguments in (("dispatcher",), *(("worker", fleet, str(turn_s)) for fleet in FLEETS)):
                 stack.enter_context(process(self.settings, *arguments))
@@ -203,8 +203,8 @@ def work(kind: str, fleet: str = "", turn_s: str = "") -> None:
     telemetry.configure(settings, kind)
     services = Services.connect(settings)
     if kind == "worker":
-        tasks.TURN_S = float(turn_s)
-        app.work(services, fleet, dict.fromkeys(Stage, noop), device="none")
+        tasks.BUNDLE_S = float(turn_s)
+        app.run_worker(services, fleet, dict.fromkeys(Stage, noop), device="none")
     elif kind == "dispatcher":
         dispatcher.run(services)
     else:
@@ -247,7 +247,7 @@ def measure(settings: Settings, photos: int, fills: Sequence[int]) -> None:
             f"{busy / idle:.1f} x idle",
         )
     bench.cancel(bulk)
-    for turn_s in (math.inf, tasks.TURN_S):
+    for turn_s in (math.inf, tasks.BUNDLE_S):
         with bench.staff(turn_s):
             heavy_ones = bench.batch(200, name=HEAVY)
             time.sleep(2 * HEAVY_S)

@@ -246,7 +246,7 @@ def worker(fleet: str) -> None:
     telemetry.configure(settings, f"worker-{fleet}")
     if fleet == "gpu":  # missing weights are said now, and the first photo does not wait for them
         loading.preload_networks(settings)
-    app.work(Services.connect(settings), fleet, STAGES)
+    app.run_worker(Services.connect(settings), fleet, STAGES)
 
 
 @commands.command()

@@ -53,8 +53,8 @@ def main() -> None:
     telemetry.configure(settings, "-".join(sys.argv[1:]))
     services = Services.connect(settings)
     if sys.argv[1] == "worker":
-        tasks.TURN_S, tasks.FLUSH_S = 1.0, 0.1
-        app.work(services, sys.argv[2], dict.fromkeys(Stage, obey), device="none")
+        tasks.BUNDLE_S, tasks.FLUSH_S = 1.0, 0.1
+        app.run_worker(services, sys.argv[2], dict.fromkeys(Stage, obey), device="none")
     else:
         dispatcher.run(services)
 

@@ -1,4 +1,4 @@
-"""The Celery application as a worker runs it: one process, pool `solo`, one queue."""
+"""The Celery application of a worker process: pool `solo`, one queue."""
 
 import os
 import time
@@ -19,38 +19,40 @@ from retint.errors import QueueUnavailable
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint_workers.queue import tasks
-from retint_workers.queue.heartbeat import BEAT_S, Presence
+from retint_workers.queue.heartbeat import BEAT_S, Heartbeat
 
-LISTEN_S = 2.0
-"""Pause between two tests of whether this worker hears its queue."""
+PROBE_S = 2.0
+"""Time between two checks of whether this worker receives messages."""
 
 log = structlog.get_logger()
 
 
-def make(services: Services, fleet: str, stages: Mapping[Stage, tasks.Work], device: str = "cpu") -> Celery:
-    """Make the application of one worker: its fleet's tasks, its heartbeat.
+def make_app(services: Services, fleet: str, stages: Mapping[Stage, tasks.RunStage], device: str = "cpu") -> Celery:
+    """Make a worker's Celery application, with its fleet's tasks and its heartbeat.
 
     Args:
         services: what the process works with.
         fleet: the queue that it serves, `cpu` or `gpu`.
-        stages: what runs each stage (see `tasks`); those of another fleet are left out.
-        device: what administrators are told that it runs on.
+        stages: what runs each stage (see `tasks`); stages of another fleet are left out.
+        device: shown to administrators.
     """
-    link = broker.connect(services.settings.broker_url)
-    presence = Presence(services, fleet, device)
-    tasks.add_to(link.app, presence, stages)
-    link.app.steps["worker"].add(_heartbeat(presence, link))
-    return link.app
+    connection = broker.connect(services.settings.broker_url)
+    heartbeat = Heartbeat(services, fleet, device)
+    tasks.register(connection.app, heartbeat, stages)
+    connection.app.steps["worker"].add(_make_heartbeat_step(heartbeat, connection))
+    return connection.app
 
 
-def work(services: Services, fleet: str, stages: Mapping[Stage, tasks.Work], device: str | None = None) -> None:
-    """Run a worker until it is told to end: SIGTERM ends it after its bundle."""
-    # Our own logging is set up already, and Celery shall leave it alone.
-    signals.setup_logging.connect(_leave_logging_alone)
-    # It warns of pickles from strangers; we take JSON only, and hostile files are opened elsewhere.
+def run_worker(
+    services: Services, fleet: str, stages: Mapping[Stage, tasks.RunStage], device: str | None = None
+) -> None:
+    """Run a worker until SIGTERM, which ends it after its bundle."""
+    # Our own logging is set up already; Celery must not replace it.
+    signals.setup_logging.connect(_keep_logging)
+    # Celery warns that root may receive pickles; we accept JSON only, and open hostile files in the sandbox.
     warnings.simplefilter("ignore", SecurityWarning)
     warnings.simplefilter("ignore", CPendingDeprecationWarning)
-    app = make(services, fleet, stages, device or _device(services, fleet))
+    app = make_app(services, fleet, stages, device or _describe_device(services, fleet))
     worker = app.Worker(
         hostname=f"{fleet}-{uuid.uuid4().hex}",
         pool="solo",
@@ -64,11 +66,11 @@ def work(services: Services, fleet: str, stages: Mapping[Stage, tasks.Work], dev
     worker.start()
 
 
-def _leave_logging_alone(**_: Any) -> None:
+def _keep_logging(**_: Any) -> None:
     return None
 
 
-def _device(services: Services, fleet: str) -> str:
+def _describe_device(services: Services, fleet: str) -> str:
     if fleet == "cpu":
         return f"cpu ({os.cpu_count()} cores)"
     from retint_workers.inference import loading
@@ -81,63 +83,65 @@ def _device(services: Services, fleet: str) -> str:
     return str(torch.cuda.get_device_name(device))
 
 
-def _heartbeat(presence: Presence, link: Broker) -> type[bootsteps.StartStopStep]:
-    """Make the step that registers the worker and beats for it while it waits, from the loop that consumes."""
+def _make_heartbeat_step(heartbeat: Heartbeat, connection: Broker) -> type[bootsteps.StartStopStep]:
+    """Make the step that registers the worker, and beats while it waits, from the loop that consumes messages."""
 
-    class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
         requires = frozenset({"celery.worker.components:Timer"})
         timer: Any = None
 
         def start(self, worker: Any) -> None:
-            presence.register()
-            self.ear = Ear(presence, link)
+            heartbeat.register()
+            self.probe = QueueProbe(heartbeat, connection)
             self.timer = worker.timer.call_repeatedly(BEAT_S / 4, self.beat)
 
         def beat(self) -> None:
-            presence.beat()
-            if not presence.may_go_on and state.should_stop is None:
+            heartbeat.beat()
+            if not heartbeat.may_continue and state.should_stop is None:
                 log.info("worker_restarts")
                 state.should_stop = os.EX_OK
-            self.ear.test()
+            self.probe.check()
 
         def stop(self, _: Any) -> None:
             if self.timer:
                 self.timer.cancel()
-            presence.end()
+            heartbeat.end()
 
-    return Heartbeat
+    return HeartbeatStep
 
 
-class Ear:
-    """Whether this worker hears its queue.
+class QueueProbe:
+    """Checks whether this worker still receives messages from its queue.
 
-    One whose connection broke at the wrong moment, while a message was acknowledged or the next link sent, goes on
-    without a word and receives nothing any more (celery#10302).
+    A worker whose connection broke at the wrong moment (while a message was acknowledged or the next link was sent)
+    runs on without an error and receives nothing any more (celery#10302).
     """
 
-    def __init__(self, presence: Presence, link: Broker) -> None:
-        self.presence = presence
-        self.link = link
-        self._tested_at = time.monotonic()
-        self._taken: int | None = None
+    def __init__(self, heartbeat: Heartbeat, connection: Broker) -> None:
+        self._heartbeat = heartbeat
+        self._connection = connection
+        self._checked_at = time.monotonic()
+        self._received_before: int | None = None
+        """Messages received at the last check, if messages waited then."""
 
-    def test(self) -> None:
-        """Compare what waits with what was taken, now and then; called only where this worker waits, too.
+    def check(self) -> None:
+        """Compare the queue's depth with what was received, every `PROBE_S`; call it only while the worker is idle.
 
         Raises:
-            ConnectionError: the broker is away, or messages waited twice in a row and none was taken: Celery's loop
-                takes it as what it is, and connects again.
+            ConnectionError: the broker is away, or messages waited at two checks in a row and none was received:
+                Celery's loop handles it as a lost connection, and connects again.
         """
         at = time.monotonic()
-        if at - self._tested_at < LISTEN_S:
+        if at - self._checked_at < PROBE_S:
             return
-        self._tested_at = at
+        self._checked_at = at
         try:
-            waits = self.link.depth()[self.presence.fleet] > 0
+            has_messages = self._connection.depth()[self._heartbeat.fleet] > 0
         except QueueUnavailable as error:
             raise ConnectionError(error.message) from error
-        before, self._taken = self._taken, self.presence.taken if waits else None
-        if waits and before == self.presence.taken:
-            self._taken = None
-            log.warning("worker_deaf")
-            raise ConnectionError("Messages wait and none is received.")
+        received = self._heartbeat.messages_received
+        before, self._received_before = self._received_before, received if has_messages else None
+        if has_messages and before == received:
+            self._received_before = None
+            log.warning("worker_receives_nothing")
+            raise ConnectionError("Messages wait in the queue and none is received.")

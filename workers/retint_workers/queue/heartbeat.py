@@ -1,4 +1,4 @@
-"""A worker as the database knows it: it registers, beats from its working loop, and hears when to end."""
+"""A worker's heartbeat in the database: it registers, beats from its working loop, and learns when to end."""
 
 import os
 import socket
@@ -14,30 +14,35 @@ from retint.errors import Transient
 from retint.services import Services
 
 BEAT_S = 2.0
-"""A worker says at most this often that it lives."""
+"""Shortest time between two heartbeats."""
 RETRY_S = 1.0
+"""Pause before the database is asked again."""
 
 log = structlog.get_logger()
 
 
-class Presence:
-    """This process, as one worker of a fleet."""
+class Heartbeat:
+    """The heartbeat of this process, a worker of one fleet.
+
+    Attributes:
+        worker_id: the worker's row; None before it is registered.
+        may_continue: whether the worker may take another bundle. If not, it ends, and the supervisor starts another.
+        messages_received: number of bundles received from the broker.
+    """
 
     def __init__(self, services: Services, fleet: str, device: str) -> None:
         self.services = services
         self.fleet = fleet
         self.device = device
         self.worker_id: UUID | None = None
-        self.may_go_on = True
-        """Whether to take another bundle; where not, whoever started this process starts another."""
-        self.taken = 0
-        """Messages received."""
+        self.may_continue = True
+        self.messages_received = 0
         self._activity = ""
-        self._did = ""
-        self._beaten_at = 0.0
+        self._last_activity = ""
+        self._last_beat_at = 0.0
 
     def register(self) -> None:
-        """Introduce this process; waits for the database without end."""
+        """Register this process as a worker; waits for the database without a time limit."""
         while self.worker_id is None:
             try:
                 with self.services.begin() as session:
@@ -51,34 +56,34 @@ class Presence:
         log.info("worker_registered", fleet=self.fleet, device=self.device)
 
     @contextmanager
-    def at_work(self, activity: str) -> Iterator[None]:
-        """Be busy with something; it is told at the next beat."""
-        self._activity = self._did = activity
+    def busy_with(self, activity: str) -> Iterator[None]:
+        """Report an activity with the next heartbeat, as long as the block runs."""
+        self._activity = self._last_activity = activity
         try:
             yield
         finally:
             self._activity = ""
 
     def beat(self) -> None:
-        """Say that this process lives and what it does, unless it was said just now."""
+        """Report that this process lives and what it does; does nothing within `BEAT_S` of the last heartbeat."""
         at = time.monotonic()
-        if self.worker_id is None or at - self._beaten_at < BEAT_S:
+        if self.worker_id is None or at - self._last_beat_at < BEAT_S:
             return
-        self._beaten_at = at
-        # What began and ended between two beats counts, too: idle is who took nothing.
-        activity, self._did = self._activity or self._did, ""
+        self._last_beat_at = at
+        # An activity that started and ended between two heartbeats counts too: only who took nothing is idle.
+        activity, self._last_activity = self._activity or self._last_activity, ""
         try:
             with self.services.begin() as session:
-                self.may_go_on = fleets.beat(session, self.worker_id, activity)
+                self.may_continue = fleets.beat(session, self.worker_id, activity)
         except Transient as error:
-            log.warning("beat_missed", reason=error.message)
+            log.warning("heartbeat_missed", reason=error.message)
 
     def end(self) -> None:
-        """Say goodbye; a database that is away will notice by itself."""
+        """Mark the worker as ended; without a database the row times out."""
         if self.worker_id is None:
             return
         try:
             with self.services.begin() as session:
                 fleets.end(session, self.worker_id)
         except Transient as error:
-            log.warning("end_not_told", reason=error.message)
+            log.warning("worker_end_not_recorded", reason=error.message)

@@ -1,8 +1,9 @@
-"""Reels of films in the store as they are done, so that a worker's death costs no film more than its last reel.
+"""Resumable film stages: complete segments are copied to the store, so that a dead worker costs one segment at most.
 
-A reel lies in the folder of the attempt that made it. The next attempt at the stage takes it up if it would make the
-same; once the stage is done all are deleted. A stage that threw its reels away, or that met a bug of ours, begins
-afresh. Reels of a film that is given up are orphans, which `sweep.py` deletes.
+Segments lie in the folder of the attempt that made them. The stage's next attempt downloads them if it would make the
+same ones; when the stage is done, all are deleted. They are also deleted when the stage itself rejected its segments,
+and after a bug, so that the next attempt starts afresh. Segments of a film that is given up are orphans, which
+`dispatch/sweep.py` deletes.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path, PurePosixPath
 
@@ -22,84 +24,101 @@ from retint.stores import BlobStore
 from retint_workers.films import segments
 from retint_workers.queue.tasks import Beat
 
-EVERY_S = 0.2
-"""How often is looked whether there is another reel."""
+UPLOAD_S = 0.2
+"""Shortest time between two looks for new segments."""
+PREFIX = "reels-"
+"""How the name of a folder of segments in the store starts."""
 
 log = structlog.get_logger()
 
 
-@contextmanager
-def salvaged(
-    store: BlobStore, lease: Lease, folder: Path, name: str, length: int, made_by: str, beat: Beat
-) -> Iterator[Callable[..., None]]:
-    """Take up the reels that earlier attempts at this stage left, and leave reels for the next.
+@dataclass
+class StoredSegments:
+    """The segments of one film and stage in the store.
 
-    Args:
-        store: where reels outlive a worker.
+    Attributes:
+        store: where segments outlive a worker.
         lease: on the film.
         folder: where the stage works.
-        name: of the stage's reels, as in `reels.complete`.
-        length: frames of a reel.
-        made_by: what else than original, recipe and layers decides what is on a reel: the SHA-256 of weights.
-        beat: keeps the lease.
-
-    Yields:
-        What is to be called every few frames, with whatever: it beats and puts complete reels into the store.
+        name: of the stage's segments, as in `segments.list_complete`.
+        segment_frames: frames of a segment.
+        made_by: what else than original, recipe and layers decides the content of a segment: the weights' SHA-256.
     """
-    facts = [__version__, made_by, lease.files]
-    kind = f"reels-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
-    kept = _fetched(store, _keys(store, lease, kind), folder, name, length)
-    if kept:
-        log.info("reels_taken_up", job_id=str(lease.job_id), stage=lease.stage, reels=len(kept))
-    looked_at = time.monotonic()
 
-    def tell(*_: object) -> None:
-        nonlocal looked_at
-        beat()
-        if time.monotonic() - looked_at < EVERY_S:
-            return
+    store: BlobStore
+    lease: Lease
+    folder: Path
+    name: str
+    segment_frames: int
+    made_by: str = ""
+    _stored: set[str] = field(default_factory=set)
+    """File names of the segments that are in the store."""
+    _looked_at: float = 0.0
+
+    @contextmanager
+    def resume(self, beat: Beat) -> Iterator[Callable[..., None]]:
+        """Download the segments of earlier attempts, and store new ones while the block runs.
+
+        Yields:
+            A function that the stage calls every few frames, with any arguments: it beats and stores new segments.
+        """
+        self._download()
+        if self._stored:
+            log.info("segments_resumed", segments=len(self._stored), **self._log_fields())
+        self._looked_at = time.monotonic()
+
+        def report_progress(*_: object) -> None:
+            beat()
+            if time.monotonic() - self._looked_at >= UPLOAD_S:
+                self._upload()
+
         try:
-            for reel in segments.list_complete(folder, name):
-                if reel.name not in kept:
-                    for path in (reel.with_suffix(".npz"), reel):
-                        store.put(lease.file_key(f"{kind}/{path.name}"), path)
-                    kept.add(reel.name)
-        except Transient as error:  # the film itself is in no danger
-            log.warning("reel_not_kept", job_id=str(lease.job_id), stage=lease.stage, reason=error.message)
-        looked_at = time.monotonic()
+            yield report_progress
+        except Exception as error:
+            if not isinstance(error, RetintError) or not segments.list_complete(self.folder, self.name):
+                self._delete(self._folder_name)
+            raise
+        self._delete(PREFIX)
 
-    try:
-        yield tell
-    except Exception as error:
-        if not isinstance(error, RetintError) or not segments.list_complete(folder, name):
-            _delete(store, lease, kind)
-        raise
-    _delete(store, lease, "reels-")
+    @property
+    def _folder_name(self) -> str:
+        """Name of the folder for segments with the same content: equal for attempts that would make the same ones."""
+        content = json.dumps([__version__, self.made_by, self.lease.files], sort_keys=True)
+        return f"{PREFIX}{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
+    def _download(self) -> None:
+        """Download segments from the first one on, up to the first gap."""
+        keys = {PurePosixPath(key).name: key for key in self._list_keys(self._folder_name)}
+        for first_frame in count(0, self.segment_frames):
+            segment = segments.segment_path(self.folder, self.name, first_frame)
+            files = (segments.arrays_path(segment), segment)
+            if not all(path.name in keys for path in files):
+                return
+            try:
+                for path in files:
+                    self.store.fetch(keys[path.name], path)
+            except NotFound:  # deleted meanwhile
+                return
+            self._stored.add(segment.name)
 
-def _keys(store: BlobStore, lease: Lease, kind: str) -> list[str]:
-    """The keys of the reels of some kind that all attempts at this stage have left."""
-    return [blob.key for blob in store.list(lease.stage_prefix) if f"/{kind}" in blob.key]
-
-
-def _delete(store: BlobStore, lease: Lease, kind: str) -> None:
-    with suppress(Transient):  # what is left is swept
-        store.delete(_keys(store, lease, kind))
-
-
-def _fetched(store: BlobStore, keys: list[str], folder: Path, name: str, length: int) -> set[str]:
-    """Download the reels from the first on, as far as there are any; tell their names."""
-    by_name = {PurePosixPath(key).name: key for key in keys}
-    fetched: set[str] = set()
-    for first in count(0, length):
-        reel = folder / f"{name}-{first:08}.nut"
-        both = (reel.with_suffix(".npz"), reel)
-        if not all(path.name in by_name for path in both):
-            return fetched
+    def _upload(self) -> None:
         try:
-            for path in both:
-                store.fetch(by_name[path.name], path)
-        except NotFound:  # swept or deleted meanwhile
-            return fetched
-        fetched.add(reel.name)
-    return fetched
+            for segment in segments.list_complete(self.folder, self.name):
+                if segment.name not in self._stored:
+                    for path in (segments.arrays_path(segment), segment):
+                        self.store.put(self.lease.file_key(f"{self._folder_name}/{path.name}"), path)
+                    self._stored.add(segment.name)
+        except Transient as error:  # the film itself is not in danger
+            log.warning("segment_not_stored", reason=error.message, **self._log_fields())
+        self._looked_at = time.monotonic()
+
+    def _list_keys(self, folder_name: str) -> list[str]:
+        """List the keys of the segments that all attempts at this stage left in folders whose name starts so."""
+        return [blob.key for blob in self.store.list(self.lease.stage_prefix) if f"/{folder_name}" in blob.key]
+
+    def _delete(self, folder_name: str) -> None:
+        with suppress(Transient):  # the sweep deletes what is left
+            self.store.delete(self._list_keys(folder_name))
+
+    def _log_fields(self) -> dict[str, str]:
+        return {"job_id": str(self.lease.job_id), "stage": self.lease.stage}

@@ -1,13 +1,13 @@
-"""One thin task a stage: claim, run, settle. It decides nothing; what happens to a job is `retint.lifecycle`'s.
+"""One thin Celery task per stage: claim, run, settle. `retint.lifecycle` decides what happens to a job.
 
-A stage is `(services, leases, beat) -> Iterator[(lease, outcome)]`. It yields each lease as it ends, with `Done`,
-`Refused`, or a fault (any other RetintError). Whatever else it raises is a bug: the photos that are left are run one by
-one, so that it costs no photo but its own.
+A stage is a function `(services, leases, beat) -> Iterator[(lease, outcome)]` (`RunStage`). It yields each lease as
+its attempt ends, with `Done`, `Refused`, or a fault (any other RetintError). Any other exception is a bug: the photos
+that are left are then run one by one, so that a bug costs only the photo that causes it.
 
-`beat()` keeps the leases and writes the outcomes: call it before each photo, and every few seconds while one takes
-long, from the loop that makes progress (it costs nothing when called too often), never from a thread that would
-outlive it. It tells whether there is time to begin another photo. Where there is none a stage ends, and what it left
-goes back to the queue, so that what is urgent waits for seconds and not for a bundle.
+`beat()` extends the leases and writes outcomes. Call it before each photo, and every few seconds during a long one,
+from the loop that makes progress (calling it often costs nothing), never from a thread that might outlive that loop.
+It returns whether there is time to start another photo. If not, the stage ends, and the photos that it has not started
+go back to the queue, so that an urgent photo waits for seconds and not for a whole bundle.
 """
 
 import time
@@ -27,14 +27,14 @@ from retint.errors import RetintError, Transient
 from retint.jobs import Done, Ended, Lease
 from retint.lifecycle import QUEUES, Stage
 from retint.services import Services
-from retint_workers.queue.heartbeat import Presence
+from retint_workers.queue.heartbeat import Heartbeat
 
 T = TypeVar("T")
 Beat = Callable[[], bool]
-Work = Callable[[Services, Sequence[Lease], Beat], Iterator[Ended]]
+RunStage = Callable[[Services, Sequence[Lease], Beat], Iterator[Ended]]
 
-TURN_S = 5.0
-"""After so long a worker begins no photo more of its bundle."""
+BUNDLE_S = 5.0
+"""After this time a worker starts no further photo of its bundle."""
 FLUSH_S = 1.0
 """Outcomes are written about this often, and at the end of the bundle."""
 RETRY_S = 0.5
@@ -43,49 +43,49 @@ RETRY_S = 0.5
 log = structlog.get_logger()
 
 
-def add_to(app: Celery, presence: Presence, stages: Mapping[Stage, Work]) -> None:
-    """Give a Celery application the tasks of its fleet's stages."""
+def register(app: Celery, heartbeat: Heartbeat, stages: Mapping[Stage, RunStage]) -> None:
+    """Register the tasks of the heartbeat's fleet with a Celery application."""
 
-    def task(stage: Stage, work: Work) -> Callable[[Task, list[str]], None]:
-        def run_bundle(_: Task, job_ids: list[str]) -> None:
-            if not run(presence, stage, work, [UUID(job_id) for job_id in job_ids]):
-                raise Ignore  # nothing moved on: the rest of this chain would find nothing to claim
+    def make_task(stage: Stage, run_stage: RunStage) -> Callable[[Task, list[str]], None]:
+        def task(_: Task, job_ids: list[str]) -> None:
+            if not run_bundle(heartbeat, stage, run_stage, [UUID(job_id) for job_id in job_ids]):
+                raise Ignore  # no job moved on: the rest of this chain would find nothing to claim
 
-        return run_bundle
+        return task
 
-    for stage, work in stages.items():
-        if QUEUES[stage] == presence.fleet:
-            app.task(name=task_name(stage), bind=True, ignore_result=True)(task(stage, work))
+    for stage, run_stage in stages.items():
+        if QUEUES[stage] == heartbeat.fleet:
+            app.task(name=task_name(stage), bind=True, ignore_result=True)(make_task(stage, run_stage))
 
 
-def run(presence: Presence, stage: Stage, work: Work, job_ids: Sequence[UUID]) -> bool:
-    """Run a stage on what can be claimed of a bundle; tells whether a job moved on to the next stage."""
-    presence.taken += 1
-    services = presence.services
+def run_bundle(heartbeat: Heartbeat, stage: Stage, run_stage: RunStage, job_ids: Sequence[UUID]) -> bool:
+    """Run a stage on the jobs of a bundle that can be claimed; return whether a job moved on to the next stage."""
+    heartbeat.messages_received += 1
+    services = heartbeat.services
     try:
         with services.begin() as session:
-            leases = jobs.claim(session, stage, job_ids, presence.worker_id, services.settings.lease_s)
-    except Transient as error:  # the deadline sends the bundle again
+            leases = jobs.claim(session, stage, job_ids, heartbeat.worker_id, services.settings.lease_s)
+    except Transient as error:  # the dispatcher sends the bundle again after its deadline
         log.warning("bundle_dropped", stage=stage, jobs=len(job_ids), reason=error.message)
         return False
     if len(leases) < len(job_ids):
         log.info("bundle_claimed_in_part", stage=stage, sent=len(job_ids), claimed=len(leases))
     if not leases:
         return False
-    bundle = Bundle(presence, leases)
-    with presence.at_work(f"{stage} × {len(leases)}"):
-        for lease, outcome in outcomes(work, services, leases, bundle.beat):
-            bundle.end(lease, outcome)
-        bundle.close()
-    return bundle.moved_on
+    held = HeldLeases(heartbeat, leases)
+    with heartbeat.busy_with(f"{stage} × {len(leases)}"):
+        for lease, outcome in yield_outcomes(run_stage, services, leases, held.beat):
+            held.add_outcome(lease, outcome)
+        held.close()
+    return held.has_moved_on
 
 
-def outcomes(work: Work, services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
-    """Yield one outcome for each lease, whatever the stage does; where time is up, for one at least."""
+def yield_outcomes(run_stage: RunStage, services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+    """Run a stage and yield one outcome per lease, whatever the stage does; when time is up, at least one."""
     left = {lease.job_id: lease for lease in leases}
-    fault: RetintError = Transient("The stage ended without a word on this photo.", code="bug")
+    fault: RetintError = Transient("The stage ended without an outcome for this photo.", code="bug")
     try:
-        for lease, outcome in work(services, leases, beat):
+        for lease, outcome in run_stage(services, leases, beat):
             if left.pop(lease.job_id, None):
                 yield lease, outcome
         if len(left) < len(leases) and not beat():
@@ -95,104 +95,108 @@ def outcomes(work: Work, services: Services, leases: Sequence[Lease], beat: Beat
     except Exception as error:
         log.exception("stage_failed", stage=leases[0].stage, jobs=[str(job_id) for job_id in left])
         if len(leases) > 1:
-            yield from _one_by_one(work, services, list(left.values()), beat)
+            yield from _run_singly(run_stage, services, list(left.values()), beat)
             return
-        fault = Transient(f"Something unforeseen ({type(error).__name__}).", code="bug")
+        fault = Transient(f"An unexpected error occurred ({type(error).__name__}).", code="bug")
         fault.__cause__ = error
     yield from [(lease, fault) for lease in left.values()]
 
 
-def _one_by_one(work: Work, services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
-    """Find the photo that a bundle failed for, and spare the others."""
+def _run_singly(run_stage: RunStage, services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+    """Run each photo alone, after one of them failed for a bug."""
 
-    def patiently() -> bool:
+    def beat_without_limit() -> bool:
         beat()
         return True
 
     for lease in leases:
-        yield from outcomes(work, services, [lease], patiently)
+        yield from yield_outcomes(run_stage, services, [lease], beat_without_limit)
         if not beat():
             return
 
 
-class Bundle:
-    """The leases of one task while it runs them: kept alive, settled as they end."""
+class HeldLeases:
+    """The leases of one bundle while its task runs: extended by `beat`, settled as their attempts end.
 
-    def __init__(self, presence: Presence, leases: Sequence[Lease]) -> None:
-        self.presence = presence
-        self.services = presence.services
-        self.moved_on = False
+    Attributes:
+        has_moved_on: whether a job was settled to its next stage.
+    """
+
+    def __init__(self, heartbeat: Heartbeat, leases: Sequence[Lease]) -> None:
+        self.has_moved_on = False
+        self._heartbeat = heartbeat
+        self._services = heartbeat.services
         self._held = {lease.job_id: lease for lease in leases}
         self._ended: list[Ended] = []
-        self._began_at = self._extended_at = self._flushed_at = time.monotonic()
+        self._started_at = self._extended_at = self._flushed_at = time.monotonic()
 
     def beat(self) -> bool:
-        """Say that there is progress; tells whether to begin another photo."""
-        self.presence.beat()
+        """Report progress, extend leases and write outcomes where due; return whether to start another photo."""
+        self._heartbeat.beat()
         at = time.monotonic()
         if at - self._flushed_at > FLUSH_S:
             self._flush()
-        if at - self._extended_at > self.services.settings.lease_s / 4:
+        if at - self._extended_at > self._services.settings.lease_s / 4:
             self._extend(at)
-        return at - self._began_at < TURN_S
+        return at - self._started_at < BUNDLE_S
 
     def _extend(self, at: float) -> None:
         try:
-            with self.services.begin() as session:
-                jobs.extend(session, list(self._held.values()), self.services.settings.lease_s)
+            with self._services.begin() as session:
+                jobs.extend(session, list(self._held.values()), self._services.settings.lease_s)
             self._extended_at = at
         except Transient as error:
             log.warning("leases_not_extended", reason=error.message)
 
-    def end(self, lease: Lease, outcome: Done | RetintError) -> None:
-        """Take down how an attempt ended."""
+    def add_outcome(self, lease: Lease, outcome: Done | RetintError) -> None:
+        """Keep how an attempt ended, until the next flush."""
         self._ended.append((lease, outcome))
 
     def close(self) -> None:
-        """Write the last outcomes, and give back what was not begun."""
+        """Write the last outcomes, and give back the leases of photos that were not started."""
         self._flush()
         if self._held:
             given = self._write(partial(jobs.give_back, leases=list(self._held.values())))
-            log.info("photos_given_back", held=len(self._held), given=given)
+            log.info("leases_given_back", held=len(self._held), given=given)
 
     def _flush(self) -> None:
-        settings = self.services.settings
+        settings = self._services.settings
         settle = partial(jobs.settle, ended=self._ended, backoff_s=settings.backoff_s, requeue_s=settings.requeue_s)
         if self._ended:
-            self._note(self._write(settle))
+            self._release_settled(self._write(settle))
         self._ended.clear()
         self._flushed_at = time.monotonic()
 
     def _write(self, change: Callable[[Session], T]) -> T | None:
-        """Change the database; while it is away, try until the leases ran out."""
+        """Change the database; without a database, try again until the leases have expired, then return None."""
         while True:
             try:
-                with self.services.begin() as session:
+                with self._services.begin() as session:
                     return change(session)
             except Transient as error:
-                if time.monotonic() - self._extended_at > self.services.settings.lease_s:
+                if time.monotonic() - self._extended_at > self._services.settings.lease_s:
                     return None
                 log.warning("outcomes_wait", jobs=len(self._ended), reason=error.message)
                 time.sleep(RETRY_S)
 
-    def _note(self, written: set[UUID] | None) -> None:
-        """Take down what was settled, and say it."""
+    def _release_settled(self, written: set[UUID] | None) -> None:
+        """Drop the leases that have ended, and log how; `written` are the jobs whose outcome the database took."""
         for lease, outcome in self._ended:
             self._held.pop(lease.job_id, None)
             if written is None:
-                log.error("outcome_dropped", **_names(lease))
+                log.error("outcome_dropped", **_log_fields(lease))
             elif lease.job_id not in written:
-                log.warning("lease_lost", **_names(lease))
+                log.warning("lease_lost", **_log_fields(lease))
             elif isinstance(outcome, Done):
-                self.moved_on |= lease.stage.next is not None
+                self.has_moved_on |= lease.stage.next is not None
             else:
-                log.warning("attempt_failed", code=outcome.code, reason=outcome.message, **_names(lease))
+                log.warning("attempt_failed", code=outcome.code, reason=outcome.message, **_log_fields(lease))
         ended, stage = len(self._ended), self._ended[0][0].stage
         log.info("outcomes_written", stage=stage, ended=ended, written=len(written or ()))
 
 
-def _names(lease: Lease) -> dict[str, Any]:
-    """Name an attempt in a line of the log."""
+def _log_fields(lease: Lease) -> dict[str, Any]:
+    """Return what identifies an attempt in a line of the log."""
     return {
         "batch_id": str(lease.batch_id),
         "job_id": str(lease.job_id),

@@ -61,7 +61,7 @@ def test_a_film_is_restored_beside_a_photo_though_its_worker_dies(platform: Plat
         wait(client, batch, is_half_colored)
         platform.kill("worker --fleet gpu")
         jobs = wait(client, batch, lambda jobs: all(job["state"] in ("restored", "refused") for job in jobs.values()))
-        assert "reels_taken_up" in platform.logs()
+        assert "segments_resumed" in platform.logs()
         assert {name: job["state"] for name, job in jobs.items()} == {
             path.name: "restored", photo.name: "restored", half.name: "refused",
         }  # fmt: skip

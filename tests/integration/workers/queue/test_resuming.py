@@ -34,7 +34,7 @@ class Died(BaseException):
 
 @pytest.fixture
 def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    monkeypatch.setattr(resuming, "EVERY_S", 0)
+    monkeypatch.setattr(resuming, "UPLOAD_S", 0)
     made = Services.connect(Settings(data=tmp_path, device="cpu"))
     made.store.prepare()
     yield made

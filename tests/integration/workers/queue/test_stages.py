@@ -89,7 +89,7 @@ def test_threads_read_and_write_while_the_network_runs(services: Services, monke
 
     slow = Services(services.settings, services.engine, Slow(services.settings.data / "store"))
     monkeypatch.setattr(loading, "load_network", lambda *_: Waiting(meanwhile))
-    monkeypatch.setattr(stages, "LAG_S", 60)
+    monkeypatch.setattr(stages, "WRITE_LAG_S", 60)
     ended = list(stages.run_colorize(slow, bundle, lambda: True))
     assert [lease for lease, _ in ended] == bundle
     assert all(isinstance(outcome, Done) for _, outcome in ended)
@@ -98,7 +98,7 @@ def test_threads_read_and_write_while_the_network_runs(services: Services, monke
 def test_a_slow_network_waits_for_its_last_layer(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Waiting(lambda _: None)
     monkeypatch.setattr(loading, "load_network", lambda *_: network)
-    monkeypatch.setattr(stages, "LAG_S", 0)
+    monkeypatch.setattr(stages, "WRITE_LAG_S", 0)
     for number, _ in enumerate(stages.run_colorize(services, leases(services, 3), lambda: True), start=1):
         assert network.calls == number
 
@@ -127,7 +127,7 @@ def test_what_is_not_begun_in_time_is_left(services: Services, monkeypatch: pyte
     network = Waiting(lambda _: None)
     monkeypatch.setattr(loading, "load_network", lambda *_: network)
     bundle = leases(services, 5)
-    ended = list(tasks.outcomes(stages.run_colorize, services, bundle, lambda: network.calls < 3))
+    ended = list(tasks.yield_outcomes(stages.run_colorize, services, bundle, lambda: network.calls < 3))
     assert [lease for lease, _ in ended] == bundle[:3]
 
 
@@ -142,7 +142,7 @@ def test_a_bug_costs_no_photo_but_its_own(services: Services) -> None:
                 raise ZeroDivisionError
             yield lease, Done()
 
-    ended = list(tasks.outcomes(work, services, bundle, lambda: True))
+    ended = list(tasks.yield_outcomes(work, services, bundle, lambda: True))
     assert [(lease.name, isinstance(outcome, Done)) for lease, outcome in ended] == [
         ("0", True),
         ("1", False),
@@ -154,14 +154,14 @@ def test_a_bug_costs_no_photo_but_its_own(services: Services) -> None:
 
 def test_a_stage_that_ends_nothing_is_a_bug_however_late_it_is(services: Services) -> None:
     bundle = leases(services, 3)
-    ended = list(tasks.outcomes(lambda *_: iter(()), services, bundle, lambda: False))
+    ended = list(tasks.yield_outcomes(lambda *_: iter(()), services, bundle, lambda: False))
     assert [lease for lease, _ in ended] == bundle
     assert all(isinstance(outcome, Transient) and outcome.code == "bug" for _, outcome in ended)
 
 
 def test_a_network_that_is_not_here_is_said_of_every_photo(services: Services) -> None:
     bundle = leases(services, 3, colorizer="artistic")
-    ended = list(tasks.outcomes(stages.run_colorize, services, bundle, lambda: True))
+    ended = list(tasks.yield_outcomes(stages.run_colorize, services, bundle, lambda: True))
     assert [lease for lease, _ in ended] == bundle
     for _, outcome in ended:
         assert isinstance(outcome, loading.NetworkUnavailable)

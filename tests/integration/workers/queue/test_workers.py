@@ -84,7 +84,7 @@ def test_every_photo_ends_well_or_with_a_reason(factory: House, hire: Hire) -> N
     assert story is not None
     assert "Traceback" in story
     assert "ZeroDivisionError: bug@defade" in story
-    assert factory.job(job_ids["bug@defade"]).reason == "Something unforeseen (ZeroDivisionError)."
+    assert factory.job(job_ids["bug@defade"]).reason == "An unexpected error occurred (ZeroDivisionError)."
 
 
 def test_a_killed_worker_costs_its_photos_one_attempt(factory: House, hire: Hire) -> None:
