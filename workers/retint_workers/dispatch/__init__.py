@@ -1,1 +1,1 @@
-"""The dispatcher: bundles of ready jobs, fair turns, expired leases, orphaned files."""
+"""The dispatcher: fair turns, in-flight windows, bundles of ready jobs, expired leases, the sweep of orphans."""

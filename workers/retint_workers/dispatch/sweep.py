@@ -1,4 +1,4 @@
-"""Deletes orphans: files in the store that no row names, left behind by those who died between file and row."""
+"""The sweep: deletes orphans, files in the store that no row names, left by processes that died before the commit."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,34 +14,36 @@ from retint.stores import Blob, keys
 from retint.stores.keys import ParsedKey
 from retint.tables import Attempt, Job, Photo
 
-AGE = timedelta(days=1)
-"""What is younger may still get its row."""
+MIN_AGE = timedelta(days=1)
+"""Younger files are kept: their row may still be committed."""
 CHUNK = 500
+"""Files that one step looks at."""
 
 log = structlog.get_logger()
 
 
-def sweep(services: Services, age: timedelta = AGE, *, dry_run: bool = False) -> Iterator[list[str]]:
-    """Look through the whole store, a chunk a step; yields the orphans of each chunk, deleted unless it is a dry run.
+def sweep(services: Services, min_age: timedelta = MIN_AGE, *, dry_run: bool = False) -> Iterator[list[str]]:
+    """Go through the whole store, one chunk per step; yield the orphans of each chunk, deleted unless it is a dry run.
 
-    A key of another form is nobody's orphan and stays.
+    Files whose key has another form are never orphans.
 
     Raises:
         Transient: the store or the database did not answer.
     """
     blobs = iter(services.store.list(keys.ROOT))
     while chunk := list(islice(blobs, CHUNK)):
-        until = datetime.now(UTC) - age
+        until = datetime.now(UTC) - min_age
         old = [blob for blob in chunk if blob.modified_at < until]
         with services.begin() as session:
-            orphans = _orphans(session, old)
+            orphans = _find_orphans(session, old)
         if orphans and not dry_run:
             services.store.delete(orphans)
             log.info("orphans_deleted", files=len(orphans))
         yield orphans
 
 
-def _orphans(session: Session, blobs: Sequence[Blob]) -> list[str]:
+def _find_orphans(session: Session, blobs: Sequence[Blob]) -> list[str]:
+    """Return the keys that belong to no photo, no committed attempt and no running one."""
     parsed = {blob.key: key for blob in blobs if (key := keys.parse(blob.key))}
     job_ids = {key.job_id for key in parsed.values() if key.job_id}
     photo_ids = {key.photo_id for key in parsed.values() if not key.job_id}

@@ -20,7 +20,8 @@ from retint.jobs import Done, tallies
 from retint.lifecycle import QUEUES, Stage, State
 from retint.settings import Settings
 from retint.tables import Batch, Job, Worker, now
-from retint_workers.dispatch.dispatcher import WINDOW, Dispatcher
+from retint_workers.dispatch.dispatcher import Dispatcher
+from retint_workers.dispatch.windows import WINDOW
 
 BUNDLE = 4
 """`settings_in_a_hurry.bundle_size`."""

@@ -1,0 +1,84 @@
+"""Bundles: chooses the jobs that a fleet gets next, marks them as queued, and groups them into bundles."""
+
+import uuid
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from retint import jobs
+from retint.jobs.tallies import Load
+from retint.lifecycle import Stage
+from retint.settings import Settings
+from retint_workers.dispatch.turns import Turns
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Jobs of one batch at one stage that travel together."""
+
+    stage: Stage
+    priority: int
+    job_ids: tuple[uuid.UUID, ...]
+
+
+@dataclass
+class BundleChooser:
+    """Chooses bundles for one fleet in one tick.
+
+    Attributes:
+        session: the transaction.
+        settings: the largest bundle, and how long a queued job waits for its claim.
+        turns: of the tenants on this fleet.
+        room: how many more jobs may be in flight.
+        size: most jobs of a bundle in this tick.
+        urgent: urgent jobs in flight by tenant.
+    """
+
+    session: Session
+    settings: Settings
+    turns: Turns
+    room: int
+    size: int
+    urgent: Counter[uuid.UUID]
+
+    def choose(self, ready: Collection[Load]) -> Iterator[Bundle]:
+        """Mark the next jobs as queued, tenant by tenant in turn, and yield them as bundles."""
+        waiting = self.turns.start(ready)
+        while waiting:
+            tenant_id = self.turns.next(waiting)
+            load = waiting[tenant_id][0]
+            limit = self._limit(load)
+            if limit <= 0:
+                del waiting[tenant_id]
+                continue
+            taken = jobs.queue(self.session, load.batch_id, load.stage, limit, self.settings.requeue_s)
+            if len(taken) < limit:  # the rest is not due yet: it waits out its backoff
+                waiting[tenant_id].pop(0)
+                if not waiting[tenant_id]:
+                    del waiting[tenant_id]
+            self.turns.serve(tenant_id, len(taken) / load.weight)
+            self.room -= len(taken)
+            self.urgent[tenant_id] += len(taken) if load.priority else 0
+            yield from _group(load, taken)
+
+    def _limit(self, load: Load) -> int:
+        """Return how many jobs of a load may be sent now, in one bundle; 0 for none."""
+        if self.room > 0:
+            return min(self.size, self.room)
+        # Without room, urgent jobs overtake: one bundle per tenant at a time, and in its turn.
+        if load.priority == 0 or self.turns.is_ahead(load.tenant_id, self.settings.bundle_size):
+            return 0
+        return min(self.size, self.settings.bundle_size - self.urgent[load.tenant_id])
+
+
+def _group(load: Load, taken: Sequence[tuple[uuid.UUID, int]]) -> Iterator[Bundle]:
+    """Group jobs, given with their number of faults, into bundles.
+
+    A job that failed before travels alone: if it kills its worker, it takes no other photo with it.
+    """
+    together = tuple(job_id for job_id, faults in taken if not faults)
+    alone = [(job_id,) for job_id, faults in taken if faults]
+    for job_ids in [together, *alone] if together else alone:
+        yield Bundle(load.stage, load.priority, job_ids)
