@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 from tests import platforms, servers
-from tests.platforms import Platform
+from tests.platforms import PlatformUnderTest
 from tests.servers import Server
 
 from retint import database
@@ -174,11 +174,11 @@ def services(settings: Settings) -> Iterator[Services]:
 
 
 @pytest.fixture
-def platform(combo: Combo, settings: Settings) -> Iterator[Platform]:
+def platform(combo: Combo, settings: Settings) -> Iterator[PlatformUnderTest]:
     """A whole platform on the combo, run by `retint up`; on the embedded one the broker is the platform's own."""
     quick = {"lease_s": 10, "requeue_s": 5, "tick_s": 0.1, "backoff_s": 0.5}
     values = settings.model_dump(include=settings.model_fields_set) | quick
     if combo.database is None:
         del values["broker_url"]
-    with platforms.running(Settings(**values)) as running:
+    with platforms.run_platform(Settings(**values)) as running:
         yield running

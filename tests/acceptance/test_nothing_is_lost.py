@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import func, select
 from tests.conftest import Combo
 from tests.photographs import write_old_prints
-from tests.platforms import Platform
+from tests.platforms import PlatformUnderTest
 
 from retint.digests import hash_file
 from retint.jobs import tallies
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(PATIENCE_S + 120)
 
 
 def test_every_photo_is_restored_once_while_everything_is_killed(
-    platform: Platform, services: Services, combo: Combo, tmp_path: Path
+    platform: PlatformUnderTest, services: Services, combo: Combo, tmp_path: Path
 ) -> None:
     folder = write_old_prints(tmp_path / "prints", PHOTOS)
     platform.scale(cpu=2, gpu=1)
@@ -61,7 +61,7 @@ def test_every_photo_is_restored_once_while_everything_is_killed(
     every_file_stands_once_in_the_report(platform, batch_id, folder)
 
 
-def push(folder: Path, platform: Platform) -> UUID:
+def push(folder: Path, platform: PlatformUnderTest) -> UUID:
     """Deposit a folder with the command that a museum uses."""
     command = [sys.executable, "-m", "retint", "push", str(folder), "--server", platform.url, "--json"]
     pushed = subprocess.run([*command, "--token", platform.token], capture_output=True, text=True, check=False)
@@ -82,7 +82,7 @@ def wait_until_ended(services: Services, batch_id: UUID, count: int) -> None:
         time.sleep(0.05)
 
 
-def lose_the_broker(platform: Platform, combo: Combo) -> None:
+def lose_the_broker(platform: PlatformUnderTest, combo: Combo) -> None:
     """Kill the broker and delete all that it remembers."""
     if combo.database is None:
         # The folder goes first: the supervisor starts another broker as soon as this one is dead.
@@ -95,7 +95,7 @@ def lose_the_broker(platform: Platform, combo: Combo) -> None:
         combo.broker.start()
 
 
-def every_file_stands_once_in_the_report(platform: Platform, batch_id: UUID, folder: Path) -> None:
+def every_file_stands_once_in_the_report(platform: PlatformUnderTest, batch_id: UUID, folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(platform.get(f"/api/v1/batches/{batch_id}/report.csv").text)))
     deposited = {path.relative_to(folder).as_posix(): hash_file(path) for path in folder.rglob("*.jpg")}
     assert sorted(row["file"] for row in rows) == sorted(deposited)
@@ -104,6 +104,6 @@ def every_file_stands_once_in_the_report(platform: Platform, batch_id: UUID, fol
 
 
 @pytest.fixture(autouse=True)
-def _logs_on_failure(platform: Platform) -> Iterator[None]:
+def _logs_on_failure(platform: PlatformUnderTest) -> Iterator[None]:
     yield
     print(platform.logs())

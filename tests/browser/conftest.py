@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 from tests import photographs, platforms
 from tests.browser import browsers
-from tests.platforms import Platform
+from tests.platforms import PlatformUnderTest
 
 from retint import accounts
 from retint.services import Services
@@ -21,10 +21,10 @@ seeds = count(1000)
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformUnderTest]:
     """The platform as `retint up` runs it on one machine."""
     settings = Settings(data=tmp_path_factory.mktemp("house"), requeue_s=3, tick_s=0.1, backoff_s=0.5)
-    with platforms.running(settings) as running:
+    with platforms.run_platform(settings) as running:
         yield running
 
 
@@ -38,17 +38,17 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def signed_in(house: Platform, browser: Browser) -> Any:
+def signed_in(house: PlatformUnderTest, browser: Browser) -> Any:
     """The cookies of the administrator's session."""
     context = browser.new_context()
-    browsers.sign_in(context, house.sign_in)
+    browsers.sign_in(context, house.sign_in_link)
     state = context.storage_state()
     context.close()
     return state
 
 
 @pytest.fixture
-def open_page(house: Platform, browser: Browser, signed_in: Any) -> Iterator[Callable[..., Page]]:
+def open_page(house: PlatformUnderTest, browser: Browser, signed_in: Any) -> Iterator[Callable[..., Page]]:
     """Open pages as the administrator; at the end none may have complained about anything, but what is forgiven."""
     contexts, watched = [], []
 
@@ -69,7 +69,7 @@ def open_page(house: Platform, browser: Browser, signed_in: Any) -> Iterator[Cal
 
 
 @pytest.fixture
-def new_link(house: Platform) -> Callable[[], str]:
+def new_link(house: PlatformUnderTest) -> Callable[[], str]:
     """Make a fresh one-time link."""
 
     def made() -> str:
@@ -97,7 +97,7 @@ def make_print(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def deposit(house: Platform) -> Callable[..., str]:
+def deposit(house: PlatformUnderTest) -> Callable[..., str]:
     """Deposit files by the API; gives the batch's page."""
 
     def deposited(name: str, files: list[Path]) -> str:

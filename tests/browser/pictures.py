@@ -153,12 +153,12 @@ def main(folder: Path) -> None:
         (data / "letter.jpg").write_text("Dear Sir, this is no photograph.")
         film = films.write(data / "home.mp4", films.two_scenes(48, (640, 480)))
         with (
-            platforms.running(Settings(data=data / "house")) as house,
+            platforms.run_platform(Settings(data=data / "house")) as house,
             house.client() as client,
             browsers.chromium() as browser,
         ):
             context = browser.new_context()
-            browsers.sign_in(context, house.sign_in)
+            browsers.sign_in(context, house.sign_in_link)
             state = context.storage_state()
             batch_id = deposit(client, "Family albums, first box", [*prints, film, data / "letter.jpg"])
             at_work(browser, house.url, state, batch_id, folder / "portal-batch.jpg")

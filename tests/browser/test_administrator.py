@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
-from tests.platforms import Platform
+from tests.platforms import PlatformUnderTest
 
 RESTORED_MS = 180_000
 
@@ -15,7 +15,7 @@ def scale(page: Page, fleet: str, wanted: int) -> None:
 
 
 def test_scaling_up_and_down_while_a_batch_runs_loses_nothing(
-    house: Platform,
+    house: PlatformUnderTest,
     open_page: Callable[..., Page],
     make_print: Callable[..., Path],
     deposit: Callable[..., str],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.browser import browsers
-from tests.platforms import Platform
+from tests.platforms import PlatformUnderTest
 
 from retint import recipes
 
@@ -70,7 +70,7 @@ def test_a_folder_keeps_its_names_and_leaves_system_files_out(
 
 
 def test_the_plain_form_works_without_script(
-    house: Platform, browser: Browser, signed_in: object, make_print: Callable[..., Path]
+    house: PlatformUnderTest, browser: Browser, signed_in: object, make_print: Callable[..., Path]
 ) -> None:
     context = browser.new_context(base_url=house.url, storage_state=signed_in, java_script_enabled=False)  # type: ignore[arg-type]
     page = context.new_page()
@@ -158,7 +158,7 @@ def test_a_failure_says_why_and_the_rest_goes_on(
 
 
 @pytest.mark.parametrize("path", ["/", "/batches/0192d3a0-0000-7000-8000-000000000000", "/admin/"])
-def test_nobody_sees_a_page_without_signing_in(house: Platform, browser: Browser, path: str) -> None:
+def test_nobody_sees_a_page_without_signing_in(house: PlatformUnderTest, browser: Browser, path: str) -> None:
     context = browser.new_context(base_url=house.url)
     page = context.new_page()
     page.goto(path)
@@ -166,7 +166,7 @@ def test_nobody_sees_a_page_without_signing_in(house: Platform, browser: Browser
     context.close()
 
 
-def test_a_link_signs_in_once(house: Platform, browser: Browser, new_link: Callable[[], str]) -> None:
+def test_a_link_signs_in_once(house: PlatformUnderTest, browser: Browser, new_link: Callable[[], str]) -> None:
     link = new_link()
     first, second = browser.new_context(), browser.new_context()
     browsers.sign_in(first, link)

@@ -6,7 +6,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect
 from tests.browser import browsers
 from tests.browser.test_look import SHIFT
-from tests.platforms import Platform
+from tests.platforms import PlatformUnderTest
 
 from retint import recipes, trials
 
@@ -85,7 +85,7 @@ def test_nothing_jumps_while_a_trial_runs(open_page: Callable[..., Page], make_p
 
 
 def test_a_trial_works_without_script(
-    house: Platform, browser: Browser, signed_in: object, make_print: Callable[..., Path]
+    house: PlatformUnderTest, browser: Browser, signed_in: object, make_print: Callable[..., Path]
 ) -> None:
     context = browser.new_context(base_url=house.url, storage_state=signed_in, java_script_enabled=False)  # type: ignore[arg-type]
     page = context.new_page()

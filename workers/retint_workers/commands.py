@@ -286,17 +286,17 @@ def up(data: Path | None, host: str, port: int, as_json: bool) -> None:
 
     def announce(running: platform.Platform) -> None:
         if as_json:
-            where = {"url": running.url, "sign_in": running.sign_in, "data": str(running.settings.data)}
+            where = {"url": running.url, "sign_in": running.sign_in_link, "data": str(running.settings.data)}
             click.echo(json.dumps(where))
             return
         click.echo(f"Retint runs at {running.url}")
-        if running.sign_in:
-            click.echo(f"Sign in, once and within a day, with {running.sign_in}")
+        if running.sign_in_link:
+            click.echo(f"Sign in, once and within a day, with {running.sign_in_link}")
         else:
             click.echo(f"A new sign-in link: retint admin sign-in-link {platform.ADMIN}")
         click.echo(f"Data and logs: {running.settings.data}. Ctrl-C ends it.")
 
-    platform.up(settings, host, port, announce)
+    platform.run_platform(settings, host, port, announce)
 
 
 @commands.command()

@@ -1,1 +1,1 @@
-"""The whole platform on one machine: `retint up`, its processes, the demonstration."""
+"""The whole platform on one machine: `retint up`, the processes that it supervises, the demonstration."""

@@ -1,4 +1,4 @@
-"""The demonstration: sample photographs, deposited through the portal's HTTP API and restored, on a fresh machine."""
+"""The demonstration: starts a platform, deposits sample photographs through its API, and downloads the results."""
 
 import json
 import secrets
@@ -36,33 +36,39 @@ SAMPLES = {
     "palace.tif": ("sklearn", "datasets/images/china.jpg"),  # danielbuechele, CC BY 2.0
     "flower.jpg": ("sklearn", "datasets/images/flower.jpg"),  # vultilion, CC BY 2.0
 }
-"""Photographs that come inside well-kept packages: the print's name, the package, the file in it."""
+"""Photographs inside installed packages: the print's file name, the package, the file in it."""
 
 
 @dataclass(frozen=True)
-class Platform:
-    """A platform that `retint up` runs for us."""
+class StartedPlatform:
+    """A platform that runs as `retint up` in a child process."""
 
     process: subprocess.Popen[str]
     url: str
-    sign_in: str
+    sign_in_link: str
     token: str
-    data: Path
 
 
 def run(data: Path, photos: Path | None, port: int | None, recipe: Recipe, *, once: bool) -> int:
-    """Start a platform, restore photographs in it, say where they are.
+    """Start a platform, restore photographs with it, and print where the results are.
+
+    Args:
+        data: folder of everything that the demo keeps.
+        photos: folder of photographs; None for the samples.
+        port: the portal's port; None for a free one.
+        recipe: what to do.
+        once: end when the photos are done, instead of serving until Ctrl-C.
 
     Returns:
         The exit status: 0 if every photo was restored, 1 if any was not.
 
     Raises:
         InvalidRequest: there are no photographs in the folder.
-        NotStarted: the platform did not come up.
+        NotStarted: the platform did not start.
     """
     console = Console()
-    files = files_in(photos) if photos else _print_samples(data / "samples")
-    with _platform(data, port) as platform, Client(platform.url, platform.token) as client:
+    files = files_in(photos) if photos else _make_prints(data / "samples")
+    with _start_platform(data, port) as platform, Client(platform.url, platform.token) as client:
         name, key = f"Demo: {(photos or Path('old prints')).name}", secrets.token_urlsafe(12)
         batch = client.open_batch(name, key=key, recipe=recipe)
         for file in files:
@@ -70,18 +76,18 @@ def run(data: Path, photos: Path | None, port: int | None, recipe: Recipe, *, on
         console.print(
             f"Deposited {len(files)} photos. Watch them at {platform.url}/batches/{batch['id']}", soft_wrap=True
         )
-        console.print(f"Sign in with {platform.sign_in}", soft_wrap=True)
-        _watch(client, batch["id"], len(files), console)
-        failed = _report(client, batch["id"], data / "results" / batch["id"], console)
+        console.print(f"Sign in with {platform.sign_in_link}", soft_wrap=True)
+        _wait_for_batch(client, batch["id"], len(files), console)
+        failed = _download_results(client, batch["id"], data / "results" / batch["id"], console)
         console.print(f"See before and after at {batch['url']}", soft_wrap=True)
         if not once:
             console.print("Ctrl-C ends the portal.")
-            _until_interrupted(platform.process)
+            _wait_for_interrupt(platform.process)
     return 1 if failed else 0
 
 
-def _print_samples(folder: Path) -> list[Path]:
-    """Make old prints, gray and faded, of the sample photographs."""
+def _make_prints(folder: Path) -> list[Path]:
+    """Make old prints, gray and faded, from the sample photographs."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for seed, (name, (package, inside)) in enumerate(SAMPLES.items()):
@@ -89,7 +95,7 @@ def _print_samples(folder: Path) -> list[Path]:
         files.append(path)
         found = find_spec(package)
         if not found or not found.origin:
-            raise InvalidRequest(f"The samples come with the package {package}: install retint[local].")
+            raise InvalidRequest(f"The sample photographs are in the package {package}: install retint[local].")
         color = np.asarray(Image.open(Path(found.origin).parent / inside).convert("RGB"))
         faded = Image.fromarray(fading.old_print(color, seed=seed))
         faded.save(path, quality=92)
@@ -97,8 +103,8 @@ def _print_samples(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _platform(data: Path, port: int | None) -> Iterator[Platform]:
-    """Run `retint up` beside us; it ends, drained, when we leave."""
+def _start_platform(data: Path, port: int | None) -> Iterator[StartedPlatform]:
+    """Run `retint up` in a child process; it is drained when the block ends."""
     data.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "retint", "up", "--json", "--data", str(data), "--port", str(port or 0)]
     log_file = data / "logs" / "up.log"
@@ -109,18 +115,20 @@ def _platform(data: Path, port: int | None) -> Iterator[Platform]:
             if not line:
                 reasons = log_file.read_text().strip().splitlines()
                 raise NotStarted(reasons[-1] if reasons else f"The platform did not start; see {log_file}.")
-            where = json.loads(line)
+            announced = json.loads(line)
             services = Services.connect(Settings().model_copy(update={"data": data}))
             with services.begin() as session:
                 administrator = accounts.find_user(session, ADMIN)
                 token = accounts.issue(session, administrator, "demo")
-                sign_in = where["sign_in"] or f"{where['url']}/sign-in/{accounts.invite(session, administrator)}"
-            yield Platform(up, where["url"], sign_in, token, data)
+                url, link = announced["url"], announced["sign_in"]
+                link = link or f"{url}/sign-in/{accounts.invite(session, administrator)}"
+            yield StartedPlatform(up, url, link, token)
         finally:
             up.send_signal(signal.SIGTERM)
 
 
-def _watch(client: Client, batch_id: str, total: int, console: Console) -> None:
+def _wait_for_batch(client: Client, batch_id: str, total: int, console: Console) -> None:
+    """Show progress until every photo has ended or is quarantined."""
     with Progress(console=console) as progress:
         bar = progress.add_task("Restoring", total=total)
         while True:
@@ -131,8 +139,8 @@ def _watch(client: Client, batch_id: str, total: int, console: Console) -> None:
             time.sleep(0.5)
 
 
-def _report(client: Client, batch_id: str, folder: Path, console: Console) -> int:
-    """Download the results and print a line for each photo; tell how many were not restored."""
+def _download_results(client: Client, batch_id: str, folder: Path, console: Console) -> int:
+    """Download the results and print a line for each photo; return how many were not restored."""
     failed = 0
     for row in client.jobs(batch_id):
         job = client.job(row["id"])
@@ -147,7 +155,7 @@ def _report(client: Client, batch_id: str, folder: Path, console: Console) -> in
     return failed
 
 
-def _until_interrupted(process: "subprocess.Popen[str]") -> None:
+def _wait_for_interrupt(process: "subprocess.Popen[str]") -> None:
     try:
         process.wait()
     except KeyboardInterrupt:

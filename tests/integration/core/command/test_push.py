@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 from tests import platforms
 from tests.photographs import write_old_prints
-from tests.platforms import Platform
+from tests.platforms import PlatformUnderTest
 
 from retint.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformUnderTest]:
     """One embedded platform without workers: what is pushed stays ready."""
     settings = Settings(data=tmp_path_factory.mktemp("platform"))
-    with platforms.running(settings) as running:
+    with platforms.run_platform(settings) as running:
         running.scale(cpu=0, gpu=0)
         yield running
 
 
-def push(platform: Platform, folder: Path, *more: str, status: int = 0) -> dict[str, Any]:
+def push(platform: PlatformUnderTest, folder: Path, *more: str, status: int = 0) -> dict[str, Any]:
     command = [sys.executable, "-m", "retint", "push", str(folder), "--server", platform.url, "--json", *more]
     if "--token" not in more:
         command += ["--token", platform.token]
@@ -33,7 +33,7 @@ def push(platform: Platform, folder: Path, *more: str, status: int = 0) -> dict[
     return dict(json.loads(ended.stdout)) if ended.stdout else {"error": ended.stderr}
 
 
-def test_what_the_server_has_is_not_sent_again(platform: Platform, tmp_path: Path) -> None:
+def test_what_the_server_has_is_not_sent_again(platform: PlatformUnderTest, tmp_path: Path) -> None:
     folder = write_old_prints(tmp_path / "album", 4)
     assert push(platform, folder, "--dry-run") == {
         "batch": None,
@@ -52,7 +52,9 @@ def test_what_the_server_has_is_not_sent_again(platform: Platform, tmp_path: Pat
     assert batch["counts"]["total"] == 4
 
 
-def test_files_of_the_same_bytes_are_sent_once_and_stand_in_the_batch_each(platform: Platform, tmp_path: Path) -> None:
+def test_files_of_the_same_bytes_are_sent_once_and_stand_in_the_batch_each(
+    platform: PlatformUnderTest, tmp_path: Path
+) -> None:
     folder = write_old_prints(tmp_path / "twins", 1, side=240)
     [original] = folder.rglob("*.jpg")
     (folder / "copy.jpg").write_bytes(original.read_bytes())
@@ -62,7 +64,7 @@ def test_files_of_the_same_bytes_are_sent_once_and_stand_in_the_batch_each(platf
     assert batch["counts"]["total"] == 2
 
 
-def test_a_folder_goes_through_the_recipe_that_is_asked_for(platform: Platform, tmp_path: Path) -> None:
+def test_a_folder_goes_through_the_recipe_that_is_asked_for(platform: PlatformUnderTest, tmp_path: Path) -> None:
     folder = write_old_prints(tmp_path / "box", 1, side=256)
     usual = push(platform, folder)
     asked = ("--colorizer", "compact-vivid", "--gain", "1.5", "--limit", "2.5", "--strength", ".7", "--priority", "5")
@@ -77,7 +79,7 @@ def test_a_folder_goes_through_the_recipe_that_is_asked_for(platform: Platform, 
 
 
 def test_a_recipe_that_the_portal_does_not_have_is_refused_before_anything_is_sent(
-    platform: Platform, tmp_path: Path
+    platform: PlatformUnderTest, tmp_path: Path
 ) -> None:
     folder = write_old_prints(tmp_path / "box", 1, side=288)
     assert "gain of compact is between" in push(platform, folder, "--gain", "9", status=2)["error"]
@@ -85,7 +87,7 @@ def test_a_recipe_that_the_portal_does_not_have_is_refused_before_anything_is_se
     assert push(platform, folder, "--dry-run")["sent"] == 1
 
 
-def test_an_empty_file_is_refused_and_the_rest_goes_on(platform: Platform, tmp_path: Path) -> None:
+def test_an_empty_file_is_refused_and_the_rest_goes_on(platform: PlatformUnderTest, tmp_path: Path) -> None:
     folder = write_old_prints(tmp_path / "holes", 2, side=224)
     (folder / "empty.jpg").touch()
     pushed = push(platform, folder, status=1)
@@ -93,7 +95,9 @@ def test_an_empty_file_is_refused_and_the_rest_goes_on(platform: Platform, tmp_p
     assert list(pushed["refused"]) == ["empty.jpg"]
 
 
-def test_a_bad_token_and_a_server_that_is_not_there_are_said_in_a_sentence(platform: Platform, tmp_path: Path) -> None:
+def test_a_bad_token_and_a_server_that_is_not_there_are_said_in_a_sentence(
+    platform: PlatformUnderTest, tmp_path: Path
+) -> None:
     folder = write_old_prints(tmp_path / "one", 1)
     assert "token" in push(platform, folder, "--token", "retint_wrong", status=2)["error"]
     (tmp_path / "nothing").mkdir()

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from tests import films, platforms
 from tests.photographs import write_old_prints
-from tests.platforms import Platform
+from tests.platforms import PlatformUnderTest
 
 from retint.command.client import Client
 from retint.settings import Settings
@@ -21,7 +21,7 @@ PATIENCE_S = 240
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
+def platform(tmp_path: Path) -> Iterator[PlatformUnderTest]:
     settings = Settings(
         data=tmp_path / "data",
         secret=SecretStr("a secret of the tests only"),
@@ -30,7 +30,7 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
         backoff_s=0.2,
         device="cpu",
     )
-    with platforms.running(settings) as running:
+    with platforms.run_platform(settings) as running:
         yield running
         print(running.logs())
 
@@ -45,7 +45,7 @@ def wait(client: Client, batch: str, until: Callable[[dict[str, dict[str, Any]]]
 
 
 @pytest.mark.timeout(PATIENCE_S + 60)
-def test_a_film_is_restored_beside_a_photo_though_its_worker_dies(platform: Platform, tmp_path: Path) -> None:
+def test_a_film_is_restored_beside_a_photo_though_its_worker_dies(platform: PlatformUnderTest, tmp_path: Path) -> None:
     path = films.write(tmp_path / "walk.mp4", films.two_scenes(150), times=films.uneven_times(150))
     half = tmp_path / "half.mp4"
     half.write_bytes(path.read_bytes()[:20_000])
