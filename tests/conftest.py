@@ -1,4 +1,4 @@
-"""Fixtures that every kind of test shares: real servers, and Retint connected to them."""
+"""Fixtures of all kinds of tests: real servers, and Retint connected to them."""
 
 import shutil
 import tempfile
@@ -19,21 +19,21 @@ from retint import database
 from retint.services import Services
 from retint.settings import Settings
 
-number = count(1)
+numbers = count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="fail where a server is missing, instead of skipping")
 
 
-def _serve(start: Callable[[Path], Server], request: pytest.FixtureRequest) -> Iterator[Server]:
+def _run_server(start: Callable[[Path], Server], request: pytest.FixtureRequest) -> Iterator[Server]:
     # PostgreSQL's own user must reach it, and pytest's temporary folders are closed to others.
     folder = Path(tempfile.mkdtemp(prefix=f"retint-{start.__name__}-"))
     folder.chmod(0o755)
     try:
         server = start(folder)
-    except servers.Missing as missing:
-        (pytest.fail if request.config.getoption("--no-skips") else pytest.skip)(str(missing))
+    except servers.NotInstalled as error:
+        (pytest.fail if request.config.getoption("--no-skips") else pytest.skip)(str(error))
     try:
         yield server
     finally:
@@ -43,31 +43,31 @@ def _serve(start: Callable[[Path], Server], request: pytest.FixtureRequest) -> I
 
 @pytest.fixture(scope="session")
 def valkey_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    yield from _serve(servers.valkey, request)
+    yield from _run_server(servers.start_valkey, request)
 
 
 @pytest.fixture(scope="session")
 def redis_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    yield from _serve(servers.redis, request)
+    yield from _run_server(servers.start_redis, request)
 
 
 @pytest.fixture(scope="session")
 def s3_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    yield from _serve(servers.seaweedfs, request)
+    yield from _run_server(servers.start_seaweedfs, request)
 
 
 @pytest.fixture(scope="session")
 def postgresql_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """PostgreSQL with a database `migrated`, from which each test's own is copied."""
-    for server in _serve(servers.postgresql, request):
-        _on_postgresql(server, "CREATE DATABASE migrated")
+    """PostgreSQL with a database `migrated`, which is copied for each test."""
+    for server in _run_server(servers.start_postgresql, request):
+        _execute(server, "CREATE DATABASE migrated")
         _migrate(_postgresql_url(server, "migrated"))
         yield server
 
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file, from which each test's own is copied."""
+    """An SQLite file, which is copied for each test."""
     path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
     _migrate(f"sqlite:///{path}")
     return path
@@ -83,7 +83,7 @@ def _postgresql_url(server: Server, name: str) -> str:
     return f"postgresql+psycopg://retint@127.0.0.1:{server.port}/{name}"
 
 
-def _on_postgresql(server: Server, statement: str) -> None:
+def _execute(server: Server, statement: str) -> None:
     with psycopg.connect(f"postgresql://retint@127.0.0.1:{server.port}/postgres", autocommit=True) as connection:
         connection.execute(statement.encode())
 
@@ -91,11 +91,11 @@ def _on_postgresql(server: Server, statement: str) -> None:
 @pytest.fixture
 def postgresql_url(postgresql_server: Server) -> Iterator[str]:
     """A migrated database of the test's own, on PostgreSQL."""
-    postgresql_server.revive()
-    name = f"test_{next(number)}"
-    _on_postgresql(postgresql_server, f"CREATE DATABASE {name} TEMPLATE migrated")
+    postgresql_server.ensure_running()
+    name = f"test_{next(numbers)}"
+    _execute(postgresql_server, f"CREATE DATABASE {name} TEMPLATE migrated")
     yield _postgresql_url(postgresql_server, name)
-    _on_postgresql(postgresql_server.revive(), f"DROP DATABASE {name} WITH (FORCE)")
+    _execute(postgresql_server.ensure_running(), f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -114,18 +114,18 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def s3_settings(s3_server: Server) -> dict[str, Any]:
-    """The settings of a bucket of the test's own, which `prepare` is still to make."""
+    """The settings of a bucket of the test's own, which `prepare` has not made yet."""
     return {
-        "store_url": f"s3://test-{next(number)}",
-        "s3_endpoint": f"http://127.0.0.1:{s3_server.revive().port}",
+        "store_url": f"s3://test-{next(numbers)}",
+        "s3_endpoint": f"http://127.0.0.1:{s3_server.ensure_running().port}",
         "s3_key": servers.S3_KEY,
         "s3_secret": servers.S3_SECRET,
     }
 
 
 def _broker_url(server: Server) -> str:
-    """A database of the test's own; nobody listens there any more who came before."""
-    return f"redis://127.0.0.1:{server.revive().port}/{next(number) % 1000}"
+    """Return a Redis database of the test's own: no process of an earlier test uses it."""
+    return f"redis://127.0.0.1:{server.ensure_running().port}/{next(numbers) % 1000}"
 
 
 @pytest.fixture
@@ -139,8 +139,8 @@ def redis_url(redis_server: Server) -> str:
 
 
 @dataclass(frozen=True)
-class Combo:
-    """What one Retint stands on: its settings, and the servers behind them, which a test may kill and start again."""
+class Backends:
+    """Broker, database and store of one Retint: the settings, and the servers, which a test may kill and restart."""
 
     values: dict[str, Any]
     broker: Server
@@ -149,24 +149,24 @@ class Combo:
 
 
 @pytest.fixture(params=["service", "embedded"])
-def combo(request: pytest.FixtureRequest) -> Combo:
-    """PostgreSQL, an S3 server and Redis; then SQLite, a directory and the embedded broker."""
+def backends(request: pytest.FixtureRequest) -> Backends:
+    """PostgreSQL, an S3 server and Redis (`service`), or SQLite, a directory and Valkey (`embedded`)."""
     get = request.getfixturevalue
     if request.param == "service":
         values = {"database_url": get("postgresql_url"), **get("s3_settings"), "broker_url": get("redis_url")}
-        return Combo(values, get("redis_server"), get("postgresql_server"), get("s3_server"))
-    return Combo({"database_url": get("sqlite_url"), "broker_url": get("valkey_url")}, get("valkey_server"))
+        return Backends(values, get("redis_server"), get("postgresql_server"), get("s3_server"))
+    return Backends({"database_url": get("sqlite_url"), "broker_url": get("valkey_url")}, get("valkey_server"))
 
 
 @pytest.fixture
-def settings(combo: Combo, tmp_path: Path) -> Settings:
-    """Settings of a fresh Retint on the combo."""
-    return Settings(data=tmp_path / "data", secret=SecretStr("a secret of the tests only"), **combo.values)
+def settings(backends: Backends, tmp_path: Path) -> Settings:
+    """Settings of a new Retint on the backends."""
+    return Settings(data=tmp_path / "data", secret=SecretStr("a secret of the tests only"), **backends.values)
 
 
 @pytest.fixture
 def services(settings: Settings) -> Iterator[Services]:
-    """A fresh Retint: schema and store are there, and empty."""
+    """A new Retint with an empty database and an empty store."""
     made = Services.connect(settings)
     made.store.prepare()
     yield made
@@ -174,11 +174,11 @@ def services(settings: Settings) -> Iterator[Services]:
 
 
 @pytest.fixture
-def platform(combo: Combo, settings: Settings) -> Iterator[PlatformUnderTest]:
-    """A whole platform on the combo, run by `retint up`; on the embedded one the broker is the platform's own."""
+def platform(backends: Backends, settings: Settings) -> Iterator[PlatformUnderTest]:
+    """A whole platform on the backends, run by `retint up`; the embedded one starts its own broker."""
     quick = {"lease_s": 10, "requeue_s": 5, "tick_s": 0.1, "backoff_s": 0.5}
     values = settings.model_dump(include=settings.model_fields_set) | quick
-    if combo.database is None:
+    if backends.database is None:
         del values["broker_url"]
     with platforms.run_platform(Settings(**values)) as running:
         yield running

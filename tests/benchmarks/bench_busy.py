@@ -229,7 +229,7 @@ def main(arguments: Sequence[str]) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retint-bench-")))
         folder.chmod(0o755)
         running = {}
-        for start in (servers.valkey, servers.postgresql, servers.seaweedfs):
+        for start in (servers.start_valkey, servers.start_postgresql, servers.start_seaweedfs):
             running[start] = start(part(folder, start.__name__))
             stack.callback(running[start].stop)
         weights = part(folder, "weights")
@@ -240,10 +240,10 @@ def main(arguments: Sequence[str]) -> None:
             data=folder,
             weights=weights,
             device="cpu",
-            broker_url=f"redis://127.0.0.1:{running[servers.valkey].port}/0",
-            database_url=f"postgresql+psycopg://retint@127.0.0.1:{running[servers.postgresql].port}/postgres",
+            broker_url=f"redis://127.0.0.1:{running[servers.start_valkey].port}/0",
+            database_url=f"postgresql+psycopg://retint@127.0.0.1:{running[servers.start_postgresql].port}/postgres",
             store_url="s3://bench",
-            s3_endpoint=f"http://127.0.0.1:{running[servers.seaweedfs].port}",
+            s3_endpoint=f"http://127.0.0.1:{running[servers.start_seaweedfs].port}",
             s3_key=servers.S3_KEY,
             s3_secret=SecretStr(servers.S3_SECRET),
         )

@@ -272,11 +272,11 @@ def main(arguments: Sequence[str]) -> None:
         for name in options.database:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retint-bench-")))
             folder.chmod(0o755)
-            valkey = servers.valkey(part(folder, "broker"))
+            valkey = servers.start_valkey(part(folder, "broker"))
             stack.callback(valkey.stop)
             values: dict[str, Any] = {"data": folder, "broker_url": f"redis://127.0.0.1:{valkey.port}/0"}
             if name == "postgresql":
-                postgresql = servers.postgresql(part(folder, "postgresql"))
+                postgresql = servers.start_postgresql(part(folder, "postgresql"))
                 stack.callback(postgresql.stop)
                 values["database_url"] = f"postgresql+psycopg://retint@127.0.0.1:{postgresql.port}/postgres"
             print(f"\n{name}")

@@ -12,7 +12,7 @@ from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
 
-pytestmark = pytest.mark.parametrize("combo", ["embedded"], indirect=True)
+pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
 BATCH = {"name": "Box"}
 

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from retint import accounts
 from retint.services import Services
 
-pytestmark = pytest.mark.parametrize("combo", ["embedded"], indirect=True)
+pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
 PUBLIC = {
     "static",

@@ -19,7 +19,7 @@ from retint.settings import Settings
 from retint.tables import AuditEntry, User, now
 from retint_web.app import create_app
 
-pytestmark = pytest.mark.parametrize("combo", ["embedded"], indirect=True)
+pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
 
 def _sign_in(app: Flask, email: str, password: str, address: str = "192.0.2.1", query: str = "") -> Any:

@@ -15,7 +15,7 @@ from retint import recipes, remote
 from retint.settings import Settings
 from retint_web.pages.networks import SCORES
 
-pytestmark = pytest.mark.parametrize("combo", ["embedded"], indirect=True)
+pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
 
 @pytest.fixture

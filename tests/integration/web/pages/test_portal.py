@@ -17,12 +17,12 @@ import httpx
 import psutil
 import pytest
 from tests.integration.web.conftest import JPEG, Person
-from tests.servers import free_ports
+from tests.servers import find_free_ports
 
 from retint.services import Services
 from retint.settings import Settings
 
-EMBEDDED = pytest.mark.parametrize("combo", ["embedded"], indirect=True)
+EMBEDDED = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 MIB = 1 << 20
 
 
@@ -47,7 +47,7 @@ class Portal:
 
 @contextmanager
 def _running(settings: Settings, token: str, folder: Path) -> Iterator[Portal]:
-    [port] = free_ports(1)
+    [port] = find_free_ports(1)
     command = [sys.executable, "-m", "retint", "portal", "--port", str(port)]
     with (folder / "portal.log").open("ab") as sink:
         process = subprocess.Popen(command, env=settings.environment(), stdout=sink, stderr=sink)
@@ -206,7 +206,7 @@ def test_operators_see_whether_it_is_ready(portal: Portal, settings: Settings, m
     metrics = httpx.get(f"{portal.url}/metrics")
     assert metrics.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert 'retint_workers_wanted{fleet="gpu"} 1.0' in metrics.text
-    [nobody] = free_ports(1)
+    [nobody] = find_free_ports(1)
     lonely = settings.model_copy(update={"broker_url": f"redis://127.0.0.1:{nobody}/0"})
     with _running(lonely, member.token, tmp_path) as without_broker:
         answer = without_broker.http.get("/readyz")

@@ -17,7 +17,7 @@ from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
 
-EMBEDDED = pytest.mark.parametrize("combo", ["embedded"], indirect=True)
+EMBEDDED = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
 
 @pytest.fixture
