@@ -10,7 +10,7 @@ from retint.lifecycle import Stage
 
 
 def new_lease(name: str, stage: Stage, recipe: dict[str, Any], **others: Any) -> Lease:
-    """The first attempt at a stage of a job of its own."""
+    """Make a lease on the first attempt at a stage of a new job."""
     facts: dict[str, Any] = {"attempt": 1, "tries": 0, "started_at": datetime.now(UTC), **others}
     facts |= {key: uuid.uuid4() for key in ("job_id", "tenant_id", "batch_id", "photo_id")}
     return Lease(name=name, stage=stage, recipe=recipes.parse(recipe), **facts)

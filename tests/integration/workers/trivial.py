@@ -1,4 +1,4 @@
-"""A worker or a dispatcher with stages that do what the photo's name says: `python -m … worker cpu`."""
+"""A worker or a dispatcher whose stages do what a photo's name says: `python -m … worker cpu`."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from retint_workers.queue import app, tasks
 from retint_workers.queue.tasks import Beat
 
 
-def obey(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+def run_stage(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
     """Run each photo: `refuse@render`, `fault@ingest` (twice, then well), `slow@defade:3` (seconds) …"""
     for lease in leases:
         if not beat():
@@ -54,7 +54,7 @@ def main() -> None:
     services = Services.connect(settings)
     if sys.argv[1] == "worker":
         tasks.BUNDLE_S, tasks.FLUSH_S = 1.0, 0.1
-        app.run_worker(services, sys.argv[2], dict.fromkeys(Stage, obey), device="none")
+        app.run_worker(services, sys.argv[2], dict.fromkeys(Stage, run_stage), device="none")
     else:
         dispatcher.run(services)
 

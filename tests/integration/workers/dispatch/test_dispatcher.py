@@ -1,4 +1,4 @@
-"""What the dispatcher sends, when, and to whom; on a real broker, with nobody who works."""
+"""What the dispatcher sends, when, and to whom; with a real broker and no workers."""
 
 import dataclasses
 from collections import Counter
@@ -31,7 +31,7 @@ ROOM = WINDOW * BUNDLE
 
 @pytest.fixture
 def settings_in_a_hurry(settings_in_a_hurry: Settings) -> Settings:
-    """Nothing is overdue here before a test says so."""
+    """Settings under which no job is overdue before a test makes it so."""
     return settings_in_a_hurry.model_copy(update={"requeue_s": 600})
 
 
@@ -41,8 +41,8 @@ class Message:
     job_ids: list[UUID]
 
 
-def received(sender: Broker, fleet: str = "cpu") -> list[Message]:
-    """Take what waits in a queue, in the order in which a worker would get it."""
+def receive(sender: Broker, fleet: str = "cpu") -> list[Message]:
+    """Receive all messages that wait in a queue, in the order in which a worker would get them."""
     messages: list[Message] = []
     with sender.app.connection_for_read() as connection, closing(connection.SimpleQueue(fleet)) as queue:
         while True:
@@ -55,70 +55,70 @@ def received(sender: Broker, fleet: str = "cpu") -> list[Message]:
             messages.append(Message(stage, [UUID(job_id) for job_id in message.payload[0][0]]))
 
 
-def hire(house: House, fleet: str = "cpu", workers: int = 1) -> list[UUID]:
-    """Register workers that do nothing."""
+def register_workers(house: House, fleet: str = "cpu", workers: int = 1) -> list[UUID]:
+    """Register workers that have no process."""
     with house.services.begin() as session:
         return [fleets.register(session, fleet, fleet, pid, "none", "1.0") for pid in range(workers)]
 
 
-def restore(house: House, message: Message) -> None:
-    """Do what the workers would do with a message, all stages at once."""
+def complete(house: House, message: Message) -> None:
+    """Complete the jobs of a message, as workers would, all stages at once."""
     for stage in list(Stage)[list(Stage).index(message.stage) :]:
         house.settle(*[(lease, Done()) for lease in house.claim(message.job_ids, stage)])
 
 
 def test_a_ready_job_is_sent_once_and_alone_when_there_is_nothing_else(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
+    register_workers(workshop)
     [job_id] = workshop.deposit("a")
     assert dispatcher.tick() == 1
     assert dispatcher.tick() == 0
     assert workshop.job(job_id).state is State.QUEUED
-    assert received(dispatcher.broker) == [Message(Stage.INGEST, [job_id])]
+    assert receive(dispatcher.broker) == [Message(Stage.INGEST, [job_id])]
 
 
 def test_nothing_is_sent_where_nobody_works(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop, "gpu")
+    register_workers(workshop, "gpu")
     [job_id] = workshop.deposit("a")
     assert dispatcher.tick() == 0
     assert workshop.job(job_id).state is State.READY
 
 
 def test_under_load_full_bundles_fill_the_window_and_no_more(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop, workers=2)
+    register_workers(workshop, workers=2)
     job_ids = workshop.bulk(100)
     dispatcher.tick()
     dispatcher.tick()
-    messages = received(dispatcher.broker)
+    messages = receive(dispatcher.broker)
     assert [len(message.job_ids) for message in messages] == [BUNDLE] * WINDOW * 2
     assert workshop.states(job_ids) == {State.QUEUED: 2 * ROOM, State.READY: 100 - 2 * ROOM}
-    restore(workshop, messages[0])
+    complete(workshop, messages[0])
     dispatcher.tick()
-    assert [len(message.job_ids) for message in received(dispatcher.broker)] == [BUNDLE]
+    assert [len(message.job_ids) for message in receive(dispatcher.broker)] == [BUNDLE]
 
 
 def test_the_window_widens_where_workers_empty_it_between_two_ticks(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
+    register_workers(workshop)
     workshop.bulk(300)
     sent = []
     for _ in range(3):
         sent.append(dispatcher.tick())
-        for message in received(dispatcher.broker):
-            restore(workshop, message)
+        for message in receive(dispatcher.broker):
+            complete(workshop, message)
     assert sent == [WINDOW, 2 * WINDOW, 4 * WINDOW]
 
 
 def test_a_small_deposit_is_spread_over_the_workers(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop, workers=2)
+    register_workers(workshop, workers=2)
     workshop.bulk(8)
     dispatcher.tick()
-    assert [len(message.job_ids) for message in received(dispatcher.broker)] == [2] * 4
+    assert [len(message.job_ids) for message in receive(dispatcher.broker)] == [2] * 4
 
 
 def test_a_bundle_holds_jobs_of_one_batch(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
+    register_workers(workshop)
     batches = [workshop.bulk(6, workshop.batch()) for _ in range(2)]
     dispatcher.tick()
-    for message in received(dispatcher.broker):
+    for message in receive(dispatcher.broker):
         assert any(set(message.job_ids) <= set(batch) for batch in batches)
 
 
@@ -128,69 +128,69 @@ def test_tenants_are_served_by_their_weight_however_much_they_deposited(
     workshop.tenant("heavy", weight=3)
     whose = dict.fromkeys(workshop.bulk(600, workshop.batch("heavy")), "heavy")
     whose |= dict.fromkeys(workshop.bulk(1000, workshop.batch("light")), "light")
-    hire(workshop)
+    register_workers(workshop)
     served: Counter[str] = Counter()
     for _ in range(6):
         dispatcher.tick()
-        for message in received(dispatcher.broker):
+        for message in receive(dispatcher.broker):
             served.update(whose[job_id] for job_id in message.job_ids)
-            restore(workshop, message)
+            complete(workshop, message)
     assert served["heavy"] / served["light"] == pytest.approx(3, rel=0.15)
 
 
 def test_a_newcomer_gets_the_next_free_place_and_no_credit_for_its_absence(
     workshop: House, dispatcher: Dispatcher
 ) -> None:
-    hire(workshop)
+    register_workers(workshop)
     workshop.bulk(1500, workshop.batch("early"))
     for _ in range(4):
         dispatcher.tick()
-        for message in received(dispatcher.broker):
-            restore(workshop, message)
+        for message in receive(dispatcher.broker):
+            complete(workshop, message)
     dispatcher.tick()
     late = set(workshop.bulk(100, workshop.batch("late")))
-    [first, *_] = received(dispatcher.broker)
-    restore(workshop, first)
+    [first, *_] = receive(dispatcher.broker)
+    complete(workshop, first)
     dispatcher.tick()
-    first, *others = received(dispatcher.broker)
+    first, *others = receive(dispatcher.broker)
     assert set(first.job_ids) <= late
     served: Counter[bool] = Counter()
     for message in (first, *others):
-        restore(workshop, message)
+        complete(workshop, message)
     with workshop.services.begin() as session:
         jobs.release(session, None)  # what stood in the window is sent again
     while served[True] + served[False] < 12 * BUNDLE:
         dispatcher.tick()
-        for message in received(dispatcher.broker):
+        for message in receive(dispatcher.broker):
             served.update(job_id in late for job_id in message.job_ids)
-            restore(workshop, message)
+            complete(workshop, message)
     assert abs(served[True] - served[False]) <= 2 * BUNDLE
 
 
 def test_inside_a_tenant_priority_goes_before_age(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
+    register_workers(workshop)
     old, urgent, young = (workshop.bulk(4, workshop.batch(priority=priority)) for priority in (0, 7, 0))
     dispatcher.tick()
-    order = [job_id for message in received(dispatcher.broker) for job_id in message.job_ids]
+    order = [job_id for message in receive(dispatcher.broker) for job_id in message.job_ids]
     assert [set(order[start : start + 4]) for start in (0, 4, 8)] == [set(urgent), set(old), set(young)]
 
 
 def test_an_urgent_photo_overtakes_a_full_window_in_dispatcher_and_broker(
     workshop: House, dispatcher: Dispatcher
 ) -> None:
-    hire(workshop)
+    register_workers(workshop)
     workshop.bulk(1000, workshop.batch("archive"))
     dispatcher.tick()
     urgent = workshop.bulk(3, workshop.batch("browser", priority=5))
     dispatcher.tick()
-    messages = received(dispatcher.broker)
+    messages = receive(dispatcher.broker)
     sent = [job_id for message in messages for job_id in message.job_ids]
     assert set(sent[:3]) == set(urgent)
     assert len(sent) == ROOM + 3
 
 
 def test_a_million_urgent_photos_starve_nobody(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
+    register_workers(workshop)
     patient = set(workshop.bulk(200, workshop.batch("patient")))
     dispatcher.tick()
     workshop.bulk(1000, workshop.batch("pushing", priority=9))
@@ -198,15 +198,15 @@ def test_a_million_urgent_photos_starve_nobody(workshop: House, dispatcher: Disp
     served: Counter[bool] = Counter()
     for _ in range(40):  # one bundle is worked off between two ticks, the urgent first, as the broker hands them out
         dispatcher.tick()
-        queue = sorted([*queue, *received(dispatcher.broker)], key=lambda message: message.job_ids[0] in patient)
+        queue = sorted([*queue, *receive(dispatcher.broker)], key=lambda message: message.job_ids[0] in patient)
         message = queue.pop(0)
         served.update(job_id in patient for job_id in message.job_ids)
-        restore(workshop, message)
+        complete(workshop, message)
     assert served[True] >= 0.35 * served.total()
 
 
 def test_a_paused_batch_is_not_sent(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
+    register_workers(workshop)
     batch = workshop.batch()
     workshop.bulk(3, batch)
     with workshop.services.begin() as session:
@@ -215,24 +215,24 @@ def test_a_paused_batch_is_not_sent(workshop: House, dispatcher: Dispatcher) -> 
 
 
 def test_what_failed_before_travels_alone_and_not_before_its_time(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
+    register_workers(workshop)
     job_ids = workshop.bulk(4)
     with workshop.services.begin() as session:
         session.execute(update(Job).where(Job.id == job_ids[0]).values(tries=1))
         session.execute(update(Job).where(Job.id == job_ids[1]).values(tries=1, not_before=now(60.0)))
     dispatcher.tick()
-    bundles = [set(message.job_ids) for message in received(dispatcher.broker)]
+    bundles = [set(message.job_ids) for message in receive(dispatcher.broker)]
     assert {job_ids[0]} in bundles
     assert {job_id for bundle in bundles for job_id in bundle} == set(job_ids) - {job_ids[1]}
 
 
 def test_ingest_waits_while_the_gpus_have_their_fill(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
-    hire(workshop, "gpu")
+    register_workers(workshop)
+    register_workers(workshop, "gpu")
     for _ in range(30):
         if not dispatcher.tick() and workshop.job(workshop.bulk(BUNDLE)[0]).state is State.QUEUED:
             break
-        for message in received(dispatcher.broker):
+        for message in receive(dispatcher.broker):
             house_ended = [(lease, Done()) for lease in workshop.claim(message.job_ids)]
             workshop.settle(*house_ended)
     with workshop.services.begin() as session:
@@ -243,35 +243,35 @@ def test_ingest_waits_while_the_gpus_have_their_fill(workshop: House, dispatcher
 
 
 def test_a_job_whose_next_link_was_lost_is_sent_again_from_its_stage(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
-    hire(workshop, "gpu")
+    register_workers(workshop)
+    register_workers(workshop, "gpu")
     [job_id] = workshop.deposit("a")
     dispatcher.tick()
-    received(dispatcher.broker)
+    receive(dispatcher.broker)
     [lease] = workshop.claim([job_id])
     workshop.settle((lease, Done()))
     dispatcher.tick()
-    assert received(dispatcher.broker, "gpu") == []
+    assert receive(dispatcher.broker, "gpu") == []
     workshop.make_overdue([job_id])
     dispatcher.tick()
     dispatcher.tick()
-    assert received(dispatcher.broker, QUEUES[Stage.COLORIZE]) == [Message(Stage.COLORIZE, [job_id])]
+    assert receive(dispatcher.broker, QUEUES[Stage.COLORIZE]) == [Message(Stage.COLORIZE, [job_id])]
     assert workshop.job(job_id).tries == 0
 
 
 def test_a_message_that_only_waits_long_is_not_sent_again(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
+    register_workers(workshop)
     job_ids = workshop.bulk(6)
     dispatcher.tick()
     for _ in range(3):
         workshop.make_overdue(job_ids)
         assert dispatcher.tick() == 0
     assert workshop.states(job_ids) == {State.QUEUED: 6}
-    assert sum(len(message.job_ids) for message in received(dispatcher.broker)) == 6
+    assert sum(len(message.job_ids) for message in receive(dispatcher.broker)) == 6
 
 
 def test_a_worker_that_idles_beside_a_waiting_message_is_restarted(workshop: House, dispatcher: Dispatcher) -> None:
-    [deaf], [other] = hire(workshop), hire(workshop, "gpu")
+    [deaf], [other] = register_workers(workshop), register_workers(workshop, "gpu")
     job_ids = workshop.bulk(1)
     dispatcher.tick()
     with workshop.services.begin() as session:
@@ -285,18 +285,18 @@ def test_a_worker_that_idles_beside_a_waiting_message_is_restarted(workshop: Hou
 
 
 def test_all_is_sent_again_at_once_after_the_broker_lost_its_contents(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
+    register_workers(workshop)
     job_ids = workshop.bulk(6)
     dispatcher.tick()
     dispatcher.broker.redis.flushdb()
     dispatcher.tick()
-    assert {job_id for message in received(dispatcher.broker) for job_id in message.job_ids} == set(job_ids)
+    assert {job_id for message in receive(dispatcher.broker) for job_id in message.job_ids} == set(job_ids)
 
 
 def test_while_the_broker_is_away_jobs_stay_ready_and_leases_are_taken_back(
     workshop: House, dispatcher: Dispatcher, valkey_server: Server
 ) -> None:
-    hire(workshop)
+    register_workers(workshop)
     dispatcher.tick()
     job_ids, held = workshop.bulk(3), workshop.bulk(1)
     workshop.claim(held, lease_s=-1)
@@ -306,11 +306,14 @@ def test_while_the_broker_is_away_jobs_stay_ready_and_leases_are_taken_back(
     assert workshop.states([*job_ids, *held]) == {State.READY: 4}
     valkey_server.start()
     dispatcher.tick()
-    assert {job_id for message in received(dispatcher.broker) for job_id in message.job_ids} == {*job_ids, *held}
+    assert {job_id for message in receive(dispatcher.broker) for job_id in message.job_ids} == {
+        *job_ids,
+        *held,
+    }
 
 
-class Faltering(Broker):
-    """A broker that takes one bundle and is gone."""
+class FailingBroker(Broker):
+    """A broker that takes one bundle and fails after that."""
 
     def send(self, first: Stage, job_ids: Sequence[UUID], priority: int = 0) -> None:
         if self.depth()["cpu"]:
@@ -319,16 +322,16 @@ class Faltering(Broker):
 
 
 def test_what_the_broker_did_not_take_is_ready_again_at_once(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
+    register_workers(workshop)
     job_ids = workshop.bulk(ROOM)
-    dispatcher.broker = Faltering(dispatcher.broker.app, dispatcher.broker.redis)
+    dispatcher.broker = FailingBroker(dispatcher.broker.app, dispatcher.broker.redis)
     with pytest.raises(QueueUnavailable):
         dispatcher.tick()
     assert workshop.states(job_ids) == {State.QUEUED: BUNDLE, State.READY: ROOM - BUNDLE}
 
 
 def test_one_dispatcher_leads_and_another_takes_over(workshop: House, dispatcher: Dispatcher) -> None:
-    hire(workshop)
+    register_workers(workshop)
     standby = Dispatcher(workshop.services, broker.connect(workshop.settings.broker_url))
     dispatcher.tick()
     standby.tick()
@@ -346,7 +349,7 @@ def test_each_priority_is_received_in_its_turn(workshop: House, dispatcher: Disp
         dispatcher.broker.send(Stage.INGEST, [job_id], priority)
     assert dispatcher.broker.depth() == {"cpu": 4, "gpu": 0}
     assert dispatcher.broker.waiting() == set(sent.values())
-    order = [message.job_ids[0] for message in received(dispatcher.broker)]
+    order = [message.job_ids[0] for message in receive(dispatcher.broker)]
     assert order == [sent[priority] for priority in (9, 5, 1, 0)]
 
 

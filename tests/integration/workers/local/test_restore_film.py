@@ -23,21 +23,21 @@ def restore(*arguments: object) -> dict[str, Any]:
     return dict(row)
 
 
-def reels(folder: Path) -> dict[str, int]:
-    """The reels in a hidden folder of work, and when they were written."""
-    return {reel.name: reel.stat().st_mtime_ns for reel in folder.glob(".*/*-*.nut")}
+def list_segments(folder: Path) -> dict[str, int]:
+    """Return the segments in hidden folders, with the time when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob(".*/*-*.nut")}
 
 
-def killed(path: Path, out: Path, *, when: int) -> dict[str, int]:
-    """Kill a restoration without mercy as soon as there are so many reels; tell which are kept."""
+def kill_restoration(path: Path, out: Path, *, when: int) -> dict[str, int]:
+    """Kill a restoration (SIGKILL) as soon as there are so many segments; return those that are left."""
     with subprocess.Popen(
         [*COMMAND, str(path), "--out", str(out)], env=ENVIRONMENT, start_new_session=True, stderr=subprocess.DEVNULL
     ) as process:
         deadline = time.monotonic() + 120
-        while len(reels(out)) < when and process.poll() is None and time.monotonic() < deadline:
+        while len(list_segments(out)) < when and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         process.kill()
-    kept = reels(out)
+    kept = list_segments(out)
     assert len(kept) >= when
     return kept
 
@@ -49,9 +49,9 @@ def test_a_film_killed_on_the_way_goes_on_and_comes_out_as_if_it_had_not_been(tm
     assert (row["status"], row["film"]["frames"], row["film"]["scenes"]) == ("restored", 60, 2)
     assert 0 < row["film"]["cdc"] < row["film"]["cdc_frame_by_frame"]
     assert row["film"]["ms_per_frame"] > 0
-    kept = killed(path, out, when=1)
+    kept = kill_restoration(path, out, when=1)
     assert not list(out.glob("film*"))
-    again = killed(path, out, when=len(kept) + 1)
+    again = kill_restoration(path, out, when=len(kept) + 1)
     assert again.items() >= kept.items()
     resumed = restore(path, "--out", out, "--layers")
     assert not list(out.glob(".*"))
@@ -69,13 +69,13 @@ def test_a_film_killed_on_the_way_goes_on_and_comes_out_as_if_it_had_not_been(tm
 def test_another_recipe_starts_afresh(tmp_path: Path) -> None:
     path = films.write(tmp_path / "film.mp4", films.pan(films.gray_photo("coffee"), 26), sound=None)
     out = tmp_path / "out"
-    kept = set(killed(path, out, when=1))
+    kept = set(kill_restoration(path, out, when=1))
     assert restore(path, "--out", out, "--gain", 2)["status"] == "restored"
-    assert set(reels(out)) == kept  # the first recipe may still be wanted
+    assert set(list_segments(out)) == kept  # the first recipe may still be wanted
 
 
-def peak_mib(path: Path, out: Path) -> float:
-    """The most memory that any process took, in MiB, restoring a film without networks."""
+def measure_peak_mib(path: Path, out: Path) -> float:
+    """Restore a film without networks; return the peak memory of any of its processes, in MiB."""
     keep = ["--colorizer", "keep", "--defader", "keep"]
     peak = 0
     with subprocess.Popen([*COMMAND, str(path), "--out", str(out), *keep], env=ENVIRONMENT) as process:
@@ -92,5 +92,5 @@ def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
     frames = list(films.pan(films.gray_photo("coffee"), 60, (320, 240)))
     short = films.write(tmp_path / "short.mp4", frames, sound=None, options={"preset": "ultrafast"})
     long = films.write(tmp_path / "long.mp4", frames * 10, sound=None, options={"preset": "ultrafast"})
-    peaks = [peak_mib(path, tmp_path / "out") for path in (short, long)]
+    peaks = [measure_peak_mib(path, tmp_path / "out") for path in (short, long)]
     assert peaks[1] - peaks[0] < 40  # 540 frames more would be 124 MiB

@@ -1,4 +1,4 @@
-"""A short film is a job like any other: deposited beside photos, restored though its worker dies, played."""
+"""A short film is a job like any other: deposited beside photos, and restored although its worker dies."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from retint_workers.films import muxing
 from retint_workers.films.decoder import Film
 from retint_workers.imaging import provenance
 
-PATIENCE_S = 240
+TIMEOUT_S = 240
 
 
 @pytest.fixture
@@ -35,32 +35,38 @@ def platform(tmp_path: Path) -> Iterator[PlatformUnderTest]:
         print(running.logs())
 
 
-def wait(client: Client, batch: str, until: Callable[[dict[str, dict[str, Any]]], bool]) -> dict[str, dict[str, Any]]:
-    """Wait until a batch's jobs, by name, are as they should be."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not until(jobs := {job["name"]: job for job in client.jobs(batch)}):
+Jobs = dict[str, dict[str, Any]]
+"""A batch's jobs by name."""
+
+
+def wait_until(client: Client, batch: str, condition: Callable[[Jobs], bool]) -> Jobs:
+    """Wait until a batch's jobs meet a condition."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition(jobs := {job["name"]: job for job in client.jobs(batch)}):
         assert time.monotonic() < deadline, jobs
         time.sleep(0.2)
     return jobs
 
 
-@pytest.mark.timeout(PATIENCE_S + 60)
+@pytest.mark.timeout(TIMEOUT_S + 60)
 def test_a_film_is_restored_beside_a_photo_though_its_worker_dies(platform: PlatformUnderTest, tmp_path: Path) -> None:
     path = films.write(tmp_path / "walk.mp4", films.two_scenes(150), times=films.uneven_times(150))
     half = tmp_path / "half.mp4"
     half.write_bytes(path.read_bytes()[:20_000])
     (photo,) = write_old_prints(tmp_path / "prints", 1).rglob("*.jpg")
     with platform.client() as client:
-        batch = client.open_batch("Reels", key="reels")["id"]
+        batch = client.open_batch("Films", key="films")["id"]
         for file in (path, photo, half):
             client.upload(batch, file.name, file, lambda _: None)
 
-        def is_half_colored(_: dict[str, dict[str, Any]]) -> bool:
+        def is_half_colored(_: Jobs) -> bool:
             return bool(list(platform.settings.data.rglob("reels-*/color-*.nut")))
 
-        wait(client, batch, is_half_colored)
+        wait_until(client, batch, is_half_colored)
         platform.kill("worker --fleet gpu")
-        jobs = wait(client, batch, lambda jobs: all(job["state"] in ("restored", "refused") for job in jobs.values()))
+        jobs = wait_until(
+            client, batch, lambda jobs: all(job["state"] in ("restored", "refused") for job in jobs.values())
+        )
         assert "segments_resumed" in platform.logs()
         assert {name: job["state"] for name, job in jobs.items()} == {
             path.name: "restored", photo.name: "restored", half.name: "refused",

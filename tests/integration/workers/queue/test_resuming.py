@@ -1,4 +1,4 @@
-"""A worker dies over a film: what it had done lies in the store, and the next one goes on there."""
+"""A worker dies while it works on a film: its segments are in the store, and the next worker resumes there."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,8 +28,8 @@ from retint_workers.queue import resuming, stages
 FRAMES = PICTURE_SEGMENT + 30
 
 
-class Died(BaseException):
-    """What a worker's death is to the code that it runs."""
+class WorkerDied(BaseException):
+    """Stands for the death of a worker; no code of ours catches it."""
 
 
 @pytest.fixture
@@ -41,61 +41,61 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servic
     made.engine.dispose()
 
 
-def ingested(services: Services, path: Path, colorizer: str = "compact") -> Lease:
-    """A deposited film after the stage ingest, about to be colorized."""
+def ingest_film(services: Services, path: Path, colorizer: str = "compact") -> Lease:
+    """Deposit a film, ingest it, and return its lease at the stage colorize."""
     film = new_lease(path.name, Stage.INGEST, {"colorizer": colorizer, "defader": "keep"})
     services.store.put(film.original_key, path)
-    return after(film, done(stages.run_ingest(services, [film], lambda: True)), Stage.COLORIZE)
+    return advance(film, expect_done(stages.run_ingest(services, [film], lambda: True)), Stage.COLORIZE)
 
 
-def after(film: Lease, outcome: Done, stage: Stage) -> Lease:
-    """The same film at its next stage."""
+def advance(film: Lease, outcome: Done, stage: Stage) -> Lease:
+    """Return the film's lease at a further stage."""
     facts = film.facts | {film.stage: outcome.facts}
     return replace(film, stage=stage, attempt=1, files=film.files | outcome.files, facts=facts)
 
 
-def done(ended: Iterator[tuple[Lease, Any]]) -> Done:
+def expect_done(ended: Iterator[tuple[Lease, Any]]) -> Done:
     [(_, outcome)] = ended
     assert isinstance(outcome, Done), outcome
     return outcome
 
 
-def reels_in(services: Services, film: Lease) -> list[str]:
-    """The reels that attempts at this stage have left, by file name."""
+def list_stored(services: Services, film: Lease) -> list[str]:
+    """List the file names of the segments in the store for a film's stage."""
     prefix = film.stage_prefix
     return sorted(Path(blob.key).name for blob in services.store.list(prefix) if blob.key.endswith(".nut"))
 
 
-def dying(services: Services, film: Lease, count: int) -> Callable[[], bool]:
-    """A beat that kills its worker as soon as so many reels are in the store."""
+def die_after(services: Services, film: Lease, count: int) -> Callable[[], bool]:
+    """Return a beat that kills its worker as soon as so many segments are in the store."""
 
     def beat() -> bool:
-        if len(reels_in(services, film)) >= count:
-            raise Died
+        if len(list_stored(services, film)) >= count:
+            raise WorkerDied
         return True
 
     return beat
 
 
-def same(services: Services, key: str, other: str, folder: Path) -> bool:
-    """Say whether two films in the store have the same pictures."""
+def have_same_video(services: Services, key: str, other: str, folder: Path) -> bool:
+    """Whether two films in the store have the same video packets."""
     for name, one in (("one", key), ("other", other)):
         services.store.fetch(one, folder / name)
     return films.read_packets(folder / "one", "video") == films.read_packets(folder / "other", "video")
 
 
-def test_coloring_goes_on_after_the_reels_of_the_dead_and_comes_out_the_same(
+def test_colorizing_resumes_after_the_segments_of_dead_workers_with_the_same_result(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(3 * COLOR_SEGMENT + 5)))
-    straight = done(stages.run_colorize(services, [film], lambda: True))
-    assert reels_in(services, film) == []
+    film = ingest_film(services, films.write(tmp_path / "film.mp4", films.two_scenes(3 * COLOR_SEGMENT + 5)))
+    straight = expect_done(stages.run_colorize(services, [film], lambda: True))
+    assert list_stored(services, film) == []
 
     for attempt, count in ((2, 1), (3, 2)):
         dead = replace(film, attempt=attempt)
-        with pytest.raises(Died):
-            list(stages.run_colorize(services, [dead], dying(services, dead, count)))
-    left = reels_in(services, film)
+        with pytest.raises(WorkerDied):
+            list(stages.run_colorize(services, [dead], die_after(services, dead, count)))
+    left = list_stored(services, film)
     assert left == ["color-00000000.nut", f"color-{COLOR_SEGMENT:08}.nut"]
     written: list[int] = []
     write_segment = ColorFilmWriter.write_segment
@@ -105,22 +105,22 @@ def test_coloring_goes_on_after_the_reels_of_the_dead_and_comes_out_the_same(
         write_segment(writer, layers, first)
 
     monkeypatch.setattr(ColorFilmWriter, "write_segment", watched)
-    again = done(stages.run_colorize(services, [replace(film, attempt=4)], lambda: True))
+    again = expect_done(stages.run_colorize(services, [replace(film, attempt=4)], lambda: True))
     assert written == [2 * COLOR_SEGMENT, 3 * COLOR_SEGMENT]
-    assert same(services, again.files["color"], straight.files["color"], tmp_path)
-    assert reels_in(services, film) == []
+    assert have_same_video(services, again.files["color"], straight.files["color"], tmp_path)
+    assert list_stored(services, film) == []
 
 
-def test_rendering_goes_on_after_the_reels_of_the_dead(
+def test_rendering_resumes_after_the_segments_of_a_dead_worker(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(FRAMES)), colorizer="keep")
-    film = after(film, Done(), Stage.RENDER)
-    straight = done(stages.run_render(services, [film], lambda: True))
+    film = ingest_film(services, films.write(tmp_path / "film.mp4", films.two_scenes(FRAMES)), colorizer="keep")
+    film = advance(film, Done(), Stage.RENDER)
+    straight = expect_done(stages.run_render(services, [film], lambda: True))
     dead = replace(film, attempt=2)
-    with pytest.raises(Died):
-        list(stages.run_render(services, [dead], dying(services, dead, 1)))
-    left = reels_in(services, film)
+    with pytest.raises(WorkerDied):
+        list(stages.run_render(services, [dead], die_after(services, dead, 1)))
+    left = list_stored(services, film)
     assert left[0] == "picture-00000000.nut"
     reported: list[tuple[str, int]] = []
     original: Any = render.render
@@ -133,38 +133,38 @@ def test_rendering_goes_on_after_the_reels_of_the_dead(
         return original(request, settings, record)
 
     monkeypatch.setattr(render, "render", watched)
-    again = done(stages.run_render(services, [replace(film, attempt=3)], lambda: True))
+    again = expect_done(stages.run_render(services, [replace(film, attempt=3)], lambda: True))
     assert min(frames for phase, frames in reported if phase == "Rendering") >= PICTURE_SEGMENT
-    assert same(services, again.files["result"], straight.files["result"], tmp_path)
-    assert reels_in(services, film) == []
+    assert have_same_video(services, again.files["result"], straight.files["result"], tmp_path)
+    assert list_stored(services, film) == []
 
 
-def test_reels_of_other_weights_are_not_taken_up(
+def test_segments_of_other_weights_are_not_used(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_SEGMENT + 5)))
-    with pytest.raises(Died):
-        list(stages.run_colorize(services, [film], dying(services, film, 1)))
+    film = ingest_film(services, films.write(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_SEGMENT + 5)))
+    with pytest.raises(WorkerDied):
+        list(stages.run_colorize(services, [film], die_after(services, film, 1)))
     cards = recipes.cards(services.settings.weights)
     newer = cards | {"compact": replace(cards["compact"], sha256="0" * 64)}
     monkeypatch.setattr(recipes, "cards", lambda _: newer)
-    taken_up: list[str] = []
+    fetched: list[str] = []
 
     class Watched(DirectoryStore):
         def fetch(self, key: str, path: Path) -> None:
-            taken_up.append(path.name)
+            fetched.append(path.name)
             super().fetch(key, path)
 
     watched = Services(services.settings, services.engine, Watched(services.settings.data / "store"))
-    done(stages.run_colorize(watched, [replace(film, attempt=2)], lambda: True))
-    assert taken_up == ["original"]
+    expect_done(stages.run_colorize(watched, [replace(film, attempt=2)], lambda: True))
+    assert fetched == ["original"]
 
 
-def test_a_reel_that_spoils_the_result_is_thrown_away(services: Services, tmp_path: Path) -> None:
-    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(FRAMES)), colorizer="keep")
-    film = after(film, Done(), Stage.RENDER)
-    with pytest.raises(Died):
-        list(stages.run_render(services, [film], dying(services, film, 1)))
+def test_a_segment_that_spoils_the_result_is_deleted(services: Services, tmp_path: Path) -> None:
+    film = ingest_film(services, films.write(tmp_path / "film.mp4", films.two_scenes(FRAMES)), colorizer="keep")
+    film = advance(film, Done(), Stage.RENDER)
+    with pytest.raises(WorkerDied):
+        list(stages.run_render(services, [film], die_after(services, film, 1)))
     [key] = [blob.key for blob in services.store.list(film.file_key("")) if blob.key.endswith("00000000.npz")]
     services.store.fetch(key, tmp_path / "notes.npz")
     notes = dict(np.load(tmp_path / "notes.npz"))
@@ -172,17 +172,17 @@ def test_a_reel_that_spoils_the_result_is_thrown_away(services: Services, tmp_pa
     services.store.put(key, tmp_path / "notes.npz")
     [(_, outcome)] = stages.run_render(services, [replace(film, attempt=2)], lambda: True)
     assert isinstance(outcome, NotVerified)
-    assert reels_in(services, film) == []
-    done(stages.run_render(services, [replace(film, attempt=3)], lambda: True))
+    assert list_stored(services, film) == []
+    expect_done(stages.run_render(services, [replace(film, attempt=3)], lambda: True))
 
 
-def test_a_worker_without_the_network_leaves_the_reels_of_others(
+def test_a_worker_without_the_network_leaves_the_segments_of_others(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_SEGMENT)))
-    with pytest.raises(Died):
-        list(stages.run_colorize(services, [film], dying(services, film, 1)))
-    left = reels_in(services, film)
+    film = ingest_film(services, films.write(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_SEGMENT)))
+    with pytest.raises(WorkerDied):
+        list(stages.run_colorize(services, [film], die_after(services, film, 1)))
+    left = list_stored(services, film)
 
     def lacking(*_: Any) -> None:
         raise loading.NetworkUnavailable("The weights are not here.")
@@ -194,11 +194,11 @@ def test_a_worker_without_the_network_leaves_the_reels_of_others(
         patched.setattr(loading, "load", lacking)
         [(_, outcome)] = stages.run_colorize(services, [replace(film, attempt=2)], lambda: True)
     assert isinstance(outcome, loading.NetworkUnavailable)
-    assert reels_in(services, film) == left
+    assert list_stored(services, film) == left
 
 
-def test_a_store_that_takes_no_reels_does_not_stop_a_film(services: Services, tmp_path: Path) -> None:
-    film = ingested(services, films.write(tmp_path / "film.mp4", films.two_scenes(COLOR_SEGMENT + 5)))
+def test_a_store_that_takes_no_segments_does_not_stop_a_film(services: Services, tmp_path: Path) -> None:
+    film = ingest_film(services, films.write(tmp_path / "film.mp4", films.two_scenes(COLOR_SEGMENT + 5)))
 
     class Full(DirectoryStore):
         def put(self, key: str, *rest: Any) -> None:
@@ -207,4 +207,4 @@ def test_a_store_that_takes_no_reels_does_not_stop_a_film(services: Services, tm
             super().put(key, *rest)
 
     full = Services(services.settings, services.engine, Full(services.settings.data / "store"))
-    assert done(stages.run_colorize(full, [film], lambda: True)).files.keys() == {"color"}
+    assert expect_done(stages.run_colorize(full, [film], lambda: True)).files.keys() == {"color"}

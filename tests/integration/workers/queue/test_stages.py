@@ -1,4 +1,4 @@
-"""The gpu stages beside a real store: what a network is given, and what goes on while it runs."""
+"""The gpu stages with a real store: what networks are given, and what threads do while they run."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +31,8 @@ def services(tmp_path: Path) -> Iterator[Services]:
     made.engine.dispose()
 
 
-def leases(services: Services, count: int, **recipe: Any) -> list[Lease]:
-    """Photos of a batch that are ingested."""
+def make_leases(services: Services, count: int, **recipe: Any) -> list[Lease]:
+    """Make leases on ingested photos of one batch, with their proxies in the store."""
     made = []
     for number in range(count):
         files, facts = {"proxy": f"proxies/{number}.png"}, {Stage.INGEST: {"kind": "neutral"}}
@@ -43,8 +43,8 @@ def leases(services: Services, count: int, **recipe: Any) -> list[Lease]:
     return made
 
 
-class Waiting:
-    """A network, one picture a call, that does something in each."""
+class CallbackNetwork:
+    """A network that takes one picture per call, and calls back each time."""
 
     at_once = 1
 
@@ -61,7 +61,7 @@ class Waiting:
 
 
 def test_threads_read_and_write_while_the_network_runs(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = leases(services, 4)
+    bundle = make_leases(services, 4)
     first_call, second_call, read, written = Event(), Event(), Event(), Event()
 
     class Slow(DirectoryStore):
@@ -88,7 +88,7 @@ def test_threads_read_and_write_while_the_network_runs(services: Services, monke
             assert written.wait(20), "nothing is written while the network runs"
 
     slow = Services(services.settings, services.engine, Slow(services.settings.data / "store"))
-    monkeypatch.setattr(loading, "load_network", lambda *_: Waiting(meanwhile))
+    monkeypatch.setattr(loading, "load_network", lambda *_: CallbackNetwork(meanwhile))
     monkeypatch.setattr(stages, "WRITE_LAG_S", 60)
     ended = list(stages.run_colorize(slow, bundle, lambda: True))
     assert [lease for lease, _ in ended] == bundle
@@ -96,17 +96,17 @@ def test_threads_read_and_write_while_the_network_runs(services: Services, monke
 
 
 def test_a_slow_network_waits_for_its_last_layer(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Waiting(lambda _: None)
+    network = CallbackNetwork(lambda _: None)
     monkeypatch.setattr(loading, "load_network", lambda *_: network)
     monkeypatch.setattr(stages, "WRITE_LAG_S", 0)
-    for number, _ in enumerate(stages.run_colorize(services, leases(services, 3), lambda: True), start=1):
+    for number, _ in enumerate(stages.run_colorize(services, make_leases(services, 3), lambda: True), start=1):
         assert network.calls == number
 
 
 def test_an_outcome_is_told_when_its_files_are_in_the_store(services: Services) -> None:
     for stage, run in ((Stage.COLORIZE, stages.run_colorize), (Stage.DEFADE, stages.run_defade)):
         told = 0
-        for _, outcome in run(services, leases(services, 6), lambda: True):
+        for _, outcome in run(services, make_leases(services, 6), lambda: True):
             assert isinstance(outcome, Done), stage
             [key] = outcome.files.values()
             assert services.store.size(key) > 100
@@ -115,7 +115,7 @@ def test_an_outcome_is_told_when_its_files_are_in_the_store(services: Services) 
 
 
 def test_a_proxy_that_is_gone_costs_no_photo_but_its_own(services: Services) -> None:
-    bundle = leases(services, 5)
+    bundle = make_leases(services, 5)
     services.store.delete([bundle[2].files["proxy"]])
     ended = list(stages.run_colorize(services, bundle, lambda: True))
     assert sorted(lease.name for lease, outcome in ended if isinstance(outcome, Done)) == ["0", "1", "3", "4"]
@@ -124,15 +124,15 @@ def test_a_proxy_that_is_gone_costs_no_photo_but_its_own(services: Services) -> 
 
 
 def test_what_is_not_begun_in_time_is_left(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Waiting(lambda _: None)
+    network = CallbackNetwork(lambda _: None)
     monkeypatch.setattr(loading, "load_network", lambda *_: network)
-    bundle = leases(services, 5)
+    bundle = make_leases(services, 5)
     ended = list(tasks.yield_outcomes(stages.run_colorize, services, bundle, lambda: network.calls < 3))
     assert [lease for lease, _ in ended] == bundle[:3]
 
 
 def test_a_bug_costs_no_photo_but_its_own(services: Services) -> None:
-    bundle = leases(services, 4)
+    bundle = make_leases(services, 4)
     tried: list[str] = []
 
     def work(_: Services, some: Sequence[Lease], beat: tasks.Beat) -> Iterator[tuple[Lease, Done]]:
@@ -153,14 +153,14 @@ def test_a_bug_costs_no_photo_but_its_own(services: Services) -> None:
 
 
 def test_a_stage_that_ends_nothing_is_a_bug_however_late_it_is(services: Services) -> None:
-    bundle = leases(services, 3)
+    bundle = make_leases(services, 3)
     ended = list(tasks.yield_outcomes(lambda *_: iter(()), services, bundle, lambda: False))
     assert [lease for lease, _ in ended] == bundle
     assert all(isinstance(outcome, Transient) and outcome.code == "bug" for _, outcome in ended)
 
 
 def test_a_network_that_is_not_here_is_said_of_every_photo(services: Services) -> None:
-    bundle = leases(services, 3, colorizer="artistic")
+    bundle = make_leases(services, 3, colorizer="artistic")
     ended = list(tasks.yield_outcomes(stages.run_colorize, services, bundle, lambda: True))
     assert [lease for lease, _ in ended] == bundle
     for _, outcome in ended:

@@ -1,4 +1,4 @@
-"""A gpu worker says at its start what is wrong with weights; only what it cannot do without stops it."""
+"""A gpu worker reports bad weights when it starts; only those of the default recipe stop it."""
 
 import shutil
 import subprocess
@@ -20,14 +20,14 @@ COMMAND = [sys.executable, "-m", "retint", "worker", "--fleet", "gpu"]
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """A copy of the networks' part, whose weights may be spoiled."""
+    """A copy of the part `models`, whose weights a test may damage."""
     shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path / "models"
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Of a place with a database and no broker."""
+    """Settings with a database and without a broker."""
     (tmp_path / "data").mkdir()
     settings = Settings(
         data=tmp_path / "data",
