@@ -13,6 +13,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest, NotAllowed, NotFound, Refused
 from retint.tables import AuditEntry, Tenant, Token, User, now
 from retint.tenancy import get_owned, owned
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
 TOKEN_PREFIX: Final = "retint_"  # noqa: S105  the part that is no secret
 PASSWORD_LENGTH: Final = range(10, 201)
 LIMIT_WINDOW_S: Final = 900
-TRIES_PER_PAIR: Final = 8
-TRIES_PER_ADDRESS: Final = 60
-TRIES_PER_EMAIL: Final = 200
+FAILURES_PER_PAIR: Final = 8
+FAILURES_PER_ADDRESS: Final = 60
+FAILURES_PER_EMAIL: Final = 200
 
 # OWASP's second recommendation for argon2id: 19 MiB, so that many sign-ins at once do not fill the memory.
 _hasher: Final = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 _nobody: Final = _hasher.hash(secrets.token_urlsafe())
 
 
-class TooManyTries(Refused):
+class TooManyFailures(Refused):
     """Too many failed sign-ins of late."""
 
     code = "too_many_tries"
@@ -117,7 +118,7 @@ def sign_in(services: "Services", email: str, password: str, address: str) -> Id
         address: the client's network address.
 
     Raises:
-        TooManyTries: from this address, or for this email.
+        TooManyFailures: from this address, or for this email.
         NotAllowed: wrong email or wrong password; callers cannot tell which.
     """
     email = email.strip().lower()[:254].replace("\0", "")
@@ -142,7 +143,7 @@ def invite(session: Session, user: User, hours: float = 24) -> str:
         update(User)
         .where(User.id == user.id)
         .values(sign_in_hash=_digest(secret), sign_in_until=now(hours * 3600))
-        .execution_options(synchronize_session=False)
+        .execution_options(**NO_SYNC)
     )
     return secret
 
@@ -158,7 +159,7 @@ def redeem(session: Session, secret: str) -> Identity:
         .where(User.sign_in_hash == _digest(secret), User.sign_in_until > now(), User.disabled_at.is_(None))
         .values(sign_in_hash=None, sign_in_until=None)
         .returning(User)
-        .execution_options(synchronize_session=False)
+        .execution_options(**NO_SYNC)
     )
     if user is None:
         raise NotAllowed("This link was used already, or its time is over. Ask for a new one.", code="link_used")
@@ -253,7 +254,11 @@ def record(session: Session, action: str, subject: str, identity: Identity | Non
 
 def _limited(email: str, address: str) -> dict[str, int]:
     """What failures are counted for, with the number that is too many."""
-    return {f"{address} {email}"[:254]: TRIES_PER_PAIR, address[:254]: TRIES_PER_ADDRESS, email: TRIES_PER_EMAIL}
+    return {
+        f"{address} {email}"[:254]: FAILURES_PER_PAIR,
+        address[:254]: FAILURES_PER_ADDRESS,
+        email: FAILURES_PER_EMAIL,
+    }
 
 
 def _refuse_too_many(session: Session, subjects: dict[str, int]) -> None:
@@ -268,7 +273,7 @@ def _refuse_too_many(session: Session, subjects: dict[str, int]) -> None:
     )
     if any(n >= subjects[subject] for subject, n in counted):
         minutes = LIMIT_WINDOW_S // 60
-        raise TooManyTries(f"Too many failed sign-ins. Try again in {minutes} minutes, or ask for a one-time link.")
+        raise TooManyFailures(f"Too many failed sign-ins. Try again in {minutes} minutes, or ask for a one-time link.")
 
 
 def _identity(user: User) -> Identity:

@@ -1,6 +1,5 @@
 """Batches: what one deposit brought. Opened, listed, paused, watched, reported."""
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from retint import recipes
 from retint.errors import IllegalMove, InvalidRequest, Refused
-from retint.filetypes import normalize_suffix
 from retint.jobs import tallies
 from retint.lifecycle import Outcome, Stage, State
+from retint.names import unique_path
 from retint.recipes import Recipe
 from retint.tables import Attempt, Batch, Job, Photo, now
 from retint.tenancy import get_owned, owned
@@ -315,55 +314,11 @@ def _row(found: SqlRow[Any], taken: set[str]) -> Row:
         reason_code=None if found.state is State.RESTORED else found.reason_code,
         reason=None if found.state is State.RESTORED else found.reason,
         ended_at=found.ended_at,
-        result_name=None if result is None else take_name(found.name, PurePosixPath(result).suffix, taken),
+        result_name=None if result is None else unique_path(found.name, PurePosixPath(result).suffix, taken),
         result_sha256=None if result is None else (found.facts or {}).get("sha256"),
         remark=None if result is None else (found.facts or {}).get("colorless"),
         files=files,
     )
-
-
-_FORBIDDEN: Final = str.maketrans(dict.fromkeys('<>:"|?*', "_"))
-_DEVICES: Final = frozenset(
-    {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
-)
-
-
-def take_name(name: str, suffix: str, taken: set[str]) -> str:
-    """Make a deposited name into a path that is safe to unpack anywhere, and that no one has `taken` yet.
-
-    Folders stay; `..`, drives and roots go; what Windows forbids becomes `_`. Names that differ only in
-    case or in the way accents are coded are the same name to many file systems, so they count as taken.
-    """
-    parts = [_safe(part) for part in name.replace("\\", "/").split("/")]
-    parts = [part for part in parts if part] or ["photo"]
-    stem, dot, old = parts[-1].rpartition(".")
-    kept = dot and stem and normalize_suffix(f".{old}") == normalize_suffix(suffix)
-    stem, ending = (stem, f".{old}") if kept else (stem if dot and stem and len(old) <= 5 else parts[-1], suffix)
-    folder = "/".join(parts[:-1])
-    for n in range(1, len(taken) + 2):
-        number = "" if n == 1 else f" ({n})"
-        path = f"{folder}/{stem}{number}{ending}" if folder else f"{stem}{number}{ending}"
-        same = unicodedata.normalize("NFC", path).casefold()
-        if same not in taken:
-            taken.add(same)
-            return path
-    raise AssertionError("more names than taken ones were tried")
-
-
-def _safe(part: str) -> str:
-    part = part.translate(_FORBIDDEN).strip().rstrip(".")
-    part = _cut(part, 200)
-    return f"_{part}" if part.split(".")[0].lower() in _DEVICES else part
-
-
-def _cut(part: str, size: int) -> str:
-    """Shorten a path's part to so many UTF-8 bytes: file systems stop at 255."""
-    if len(part.encode()) <= size:
-        return part
-    stem, dot, ending = part.rpartition(".")
-    if not dot or len(ending) > 5:
-        stem, dot, ending = part, "", ""
-    return stem.encode()[: size - len(ending.encode()) - 1].decode(errors="ignore") + dot + ending
 
 
 def _clean(name: str) -> str:

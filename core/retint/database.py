@@ -21,6 +21,9 @@ BUSY_TIMEOUT_S = 20
 READ_ONLY = "postgresql_readonly"
 """The option of a connection that says so; PostgreSQL then refuses to write."""
 
+NO_SYNC = {"synchronize_session": False}
+"""Execution options of a statement that changes rows which no mapped object in the session shows."""
+
 MIGRATION_LOCK = 0x52455449
 """Key of PostgreSQL's advisory lock that one who migrates holds."""
 

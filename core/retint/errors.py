@@ -87,8 +87,8 @@ class Transient(RetintError):
 
     code = "transient"
     status = 503
-    patience = 1.0
-    """How many times longer than usual another try is put off: more where nobody but a person can help."""
+    backoff_factor = 1.0
+    """How many times longer than usual to wait before the next attempt: more where only a person can help."""
 
 
 class StoreUnavailable(Transient):

@@ -6,10 +6,9 @@ from sqlalchemy import case, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from retint.database import NO_SYNC
 from retint.lifecycle import FLEETS
 from retint.tables import Fleet, Leader, Worker, now
-
-NO_SYNC = {"synchronize_session": False}
 
 LIVE_S = 30.0
 """A worker that was silent for longer is taken for dead."""

@@ -54,7 +54,7 @@ class State(StrEnum):
 FINAL: Final = frozenset({State.RESTORED, State.REFUSED, State.CANCELLED})
 ACTIVE: Final = frozenset({State.READY, State.QUEUED, State.RUNNING})
 
-TRIES: Final = 3
+FAULT_LIMIT: Final = 3
 """Attempts of one stage that may end in a fault or an expired lease before the job is quarantined."""
 
 
@@ -96,27 +96,27 @@ class Position:
 
     stage: Stage
     state: State
-    tries: int = 0
+    faults: int = 0
 
 
-def after(stage: Stage, tries: int, outcome: Outcome) -> Position:
+def next_position(stage: Stage, faults: int, outcome: Outcome) -> Position:
     """Tell where a running job stands when its attempt has ended.
 
     Args:
         stage: the stage that was attempted.
-        tries: attempts of this stage that had ended in faults before this one.
+        faults: attempts of this stage that had ended in faults before this one.
         outcome: how it ended.
     """
     if outcome is Outcome.DONE:
         return Position(stage.next, State.QUEUED) if stage.next else Position(stage, State.RESTORED)
     if outcome is Outcome.REFUSED:
-        return Position(stage, State.REFUSED, tries)
+        return Position(stage, State.REFUSED, faults)
     if outcome is Outcome.CANCELLED:
-        return Position(stage, State.CANCELLED, tries)
-    state = State.READY if tries + 1 < TRIES else State.QUARANTINED
-    return Position(stage, state, tries + 1)
+        return Position(stage, State.CANCELLED, faults)
+    state = State.READY if faults + 1 < FAULT_LIMIT else State.QUARANTINED
+    return Position(stage, state, faults + 1)
 
 
-def backoff(tries: int, first_s: float) -> float:
+def backoff(faults: int, first_s: float) -> float:
     """Tell how many seconds to wait after the nth fault: doubled each time, times 0.5 to 1.5 by chance."""
-    return first_s * 2.0 ** (tries - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+    return first_s * 2.0 ** (faults - 1) * random.uniform(0.5, 1.5)  # noqa: S311

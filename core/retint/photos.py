@@ -15,9 +15,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import jobs
 from retint.errors import IllegalMove, InvalidPhoto, InvalidRequest, NotFound, Refused
+from retint.jobs import changes
 from retint.lifecycle import Outcome, Stage
+from retint.names import clean_name
 from retint.settings import Settings
 from retint.tables import Attempt, Batch, Job, Photo, new_id
 from retint.tenancy import get_owned, owned
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 CHUNK: Final = 1 << 20
 DAY_S: Final = 86_400
 SPOOLED: Final = "upload-"
-NAME_LIMIT: Final = 1024
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -105,7 +105,7 @@ def deposit(
         _open_batch(session, tenant_id, batch_id)
     photo = accept(services, tenant_id, source, sha256=sha256)
     with services.begin() as session:
-        return jobs.add(session, _open_batch(session, tenant_id, batch_id), photo, name)
+        return changes.add_job(session, _open_batch(session, tenant_id, batch_id), photo, name)
 
 
 def add_known(session: Session, tenant_id: UUID, batch_id: UUID, name: str, sha256: str) -> Job:
@@ -118,7 +118,7 @@ def add_known(session: Session, tenant_id: UUID, batch_id: UUID, name: str, sha2
     """
     name = clean_name(name)
     batch = _open_batch(session, tenant_id, batch_id)
-    return jobs.add(session, batch, get_known(session, tenant_id, sha256), name)
+    return changes.add_job(session, batch, get_known(session, tenant_id, sha256), name)
 
 
 def get_known(session: Session, tenant_id: UUID, sha256: str) -> Photo:
@@ -204,25 +204,6 @@ def show(session: Session, tenant_id: UUID, job_id: UUID) -> Shown:
         previous=session.scalar(siblings.where(Job.id < job_id).order_by(Job.id.desc()).limit(1)),
         following=session.scalar(siblings.where(Job.id > job_id).order_by(Job.id).limit(1)),
     )
-
-
-_UNSEEN: Final = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
-)
-
-
-def clean_name(name: str) -> str:
-    """Make a file's name safe to show: what cannot be seen or turns the text around is written out, as `<U+202E>`.
-
-    Raises:
-        InvalidRequest: no name, or one of more than 1,024 characters.
-    """
-    name = _UNSEEN.sub(lambda match: f"<U+{ord(match[0]):04X}>", name)
-    if not name.strip():
-        raise InvalidRequest("The file needs a name.", code="invalid_name")
-    if len(name) > NAME_LIMIT:
-        raise InvalidRequest(f"The file's name is longer than {NAME_LIMIT} characters.", code="invalid_name")
-    return name
 
 
 def _open_batch(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:

@@ -217,7 +217,7 @@ class Job(Table):
     stage: Mapped[Stage] = mapped_column(default=Stage.INGEST)
     state: Mapped[State] = mapped_column(default=State.READY)
     attempt: Mapped[int] = mapped_column(Integer, default=0, doc="Number of the newest attempt: the fencing token.")
-    tries: Mapped[int] = mapped_column(Integer, default=0, doc="Attempts of this stage that ended in faults.")
+    faults: Mapped[int] = mapped_column("tries", default=0, doc="Attempts of this stage that ended in faults.")
     not_before: Mapped[datetime] = mapped_column(default=now(), doc="Ready jobs wait until then; also their order.")
     deadline: Mapped[datetime | None] = mapped_column(doc="Queued: sent again after it. Running: its lease.")
     worker_id: Mapped[uuid.UUID | None] = mapped_column(doc="Who claimed the newest attempt.")

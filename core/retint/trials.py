@@ -15,9 +15,11 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retint import batches, jobs, photos, recipes
+from retint import batches, recipes
 from retint.errors import InvalidRequest, NotFound, Refused
+from retint.jobs import changes
 from retint.lifecycle import ACTIVE, Outcome, Stage, State
+from retint.names import clean_name
 from retint.recipes import Network, Recipe
 from retint.tables import Attempt, Batch, Job, Photo, new_id
 from retint.tenancy import get_owned, owned
@@ -182,7 +184,7 @@ def _begin(
     created_by: UUID | None,
     imported: Path,
 ) -> Job:
-    name = photos.clean_name(name)
+    name = clean_name(name)
     batch = batches.open(
         session,
         tenant_id,
@@ -193,7 +195,7 @@ def _begin(
         trial=trial_id,
         imported=imported,
     )
-    return jobs.add(session, batch, photo, name)
+    return changes.add_job(session, batch, photo, name)
 
 
 def show(session: Session, tenant_id: UUID, trial_id: UUID) -> Trial:
@@ -278,7 +280,7 @@ def cancel(session: Session, tenant_id: UUID, trial_id: UUID) -> int:
     Raises:
         NotFound: no such trial.
     """
-    return sum(jobs.cancel(session, tenant_id, batch.id) for batch in _batches(session, tenant_id, trial_id))
+    return sum(changes.cancel_batch(session, tenant_id, batch.id) for batch in _batches(session, tenant_id, trial_id))
 
 
 def _batches(session: Session, tenant_id: UUID, trial_id: UUID) -> Sequence[Batch]:

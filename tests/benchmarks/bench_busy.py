@@ -33,7 +33,8 @@ from tests import named_weights, photographs, servers
 from tests.benchmarks.bench_pipeline import noop, part, row
 
 from retint import database, recipes, telemetry
-from retint.jobs import ATTEMPTS, tallies
+from retint.jobs import tallies
+from retint.jobs.attempts import ATTEMPTS
 from retint.lifecycle import Outcome, Stage
 from retint.recipes import Recipe
 from retint.services import Services

@@ -26,8 +26,10 @@ from celery import Celery, chain
 from sqlalchemy import insert, literal, select
 from tests import servers
 
-from retint import batches, broker, database, jobs, telemetry
-from retint.jobs import ATTEMPTS, Done, Ended, Lease, tallies
+from retint import batches, broker, database, telemetry
+from retint.jobs import changes, tallies
+from retint.jobs.attempts import ATTEMPTS
+from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.lifecycle import QUEUES, STAGES, Outcome, Stage, State
 from retint.recipes import parse
 from retint.services import Services
@@ -47,7 +49,7 @@ HEAVY_S = 2.0
 """What a heavy network takes for a photo on a CPU, and more."""
 
 
-def noop(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+def noop(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
     """Run a stage that does nothing, and takes its time where a heavy network would."""
     for lease in leases:
         if not beat():
@@ -113,7 +115,7 @@ class Bench:
 
     def cancel(self, batch_id: uuid.UUID) -> None:
         with self.services.begin() as session:
-            jobs.cancel(session, session.get_one(Batch, batch_id).tenant_id, batch_id)
+            changes.cancel_batch(session, session.get_one(Batch, batch_id).tenant_id, batch_id)
 
     def wait_for(self, batch_id: uuid.UUID, count: int, timeout_s: float = 600) -> None:
         deadline = time.monotonic() + timeout_s

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from retint import broker, jobs, recipes
+from retint import broker, recipes
 from retint.errors import Transient
-from retint.jobs import Lease, tallies
+from retint.jobs import changes, tallies
+from retint.jobs.leases import AttemptEnd, Lease, claim, settle
 from retint.jobs.tallies import Counts
 from retint.lifecycle import Outcome, Stage, State
 from retint.recipes import Recipe
@@ -66,7 +67,7 @@ class House:
             photo = Photo(tenant_id=batch.tenant_id, sha256=uuid.uuid4().hex * 2, size=1)
             session.add(photo)
             session.flush()
-            return [jobs.add(session, batch, photo, name).id for name in names]
+            return [changes.add_job(session, batch, photo, name).id for name in names]
 
     def bulk(self, count: int, batch: Batch | None = None, state: State = State.READY) -> list[uuid.UUID]:
         """Add many jobs at once."""
@@ -83,11 +84,11 @@ class House:
 
     def claim(self, job_ids: list[uuid.UUID], stage: Stage = Stage.INGEST, lease_s: float = 60) -> list[Lease]:
         with self.services.begin() as session:
-            return jobs.claim(session, stage, job_ids, uuid.uuid4(), lease_s)
+            return claim(session, stage, job_ids, uuid.uuid4(), lease_s)
 
-    def settle(self, *ended: jobs.Ended) -> set[uuid.UUID]:
+    def settle(self, *ended: AttemptEnd) -> set[uuid.UUID]:
         with self.services.begin() as session:
-            return jobs.settle(session, ended, backoff_s=0.01, requeue_s=self.settings.requeue_s)
+            return settle(session, ended, backoff_s=0.01, requeue_s=self.settings.requeue_s)
 
     def job(self, job_id: uuid.UUID) -> Job:
         with self.services.begin() as session:

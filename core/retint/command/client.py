@@ -10,7 +10,7 @@ import httpx
 from retint.errors import NotAllowed, Refused, RetintError, Transient
 from retint.recipes import Recipe
 
-TRIES = 5
+RETRIES = 4
 CHUNK = 1 << 20
 
 
@@ -103,7 +103,7 @@ class Client:
         sent: Callable[[int], None] | None = None,
         **request: Any,
     ) -> dict[str, Any]:
-        for left in reversed(range(TRIES)):
+        for retry in range(RETRIES + 1):
             try:
                 if file:
                     with file.open("rb") as source:
@@ -116,8 +116,8 @@ class Client:
                 problem: RetintError = PortalUnavailable(f"{self.server} does not answer ({error}).")
             except PortalUnavailable as error:
                 problem = error
-            if left:
-                time.sleep(0.5 * 2 ** (TRIES - 1 - left))
+            if retry < RETRIES:
+                time.sleep(0.5 * 2**retry)
         raise problem
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import delete, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
+from retint.database import NO_SYNC
 from retint.lifecycle import ACTIVE, FINAL, Stage, State
 from retint.tables import Batch, Job, Table, Tally, Tenant, now
 
@@ -137,7 +138,7 @@ def fold(session: Session, since: int) -> int:
     gone = delete(Tally).where(Tally.batch_id.in_(moved.scalar_subquery()))
     for row in session.execute(
         gone.returning(Tally.batch_id, Tally.stage, Tally.state, Tally.n),
-        execution_options={"synchronize_session": False},
+        execution_options=NO_SYNC,
     ):
         key = row.batch_id, row.stage, row.state
         sums[key] = sums.get(key, 0) + row.n

@@ -15,9 +15,9 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from werkzeug.test import TestResponse
 
-from retint import accounts, fleets, jobs
+from retint import accounts, fleets
 from retint.accounts import Identity
-from retint.jobs import Done
+from retint.jobs.leases import AttemptEnd, Done, claim, settle
 from retint.lifecycle import STAGES, Stage
 from retint.services import Services
 from retint_web.api import routes
@@ -145,9 +145,9 @@ def restore(services: Services) -> Callable[..., None]:
     def carry(*job_ids: str, result: bytes = b"the result", suffix: str = "jpg", **rendered: Any) -> None:
         for stage in STAGES:
             with services.begin() as session:
-                leases = jobs.claim(session, stage, [UUID(job_id) for job_id in job_ids], None, 60)
+                leases = claim(session, stage, [UUID(job_id) for job_id in job_ids], None, 60)
             assert len(leases) == len(job_ids), f"{stage}: not all could be claimed"
-            ended: list[jobs.Ended] = []
+            ended: list[AttemptEnd] = []
             for lease in leases:
                 written = _files(stage, result, suffix)
                 files = {name: lease.file_key(file) for name, (file, _) in written.items()}
@@ -157,7 +157,7 @@ def restore(services: Services) -> Callable[..., None]:
                 facts = {"sha256": sha256, **rendered} if stage is Stage.RENDER else {"kind": "neutral"}
                 ended.append((lease, Done(files, facts, {"work": 0.5})))
             with services.begin() as session:
-                assert len(jobs.settle(session, ended, backoff_s=1, requeue_s=60)) == len(job_ids)
+                assert len(settle(session, ended, backoff_s=1, requeue_s=60)) == len(job_ids)
 
     return carry
 

@@ -6,8 +6,9 @@ from uuid import UUID
 import pytest
 from tests.integration.web.conftest import JPEG, Person
 
-from retint import jobs, photos
+from retint import photos
 from retint.errors import StoreUnavailable
+from retint.jobs.leases import claim, settle
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
@@ -208,8 +209,8 @@ def test_details_of_a_fault_are_for_administrators(admin: Person, member: Person
     job_id = member.deposit(member.open_batch())["id"]
     problem = StoreUnavailable("The store did not answer.")
     with services.begin() as session:
-        leases = jobs.claim(session, Stage.INGEST, [UUID(job_id)], None, 60)
-        jobs.settle(session, [(lease, problem) for lease in leases], backoff_s=60, requeue_s=60)
+        leases = claim(session, Stage.INGEST, [UUID(job_id)], None, 60)
+        settle(session, [(lease, problem) for lease in leases], backoff_s=60, requeue_s=60)
     assert member.api("GET", f"/jobs/{job_id}").json["attempts"][0]["error"] is None
     assert admin.api("GET", f"/jobs/{job_id}").json["attempts"][0]["error"]
 

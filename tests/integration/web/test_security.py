@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from tests.integration.web.conftest import JPEG, PASSWORD, Person, csrf_token
 
 from retint import accounts
-from retint.accounts import TRIES_PER_PAIR
+from retint.accounts import FAILURES_PER_PAIR
 from retint.errors import NotAllowed
 from retint.services import Services
 from retint.settings import Settings
@@ -51,7 +51,7 @@ def test_wrong_passwords_look_like_unknown_people(app: Flask, member: Person) ->
 def test_too_many_failures_close_the_door_for_the_right_password_too(
     app: Flask, member: Person, services: Services
 ) -> None:
-    for _ in range(TRIES_PER_PAIR):
+    for _ in range(FAILURES_PER_PAIR):
         assert _sign_in(app, member.email, "wrong" * 4)[1].status_code == 403
     assert _sign_in(app, member.email, PASSWORD)[1].status_code == 429
     assert _sign_in(app, member.email, PASSWORD, address="192.0.2.2")[1].status_code == 303, "others come in"

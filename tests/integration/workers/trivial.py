@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from retint import telemetry
 from retint.errors import InvalidPhoto, OutOfMemory
-from retint.jobs import Done, Ended, Lease
+from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
@@ -17,7 +17,7 @@ from retint_workers.queue import app, tasks
 from retint_workers.queue.tasks import Beat
 
 
-def run_stage(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+def run_stage(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
     """Run each photo: `refuse@render`, `fault@ingest` (twice, then well), `slow@defade:3` (seconds) …"""
     for lease in leases:
         if not beat():
@@ -30,7 +30,7 @@ def run_stage(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterat
             yield lease, done
         elif order == "refuse":
             yield lease, InvalidPhoto("This is not a photograph.")
-        elif order == "fault" and lease.tries < 2:
+        elif order == "fault" and lease.faults < 2:
             yield lease, OutOfMemory("There was not enough memory.")
         elif order == "bug":
             raise ZeroDivisionError(lease.name)

@@ -4,23 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retint.lifecycle import ACTIVE, FINAL, MOVES, STAGES, TRIES, Outcome, Stage, State, after, backoff
+from retint.lifecycle import ACTIVE, FAULT_LIMIT, FINAL, MOVES, STAGES, Outcome, Stage, State, backoff, next_position
 
 stages = st.sampled_from(STAGES)
 outcomes = st.sampled_from(Outcome)
-tries = st.integers(0, TRIES - 1)
+faults = st.integers(0, FAULT_LIMIT - 1)
 
 
-@given(stages, tries, outcomes)
-def test_what_follows_a_running_attempt_is_a_legal_move(stage: Stage, tries: int, outcome: Outcome) -> None:
-    assert after(stage, tries, outcome).state in MOVES[State.RUNNING]
+@given(stages, faults, outcomes)
+def test_what_follows_a_running_attempt_is_a_legal_move(stage: Stage, faults: int, outcome: Outcome) -> None:
+    assert next_position(stage, faults, outcome).state in MOVES[State.RUNNING]
 
 
-@given(stages, tries)
-def test_only_a_finished_stage_moves_the_cursor_and_forgets_its_faults(stage: Stage, tries: int) -> None:
-    moved = {outcome: after(stage, tries, outcome) for outcome in Outcome}
+@given(stages, faults)
+def test_only_a_finished_stage_moves_the_cursor_and_forgets_its_faults(stage: Stage, faults: int) -> None:
+    moved = {outcome: next_position(stage, faults, outcome) for outcome in Outcome}
     done = moved.pop(Outcome.DONE)
-    assert done.tries == 0
+    assert done.faults == 0
     assert done.stage is (stage.next or stage)
     assert {position.stage for position in moved.values()} == {stage}
 
@@ -31,17 +31,17 @@ def test_a_job_ends_or_waits_for_an_administrator_after_few_attempts(ends: list[
     for outcome in ends:
         if state not in ACTIVE:
             break
-        position = after(stage, faults, outcome)
-        stage, state, faults, attempts = position.stage, position.state, position.tries, attempts + 1
-    assert attempts <= len(STAGES) * TRIES
-    if len(ends) >= len(STAGES) * TRIES:
+        position = next_position(stage, faults, outcome)
+        stage, state, faults, attempts = position.stage, position.state, position.faults, attempts + 1
+    assert attempts <= len(STAGES) * FAULT_LIMIT
+    if len(ends) >= len(STAGES) * FAULT_LIMIT:
         assert state in FINAL | {State.QUARANTINED}
-    assert faults < TRIES or state is State.QUARANTINED
+    assert faults < FAULT_LIMIT or state is State.QUARANTINED
 
 
 def test_the_stages_run_in_order_and_the_last_one_restores() -> None:
     stage, seen = STAGES[0], []
-    while (position := after(stage, 0, Outcome.DONE)).state is State.QUEUED:
+    while (position := next_position(stage, 0, Outcome.DONE)).state is State.QUEUED:
         seen.append(stage)
         stage = position.stage
     assert [*seen, stage] == ["ingest", "colorize", "defade", "render"]
@@ -50,7 +50,7 @@ def test_the_stages_run_in_order_and_the_last_one_restores() -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.FAULT, Outcome.EXPIRED])
 def test_the_third_fault_of_a_stage_is_quarantined(outcome: Outcome) -> None:
-    states = [after(Stage.RENDER, tries, outcome).state for tries in range(TRIES)]
+    states = [next_position(Stage.RENDER, faults, outcome).state for faults in range(FAULT_LIMIT)]
     assert states == [State.READY, State.READY, State.QUARANTINED]
 
 
@@ -65,9 +65,9 @@ def test_every_state_can_be_reached_and_every_one_not_final_can_be_cancelled() -
 
 
 @given(st.integers(1, 10), st.floats(0.01, 60))
-def test_the_wait_after_a_fault_doubles_give_or_take_a_half(tries: int, first_s: float) -> None:
-    expected = first_s * 2 ** (tries - 1)
-    assert 0.5 * expected <= backoff(tries, first_s) <= 1.5 * expected
+def test_the_wait_after_a_fault_doubles_give_or_take_a_half(faults: int, first_s: float) -> None:
+    expected = first_s * 2 ** (faults - 1)
+    assert 0.5 * expected <= backoff(faults, first_s) <= 1.5 * expected
 
 
 def test_waits_differ_by_chance_so_that_jobs_do_not_come_back_together() -> None:

@@ -6,9 +6,9 @@ from uuid import UUID
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from retint import __version__, accounts, batches, fleets, jobs, photos, recipes, tables, trials
+from retint import __version__, accounts, batches, fleets, photos, recipes, tables, trials
 from retint.errors import IllegalMove, InvalidRequest, NotFound
-from retint.jobs import tallies
+from retint.jobs import changes, tallies
 from retint.lifecycle import QUEUES
 from retint.tenancy import get_owned
 from retint_web import remote_photos, services
@@ -168,7 +168,7 @@ def resume_batch(batch_id: UUID) -> messages.WatchedBatch:
 def cancel_batch(batch_id: UUID) -> messages.WatchedBatch:
     """Cancel what has not ended; results stay."""
     with services().begin() as session:
-        jobs.cancel(session, g.identity.tenant_id, batch_id)
+        changes.cancel_batch(session, g.identity.tenant_id, batch_id)
         _record(session, "batch_cancelled", batch_id)
         return answers.watched(session, batch_id)
 
@@ -203,7 +203,7 @@ def retry_job(job_id: UUID) -> messages.Job:
     """Give a quarantined job another three attempts."""
     with services().begin() as session:
         job = get_owned(session, tables.Job, g.identity.tenant_id, job_id)
-        if not jobs.retry(session, g.identity.tenant_id, job_id=job_id):
+        if not changes.retry_jobs(session, g.identity.tenant_id, job_id=job_id):
             raise IllegalMove(f"Only a quarantined photo can be retried; this one is {job.state}.")
         _record(session, "job_retried", job_id)
         return answers.job(session, job_id)
@@ -213,7 +213,7 @@ def retry_job(job_id: UUID) -> messages.Job:
 def cancel_job(job_id: UUID) -> messages.Job:
     """Cancel a job that has not ended."""
     with services().begin() as session:
-        jobs.cancel_job(session, g.identity.tenant_id, job_id)
+        changes.cancel_job(session, g.identity.tenant_id, job_id)
         _record(session, "job_cancelled", job_id)
         return answers.job(session, job_id)
 
@@ -384,7 +384,9 @@ def retry_failures(body: messages.FailureFilter) -> messages.Retried:
     with services().begin() as session:
         if body.batch_id is not None:
             get_owned(session, tables.Batch, g.identity.tenant_id, body.batch_id)
-        retried = jobs.retry(session, g.identity.tenant_id, batch_id=body.batch_id, reason_code=body.reason_code)
+        retried = changes.retry_jobs(
+            session, g.identity.tenant_id, batch_id=body.batch_id, reason_code=body.reason_code
+        )
         accounts.record(session, "failures_retried", f"{body.reason_code or 'all'} {retried}", g.identity)
     return messages.Retried(retried=retried)
 

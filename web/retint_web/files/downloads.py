@@ -15,6 +15,7 @@ from zipstream import ZIP_STORED, ZipStream
 from retint import batches, photos
 from retint.batches import Row
 from retint.errors import NotFound
+from retint.names import unique_path
 from retint.stores import BlobStore
 from retint.tables import Batch, Job
 from retint.tenancy import get_owned
@@ -193,7 +194,7 @@ def _file_name(deposited: str, name: str, key: str) -> str:
     if name == "original":
         return own
     suffix = PurePosixPath(key).suffix
-    result = PurePosixPath(batches.take_name(own, suffix, set()))
+    result = PurePosixPath(unique_path(own, suffix, set()))
     return result.name if name == "result" else f"{result.stem}-{name}{suffix}"
 
 

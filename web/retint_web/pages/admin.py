@@ -9,9 +9,9 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from retint import accounts, fleets, jobs
+from retint import accounts, fleets
 from retint.errors import InvalidRequest, NotFound
-from retint.jobs import tallies
+from retint.jobs import changes, tallies
 from retint.lifecycle import FLEETS, QUEUES, Stage, State
 from retint.tables import Batch, Worker
 from retint.tenancy import owned
@@ -94,7 +94,7 @@ def retry() -> ResponseReturnValue:
     """Give the photos that were quarantined for one reason another three attempts."""
     reason_code = request.form.get("reason_code") or None
     with services().begin() as session:
-        retried = jobs.retry(session, g.identity.tenant_id, reason_code=reason_code)
+        retried = changes.retry_jobs(session, g.identity.tenant_id, reason_code=reason_code)
         accounts.record(session, "failures_retried", reason_code or "all", g.identity)
     flash(f"{words.count(retried, 'photo')} will be tried again.")
     return _back()

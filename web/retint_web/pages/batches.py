@@ -9,10 +9,10 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from retint import accounts, batches, jobs
+from retint import accounts, batches
 from retint.batches import Card, Progress
 from retint.errors import InvalidRequest
-from retint.jobs import tallies
+from retint.jobs import changes, tallies
 from retint.lifecycle import State
 from retint.tables import Batch
 from retint.tenancy import get_owned
@@ -143,7 +143,7 @@ def cancel(batch_id: UUID) -> ResponseReturnValue:
         if request.method == "GET":
             counts = batches.progress(session, batch.tenant_id, batch_id).counts
             return render_template("batches/cancel.html", batch=batch, counts=counts)
-        cancelled = jobs.cancel(session, batch.tenant_id, batch_id)
+        cancelled = changes.cancel_batch(session, batch.tenant_id, batch_id)
         accounts.record(session, "batch_cancelled", str(batch_id), g.identity)
     flash(f"Cancelled. {words.count(cancelled, 'photo')} will not be restored.")
     return _back(batch_id)
@@ -156,7 +156,7 @@ def retry(batch_id: UUID) -> ResponseReturnValue:
     with services().begin() as session:
         get_owned(session, Batch, g.identity.tenant_id, batch_id)
         reason_code = request.form.get("reason_code") or None
-        retried = jobs.retry(session, g.identity.tenant_id, batch_id=batch_id, reason_code=reason_code)
+        retried = changes.retry_jobs(session, g.identity.tenant_id, batch_id=batch_id, reason_code=reason_code)
         accounts.record(session, "failures_retried", str(batch_id), g.identity)
     flash(f"{words.count(retried, 'photo')} will be tried again.")
     return _back(batch_id)

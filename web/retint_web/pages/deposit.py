@@ -7,8 +7,9 @@ from uuid import UUID
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import batches, jobs, photos
+from retint import batches, photos
 from retint.errors import Refused
+from retint.jobs import changes
 from retint.photos import Shown
 from retint.recipes import Recipe
 from retint.tables import Batch
@@ -118,7 +119,7 @@ def _open() -> Batch:
         )
         if "include" in request.form:
             shown = photos.show(session, g.identity.tenant_id, words.row_id(request.form["include"]))
-            jobs.add(session, batch, shown.photo, shown.job.name)
+            changes.add_job(session, batch, shown.photo, shown.job.name)
         return batch
 
 

@@ -8,7 +8,8 @@ from uuid import UUID
 from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import accounts, jobs, photos
+from retint import accounts, photos
+from retint.jobs import changes
 from retint.lifecycle import ACTIVE, STAGES, Outcome, Stage, State
 from retint.photos import Shown
 from retint.recipes import Recipe
@@ -106,7 +107,7 @@ def retry(job_id: UUID) -> ResponseReturnValue:
     """Give a quarantined photo another three attempts."""
     with services().begin() as session:
         photos.show(session, g.identity.tenant_id, job_id)
-        retried = jobs.retry(session, g.identity.tenant_id, job_id=job_id)
+        retried = changes.retry_jobs(session, g.identity.tenant_id, job_id=job_id)
         accounts.record(session, "job_retried", str(job_id), g.identity)
     flash("It will be tried again." if retried else "There is nothing to try again.")
     return redirect(url_for("photos.show", job_id=job_id), code=303)

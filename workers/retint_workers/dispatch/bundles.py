@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from retint import jobs
+from retint.jobs import queueing
 from retint.jobs.tallies import Load
 from retint.lifecycle import Stage
 from retint.settings import Settings
@@ -53,7 +53,7 @@ class BundleChooser:
             if limit <= 0:
                 del waiting[tenant_id]
                 continue
-            taken = jobs.queue(self.session, load.batch_id, load.stage, limit, self.settings.requeue_s)
+            taken = queueing.queue(self.session, load.batch_id, load.stage, limit, self.settings.requeue_s)
             if len(taken) < limit:  # the rest is not due yet: it waits out its backoff
                 waiting[tenant_id].pop(0)
                 if not waiting[tenant_id]:

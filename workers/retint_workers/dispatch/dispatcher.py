@@ -18,10 +18,10 @@ import structlog
 from sqlalchemy.orm import Session
 
 from retint import broker as brokers
-from retint import fleets, jobs
+from retint import fleets
 from retint.broker import Broker
 from retint.errors import QueueUnavailable, Transient
-from retint.jobs import tallies
+from retint.jobs import queueing, tallies
 from retint.jobs.tallies import Load
 from retint.lifecycle import FLEETS, QUEUES, State
 from retint.services import Services
@@ -117,10 +117,10 @@ class Dispatcher:
     def _reclaim_expired(self) -> None:
         # Read first: on SQLite a write blocks all other writers.
         with self.services.read() as session:
-            if not jobs.has_expired(session):
+            if not queueing.has_expired(session):
                 return
         with self.services.begin() as session:
-            log.warning("leases_expired", jobs=jobs.reclaim(session))
+            log.warning("leases_expired", jobs=queueing.reclaim_expired(session))
 
     def _fold_tallies(self) -> None:
         if time.monotonic() - self._folded_at < FOLD_S:
@@ -144,18 +144,18 @@ class Dispatcher:
         """Return jobs to ready whose message is lost; restart workers that do not receive theirs."""
         if not self.broker.is_intact():
             with self.services.begin() as session:
-                released = jobs.release(session, None)
+                released = queueing.unqueue(session, None)
             log.warning("broker_lost_its_contents", released=released)
             return
         with self.services.read() as session:
-            overdue = dict(jobs.overdue(session))
+            overdue = dict(queueing.list_overdue(session))
         if not overdue:
             return
         waiting = self.broker.waiting() & overdue.keys()
         settings = self.services.settings
         with self.services.begin() as session:
-            released = jobs.release(session, overdue.keys() - waiting)
-            jobs.postpone(session, waiting, settings.requeue_s)
+            released = queueing.unqueue(session, overdue.keys() - waiting)
+            queueing.extend_deadlines(session, waiting, settings.requeue_s)
             restarted = [
                 worker_id
                 for fleet in {QUEUES[overdue[job_id]] for job_id in waiting}
@@ -212,4 +212,4 @@ class Dispatcher:
     def _release(self, bundles: Collection[Bundle]) -> None:
         """Return the jobs of bundles that could not be sent to ready."""
         with self.services.begin() as session:
-            jobs.release(session, [job_id for bundle in bundles for job_id in bundle.job_ids])
+            queueing.unqueue(session, [job_id for bundle in bundles for job_id in bundle.job_ids])

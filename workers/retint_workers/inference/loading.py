@@ -30,7 +30,7 @@ class NetworkUnavailable(Transient):
     """
 
     code = "network_unavailable"
-    patience = 30
+    backoff_factor = 30
 
 
 def load_network(kind: str, name: str, settings: Settings) -> Any:

@@ -19,7 +19,7 @@ import structlog
 
 from retint import __version__
 from retint.errors import NotFound, RetintError, Transient
-from retint.jobs import Lease
+from retint.jobs.leases import Lease
 from retint.stores import BlobStore
 from retint_workers.films import segments
 from retint_workers.queue.tasks import Beat

@@ -21,7 +21,7 @@ from PIL import Image
 from retint import recipes
 from retint.errors import RetintError
 from retint.filetypes import content_type_for
-from retint.jobs import Done, Ended, Lease
+from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint_models.layers.types import ColorLayer, DensityLayer
@@ -48,7 +48,7 @@ WRITE_LAG_S = 1.0
 # --- the stages -------------------------------------------------------------------------------------------------------
 
 
-def run_ingest(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+def run_ingest(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
     """Find the facts of each original, and write its proxy."""
     settings = services.settings
 
@@ -66,7 +66,7 @@ def run_ingest(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
     yield from _run_each(leases, run, beat)
 
 
-def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
     """Decide color layers from proxies, or from films; nothing where the recipe or the photo asks for none."""
     photos: list[Lease] = []
     films: list[Lease] = []
@@ -95,7 +95,7 @@ def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Ite
     yield from _run_each(films, run_film, beat)
 
 
-def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
     """Decide density layers from proxies, or films, and their color layers; nothing where the recipe asks for none."""
     recipe = leases[0].recipe  # all jobs of a bundle are of one batch, hence of one recipe
     if not defade.is_wanted(recipe):
@@ -120,7 +120,7 @@ def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
     yield from _run_each([lease for lease in leases if _is_film(lease)], run_film, beat)
 
 
-def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
     """Apply the layers to each original; write the verified result, previews and provenance."""
 
     def run(lease: Lease, folder: Path) -> Done:
@@ -172,7 +172,7 @@ STAGES: Mapping[Stage, RunStage] = {
 # --- running many photos ----------------------------------------------------------------------------------------------
 
 
-def _run_each(leases: Sequence[Lease], run: Callable[[Lease, Path], Done], beat: Beat) -> Iterator[Ended]:
+def _run_each(leases: Sequence[Lease], run: Callable[[Lease, Path], Done], beat: Beat) -> Iterator[AttemptEnd]:
     """Run photos one after the other, each in a temporary folder of its own."""
     for lease in leases:
         if not beat():
@@ -187,7 +187,7 @@ def _run_network(
     leases: Sequence[Lease],
     read: Callable[[Lease], NDArray[Any]],
     decide: Callable[[Iterator[NDArray[Any] | RetintError]], Iterator[Layer | RetintError]],
-) -> Iterator[Ended]:
+) -> Iterator[AttemptEnd]:
     """Run a network on a bundle; meanwhile threads read the next inputs and write the decided layers."""
 
     def write(lease: Lease, layer: Layer) -> Done:

@@ -21,17 +21,16 @@ from celery import Celery, Task
 from celery.exceptions import Ignore
 from sqlalchemy.orm import Session
 
-from retint import jobs
 from retint.broker import task_name
 from retint.errors import RetintError, Transient
-from retint.jobs import Done, Ended, Lease
+from retint.jobs.leases import AttemptEnd, Done, Lease, claim, extend, release, settle
 from retint.lifecycle import QUEUES, Stage
 from retint.services import Services
 from retint_workers.queue.heartbeat import Heartbeat
 
 T = TypeVar("T")
 Beat = Callable[[], bool]
-RunStage = Callable[[Services, Sequence[Lease], Beat], Iterator[Ended]]
+RunStage = Callable[[Services, Sequence[Lease], Beat], Iterator[AttemptEnd]]
 
 BUNDLE_S = 5.0
 """After this time a worker starts no further photo of its bundle."""
@@ -64,7 +63,7 @@ def run_bundle(heartbeat: Heartbeat, stage: Stage, run_stage: RunStage, job_ids:
     services = heartbeat.services
     try:
         with services.begin() as session:
-            leases = jobs.claim(session, stage, job_ids, heartbeat.worker_id, services.settings.lease_s)
+            leases = claim(session, stage, job_ids, heartbeat.worker_id, services.settings.lease_s)
     except Transient as error:  # the dispatcher sends the bundle again after its deadline
         log.warning("bundle_dropped", stage=stage, jobs=len(job_ids), reason=error.message)
         return False
@@ -80,7 +79,9 @@ def run_bundle(heartbeat: Heartbeat, stage: Stage, run_stage: RunStage, job_ids:
     return held.has_moved_on
 
 
-def yield_outcomes(run_stage: RunStage, services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+def yield_outcomes(
+    run_stage: RunStage, services: Services, leases: Sequence[Lease], beat: Beat
+) -> Iterator[AttemptEnd]:
     """Run a stage and yield one outcome per lease, whatever the stage does; when time is up, at least one."""
     left = {lease.job_id: lease for lease in leases}
     fault: RetintError = Transient("The stage ended without an outcome for this photo.", code="bug")
@@ -102,7 +103,7 @@ def yield_outcomes(run_stage: RunStage, services: Services, leases: Sequence[Lea
     yield from [(lease, fault) for lease in left.values()]
 
 
-def _run_singly(run_stage: RunStage, services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[Ended]:
+def _run_singly(run_stage: RunStage, services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
     """Run each photo alone, after one of them failed for a bug."""
 
     def beat_without_limit() -> bool:
@@ -127,7 +128,7 @@ class HeldLeases:
         self._heartbeat = heartbeat
         self._services = heartbeat.services
         self._held = {lease.job_id: lease for lease in leases}
-        self._ended: list[Ended] = []
+        self._ended: list[AttemptEnd] = []
         self._started_at = self._extended_at = self._flushed_at = time.monotonic()
 
     def beat(self) -> bool:
@@ -143,7 +144,7 @@ class HeldLeases:
     def _extend(self, at: float) -> None:
         try:
             with self._services.begin() as session:
-                jobs.extend(session, list(self._held.values()), self._services.settings.lease_s)
+                extend(session, list(self._held.values()), self._services.settings.lease_s)
             self._extended_at = at
         except Transient as error:
             log.warning("leases_not_extended", reason=error.message)
@@ -156,14 +157,14 @@ class HeldLeases:
         """Write the last outcomes, and give back the leases of photos that were not started."""
         self._flush()
         if self._held:
-            given = self._write(partial(jobs.give_back, leases=list(self._held.values())))
+            given = self._write(partial(release, leases=list(self._held.values())))
             log.info("leases_given_back", held=len(self._held), given=given)
 
     def _flush(self) -> None:
         settings = self._services.settings
-        settle = partial(jobs.settle, ended=self._ended, backoff_s=settings.backoff_s, requeue_s=settings.requeue_s)
+        write_ends = partial(settle, ends=self._ended, backoff_s=settings.backoff_s, requeue_s=settings.requeue_s)
         if self._ended:
-            self._release_settled(self._write(settle))
+            self._release_settled(self._write(write_ends))
         self._ended.clear()
         self._flushed_at = time.monotonic()
 

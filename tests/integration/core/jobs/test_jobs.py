@@ -12,9 +12,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from tests.integration.conftest import House
 
-from retint import jobs, recipes
+from retint import recipes
 from retint.errors import IllegalMove, InvalidPhoto, NotFound, OutOfMemory, RetintError, StoreUnavailable, Transient
-from retint.jobs import Done, tallies
+from retint.jobs import changes, queueing, tallies
+from retint.jobs.leases import Done, Lease, claim, extend, release, settle
 from retint.lifecycle import FINAL, STAGES, Outcome, Stage, State
 from retint.tables import Attempt, Batch, Job, Photo, Tally, now
 from retint_workers.inference.loading import NetworkUnavailable
@@ -97,13 +98,13 @@ def test_a_stale_worker_writes_nothing(house: House) -> None:
     [job_id] = house.deposit("a")
     [stale] = house.claim([job_id], lease_s=-1)
     with house.services.begin() as session:
-        assert jobs.reclaim(session) == 1
+        assert queueing.reclaim_expired(session) == 1
     [fresh] = house.claim([job_id])
     assert fresh.attempt == stale.attempt + 1
     assert house.settle((stale, Done({"proxy": "stale"}))) == set()
     with house.services.begin() as session:
-        assert jobs.extend(session, [stale, fresh], 60) == {job_id}
-        assert jobs.extend(session, [stale], 60) == set()
+        assert extend(session, [stale, fresh], 60) == {job_id}
+        assert extend(session, [stale], 60) == set()
     assert house.settle((fresh, Done({"proxy": "fresh"}))) == {job_id}
     assert house.settle((fresh, Done({"proxy": "twice"}))) == set()
     assert [(attempt.outcome, attempt.files) for attempt in house.attempts(job_id)] == [
@@ -137,15 +138,20 @@ def test_the_database_itself_refuses_a_second_done_attempt_of_a_stage(house: Hou
 
 def test_a_fault_is_tried_again_after_a_while_and_quarantined_the_third_time(house: House) -> None:
     [job_id] = house.deposit("a")
-    for tries in (1, 2):
+    for faults in (1, 2):
         [lease] = house.claim([job_id])
         with house.services.begin() as session:
             fault = OutOfMemory("There was not enough memory.")
-            jobs.settle(session, [(lease, fault)], backoff_s=100, requeue_s=30)
-            assert jobs.queue(session, lease.batch_id, Stage.INGEST, 9, 30) == []
+            settle(session, [(lease, fault)], backoff_s=100, requeue_s=30)
+            assert queueing.queue(session, lease.batch_id, Stage.INGEST, 9, 30) == []
         job = house.job(job_id)
-        assert (job.state, job.stage, job.tries, job.reason_code) == (State.READY, Stage.INGEST, tries, "out_of_memory")
-        assert 50 * tries <= (job.not_before - lease.started_at).total_seconds() <= 150 * tries + 20
+        assert (job.state, job.stage, job.faults, job.reason_code) == (
+            State.READY,
+            Stage.INGEST,
+            faults,
+            "out_of_memory",
+        )
+        assert 50 * faults <= (job.not_before - lease.started_at).total_seconds() <= 150 * faults + 20
     [lease] = house.claim([job_id])
     house.settle((lease, Transient("The network failed.", code="network_failed")))
     job = house.job(job_id)
@@ -160,7 +166,7 @@ def test_a_store_that_is_away_quarantines_nothing_however_often_it_is_asked(hous
         [lease] = house.claim([job_id])
         house.settle((lease, StoreUnavailable("The store did not answer.")))
         job = house.job(job_id)
-        assert (job.state, job.tries, job.reason_code) == (State.READY, 0, "store_unavailable")
+        assert (job.state, job.faults, job.reason_code) == (State.READY, 0, "store_unavailable")
         assert job.not_before > lease.started_at
         assert len(house.attempts(job_id)) == number
 
@@ -170,9 +176,9 @@ def test_a_network_that_is_not_here_is_tried_three_times_minutes_apart(house: Ho
     for number in range(1, 4):
         [lease] = house.claim([job_id])
         with house.services.begin() as session:
-            jobs.settle(session, [(lease, NetworkUnavailable("There are no weights."))], backoff_s=2, requeue_s=30)
+            settle(session, [(lease, NetworkUnavailable("There are no weights."))], backoff_s=2, requeue_s=30)
         job = house.job(job_id)
-        assert (job.tries, job.reason_code) == (number, "network_unavailable")
+        assert (job.faults, job.reason_code) == (number, "network_unavailable")
         if number < 3:
             assert (job.not_before - lease.started_at).total_seconds() >= 30 * number
     assert job.state is State.QUARANTINED
@@ -184,10 +190,10 @@ def test_what_was_not_begun_goes_back_as_if_nobody_had_had_it(house: House) -> N
     house.settle((leases[1], Done()))
     house.make_overdue([lost])
     with house.services.begin() as session:
-        assert jobs.reclaim(session) == 1
+        assert queueing.reclaim_expired(session) == 1
     before = house.job(left).not_before
     with house.services.begin() as session:
-        assert jobs.give_back(session, leases[1:]) == 1
+        assert release(session, leases[1:]) == 1
     assert [house.job(job_id).state for job_id in (begun, ended, lost, left)] == [
         State.RUNNING,
         State.QUEUED,
@@ -195,7 +201,7 @@ def test_what_was_not_begun_goes_back_as_if_nobody_had_had_it(house: House) -> N
         State.READY,
     ]
     job = house.job(left)
-    assert (job.tries, job.deadline, job.not_before, job.reason_code) == (0, None, before, None)
+    assert (job.faults, job.deadline, job.not_before, job.reason_code) == (0, None, before, None)
     assert house.attempts(left) == []
     [again] = house.claim([left])
     assert house.settle((leases[3], Done())) == set(), "whoever gave it back has no claim any more"
@@ -208,26 +214,26 @@ def test_quarantined_jobs_get_another_three_tries(house: House) -> None:
     job_ids = house.bulk(2, batch, State.QUARANTINED)
     [theirs] = house.bulk(1, other, State.QUARANTINED)
     with house.services.begin() as session:
-        session.execute(update(Job).values(tries=3))
+        session.execute(update(Job).values(faults=3))
         session.execute(update(Job).where(Job.id == job_ids[0]).values(reason_code="worker_lost"))
-        assert jobs.retry(session, other.tenant_id, batch_id=batch.id) == 0
-        assert jobs.retry(session, batch.tenant_id, reason_code="worker_lost") == 1
-        assert jobs.retry(session, batch.tenant_id, job_id=job_ids[1]) == 1
-        assert jobs.retry(session, batch.tenant_id) == 0
-        assert jobs.retry(session, None) == 1
+        assert changes.retry_jobs(session, other.tenant_id, batch_id=batch.id) == 0
+        assert changes.retry_jobs(session, batch.tenant_id, reason_code="worker_lost") == 1
+        assert changes.retry_jobs(session, batch.tenant_id, job_id=job_ids[1]) == 1
+        assert changes.retry_jobs(session, batch.tenant_id) == 0
+        assert changes.retry_jobs(session, None) == 1
     assert house.states([*job_ids, theirs]) == {State.READY: 3}
-    assert (house.job(theirs).tries, house.job(theirs).reason) == (0, None)
+    assert (house.job(theirs).faults, house.job(theirs).reason) == (0, None)
 
 
 def test_an_expired_lease_is_taken_back_and_the_third_quarantines(house: House) -> None:
     [job_id], [other] = house.deposit("a"), house.deposit("b")
     [_] = house.claim([other])
-    for tries in (1, 2, 3):
+    for faults in (1, 2, 3):
         assert house.claim([job_id], lease_s=-1)
         with house.services.begin() as session:
-            assert jobs.reclaim(session) == 1
-            assert jobs.reclaim(session) == 0
-        assert house.job(job_id).tries == tries
+            assert queueing.reclaim_expired(session) == 1
+            assert queueing.reclaim_expired(session) == 0
+        assert house.job(job_id).faults == faults
     assert house.job(job_id).state is State.QUARANTINED
     assert house.job(job_id).reason_code == "worker_lost"
     assert house.job(other).state is State.RUNNING
@@ -239,25 +245,25 @@ def test_an_expired_lease_is_taken_back_and_the_third_quarantines(house: House) 
 def test_a_heartbeat_keeps_a_lease(house: House) -> None:
     leases = house.claim(house.bulk(3), lease_s=-1)
     with house.services.begin() as session:
-        assert len(jobs.extend(session, leases, 60)) == 3
-        assert jobs.reclaim(session) == 0
+        assert len(extend(session, leases, 60)) == 3
+        assert queueing.reclaim_expired(session) == 0
 
 
 def test_queued_jobs_that_nobody_claims_are_found_when_their_deadline_has_passed(house: House) -> None:
     batch = house.batch()
     job_ids = house.bulk(3, batch)
     with house.services.begin() as session:
-        assert {job_id for job_id, _ in jobs.queue(session, batch.id, Stage.INGEST, 9, 30)} == set(job_ids)
-        assert jobs.overdue(session) == []
+        assert {job_id for job_id, _ in queueing.queue(session, batch.id, Stage.INGEST, 9, 30)} == set(job_ids)
+        assert queueing.list_overdue(session) == []
     house.make_overdue(job_ids)
     with house.services.begin() as session:
-        assert {job_id for job_id, _ in jobs.overdue(session)} == set(job_ids)
-        jobs.postpone(session, job_ids[:1], 30)
-        assert {job_id for job_id, _ in jobs.overdue(session)} == set(job_ids[1:])
-        assert jobs.release(session, job_ids[1:]) == 2
-        assert jobs.release(session, None) == 1
+        assert {job_id for job_id, _ in queueing.list_overdue(session)} == set(job_ids)
+        queueing.extend_deadlines(session, job_ids[:1], 30)
+        assert {job_id for job_id, _ in queueing.list_overdue(session)} == set(job_ids[1:])
+        assert queueing.unqueue(session, job_ids[1:]) == 2
+        assert queueing.unqueue(session, None) == 1
     assert house.states(job_ids) == {State.READY: 3}
-    assert house.job(job_ids[0]).tries == 0
+    assert house.job(job_ids[0]).faults == 0
 
 
 def test_a_late_message_may_claim_what_the_dispatcher_gave_up(house: House) -> None:
@@ -271,7 +277,7 @@ def test_the_oldest_jobs_are_queued_first(house: House) -> None:
     job_ids = house.deposit("a", "b", "c", batch=batch)
     with house.services.begin() as session:
         session.execute(update(Job).where(Job.id == job_ids[2]).values(not_before=now(-60.0)))
-        taken = [job_id for job_id, _ in jobs.queue(session, batch.id, Stage.INGEST, 2, 30)]
+        taken = [job_id for job_id, _ in queueing.queue(session, batch.id, Stage.INGEST, 2, 30)]
     assert taken == [job_ids[2], job_ids[0]]
 
 
@@ -281,7 +287,7 @@ def test_dispatchers_that_queue_at_once_take_different_jobs(house: House) -> Non
 
     def take(_: int) -> list[uuid.UUID]:
         with house.services.begin() as session:
-            return [job_id for job_id, _ in jobs.queue(session, batch.id, Stage.INGEST, 10, 30)]
+            return [job_id for job_id, _ in queueing.queue(session, batch.id, Stage.INGEST, 10, 30)]
 
     with ThreadPoolExecutor(4) as pool:
         taken = [job_id for part in pool.map(take, range(4)) for job_id in part]
@@ -293,7 +299,7 @@ def test_a_paused_batch_waits_and_goes_on(house: House) -> None:
     job_ids = house.bulk(4, batch)
     [running] = house.claim(job_ids[:1])
     with house.services.begin() as session:
-        jobs.queue(session, batch.id, Stage.INGEST, 2, 30)
+        queueing.queue(session, batch.id, Stage.INGEST, 2, 30)
         session.execute(update(Batch).where(Batch.id == batch.id).values(paused_at=now()))
     assert house.claim(job_ids) == []
     assert house.states(job_ids) == {State.RUNNING: 1, State.READY: 3}
@@ -311,8 +317,8 @@ def test_a_cancelled_batch_ends_at_once_and_its_workers_write_nothing(house: Hou
     done, running = house.claim(job_ids[:2])
     house.settle((done, InvalidPhoto("This is not a photograph.")))
     with house.services.begin() as session:
-        assert jobs.cancel(session, batch.tenant_id, batch.id) == 4
-        assert jobs.cancel(session, batch.tenant_id, batch.id) == 0
+        assert changes.cancel_batch(session, batch.tenant_id, batch.id) == 4
+        assert changes.cancel_batch(session, batch.tenant_id, batch.id) == 0
     assert house.settle((running, Done())) == set()
     assert house.claim(job_ids) == []
     assert house.states(job_ids) == {State.REFUSED: 1, State.CANCELLED: 4}
@@ -329,15 +335,15 @@ def test_one_job_is_cancelled_by_its_tenant_only_and_only_while_it_has_not_ended
     [lease] = house.claim([refused])
     house.settle((lease, InvalidPhoto("This is not a photograph.")))
     with pytest.raises(NotFound), house.services.begin() as session:
-        jobs.cancel_job(session, house.tenant("archive"), open_job)
+        changes.cancel_job(session, house.tenant("archive"), open_job)
     with pytest.raises(IllegalMove), house.services.begin() as session:
-        jobs.cancel_job(session, batch.tenant_id, refused)
+        changes.cancel_job(session, batch.tenant_id, refused)
     with house.services.begin() as session:
-        jobs.cancel_job(session, batch.tenant_id, open_job)
-        jobs.cancel_job(session, batch.tenant_id, open_job)
+        changes.cancel_job(session, batch.tenant_id, open_job)
+        changes.cancel_job(session, batch.tenant_id, open_job)
     assert house.job(open_job).state is State.CANCELLED
     with pytest.raises(NotFound), house.services.begin() as session:
-        jobs.cancel(session, house.tenant("archive"), batch.id)
+        changes.cancel_batch(session, house.tenant("archive"), batch.id)
 
 
 def test_cancelling_and_depositing_at_once_leaves_no_job_behind(house: House) -> None:
@@ -354,7 +360,7 @@ def test_cancelling_and_depositing_at_once_leaves_no_job_behind(house: House) ->
 
         def cancel(_: int, batch: Batch = batch) -> None:
             with house.services.begin() as session:
-                jobs.cancel(session, batch.tenant_id, batch.id)
+                changes.cancel_batch(session, batch.tenant_id, batch.id)
 
         with ThreadPoolExecutor(4) as pool:
             racing = [pool.submit(work, number) for number, work in enumerate((deposit, deposit, cancel, deposit))]
@@ -367,8 +373,8 @@ def test_a_file_deposited_again_finds_its_job(house: House) -> None:
     batch = house.batch()
     with house.services.begin() as session:
         [first] = house_photo(session, batch)
-        assert jobs.add(session, batch, first, "a.jpg").id == jobs.add(session, batch, first, "a.jpg").id
-        assert jobs.add(session, batch, first, "a.jpg").id != jobs.add(session, batch, first, "b.jpg").id
+        assert changes.add_job(session, batch, first, "a.jpg").id == changes.add_job(session, batch, first, "a.jpg").id
+        assert changes.add_job(session, batch, first, "a.jpg").id != changes.add_job(session, batch, first, "b.jpg").id
 
 
 def house_photo(session: Session, batch: Batch) -> list[Photo]:
@@ -390,7 +396,7 @@ def test_the_tallies_agree_with_the_rows_whatever_moves(house: House, seed: int)
     dice = random.Random(seed)
     batches = [house.batch(), house.batch("archive")]
     job_ids = [job_id for batch in batches for job_id in house.bulk(12, batch)]
-    leases: list[jobs.Lease] = []
+    leases: list[Lease] = []
     folded = 0
     ends: list[Done | RetintError] = [Done(), Done(), Done(), InvalidPhoto("no"), OutOfMemory("again")]
     for _ in range(60):
@@ -399,24 +405,24 @@ def test_the_tallies_agree_with_the_rows_whatever_moves(house: House, seed: int)
         with house.services.begin() as session:
             match dice.randrange(10):
                 case 0 | 1:
-                    jobs.queue(session, batch.id, dice.choice(STAGES), 4, 30)
+                    queueing.queue(session, batch.id, dice.choice(STAGES), 4, 30)
                 case 2 | 3 | 4:
                     lease_s = dice.choice([60, -1])
                     for stage in STAGES:
-                        leases += jobs.claim(session, stage, some, None, lease_s)
+                        leases += claim(session, stage, some, None, lease_s)
                 case 5 | 6:
                     chosen = {lease.job_id: (lease, dice.choice(ends)) for lease in leases}
-                    jobs.settle(session, list(chosen.values()), backoff_s=0.001, requeue_s=30)
+                    settle(session, list(chosen.values()), backoff_s=0.001, requeue_s=30)
                     leases.clear()
                 case 7:
-                    jobs.reclaim(session)
+                    queueing.reclaim_expired(session)
                 case 8:
-                    jobs.retry(session, None)
+                    changes.retry_jobs(session, None)
                     folded = tallies.fold(session, folded)
                 case 9 if house.job(some[0]).state not in FINAL:
-                    jobs.cancel_job(session, batches[job_ids.index(some[0]) // 12].tenant_id, some[0])
+                    changes.cancel_job(session, batches[job_ids.index(some[0]) // 12].tenant_id, some[0])
                 case _:
-                    jobs.release(session, some)
+                    queueing.unqueue(session, some)
         for each in batches:
             assert house.counts(each.id).by == house.counted(each.id)
     with house.services.begin() as session:

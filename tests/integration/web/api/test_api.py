@@ -7,9 +7,9 @@ import pytest
 from flask import Flask
 from tests.integration.web.conftest import JPEG, Person
 
-from retint import jobs
 from retint.errors import OutOfMemory, Transient
-from retint.lifecycle import TRIES, Stage
+from retint.jobs.leases import claim, settle
+from retint.lifecycle import FAULT_LIMIT, Stage
 from retint.services import Services
 
 SHA256 = hashlib.sha256(JPEG).hexdigest()
@@ -20,11 +20,11 @@ def quarantine(services: Services) -> Callable[[str], None]:
     """Let a job's first stage fail until it is quarantined."""
 
     def fail(job_id: str) -> None:
-        for _ in range(TRIES):
+        for _ in range(FAULT_LIMIT):
             with services.begin() as session:
-                leases = jobs.claim(session, Stage.INGEST, [UUID(job_id)], None, 60)
+                leases = claim(session, Stage.INGEST, [UUID(job_id)], None, 60)
                 problem: Transient = OutOfMemory("There was not enough memory.")
-                jobs.settle(session, [(lease, problem) for lease in leases], backoff_s=0.001, requeue_s=60)
+                settle(session, [(lease, problem) for lease in leases], backoff_s=0.001, requeue_s=60)
 
     return fail
 
@@ -127,7 +127,7 @@ def test_a_batch_is_paused_resumed_and_cancelled(member: Person, services: Servi
     job_id = UUID(member.deposit(batch_id)["id"])
     assert member.api("POST", f"/batches/{batch_id}/pause").json["paused"] is True
     with services.begin() as session:
-        assert jobs.claim(session, Stage.INGEST, [job_id], None, 60) == []
+        assert claim(session, Stage.INGEST, [job_id], None, 60) == []
     assert member.api("POST", f"/batches/{batch_id}/pause").status_code == 200, "pausing again changes nothing"
     assert member.api("POST", f"/batches/{batch_id}/resume").json["paused"] is False
     cancelled = member.api("POST", f"/batches/{batch_id}/cancel").json
@@ -144,7 +144,11 @@ def test_a_quarantined_job_is_retried_and_no_other(admin: Person, quarantine: Ca
     assert admin.api("POST", f"/jobs/{job_id}/retry").status_code == 409
     quarantine(job_id)
     shown = admin.api("GET", f"/jobs/{job_id}").json
-    assert (shown["state"], shown["reason_code"], len(shown["attempts"])) == ("quarantined", "out_of_memory", TRIES)
+    assert (shown["state"], shown["reason_code"], len(shown["attempts"])) == (
+        "quarantined",
+        "out_of_memory",
+        FAULT_LIMIT,
+    )
     assert admin.api("POST", f"/jobs/{job_id}/retry").json["state"] == "ready"
 
 

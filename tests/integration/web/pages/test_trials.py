@@ -10,9 +10,10 @@ from uuid import UUID
 import pytest
 from tests.integration.web.conftest import JPEG, Person, csrf_token
 
-from retint import jobs, recipes, trials
+from retint import recipes, trials
 from retint.errors import Refused, Transient
 from retint.jobs import tallies
+from retint.jobs.leases import AttemptEnd, claim, settle
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
@@ -224,11 +225,11 @@ def test_a_file_that_is_no_photo_is_said_once(
     trial = begin(recipes=[{}, {"colorizer": "compact-vivid"}])
     ids = [UUID(each["id"]) for each in trial["tries"]]
     with services.begin() as session:
-        leases = jobs.claim(session, Stage.INGEST, ids, None, 60)
-        ended: list[jobs.Ended] = [
+        leases = claim(session, Stage.INGEST, ids, None, 60)
+        ended: list[AttemptEnd] = [
             (lease, Refused("This is a letter, not a photo.", code="no_image")) for lease in leases
         ]
-        jobs.settle(session, ended, backoff_s=1, requeue_s=60)
+        settle(session, ended, backoff_s=1, requeue_s=60)
     browser = member.browser()
     assert browser.get(f"/trials/{trial['id']}/live").headers["HX-Refresh"] == "true"
     page = browser.get(f"/trials/{trial['id']}").text
@@ -258,8 +259,8 @@ def test_an_administrator_sees_a_trial_as_one_line_and_a_fault_of_it(
     assert member.browser().get(f"/batches/{batch_id}").headers["Location"] == f"/trials/{trial['id']}"
     for _ in range(3):
         with services.begin() as session:
-            [lease] = jobs.claim(session, Stage.INGEST, [UUID(trial["tries"][0]["id"])], None, 60)
-            jobs.settle(session, [(lease, Transient("The GPU was lost."))], backoff_s=0, requeue_s=60)
+            [lease] = claim(session, Stage.INGEST, [UUID(trial["tries"][0]["id"])], None, 60)
+            settle(session, [(lease, Transient("The GPU was lost."))], backoff_s=0, requeue_s=60)
     [failure] = admin.api("GET", "/failures").json["items"]
     assert (failure["state"], failure["count"]) == ("quarantined", 1)
     shown = member.browser().get(f"/trials/{trial['id']}").text

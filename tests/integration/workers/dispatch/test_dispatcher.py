@@ -13,10 +13,11 @@ from sqlalchemy import update
 from tests.integration.conftest import House
 from tests.servers import Server
 
-from retint import broker, fleets, jobs
+from retint import broker, fleets
 from retint.broker import Broker
 from retint.errors import QueueUnavailable
-from retint.jobs import Done, tallies
+from retint.jobs import queueing, tallies
+from retint.jobs.leases import Done
 from retint.lifecycle import QUEUES, Stage, State
 from retint.settings import Settings
 from retint.tables import Batch, Job, Worker, now
@@ -158,7 +159,7 @@ def test_a_newcomer_gets_the_next_free_place_and_no_credit_for_its_absence(
     for message in (first, *others):
         complete(workshop, message)
     with workshop.services.begin() as session:
-        jobs.release(session, None)  # what stood in the window is sent again
+        queueing.unqueue(session, None)  # what stood in the window is sent again
     while served[True] + served[False] < 12 * BUNDLE:
         dispatcher.tick()
         for message in receive(dispatcher.broker):
@@ -218,8 +219,8 @@ def test_what_failed_before_travels_alone_and_not_before_its_time(workshop: Hous
     register_workers(workshop)
     job_ids = workshop.bulk(4)
     with workshop.services.begin() as session:
-        session.execute(update(Job).where(Job.id == job_ids[0]).values(tries=1))
-        session.execute(update(Job).where(Job.id == job_ids[1]).values(tries=1, not_before=now(60.0)))
+        session.execute(update(Job).where(Job.id == job_ids[0]).values(faults=1))
+        session.execute(update(Job).where(Job.id == job_ids[1]).values(faults=1, not_before=now(60.0)))
     dispatcher.tick()
     bundles = [set(message.job_ids) for message in receive(dispatcher.broker)]
     assert {job_ids[0]} in bundles
@@ -256,7 +257,7 @@ def test_a_job_whose_next_link_was_lost_is_sent_again_from_its_stage(workshop: H
     dispatcher.tick()
     dispatcher.tick()
     assert receive(dispatcher.broker, QUEUES[Stage.COLORIZE]) == [Message(Stage.COLORIZE, [job_id])]
-    assert workshop.job(job_id).tries == 0
+    assert workshop.job(job_id).faults == 0
 
 
 def test_a_message_that_only_waits_long_is_not_sent_again(workshop: House, dispatcher: Dispatcher) -> None:

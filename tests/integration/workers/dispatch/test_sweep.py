@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from tests.integration.conftest import House
 
-from retint import jobs
-from retint.jobs import Done, Lease
+from retint.jobs import queueing
+from retint.jobs.leases import Done, Lease
 from retint.tables import Photo
 from retint_workers.dispatch.sweep import sweep
 
@@ -37,7 +37,7 @@ def test_only_old_files_that_no_row_names_are_deleted(house: House) -> None:
     [expired] = house.claim(house.deposit("a"), lease_s=-1)
     orphan = put_blob(house, expired.file_key("proxy.png"))
     with house.services.begin() as session:
-        jobs.reclaim(session)
+        queueing.reclaim_expired(session)
     [again] = house.claim([expired.job_id])
     [running] = house.claim(house.deposit("b"))
     kept = {

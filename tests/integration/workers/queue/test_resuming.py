@@ -12,7 +12,7 @@ from tests.leases import new_lease
 
 from retint import recipes
 from retint.errors import StoreUnavailable
-from retint.jobs import Done, Lease
+from retint.jobs.leases import Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings

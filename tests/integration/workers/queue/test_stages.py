@@ -13,7 +13,7 @@ from PIL import Image
 from tests.leases import new_lease
 
 from retint.errors import RetintError, Transient
-from retint.jobs import Done, Lease
+from retint.jobs.leases import Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings

@@ -2,9 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retint.batches import take_name
 from retint.errors import InvalidRequest
-from retint.photos import clean_name
+from retint.names import clean_name, unique_path
 from retint_web.files.blobs import disposition
 
 NAMES = st.text(st.characters(), min_size=1, max_size=300)
@@ -32,19 +31,19 @@ PATHS = st.lists(
     ],
 )
 def test_a_name_becomes_a_path_that_can_be_unpacked_anywhere(name: str, suffix: str, path: str) -> None:
-    assert take_name(name, suffix, set()) == path
+    assert unique_path(name, suffix, set()) == path
 
 
 def test_names_that_a_file_system_takes_for_one_are_kept_apart() -> None:
     taken: set[str] = set()
-    paths = [take_name(name, ".jpg", taken) for name in ("é.jpg", "e\u0301.jpg", "É.JPG", "é.jpg", "é (2).jpg")]
+    paths = [unique_path(name, ".jpg", taken) for name in ("é.jpg", "e\u0301.jpg", "É.JPG", "é.jpg", "é (2).jpg")]
     assert paths == ["é.jpg", "e\u0301 (2).jpg", "É (3).JPG", "é (4).jpg", "é (2) (2).jpg"]
 
 
 @given(st.lists(NAMES | PATHS, min_size=1, max_size=8))
 def test_no_name_leaves_its_folder_or_meets_another(names: list[str]) -> None:
     taken: set[str] = set()
-    paths = [take_name(clean, ".jpg", taken) for clean in map(_cleaned, names) if clean]
+    paths = [unique_path(clean, ".jpg", taken) for clean in map(_cleaned, names) if clean]
     assert len({path.casefold() for path in paths}) == len(paths)
     for path in paths:
         parts = path.split("/")
