@@ -9,7 +9,6 @@ export PIP_PROGRESS_BAR := off
 export PHOTOS DATA PORT ONCE
 
 BIN := .venv/bin
-PIP := $(BIN)/pip install -qq --require-hashes
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,24 +47,17 @@ lock: ## pin the newest dependencies in requirements/ (needs uv)
 .PHONY: help setup demo up test bench lint lock system
 
 .venv/bin/python:
-	@for python in python3.11 python3.12 python3; do \
-		if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
+	@for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+		if $$python -c 'import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then \
 			echo "Making .venv with $$($$python --version)"; \
 			exec $$python -m venv .venv; \
 		fi; \
 	done; \
-	echo "Retint needs Python 3.11 or 3.12 with venv (Debian: apt-get install python3-venv)." >&2; exit 1
+	echo "Retint needs Python 3.11 to 3.14 with venv (Debian: apt-get install python3-venv)." >&2; exit 1
 
-# torch for the CPU is small, but PyPI has none for Linux; pip may have been told where there is one.
-.venv/.local: $(addprefix requirements/,build.txt local.txt torch-cpu.txt torch-cuda.txt torchvision.txt) | .venv/bin/python
+.venv/.local: requirements/install $(addprefix requirements/,build.txt local.txt torch-cpu.txt torch-cuda.txt torchvision.txt) | .venv/bin/python
 	@echo "Installing what Retint needs to run"
-	@$(PIP) -r requirements/build.txt
-	@$(PIP) --no-build-isolation -r requirements/local.txt
-	@if command -v nvidia-smi >/dev/null || ! $(PIP) --no-deps -r requirements/torch-cpu.txt 2>/dev/null; then \
-		echo "Installing torch for CUDA: 5 GB"; \
-		$(PIP) --no-deps -r requirements/torch-cuda.txt; \
-	fi
-	@$(PIP) --no-deps -r requirements/torchvision.txt
+	@requirements/install $(abspath $(BIN)/python) local
 	@touch $@
 
 .venv/.retint: .venv/.local pyproject.toml
@@ -74,7 +66,7 @@ lock: ## pin the newest dependencies in requirements/ (needs uv)
 
 .venv/.dev: requirements/dev.txt .venv/.retint
 	@echo "Installing what the tests need"
-	@$(PIP) --no-build-isolation -r requirements/dev.txt
+	@requirements/install $(abspath $(BIN)/python) dev
 	@touch $@
 
 # The servers and the browser of the tests that no wheel brings.

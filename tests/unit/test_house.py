@@ -1,6 +1,8 @@
 """The rules of the house that a program can check."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -46,6 +48,35 @@ def test_the_layers_of_the_house_hold() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+VIOLATIONS = {
+    "workers/retint_workers/commands.py": "import retint_web.app",
+    "core/retint/errors.py": "import retint.settings",
+    "models/retint_models/layers/types.py": "import retint_models.networks.registry",
+    "models/retint_models/vision.py": "import flask",
+    "models/retint_models/training/__init__.py": "import torchvision",
+    "workers/retint_workers/sandbox.py": "import retint_workers.queue.tasks",
+    "web/retint_web/security.py": "import retint_web.app",
+    "web/retint_web/health.py": "import torch",
+    "core/retint/broker.py": "import boto3",
+    "core/retint/jobs/attempts.py": "import retint.jobs.leases",
+}
+"""Imports of which each breaks one contract or more."""
+
+
+def test_every_contract_of_the_layers_breaks_when_its_rule_is_broken(tmp_path: Path) -> None:
+    for part in ("core", "models", "workers", "web", "migrations"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name, line in VIOLATIONS.items():
+        (tmp_path / name).write_text(f"{(tmp_path / name).read_text()}\n{line}\n")
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    path = ":".join(str(tmp_path / part) for part in ("core", "models", "workers", "web", "migrations"))
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    contracts = len(PROJECT["tool"]["importlinter"]["contracts"])
+    assert f"Contracts: 0 kept, {contracts} broken." in done.stdout
 
 
 def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:

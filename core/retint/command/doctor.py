@@ -38,7 +38,7 @@ def examine(settings: Settings) -> list[Check]:
     """Look at everything that Retint may need here; contacts what the settings name, changes nothing of it."""
     version = ".".join(map(str, sys.version_info[:3]))
     return [
-        Check("Python", (3, 11) <= sys.version_info[:2] <= (3, 12), version, "Install Python 3.11 or 3.12."),
+        Check("Python", (3, 11) <= sys.version_info[:2] <= (3, 14), version, "Install Python 3.11 to 3.14."),
         *(_part(part, modules) for part, modules in PARTS.items()),
         *_weights(settings),
         _graphics(settings),

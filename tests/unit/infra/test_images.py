@@ -66,9 +66,15 @@ def test_everything_that_is_copied_exists_and_passes_the_ignore_file() -> None:
             assert any(fnmatch(source, line[1:]) for line in lines), f"{source} is ignored"
 
 
-def test_an_image_holds_the_whole_tree_that_the_package_is_made_of() -> None:
-    copied = {word for words in stages()["tree"] if words[0] == "COPY" for word in words[1:-1]}
-    assert {"pyproject.toml", "README.md", "core", "models", "workers", "web", "migrations"} <= copied
+def test_the_wheel_is_made_of_everything_that_the_package_is_made_of() -> None:
+    copied = {word for words in stages()["wheel"] if words[0] == "COPY" for word in words[1:-1]}
+    assert {"pyproject.toml", "README.md", "LICENSE", "core", "models", "workers", "web", "migrations"} <= copied
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_holds_the_wheel_and_no_tree(target: str) -> None:
+    copied = [words for words in stages()[target] if words[0] == "COPY"]
+    assert copied == [["COPY", f"--from={target}-build", "/opt/retint", "/opt/retint"]]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -83,7 +89,7 @@ def test_everything_that_is_installed_is_pinned_with_hashes(target: str) -> None
     installs = [words for words in instructions(f"{target}-build") if words[:3] == ["RUN", "pip", "install"]]
     assert len(installs) == 3
     for words in installs:
-        assert "--require-hashes" in words or words[-2:] == ["--editable", "."]
+        assert "--require-hashes" in words or words[3:] == ["--no-deps", "--no-index", "/wheels/*.whl"]
 
 
 def pinned(target: str) -> set[str]:
