@@ -41,7 +41,7 @@ def write_card(name: str, tensors: Mapping[str, Tensor], folder: Path) -> Card:
     """Write weights and their record into a folder as an import does; return the card."""
     path = folder / f"{name}.safetensors"
     save_file(dict(tensors), path)
-    cards.record_of(name, folder).write_text(f'sha256 = "{cards.hashed(path)}"\n')
+    cards.record_path(name, folder).write_text(f'sha256 = "{cards.hash_file(path)}"\n')
     return registry.card(name, folder)
 
 

@@ -20,10 +20,10 @@ from retint.errors import InvalidRequest, NotFound, Refused
 from retint.jobs import changes
 from retint.lifecycle import ACTIVE, Outcome, Stage, State
 from retint.names import clean_name
-from retint.recipes import Network, Recipe
+from retint.recipes import Recipe
 from retint.tables import Attempt, Batch, Job, Photo, new_id
 from retint.tenancy import get_owned, owned
-from retint_models.weights.cards import IMPORTED
+from retint_models.weights.cards import IMPORTED, Card, read_cards
 
 USUAL: Final = 12
 """Tries of the usual set, at most: what a person can compare."""
@@ -101,7 +101,7 @@ def usual(names: Sequence[str] = (), base: Recipe | None = None, imported: Path 
         InvalidRequest: a colorizer is named that is not here.
     """
     base = base or Recipe.model_validate({})
-    here = recipes.networks("colorizer", imported)
+    here = recipes.usable_networks("colorizer", imported)
     for name in names:
         recipes.check(Recipe.model_validate({"colorizer": name}), imported)
     wanted = [here[name] for name in names] if names else [here[name] for name in here if name != "keep"]
@@ -113,7 +113,7 @@ def usual(names: Sequence[str] = (), base: Recipe | None = None, imported: Path 
     return [base.model_copy(update={"colorizer": name, "colorizer_settings": settings}) for name, settings in tried]
 
 
-def _variants(network: Network) -> list[tuple[str, dict[str, float]]]:
+def _variants(network: Card) -> list[tuple[str, dict[str, float]]]:
     """Name a network's settings that are worth comparing, the usual one first."""
     for name in VARIED:
         if name in network.settings:
@@ -224,7 +224,7 @@ def show(session: Session, tenant_id: UUID, trial_id: UUID) -> Trial:
 
 def _place(each: Try) -> tuple[Any, ...]:
     """Put what is alike next to each other: by network, then by setting."""
-    networks = [*recipes.cards(), "keep"]
+    networks = [*read_cards(), "keep"]
     recipe = each.recipe
     place = networks.index(recipe.colorizer) if recipe.colorizer in networks else len(networks)
     return place, sorted(recipe.colorizer_settings.items()), recipe.defader, recipe.strength, each.job_id

@@ -8,10 +8,10 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import browsers
 from tests.platforms import PlatformUnderTest
 
-from retint import recipes
+from retint_models.weights.cards import read_cards
 
 RESTORED_MS = 120_000
-GAIN = recipes.cards()["compact"].settings["gain"].default
+GAIN = read_cards()["compact"].settings["gain"].default
 
 DROP = """async ([drop, files]) => {
   const carried = new DataTransfer();

@@ -8,12 +8,13 @@ from tests.browser import browsers
 from tests.browser.test_look import SHIFT
 from tests.platforms import PlatformUnderTest
 
-from retint import recipes, trials
+from retint import trials
+from retint_models.weights.cards import read_cards
 
 RESTORED_MS = 120_000
 TRIES = 6
 """Two networks are here on every machine, with three settings each."""
-GAIN = recipes.cards()["compact"].settings["gain"].default
+GAIN = read_cards()["compact"].settings["gain"].default
 STRONG, STRONGEST = (f"{trials.usual()[place].colorizer_settings['gain']:g}" for place in (2, 5))
 """The largest gain that is tried of each."""
 

@@ -13,6 +13,7 @@ from retint.command.options import recipe_options
 from retint.errors import InvalidRequest
 from retint.recipes import Recipe
 from retint.settings import Settings
+from retint_models.weights.cards import read_cards
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -191,7 +192,7 @@ def preview(
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise click.BadParameter("a sheet is a .png or a .jpg", param_hint="--out")
     settings = Settings().model_copy(update={"device": device} if device != "auto" else {})
-    cards = {name: card for name, card in recipes.cards(settings.weights).items() if card.kind == "colorizer"}
+    cards = {name: card for name, card in read_cards(settings.weights).items() if card.kind == "colorizer"}
     named = [name.strip() for name in colorizers.split(",")] if colorizers else list(cards)
     for name in named:
         if name in cards and not cards[name].is_here:

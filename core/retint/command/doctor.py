@@ -8,11 +8,11 @@ from importlib.util import find_spec
 
 import redis
 
-from retint import database, recipes, stores
+from retint import database, stores
 from retint.digests import hash_file
 from retint.errors import RetintError
 from retint.settings import Settings
-from retint_models.weights.cards import FOLDER
+from retint_models.weights.cards import SHIPPED, read_cards
 
 PARTS = {
     "portal": ("flask", "flask_wtf", "gunicorn", "zipstream"),
@@ -56,10 +56,10 @@ def _part(part: str, modules: tuple[str, ...]) -> Check:
 
 
 def _weights(settings: Settings) -> list[Check]:
-    if not (index := FOLDER / "weights.toml").is_file():
+    if not (index := SHIPPED / "weights.toml").is_file():
         return [Check("weights", False, f"no {index}", "Install Retint again.")]
     checks = []
-    for name, network in recipes.cards(settings.weights).items():
+    for name, network in read_cards(settings.weights).items():
         if network.is_here:
             same = hash_file(network.path) == network.sha256
             finding = f"{network.size / 1e6:.1f} MB, checksum good" if same else "checksum differs"

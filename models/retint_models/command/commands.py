@@ -12,7 +12,7 @@ import click
 from retint_models.command.arguments import FILE, IMPORTED_FOLDER, refusing
 from retint_models.command.evaluate import evaluate
 from retint_models.command.train import train
-from retint_models.weights.cards import Card, Tell
+from retint_models.weights.cards import Card, ReportProgress
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -43,10 +43,10 @@ def weights() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print all cards as one JSON object.")
 def list_cards(folder: Path, as_json: bool) -> None:
     """List all networks, whether their weights are here, and how to get them."""
-    from retint_models.weights.cards import cards
+    from retint_models.weights.cards import read_cards
 
     with refusing():
-        found = cards(folder)
+        found = read_cards(folder)
     if as_json:
         click.echo(json.dumps({name: values(card) for name, card in found.items()}, indent=2))
         return
@@ -67,7 +67,7 @@ def show(name: str, folder: Path, as_json: bool) -> None:
 
     with refusing():
         known = card(name, folder)
-    click.echo(json.dumps(values(known), indent=2) if as_json else known.prose())
+    click.echo(json.dumps(values(known), indent=2) if as_json else known.describe())
 
 
 @weights.command(epilog="\b\nExample:\n  retint weights verify")
@@ -75,10 +75,10 @@ def show(name: str, folder: Path, as_json: bool) -> None:
 @click.pass_context
 def verify(ctx: click.Context, folder: Path) -> None:
     """Check every file that is here against its card; exit status 1 if one is missing or another."""
-    from retint_models.weights.cards import cards
+    from retint_models.weights.cards import read_cards
 
     with refusing():
-        found = cards(folder)
+        found = read_cards(folder)
     failed = False
     for card in found.values():
         if not card.is_expected:
@@ -86,7 +86,7 @@ def verify(ctx: click.Context, folder: Path) -> None:
             continue
         try:
             with told_by_a_bar() as tell:
-                card.check(tell)
+                card.verify(tell)
             click.echo(f"{card.name}: as its card says")
         except (ValueError, OSError) as error:
             failed = True
@@ -199,7 +199,7 @@ def say_taken(taken: "Taken") -> None:
 
 
 @contextmanager
-def told_by_a_bar() -> Iterator[Tell]:
+def told_by_a_bar() -> Iterator[ReportProgress]:
     """Show on a terminal how far something is."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn

@@ -120,7 +120,7 @@ class CompactColorizer:
         Raises:
             ValueError: not a proxy, an unknown setting, or one out of range.
         """
-        settings = self.card.settled(settings)
+        settings = self.card.fill_settings(settings)
         views = [p.view(proxy) for proxy in proxies]
         decided = p.grouped(views, partial(self.decide, gain=settings["gain"], limit=settings["limit"]))
         record = {

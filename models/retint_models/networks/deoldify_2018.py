@@ -213,7 +213,7 @@ class Defader2018:
         """
         for picture in pictures:
             proxies.check(picture)
-        record = proxies.record(self.card, self.card.settled({}), self.network.precision)
+        record = proxies.record(self.card, self.card.fill_settings({}), self.network.precision)
         layers = []
         for first in range(0, len(pictures), self.at_once):
             some = pictures[first : first + self.at_once]

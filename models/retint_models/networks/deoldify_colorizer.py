@@ -61,7 +61,7 @@ class DeoldifyColorizer:
         Raises:
             ValueError: not a proxy, an unknown setting, or one out of range.
         """
-        settings = self.card.settled(settings)
+        settings = self.card.fill_settings(settings)
         for picture in pictures:
             proxies.check(picture)
         record = proxies.record(self.card, settings, self.network.precision)

@@ -163,7 +163,7 @@ class LabColorizer:
         Raises:
             ValueError: not a proxy, or a setting: the network has none.
         """
-        record = proxies.record(self.card, self.card.settled(settings), self.network.precision)
+        record = proxies.record(self.card, self.card.fill_settings(settings), self.network.precision)
         views = [view(picture) for picture in pictures]
         layers = []
         for seen, decided in zip(views, proxies.grouped(views, self.decide), strict=True):

@@ -99,7 +99,7 @@ def card(name: str, imported: Path = cards.IMPORTED) -> Card:
     Raises:
         ValueError: no such network.
     """
-    known = cards.cards(imported)
+    known = cards.read_cards(imported)
     if name not in known:
         raise ValueError(f"no network is called {name!r}; there are {', '.join(known)}")
     return known[name]

@@ -158,7 +158,7 @@ class YuvGanColorizer:
         Raises:
             ValueError: not a proxy, or a setting: the network has none.
         """
-        record = proxies.record(self.card, self.card.settled(settings), self.network.precision)
+        record = proxies.record(self.card, self.card.fill_settings(settings), self.network.precision)
         layers = []
         for picture in pictures:
             proxies.check(picture)

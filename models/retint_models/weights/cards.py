@@ -1,35 +1,38 @@
-"""What is known of every network, and how its weights are read safely.
+"""Cards: what is known of every network, read from `shipped/weights.toml`. Standard library and platformdirs only.
 
-`shipped/weights.toml` holds one card a network. Small weights lie beside it, with their SHA-256 on the card; heavy
-ones are imported into the folder of the user's data, with a record of what came from where. A file is read only if its
-SHA-256 is the one noted, as safetensors (no code in it), and put into a network only if it fits.
+Small weights lie beside the cards, with their SHA-256 on the card. Heavy weights are imported into a folder of the
+user's data, with a record of their source and SHA-256 beside them. A file is read only if its SHA-256 is the expected
+one, as safetensors (which holds no code), and put into a network only if it fits.
 """
 
 import hashlib
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from textwrap import TextWrapper
-from typing import Any
+from typing import Any, Literal
 
 from platformdirs import user_data_path
 
-FOLDER = Path(__file__).resolve().parent / "shipped"
-"""Cards and small weights, part of the package."""
+SHIPPED = Path(__file__).resolve().parent / "shipped"
+"""Folder of the cards and the small weights, part of the package."""
 
 IMPORTED = user_data_path("retint") / "weights"
-"""Where heavy weights are imported to by default: the package itself may be read-only."""
+"""Default folder of imported weights: the package itself may be read-only."""
 
-WRAP = TextWrapper(width=100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+Kind = Literal["colorizer", "defader"]
 
-Tell = Callable[[str, int, int], None]
-"""Told how far something is: what is done, how many bytes are, of how many."""
+ReportProgress = Callable[[str, int, int], None]
+"""Called with what is done, the bytes that are done, and the bytes in total."""
+
+_WRAP = TextWrapper(width=100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
+def ignore_progress(what: str, done: int, total: int) -> None:
+    """Report progress to nobody."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,11 @@ class Setting:
     """A number that a recipe may set for a network.
 
     Attributes:
-        default: What holds if the recipe is silent.
+        default: Value where a recipe gives none.
         least: Smallest value.
         most: Largest value.
-        step: Of a slider; 1 means that only whole numbers are allowed.
-        title: What it does, for a person.
+        step: Step of a slider; 1 means that only whole numbers are allowed.
+        title: What it does, in words for people.
     """
 
     default: float
@@ -55,8 +58,13 @@ class Setting:
         """Whether only whole numbers are allowed."""
         return self.step == 1
 
-    def holds(self, value: float) -> bool:
-        """Say whether a value is allowed."""
+    @property
+    def range(self) -> str:
+        """The allowed values in words, such as `a whole number between 7 and 45`."""
+        return f"{'a whole number ' if self.is_whole else ''}between {self.least:g} and {self.most:g}"
+
+    def allows(self, value: float) -> bool:
+        """Whether a value is allowed."""
         return self.least <= value <= self.most and not (self.is_whole and value % 1)
 
 
@@ -66,7 +74,7 @@ class Official:
 
     Attributes:
         file: Its name.
-        address: Where it is downloaded; empty where nobody says.
+        address: URL of the download; empty if not known.
         bytes: Its size; 0 if not known.
         sha256: In hex; empty if not known.
     """
@@ -79,29 +87,29 @@ class Official:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a network; the prose is in `models/README.md`.
+    """What is known of a network. `models/README.md` says more.
 
     Attributes:
-        name: The network's name in the registry.
+        name: The network's name in recipes and in the registry.
         kind: `colorizer` or `defader`.
         title: One line for people.
+        license: License of the weights: an SPDX expression, or what is known in words.
+        file: Name of the weights' file; several networks may share one.
         good_at: A sentence for somebody who has to choose.
         weaknesses: A sentence each.
-        parameters: How many.
-        license: Of the weights: an SPDX expression, or what is known in words.
+        parameters: Number of parameters; 0 if nobody has counted them.
         source: Who made it, and where it is described.
         data: What it was trained on.
-        settings: What a recipe may set.
+        settings: What a recipe may set, by name.
         preprocessing: How the network sees a proxy.
         scores: Measured on the dev photographs; empty where we have not measured.
-        official: The file that its authors published; none for our own.
-        file: The weights' file name; several networks may share one.
-        sha256: Of that file, in hex; empty while it is not imported.
-        folder: Where the file lies.
+        official: The file that its authors published; None for our own networks.
+        sha256: The SHA-256 that the file must have, in hex; empty while nothing is imported.
+        folder: Folder of the file.
     """
 
     name: str
-    kind: str
+    kind: Kind
     title: str
     license: str
     file: str
@@ -115,27 +123,27 @@ class Card:
     scores: dict[str, Any] = field(default_factory=dict)
     official: Official | None = None
     sha256: str = ""
-    folder: Path = FOLDER
+    folder: Path = SHIPPED
 
     @property
     def path(self) -> Path:
-        """Where the file should be."""
+        """Path of the weights' file, whether it exists or not."""
         return self.folder / self.file
 
     @property
     def is_here(self) -> bool:
-        """Whether the file lies there and it is known what it should be; `check` says whether it is so."""
+        """Whether the file exists and its SHA-256 is known; `verify` says whether it has that SHA-256."""
         return bool(self.sha256) and self.path.is_file()
 
     @property
     def is_expected(self) -> bool:
-        """Whether the file should be there: it is part of the package, or was imported."""
+        """Whether the file should exist: it is part of the package, or was imported."""
         return self.is_shipped or bool(self.sha256) or self.path.exists()
 
     @property
     def size(self) -> int:
-        """Bytes of the file; 0 where there is none."""
-        return self.path.stat().st_size if self.path.is_file() else 0
+        """Bytes of the file; 0 where it is not here."""
+        return self.path.stat().st_size if self.is_here else 0
 
     @property
     def is_shipped(self) -> bool:
@@ -143,17 +151,28 @@ class Card:
         return self.official is None
 
     @property
+    def command(self) -> str:
+        """What to do to get the weights: a command, or `install Retint again`."""
+        if self.official is None:
+            return "install Retint again"
+        return f"retint weights fetch {self.name}" if self.official.address else self._import_command
+
+    @property
+    def _import_command(self) -> str:
+        return f"retint weights import FILE --as {self.name}"
+
+    @property
     def remedy(self) -> str:
-        """What to do to have the weights."""
-        if self.is_shipped:
+        """What to do to get the weights, in a sentence."""
+        if self.official is None:
             return f"{self.file} is part of the package: install Retint again, or restore the file with git."
-        by_hand = f"`retint weights import FILE --as {self.name}`"
-        if self.official and self.official.address:
-            return f"Get them with `retint weights fetch {self.name}`, or with {by_hand} if you have the file."
+        by_hand = f"`{self._import_command}`"
+        if self.official.address:
+            return f"Get them with `{self.command}`, or with {by_hand} if you have the file."
         return f"They can only be had as a file: {by_hand}."
 
-    def prose(self) -> str:
-        """Tell all of this for people, in lines."""
+    def describe(self) -> str:
+        """Return all of this as text for a terminal, wrapped at 100 columns."""
         here = f"{self.size / 1e6:.1f} MB in {self.path}" if self.is_here else f"Not here. {self.remedy}"
         published = [part for part in (self.official.file, self.official.address) if part] if self.official else []
         facts = {
@@ -164,68 +183,72 @@ class Card:
             "Source": self.source,
             "Parameters": f"{self.parameters:,}",
             "Settings": [
-                f"{name} {one.least:g} to {one.most:g}, {one.default:g} by default: {one.title}"
-                for name, one in self.settings.items()
+                f"{name} {setting.least:g} to {setting.most:g}, {setting.default:g} by default: {setting.title}"
+                for name, setting in self.settings.items()
             ],
-            "Sees": [f"{name}: {said(value)}" for name, value in self.preprocessing.items()],
-            "Scores": [f"{name}: {said(value)}" for name, value in self.scores.items()] or "Not measured by us.",
+            "Sees": [f"{name}: {format_value(value)}" for name, value in self.preprocessing.items()],
+            "Scores": [f"{name}: {format_value(value)}" for name, value in self.scores.items()]
+            or "Not measured by us.",
             "Published": ", ".join(published),
             "Weights": here,
             "SHA-256": self.sha256,
         }
         lines = [f"{self.name} ({self.kind})", self.title, ""]
         for label, value in facts.items():
-            told = [value] if isinstance(value, str) else value
-            wrapped = chain.from_iterable(WRAP.wrap(one) for one in told)
+            paragraphs = [value] if isinstance(value, str) else value
+            wrapped = chain.from_iterable(_WRAP.wrap(paragraph) for paragraph in paragraphs)
             lines += [f"{label if not number else '':<11} {line}" for number, line in enumerate(wrapped)]
         return "\n".join(lines)
 
-    def settled(self, given: Mapping[str, float]) -> dict[str, float]:
-        """Fill in the defaults of what a recipe leaves open.
+    def fill_settings(self, given: Mapping[str, float]) -> dict[str, float]:
+        """Return all settings: the given values, and the defaults of the others.
 
         Raises:
-            ValueError: a setting that the network does not have, or a value out of its range; says which.
+            ValueError: the network has no such setting, or a value is out of its range; says which.
         """
         for name in sorted(given.keys() - self.settings.keys()):
             has = f"it has {', '.join(self.settings)}" if self.settings else "it has none"
             raise ValueError(f"{self.name} has no setting {name!r}; {has}")
-        for name, setting in self.settings.items():
-            value = given.get(name, setting.default)
-            if not setting.holds(value):
-                whole = "a whole number " if setting.is_whole else ""
-                raise ValueError(f"{name} is {whole}between {setting.least:g} and {setting.most:g}, not {value:g}")
-        return {name: given.get(name, setting.default) for name, setting in self.settings.items()}
+        filled = {name: given.get(name, setting.default) for name, setting in self.settings.items()}
+        for name, value in filled.items():
+            if not self.settings[name].allows(value):
+                raise ValueError(f"{name} is {self.settings[name].range}, not {value:g}")
+        return filled
 
-    def check(self, tell: Tell = silent) -> None:
-        """See that the file is the one that is described, telling how far that is.
+    def verify(self, report_progress: ReportProgress = ignore_progress) -> None:
+        """Check that the file has the SHA-256 of this card.
 
         Raises:
-            FileNotFoundError: it is not there; says how to get it.
-            ValueError: it is another file.
+            FileNotFoundError: the file is missing; says how to get it.
+            ValueError: it is another file, or nothing is known of its import.
         """
         if not self.path.is_file():
             raise FileNotFoundError(f"the weights of {self.name} are missing: {self.path}. {self.remedy}")
         if not self.sha256:
-            record = record_of(self.name, self.folder).name
-            raise ValueError(f"{self.path} lies there without a sound record of its import, {record}. {self.remedy}")
-        found = hashed(self.path, tell)
+            record = record_path(self.name, self.folder).name
+            raise ValueError(f"{self.path} has no readable record of its import, {record}. {self.remedy}")
+        found = hash_file(self.path, report_progress)
         if found != self.sha256:
-            own = " Or correct weights.toml if you trained it yourself." if self.is_shipped else ""
+            own = " If you trained it yourself, correct weights.toml." if self.is_shipped else ""
             raise ValueError(
                 f"{self.path} is not the file that its card describes (SHA-256 {found[:12]}…, expected"
                 f" {self.sha256[:12]}…): damaged, or another. {self.remedy}{own}"
             )
 
 
-def said(value: Any) -> str:
-    """Tell a value of a card to people, what it holds in a row."""
+def format_value(value: Any) -> str:
+    """Return a value of a card as text: the items of a list or a table in one line."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {said(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {format_value(item)}" for name, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def cards(imported: Path = IMPORTED, folder: Path = FOLDER) -> dict[str, Card]:
-    """Read the cards of all networks, by name, with what is noted of those that were imported.
+def read_cards(imported: Path = IMPORTED, folder: Path = SHIPPED) -> dict[str, Card]:
+    """Read the cards of all networks, by name, with the records of imported weights.
+
+    Args:
+        imported: folder of imported weights.
+        folder: folder of weights.toml.
 
     Raises:
         FileNotFoundError: the folder has no weights.toml.
@@ -233,43 +256,47 @@ def cards(imported: Path = IMPORTED, folder: Path = FOLDER) -> dict[str, Card]:
     """
     source = folder / "weights.toml"
     try:
-        entries = tomllib.loads(source.read_text())
-        return {name: _card(name, dict(entry), imported, folder) for name, entry in entries.items()}
+        return {name: _read_card(name, dict(entry), imported, folder) for name, entry in _parse(source).items()}
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no weights here: {source} is missing") from error
     except (tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
         raise ValueError(f"{source} is damaged: {error}") from error
 
 
-def _card(name: str, entry: dict[str, Any], imported: Path, folder: Path) -> Card:
+@cache  # the file is part of the package and does not change; pages read the cards again and again
+def _parse(source: Path) -> dict[str, Any]:
+    return tomllib.loads(source.read_text())
+
+
+def _read_card(name: str, entry: dict[str, Any], imported: Path, folder: Path) -> Card:
     settings = {key: Setting(**facts) for key, facts in entry.pop("settings", {}).items()}
     if "official" not in entry:
         return Card(name=name, settings=settings, folder=folder, **entry)
     official = Official(**entry.pop("official"))
-    sha256 = str(record(name, imported).get("sha256", ""))
+    sha256 = str(read_record(name, imported).get("sha256", ""))
     file = f"{name}.safetensors"
     return Card(name=name, settings=settings, official=official, file=file, sha256=sha256, folder=imported, **entry)
 
 
-def record_of(name: str, imported: Path) -> Path:
-    """Return where an import is recorded."""
+def record_path(name: str, imported: Path) -> Path:
+    """Return the path of the record of an import."""
     return imported / f"{name}.toml"
 
 
-def record(name: str, imported: Path) -> dict[str, Any]:
-    """Read what is noted of an import; nothing where there was none or the note is damaged."""
+def read_record(name: str, imported: Path) -> dict[str, Any]:
+    """Read the record of an import; empty where there is none or it is damaged."""
     try:
-        return tomllib.loads(record_of(name, imported).read_text())
+        return tomllib.loads(record_path(name, imported).read_text())
     except (OSError, ValueError):
         return {}
 
 
-def hashed(path: Path, tell: Tell = silent) -> str:
-    """Return a file's SHA-256 in hex, telling how far that is."""
+def hash_file(path: Path, report_progress: ReportProgress = ignore_progress) -> str:
+    """Return a file's SHA-256 in hex."""
     sha256, done, total = hashlib.sha256(), 0, path.stat().st_size
     with path.open("rb") as source:
         while piece := source.read(1 << 22):
             sha256.update(piece)
             done += len(piece)
-            tell(f"Checking {path.name}", done, total)
+            report_progress(f"Checking {path.name}", done, total)
     return sha256.hexdigest()

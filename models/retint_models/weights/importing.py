@@ -18,7 +18,7 @@ from torch import Tensor
 
 from retint_models.networks import registry
 from retint_models.weights import cards, checkpoints
-from retint_models.weights.cards import IMPORTED, Card, Tell, silent
+from retint_models.weights.cards import IMPORTED, Card, ReportProgress, ignore_progress
 
 LIMIT = 4 << 30
 """Most bytes that are downloaded where nobody knows how many there should be."""
@@ -37,7 +37,13 @@ class Taken:
 
 
 def take(
-    file: Path, name: str, folder: Path = IMPORTED, tell: Tell = silent, *, source: str = "", expected: str = ""
+    file: Path,
+    name: str,
+    folder: Path = IMPORTED,
+    tell: ReportProgress = ignore_progress,
+    *,
+    source: str = "",
+    expected: str = "",
 ) -> Taken:
     """Import a network's weights: nothing is kept unless it fits.
 
@@ -59,10 +65,10 @@ def take(
         able = ", ".join(other for other in registry.NETWORKS if not registry.card(other, folder).is_shipped)
         raise ValueError(f"weights can be imported for {able}, not for {name!r}")
     card = registry.card(name, folder)
-    sha256 = cards.hashed(file, tell)
+    sha256 = cards.hash_file(file, tell)
     if expected and sha256 != expected:
         raise ValueError(f"{file.name} has another checksum than it should: SHA-256 {sha256}, expected {expected}")
-    for other in cards.cards(folder).values():
+    for other in cards.read_cards(folder).values():
         if other.name != name and other.official and other.official.sha256 == sha256:
             raise ValueError(f"{file.name} is the official file of {other.name}, not of {name}")
     tensors = checkpoints.read(file)
@@ -90,7 +96,7 @@ def _whose(tensors: Mapping[str, Tensor]) -> str:
 def _keep(tensors: Mapping[str, Tensor], card: Card, folder: Path, source: Mapping[str, str | int]) -> None:
     """Write weights and record. In between there is neither: who looks then is told that they are not here."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = cards.record_of(card.name, folder)
+    record = cards.record_path(card.name, folder)
     with TemporaryDirectory(prefix=".importing-", dir=folder) as scratch:
         kept, noted = Path(scratch) / card.file, Path(scratch) / record.name
         try:
@@ -98,7 +104,7 @@ def _keep(tensors: Mapping[str, Tensor], card: Card, folder: Path, source: Mappi
         except SafetensorError as error:
             raise OSError(f"the weights of {card.name} cannot be written to {folder}: {error}") from error
         facts = {
-            "sha256": cards.hashed(kept),
+            "sha256": cards.hash_file(kept),
             "imported_at": datetime.now(UTC).isoformat(timespec="seconds"),
             **{f"source_{key}": value for key, value in source.items()},
         }
@@ -131,7 +137,9 @@ def _quoted(value: str | int) -> str:
     return f'"{clean}"'
 
 
-def fetch(name: str, folder: Path = IMPORTED, tell: Tell = silent, *, address: str = "", sha256: str = "") -> Taken:
+def fetch(
+    name: str, folder: Path = IMPORTED, tell: ReportProgress = ignore_progress, *, address: str = "", sha256: str = ""
+) -> Taken:
     """Download a network's weights and import them. What broke off goes on where it was, also in a later call.
 
     Args:
@@ -178,7 +186,7 @@ def direct(address: str) -> str:
     return urlunsplit(parts)
 
 
-def _downloaded(client: httpx.Client, address: str, name: str, folder: Path, tell: Tell, limit: int) -> Path:
+def _downloaded(client: httpx.Client, address: str, name: str, folder: Path, tell: ReportProgress, limit: int) -> Path:
     """Download into the folder, from where an earlier try left off."""
     host = urlsplit(address).hostname
     try:
@@ -217,7 +225,7 @@ def _offered(response: httpx.Response, limit: int) -> tuple[int, str]:
     return total, hashlib.sha256(f"{response.request.url} {version} {total}".encode()).hexdigest()[:12]
 
 
-def _go_on(client: httpx.Client, address: str, file: IO[bytes], total: int, limit: int, tell: Tell) -> None:
+def _go_on(client: httpx.Client, address: str, file: IO[bytes], total: int, limit: int, tell: ReportProgress) -> None:
     """Append to a file what is missing of it."""
     if total and file.tell() == total:
         return

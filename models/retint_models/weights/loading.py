@@ -18,7 +18,7 @@ def load_tensors(card: Card) -> dict[str, Tensor]:
         FileNotFoundError: the file is not there.
         ValueError: it is another file, or not what it says it is.
     """
-    card.check()
+    card.verify()
     try:
         kept = load_file(card.path)
     except SafetensorError as error:

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from flask import g, request
 
-from retint import batches, fleets, photos, recipes, tables, trials
+from retint import batches, fleets, photos, tables, trials
 from retint.errors import NotFound
 from retint.jobs import tallies
 from retint.lifecycle import FLEETS, Stage, State
 from retint.tenancy import get_owned
+from retint_models.weights.cards import Card
 from retint_web import services
 from retint_web.api import messages
 
@@ -155,7 +156,7 @@ def trial(session: Any, trial_id: UUID) -> messages.Trial:
     )
 
 
-def network(card: recipes.Network) -> messages.Network:
+def network(card: Card) -> messages.Network:
     """Tell everything of a network."""
     return messages.Network(
         name=card.name,
@@ -164,17 +165,17 @@ def network(card: recipes.Network) -> messages.Network:
         url=f"{root()}/networks/{card.name}",
         is_here=card.is_here,
         good_at=card.good_at,
-        weaknesses=list(card.weaknesses),
+        weaknesses=card.weaknesses,
         parameters=card.parameters,
         size=card.size,
-        sha256=card.sha256,
+        sha256=card.sha256 if card.is_here else "",
         license=card.license,
         source=card.source,
-        data=list(card.data),
+        data=card.data,
         settings={name: messages.Setting(**asdict(setting)) for name, setting in card.settings.items()},
-        scores=dict(card.scores),
-        preprocessing=dict(card.preprocessing),
-        official=dict(card.official),
+        scores=card.scores,
+        preprocessing=card.preprocessing,
+        official={name: value for name, value in asdict(card.official).items() if value} if card.official else {},
     )
 
 

@@ -6,11 +6,12 @@ from uuid import UUID
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from retint import __version__, accounts, batches, fleets, photos, recipes, tables, trials
+from retint import __version__, accounts, batches, fleets, photos, tables, trials
 from retint.errors import IllegalMove, InvalidRequest, NotFound
 from retint.jobs import changes, tallies
 from retint.lifecycle import QUEUES
 from retint.tenancy import get_owned
+from retint_models.weights.cards import read_cards
 from retint_web import remote_photos, services
 from retint_web.api import answers, messages
 from retint_web.api.answers import PREFIX
@@ -284,15 +285,13 @@ def cancel_trial(trial_id: UUID) -> messages.Trial:
 @table.operation("GET", "/networks", messages.Networks)
 def list_networks() -> messages.Networks:
     """List all networks with their cards, also those whose weights are not here."""
-    return messages.Networks(
-        items=[answers.network(card) for card in recipes.cards(services().settings.weights).values()]
-    )
+    return messages.Networks(items=[answers.network(card) for card in read_cards(services().settings.weights).values()])
 
 
 @table.operation("GET", "/networks/<network>", messages.Network)
 def show_network(network: str) -> messages.Network:
     """See everything that is known of a network."""
-    card = recipes.cards(services().settings.weights).get(network)
+    card = read_cards(services().settings.weights).get(network)
     if card is None:
         raise NotFound("There is no such network.")
     return answers.network(card)

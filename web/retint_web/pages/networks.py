@@ -6,9 +6,8 @@ from typing import Any, Final
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from retint import recipes
 from retint.errors import NotFound
-from retint.recipes import Network
+from retint_models.weights.cards import Card, read_cards
 from retint_web import services
 from retint_web.pages import recipe_form, words
 from retint_web.security import login_required
@@ -40,7 +39,7 @@ SCORES: Final = {
 @login_required
 def index() -> ResponseReturnValue:
     """Show all networks, those first that can be chosen."""
-    cards = sorted(recipes.cards(services().settings.weights).values(), key=lambda card: not card.is_here)
+    cards = sorted(read_cards(services().settings.weights).values(), key=lambda card: not card.is_here)
     kinds = {
         "Color": [card for card in cards if card.kind == "colorizer"],
         "Fading": [card for card in cards if card.kind == "defader"],
@@ -52,7 +51,7 @@ def index() -> ResponseReturnValue:
 @login_required
 def show(network: str) -> ResponseReturnValue:
     """Show one network's card."""
-    card = recipes.cards(services().settings.weights).get(network)
+    card = read_cards(services().settings.weights).get(network)
     if card is None:
         raise NotFound("There is no such network.")
     return render_template(
@@ -65,24 +64,23 @@ def show(network: str) -> ResponseReturnValue:
     )
 
 
-def _facts(card: Network) -> Iterator[tuple[str, str]]:
+def _facts(card: Card) -> Iterator[tuple[str, str]]:
     yield "Name in recipes", card.name
     yield "Made by", card.source
     yield "License", card.license
     if card.parameters:
         yield "Parameters", f"{card.parameters:,}"
-    if card.size:
+    if card.is_here:
         yield "Weights", words.size(card.size)
-    if card.sha256:
         yield "SHA-256 of the weights", card.sha256
-    official = card.official
-    if official.get("file"):
-        bytes_ = f", {words.size(official['bytes'])}" if official.get("bytes") else ""
-        yield "Official file", f"{official['file']}{bytes_}"
-    if official.get("address"):
-        yield "Its address", official["address"]
-    if official.get("sha256"):
-        yield "Its SHA-256", official["sha256"]
+    if card.official is None:
+        return
+    bytes_ = f", {words.size(card.official.bytes)}" if card.official.bytes else ""
+    yield "Official file", f"{card.official.file}{bytes_}"
+    if card.official.address:
+        yield "Its address", card.official.address
+    if card.official.sha256:
+        yield "Its SHA-256", card.official.sha256
 
 
 def _scores(scores: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:

@@ -6,7 +6,8 @@ from typing import Final
 
 from retint import recipes
 from retint.errors import InvalidRequest
-from retint.recipes import Network, Recipe, Setting
+from retint.recipes import Recipe
+from retint_models.weights.cards import Card, Setting, read_cards
 from retint_web import services
 from retint_web.pages import words
 
@@ -42,7 +43,7 @@ class Knob:
 class Choice:
     """A network that can be chosen."""
 
-    network: Network
+    network: Card
     title: str
     is_chosen: bool
     knobs: list[Knob]
@@ -55,10 +56,10 @@ def form(recipe: Recipe = USUAL) -> dict[str, object]:
         "recipe": recipe,
         "colorizers": [
             _choice(network, recipe.colorizer, recipe.colorizer_settings)
-            for network in recipes.networks("colorizer", imported).values()
+            for network in recipes.usable_networks("colorizer", imported).values()
         ],
         "defaders": [
-            _choice(network, recipe.defader, {}) for network in recipes.networks("defader", imported).values()
+            _choice(network, recipe.defader, {}) for network in recipes.usable_networks("defader", imported).values()
         ],
     }
 
@@ -70,7 +71,7 @@ def read(fields: Mapping[str, str]) -> Recipe:
         InvalidRequest: a field does not fit.
     """
     colorizer = fields.get("colorizer", USUAL.colorizer)
-    network = recipes.networks("colorizer", services().settings.weights).get(colorizer)
+    network = recipes.usable_networks("colorizer", services().settings.weights).get(colorizer)
     settings = network.settings if network else {}
     sent = {name: fields[f"{colorizer}.{name}"] for name in settings if fields.get(f"{colorizer}.{name}")}
     values = {name: _number(value, f"{_word(name)} of {colorizer}") for name, value in sent.items()}
@@ -95,7 +96,7 @@ def title(name: str) -> str:
 
 def said(recipe: Recipe) -> str:
     """Tell a recipe's settings of its colorizer, also the usual one that matters most: `render factor 35`."""
-    card = recipes.cards(services().settings.weights).get(recipe.colorizer)
+    card = read_cards(services().settings.weights).get(recipe.colorizer)
     settings = dict(recipe.colorizer_settings)
     if card and not settings and card.settings:
         name = next(iter(card.settings))
@@ -103,7 +104,7 @@ def said(recipe: Recipe) -> str:
     return words.settings(settings)
 
 
-def _choice(network: Network, chosen: str, values: Mapping[str, float]) -> Choice:
+def _choice(network: Card, chosen: str, values: Mapping[str, float]) -> Choice:
     is_chosen = network.name == chosen
     knobs = [
         Knob(

@@ -63,10 +63,10 @@ def preload_networks(settings: Settings) -> None:
 
     load_network("colorizer", Recipe().colorizer, settings)
     load_network("defader", Recipe().defader, settings)
-    for card in cards.cards(settings.weights).values():
+    for card in cards.read_cards(settings.weights).values():
         if not card.is_shipped and card.is_expected:
             try:
-                card.check()
+                card.verify()
             except (ValueError, OSError) as error:
                 log.warning("weights_unfit", network=card.name, reason=str(error))
 

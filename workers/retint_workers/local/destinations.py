@@ -11,6 +11,7 @@ from retint.errors import InvalidRequest, RetintError
 from retint.filetypes import PHOTO_SUFFIXES
 from retint.recipes import Recipe
 from retint.settings import Settings
+from retint_models.weights.cards import read_cards
 from retint_workers.films import decoder
 from retint_workers.films import render as film_render
 from retint_workers.imaging import formats, render
@@ -33,7 +34,7 @@ class Places:
     def __init__(self, out: Path, recipe: Recipe, settings: Settings, taken: set[Path]) -> None:
         self.out, self.recipe, self.settings = out, recipe, settings
         self._taken = taken
-        cards = recipes.cards(settings.weights)
+        cards = read_cards(settings.weights)
         self._weights = {cards[name].sha256 for name in (recipe.colorizer, recipe.defader) if name in cards}
 
     def of(self, file: Path) -> tuple[Path, bool]:

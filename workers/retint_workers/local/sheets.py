@@ -74,7 +74,7 @@ def variants(
     Raises:
         InvalidRequest: a network is not here, none has a setting that was asked for, or a value is out of its range.
     """
-    here = recipes.networks("colorizer", imported)
+    here = recipes.usable_networks("colorizer", imported)
     tried = []
     for name in names:
         recipes.check(base.model_copy(update={"colorizer": name}), imported)

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retint import recipes
 from retint.errors import RetintError
 from retint.filetypes import content_type_for
 from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.weights.cards import read_cards
 from retint_workers.films import color_film, decoder, frame_renderer
 from retint_workers.films import decide as film_decide
 from retint_workers.films import ingest as film_ingest
@@ -79,7 +79,7 @@ def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Ite
     def run_film(lease: Lease, folder: Path) -> Done:
         original, _ = _fetch_original(services, lease, folder)
         facts, settings = lease.facts[Stage.INGEST], services.settings
-        weights = recipes.cards(settings.weights)[lease.recipe.colorizer].sha256
+        weights = read_cards(settings.weights)[lease.recipe.colorizer].sha256
         stored = StoredSegments(
             services.store, lease, folder, color_film.SEGMENT_NAME, color_film.SEGMENT_FRAMES, made_by=weights
         )

@@ -11,8 +11,9 @@ from flask import Flask
 from markupsafe import escape
 from tests.integration.web.conftest import JPEG, Person, csrf_token
 
-from retint import recipes, remote
+from retint import remote
 from retint.settings import Settings
+from retint_models.weights.cards import read_cards
 from retint_web.pages.networks import SCORES
 
 pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
@@ -67,7 +68,7 @@ def test_every_network_has_a_card_whether_its_weights_are_here_or_not(member: Pe
 
 def test_a_card_tells_a_curator_and_a_researcher(member: Person, admin: Person) -> None:
     page = member.browser().get("/networks/stable").text
-    card = recipes.cards()["stable"]
+    card = read_cards()["stable"]
     for said in (
         str(escape(card.good_at)),
         *(str(escape(weakness)) for weakness in card.weaknesses),
@@ -81,7 +82,7 @@ def test_a_card_tells_a_curator_and_a_researcher(member: Person, admin: Person) 
     assert "retint weights fetch" not in page
     assert "retint weights fetch stable" in admin.browser().get("/networks/stable").text
     ours = member.browser().get("/networks/compact").text
-    assert str(recipes.cards()["compact"].scores["delta_e2000"]) in ours
+    assert str(read_cards()["compact"].scores["delta_e2000"]) in ours
     assert "not here" not in ours
     both = admin.browser().get("/networks").text
     assert "retint weights fetch stable" in both
@@ -89,7 +90,7 @@ def test_a_card_tells_a_curator_and_a_researcher(member: Person, admin: Person) 
 
 
 def test_every_score_is_told_in_words(member: Person) -> None:
-    for card in recipes.cards().values():
+    for card in read_cards().values():
         assert card.scores.keys() <= SCORES.keys(), card.name
     assert "Without photographs that the encoder may have seen: Color difference" in (
         member.browser().get("/networks/compact-defade").text
@@ -100,7 +101,7 @@ def test_the_form_offers_only_networks_that_are_here_with_what_they_are_good_at(
     form = member.browser().get("/deposit").text
     assert 'value="artistic"' in form
     assert 'value="stable"' not in form
-    assert str(escape(recipes.cards()["artistic"].good_at)) in form
+    assert str(escape(read_cards()["artistic"].good_at)) in form
     assert 'href="/networks/artistic"' in form
     assert 'name="artistic.render_factor" min="7" max="45" step="1" value="35"' in form
 

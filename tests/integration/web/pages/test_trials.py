@@ -17,6 +17,7 @@ from retint.jobs.leases import AttemptEnd, claim, settle
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
+from retint_models.weights.cards import read_cards
 
 EMBEDDED = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
@@ -66,7 +67,7 @@ def test_every_network_that_is_here_is_tried_at_its_telling_settings(begin: Call
 
 
 def test_where_all_networks_are_here_each_is_tried_once_before_any_is_tried_twice(tmp_path: Path) -> None:
-    colorizers = [card.name for card in recipes.cards().values() if card.kind == "colorizer"]
+    colorizers = [card.name for card in read_cards().values() if card.kind == "colorizer"]
     for name in colorizers:
         (tmp_path / f"{name}.safetensors").write_bytes(b"weights")
         (tmp_path / f"{name}.toml").write_text('sha256 = "0"\n')

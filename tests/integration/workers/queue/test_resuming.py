@@ -10,13 +10,13 @@ import pytest
 from tests import films
 from tests.leases import new_lease
 
-from retint import recipes
 from retint.errors import StoreUnavailable
 from retint.jobs.leases import Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
 from retint.stores.directory import DirectoryStore
+from retint_models.weights.cards import read_cards
 from retint_workers.films import render, segments
 from retint_workers.films.color_film import SEGMENT_FRAMES as COLOR_SEGMENT
 from retint_workers.films.color_film import ColorFilmWriter
@@ -145,9 +145,9 @@ def test_segments_of_other_weights_are_not_used(
     film = ingest_film(services, films.write(tmp_path / "film.mp4", films.two_scenes(2 * COLOR_SEGMENT + 5)))
     with pytest.raises(WorkerDied):
         list(stages.run_colorize(services, [film], die_after(services, film, 1)))
-    cards = recipes.cards(services.settings.weights)
-    newer = cards | {"compact": replace(cards["compact"], sha256="0" * 64)}
-    monkeypatch.setattr(recipes, "cards", lambda _: newer)
+    all_cards = read_cards(services.settings.weights)
+    newer = all_cards | {"compact": replace(all_cards["compact"], sha256="0" * 64)}
+    monkeypatch.setattr(stages, "read_cards", lambda _: newer)
     fetched: list[str] = []
 
     class Watched(DirectoryStore):
@@ -188,10 +188,10 @@ def test_a_worker_without_the_network_leaves_the_segments_of_others(
         raise loading.NetworkUnavailable("The weights are not here.")
 
     with monkeypatch.context() as patched:
-        cards = recipes.cards(services.settings.weights)
-        poorer = cards | {"compact": replace(cards["compact"], sha256="", size=0)}
-        patched.setattr(recipes, "cards", lambda _: poorer)
-        patched.setattr(loading, "load", lacking)
+        all_cards = read_cards(services.settings.weights)
+        poorer = all_cards | {"compact": replace(all_cards["compact"], sha256="")}
+        patched.setattr(stages, "read_cards", lambda _: poorer)
+        patched.setattr(loading, "load_network", lacking)
         [(_, outcome)] = stages.run_colorize(services, [replace(film, attempt=2)], lambda: True)
     assert isinstance(outcome, loading.NetworkUnavailable)
     assert list_stored(services, film) == left

@@ -82,4 +82,4 @@ def test_imported_weights_that_are_damaged_are_told_and_it_goes_on(settings: Set
     assert len(warnings) == 2
     assert "artistic.safetensors is not the file that its card describes" in warnings[0]
     assert "retint weights fetch artistic" in warnings[0]
-    assert "stable.safetensors lies there without a sound record" in warnings[1]
+    assert "stable.safetensors has no readable record" in warnings[1]

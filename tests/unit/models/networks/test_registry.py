@@ -29,7 +29,7 @@ def test_the_commands_are_known_where_nothing_of_the_networks_is_installed() -> 
 
 
 def test_every_network_has_a_card_of_its_kind() -> None:
-    known = cards.cards()
+    known = cards.read_cards()
     assert set(registry.COLORIZERS) <= {name for name, card in known.items() if card.kind == "colorizer"}
     assert set(registry.DEFADERS) <= {name for name, card in known.items() if card.kind == "defader"}
     assert set(registry.NETWORKS) <= set(known)
@@ -39,11 +39,11 @@ def test_every_network_has_a_card_of_its_kind() -> None:
         assert card.weaknesses
         assert card.license
         assert card.source
-        assert all(setting.holds(setting.default) for setting in card.settings.values())
+        assert all(setting.allows(setting.default) for setting in card.settings.values())
 
 
 def test_the_weights_that_come_along_are_here_and_small() -> None:
-    shipped = [card for card in cards.cards().values() if card.is_shipped]
+    shipped = [card for card in cards.read_cards().values() if card.is_shipped]
     assert len(shipped) >= 3
     assert all(card.is_here and card.size < 10_000_000 for card in shipped)
 
@@ -74,7 +74,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 
 def test_a_damaged_list_of_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no weights here"):
-        cards.cards(folder=tmp_path)
+        cards.read_cards(folder=tmp_path)
     (tmp_path / "weights.toml").write_text("[compact\n")
     with pytest.raises(ValueError, match=r"weights\.toml is damaged"):
-        cards.cards(folder=tmp_path)
+        cards.read_cards(folder=tmp_path)

@@ -57,7 +57,7 @@ def test_an_import_keeps_every_number_and_says_where_it_came_from(
     kept = load_file(card.path)
     assert kept.keys() == tensors.keys()
     assert all(torch.equal(kept[key], tensors[key]) and kept[key].dtype == tensors[key].dtype for key in kept)
-    record = cards.record("yuv-gan", folder)
+    record = cards.read_record("yuv-gan", folder)
     assert record["sha256"] == hashlib.sha256(card.path.read_bytes()).hexdigest()
     assert record["source_name"] == "G.pth"
     assert record["source_sha256"] == hashlib.sha256(published.read_bytes()).hexdigest()
@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_refused_and_what_was_there_stays(
     with pytest.raises(ValueError, match=r"cut\.pth is cut off"):
         importing.take(tmp_path / "cut.pth", "yuv-gan", folder)
     assert registry.card("yuv-gan", folder) == before
-    before.check()
+    before.verify()
 
 
 def test_weights_of_another_network_are_recognised(published: Path, folder: Path, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_damaged_or_lonely_file_is_told_at_once(published: Path, folder: Path)
     assert not card.is_here
     assert card.is_expected
     with pytest.raises(ValueError, match=r"without a sound record of its import, yuv-gan\.toml"):
-        card.check()
+        card.verify()
     card.path.unlink()
     with pytest.raises(FileNotFoundError, match=r"weights of yuv-gan are missing.*retint weights fetch yuv-gan"):
         registry.load_colorizer("yuv-gan", imported=folder)
@@ -221,9 +221,9 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(server: Server, folder:
     server.hang_up_after, server.hang_ups = len(server.content) // 4, 4
     steps: list[tuple[str, int, int]] = []
     taken = importing.fetch("yuv-gan", folder, lambda *step: steps.append(step), address=server.address)
-    taken.card.check()
+    taken.card.verify()
     assert left(folder) == ["yuv-gan.safetensors", "yuv-gan.toml"]
-    assert cards.record("yuv-gan", folder)["source_name"] == server.address
+    assert cards.read_record("yuv-gan", folder)["source_name"] == server.address
     starts = [int(wanted[6:-1]) for _, wanted in server.asked if wanted]
     assert len(starts) >= 2
     assert starts == sorted(set(starts)), "every time farther"
@@ -235,7 +235,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(server: Server, folder:
 def test_a_server_that_is_busy_or_gives_less_than_was_asked_for_is_asked_again(server: Server, folder: Path) -> None:
     server.hang_up_after, server.hang_ups = len(server.content) // 2, 2
     server.busy, server.longest = 2, len(server.content) // 3
-    importing.fetch("yuv-gan", folder, address=server.address).card.check()
+    importing.fetch("yuv-gan", folder, address=server.address).card.verify()
     starts = [int(wanted[6:-1]) for _, wanted in server.asked if wanted]
     assert len(starts) == 4
     assert starts == sorted(starts), "what was there was kept"
@@ -249,7 +249,7 @@ def test_after_too_many_breaks_the_same_call_goes_on_later(server: Server, folde
     before = (folder / part).stat().st_size
     assert before >= 1000
     server.hang_ups, asked = 0, len(server.asked)
-    importing.fetch("yuv-gan", folder, address=server.address).card.check()
+    importing.fetch("yuv-gan", folder, address=server.address).card.verify()
     assert [wanted for _, wanted in server.asked[asked:]] == [None, f"bytes={before}-"]
     assert left(folder) == ["yuv-gan.safetensors", "yuv-gan.toml"]
 
@@ -259,7 +259,7 @@ def test_what_changed_meanwhile_or_cannot_go_on_begins_anew(server: Server, fold
     with pytest.raises(ConnectionError):
         importing.fetch("yuv-gan", folder, address=server.address)
     server.version, server.ranges, server.hang_ups = '"2"', False, 2
-    importing.fetch("yuv-gan", folder, address=server.address).card.check()
+    importing.fetch("yuv-gan", folder, address=server.address).card.verify()
     assert left(folder) == ["yuv-gan.safetensors", "yuv-gan.toml"]
 
 

@@ -1,13 +1,11 @@
-"""Which networks a recipe may name, and with which settings: read from the cards, without torch."""
+"""Which networks a recipe may name, and with which settings."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from retint import recipes
 from retint.errors import InvalidRequest
-from retint_models.weights import cards
 
 
 @pytest.fixture
@@ -20,28 +18,10 @@ def imported(tmp_path: Path) -> Path:
 
 
 def test_only_networks_whose_weights_are_here_can_be_named(imported: Path, tmp_path: Path) -> None:
-    assert list(recipes.networks("colorizer", imported)) == ["compact", "compact-vivid", "artistic", "keep"]
-    assert list(recipes.networks("defader", imported)) == ["compact-defade", "keep"]
+    assert list(recipes.usable_networks("colorizer", imported)) == ["compact", "compact-vivid", "artistic", "keep"]
+    assert list(recipes.usable_networks("defader", imported)) == ["compact-defade", "keep"]
     (imported / "artistic.safetensors").unlink()
-    assert list(recipes.networks("colorizer", imported)) == ["compact", "compact-vivid", "keep"]
-
-
-def test_the_portal_reads_the_cards_as_the_networks_part_does(imported: Path) -> None:
-    theirs = cards.cards(imported)
-    ours = recipes.cards(imported)
-    assert ours.keys() == theirs.keys()
-    for name, card in theirs.items():
-        network = ours[name]
-        assert network.is_here == card.is_here
-        assert (network.kind, network.title, network.good_at) == (card.kind, card.title, card.good_at)
-        assert (network.parameters, network.license, network.source) == (card.parameters, card.license, card.source)
-        assert (list(network.weaknesses), list(network.data)) == (card.weaknesses, card.data)
-        assert {key: asdict(one) for key, one in network.settings.items()} == {
-            key: asdict(one) for key, one in card.settings.items()
-        }
-        if card.is_here:
-            assert (network.size, network.sha256) == (card.size, card.sha256)
-        assert network.command in card.remedy
+    assert list(recipes.usable_networks("colorizer", imported)) == ["compact", "compact-vivid", "keep"]
 
 
 @pytest.mark.parametrize(
@@ -85,17 +65,3 @@ def test_what_a_network_here_can_do_is_accepted(imported: Path) -> None:
     for name in (7, 35, 45.0):
         recipes.check(recipes.parse({"colorizer": "artistic", "colorizer_settings": {"render_factor": name}}), imported)
     recipes.check(recipes.parse({"colorizer": "keep", "defader": "keep"}), imported)
-
-
-def test_settings_are_filled_in_and_out_of_range_ones_named() -> None:
-    card = cards.cards()["artistic"]
-    assert card.settled({}) == {"render_factor": 35}
-    assert cards.cards()["video"].settled({}) == {"render_factor": 21}
-    assert card.settled({"render_factor": 7.0}) == {"render_factor": 7}
-    for wrong in (6, 46, 7.5, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="render_factor is a whole number between 7 and 45, not"):
-            card.settled({"render_factor": wrong})
-    with pytest.raises(ValueError, match="artistic has no setting 'gain'; it has render_factor"):
-        card.settled({"gain": 1})
-    with pytest.raises(ValueError, match="yuv-gan has no setting 'gain'; it has none"):
-        cards.cards()["yuv-gan"].settled({"gain": 1})

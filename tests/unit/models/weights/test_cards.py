@@ -1,0 +1,42 @@
+"""Cards of networks: settings, and how to get weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retint_models.weights import cards
+from retint_models.weights.cards import Official
+
+
+def test_settings_are_filled_in_and_out_of_range_ones_named() -> None:
+    card = cards.read_cards()["artistic"]
+    assert card.fill_settings({}) == {"render_factor": 35}
+    assert cards.read_cards()["video"].fill_settings({}) == {"render_factor": 21}
+    assert card.fill_settings({"render_factor": 7.0}) == {"render_factor": 7}
+    for wrong in (6, 46, 7.5, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="render_factor is a whole number between 7 and 45, not"):
+            card.fill_settings({"render_factor": wrong})
+    with pytest.raises(ValueError, match="artistic has no setting 'gain'; it has render_factor"):
+        card.fill_settings({"gain": 1})
+    with pytest.raises(ValueError, match="yuv-gan has no setting 'gain'; it has none"):
+        cards.read_cards()["yuv-gan"].fill_settings({"gain": 1})
+
+
+def test_a_card_says_how_to_get_its_weights(tmp_path: Path) -> None:
+    found = cards.read_cards(tmp_path)
+    assert found["compact"].command == "install Retint again"
+    assert found["artistic"].command == "retint weights fetch artistic"
+    by_hand = replace(found["artistic"], official=Official("ColorizeArtistic_gen.pth"))
+    assert by_hand.command == "retint weights import FILE --as artistic"
+    for card in (*found.values(), by_hand):
+        assert card.command in card.remedy, card.name
+
+
+def test_weights_without_a_readable_record_are_not_here(tmp_path: Path) -> None:
+    (tmp_path / "stable.safetensors").write_bytes(b"weights")
+    (tmp_path / "stable.toml").write_text("sha256 =")
+    card = cards.read_cards(tmp_path)["stable"]
+    assert (card.is_here, card.size, card.sha256) == (False, 0, "")
+    with pytest.raises(ValueError, match=r"has no readable record of its import, stable\.toml"):
+        card.verify()
