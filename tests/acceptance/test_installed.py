@@ -20,7 +20,7 @@ import httpx
 import pytest
 from tests import photo_files
 from tests.paths import ROOT
-from tests.servers import free_ports
+from tests.servers import find_free_ports
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 INSTALL_S = 1200
@@ -137,7 +137,7 @@ def test_portal_and_cpu_worker_run_without_torch_on_every_python(
     environment = install(python, folder, wheel, "portal", "cpu")
     code = "from importlib.util import find_spec as f; assert not f('torch') and not f('torchvision')"
     call(environment.python, "-c", code)
-    [port] = free_ports(1)
+    [port] = find_free_ports(1)
     url = f"http://127.0.0.1:{port}"
     settings: dict[str, Any] = {
         "data": environment.home / "data",
