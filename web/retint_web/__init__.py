@@ -1,4 +1,4 @@
-"""The portal: pages and the JSON API. Both are clients of the same functions of the core."""
+"""The portal: pages and the JSON API, both on the same functions of the core."""
 
 from typing import cast
 
@@ -8,5 +8,5 @@ from retint.services import Services
 
 
 def services() -> Services:
-    """Give what the running portal works with."""
+    """Return the services of the running portal."""
     return cast(Services, current_app.extensions["retint"])

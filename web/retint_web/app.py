@@ -12,7 +12,7 @@ from retint.photos import spool
 from retint.services import Services
 from retint_web import errors, health, security
 from retint_web import services as running_services
-from retint_web.api import routes
+from retint_web.api import blueprint as api
 from retint_web.files import downloads
 from retint_web.pages import accounts, admin, batches, deposit, networks, photos, trials, words
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 STATIC: Final = Path(__file__).parent / "static"
-BLUEPRINTS: Final = (accounts, admin, routes, batches, deposit, downloads, health, networks, photos, trials)
+BLUEPRINTS: Final = (accounts, admin, api, batches, deposit, downloads, health, networks, photos, trials)
 
 
 class PortalRequest(Request):
-    """A request that knows when its body broke off, and whose files lie in the data folder: /tmp may be small."""
+    """A request that detects a truncated body and spools uploads in the data folder, because /tmp may be small."""
 
     def __init__(self, environ: "WSGIEnvironment", populate_request: bool = True, shallow: bool = False) -> None:
         if "CONTENT_LENGTH" in environ:
-            # Gunicorn says that it ends bodies, but does not say when one ended too early. Werkzeug does.
+            # Gunicorn sets this flag but does not report a truncated body. Without the flag Werkzeug does.
             environ.pop("wsgi.input_terminated", None)
         super().__init__(environ, populate_request, shallow)
 
@@ -44,10 +44,10 @@ class PortalRequest(Request):
 
 
 def create_app(services: Services) -> Flask:
-    """Make the portal.
+    """Create the portal's application.
 
     Raises:
-        ValueError: `settings.secret` is missing.
+        ValueError: `settings.secret` is not set.
     """
     app = Flask(__name__)
     app.request_class = PortalRequest
@@ -67,7 +67,7 @@ def create_app(services: Services) -> Flask:
 
 
 def _version_static(endpoint: str, values: dict[str, object]) -> None:
-    """Let browsers keep static files for good: a changed one has a new address."""
+    """Add a version to the address of a static file: browsers cache it for a year, a changed file has a new address."""
     path = STATIC / str(values.get("filename"))
     if endpoint == "static" and path.is_file():
         values["v"] = f"{__version__}-{int(path.stat().st_mtime):x}"

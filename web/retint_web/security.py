@@ -1,4 +1,4 @@
-"""Who is asking, and what a browser is told to refuse: sign-in sessions, tokens, CSRF, headers, sizes of requests."""
+"""Authentication by session or token, CSRF protection, security headers and limits of request sizes."""
 
 import functools
 from collections.abc import Callable
@@ -20,40 +20,46 @@ from retint_web import services
 P = ParamSpec("P")
 View = Callable[P, ResponseReturnValue]
 
-SMALL_BODY: Final = 1 << 20
-"""Bytes that a request may carry where no files are expected."""
+BODY_LIMIT: Final = 1 << 20
+"""Most bytes of a request that uploads no files."""
 FORM_FILES: Final = 2000
-"""Files that one form without script may carry."""
+"""Most files in one form that is sent without JavaScript."""
 YEAR_S: Final = 31_536_000
 
 csrf: Final = CSRFProtect()
 
 
 def configure(app: Flask, settings: Settings) -> None:
-    """Set up sessions, CSRF, headers and limits."""
+    """Set up sessions, CSRF protection, headers and limits.
+
+    Raises:
+        ValueError: `settings.secret` is not set.
+    """
     if settings.secret is None:
-        raise ValueError("RETINT_SECRET is not set: sessions cannot be signed. `retint up` makes one by itself.")
+        raise ValueError(
+            "RETINT_SECRET is not set, so sessions cannot be signed. Set it to a long random text, or use `retint up`."
+        )
     is_https = (settings.public_url or "").startswith("https:")
     app.config.update(
         SECRET_KEY=settings.secret.get_secret_value(),
-        # The prefix makes browsers refuse the cookie from anyone but this very host.
+        # With this prefix, browsers accept the cookie from this host only.
         SESSION_COOKIE_NAME="__Host-retint" if is_https else "retint",
         SESSION_COOKIE_SECURE=is_https,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=7 * 24 * 3600,
         SESSION_REFRESH_EACH_REQUEST=False,
-        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a page may stay open over night
-        MAX_CONTENT_LENGTH=SMALL_BODY,
+        WTF_CSRF_TIME_LIMIT=None,  # valid as long as the session: a page may stay open overnight
+        MAX_CONTENT_LENGTH=BODY_LIMIT,
     )
-    headers = _headers(settings, is_https)
-    app.before_request(_limit_body)  # first: reading a form token reads the body
+    headers = _security_headers(settings, is_https)
+    app.before_request(_limit_body)  # first, because the CSRF check reads the body
     app.before_request(_identify)
     csrf.init_app(app)
     app.after_request(functools.partial(_add_headers, headers))
 
 
-def remember(identity: Identity) -> None:
+def start_session(identity: Identity) -> None:
     """Sign this browser in."""
     session.clear()
     session["user"], session["stamp"] = str(identity.user_id), identity.stamp
@@ -61,76 +67,76 @@ def remember(identity: Identity) -> None:
     g.identity = identity
 
 
-def forget() -> None:
+def end_session() -> None:
     """Sign this browser out."""
     session.clear()
     g.identity = None
 
 
 def login_required(view: View[P]) -> View[P]:
-    """Let only signed-in people see a page; others are sent to the sign-in page, and from there back."""
+    """Require a signed-in user; others are redirected to the sign-in page and afterwards back."""
 
     @functools.wraps(view)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
-        return _to_sign_in() if g.identity is None else view(*args, **kwargs)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
+        return _redirect_to_sign_in() if g.identity is None else view(*args, **kwargs)
 
-    return guarded
+    return wrapper
 
 
 def admin_required(view: View[P]) -> View[P]:
-    """Let only administrators see a page."""
+    """Require a signed-in administrator."""
 
     @functools.wraps(view)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
         require_admin()
         return view(*args, **kwargs)
 
-    return login_required(guarded)
+    return login_required(wrapper)
 
 
 def require_admin() -> None:
-    """Stop a request that is not an administrator's.
+    """Check that the user is an administrator.
 
     Raises:
-        NotAllowed: it is somebody else's.
+        NotAllowed: the user is not.
     """
     if not g.identity.is_admin:
         raise NotAllowed("Only an administrator may do this.")
 
 
 def require_token() -> None:
-    """Identify an API request by its bearer token.
+    """Identify the user of an API request by the bearer token.
 
     Raises:
-        Unauthorized: there is none, or it is not valid.
+        Unauthorized: the token is missing or not valid.
     """
     kind, _, secret = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not secret.strip():
-        raise Unauthorized("Send a token: `Authorization: Bearer retint_…`.")
+        raise Unauthorized("A token is missing. Send it in the header `Authorization: Bearer retint_…`.")
     with services().begin() as transaction:
         g.identity = accounts.bearer(transaction, secret.strip())
 
 
-def takes_files(view: View[P]) -> View[P]:
-    """Let a view take a body of the size of an upload; all others take at most 1 MiB. The outermost decorator."""
+def accepts_uploads(view: View[P]) -> View[P]:
+    """Allow a view's request body the size of an upload; all others allow 1 MiB. Must be the outermost decorator."""
 
     @functools.wraps(view)
-    def marked(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
         return view(*args, **kwargs)
 
-    marked.takes_files = True  # type: ignore[attr-defined]
-    return marked
+    wrapper.accepts_uploads = True  # type: ignore[attr-defined]
+    return wrapper
 
 
-def way_back(target: str | None) -> str:
-    """Turn the sign-in page's `next` into an address of this portal, whatever it said."""
-    # Browsers take `\\` for `/`, and any number of them at the beginning for the start of a host.
+def safe_next_url(target: str | None) -> str:
+    """Return the sign-in page's `next` if it is an address within this portal, and the start page otherwise."""
+    # Browsers treat `\\` as `/`, and two or more at the beginning as the start of a host name.
     plain = (target or "").replace("\\", "/")
     is_ours = plain.startswith("/") and not plain.startswith("//") and plain.isprintable()
     return plain if is_ours else url_for("batches.index")
 
 
-def _to_sign_in() -> ResponseReturnValue:
+def _redirect_to_sign_in() -> ResponseReturnValue:
     back = request.full_path.rstrip("?") if request.method == "GET" else None
     if "HX-Request" in request.headers:
         response = Response(status=401)
@@ -141,7 +147,7 @@ def _to_sign_in() -> ResponseReturnValue:
 
 def _limit_body() -> None:
     view = current_app.view_functions.get(request.endpoint or "")
-    if getattr(view, "takes_files", False):
+    if getattr(view, "accepts_uploads", False):
         request.max_content_length = services().settings.upload_limit_mib << 20
         request.max_form_parts = FORM_FILES + 20
 
@@ -152,13 +158,13 @@ def _identify() -> None:
         return
     try:
         user_id, stamp = UUID(session["user"]), str(session["stamp"])
-    except (KeyError, ValueError, AttributeError):  # signed by us, but by an older Retint
+    except (KeyError, ValueError, AttributeError):  # a valid signature, but the content of an older version
         return session.clear()
     with services().begin() as transaction:
         g.identity = accounts.recall(transaction, user_id, stamp)
 
 
-def _headers(settings: Settings, is_https: bool) -> dict[str, str]:
+def _security_headers(settings: Settings, is_https: bool) -> dict[str, str]:
     pictures = "'self' data: blob:"
     if settings.s3_public_endpoint:
         origin = urlsplit(settings.s3_public_endpoint)
@@ -177,7 +183,7 @@ def _headers(settings: Settings, is_https: bool) -> dict[str, str]:
         "base-uri": "'none'",
     }
     headers = {
-        "Content-Security-Policy": "; ".join(f"{what} {whence}" for what, whence in policy.items()),
+        "Content-Security-Policy": "; ".join(f"{directive} {sources}" for directive, sources in policy.items()),
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
         "Referrer-Policy": "same-origin",
@@ -192,6 +198,6 @@ def _add_headers(headers: dict[str, str], response: Response) -> Response:
     for name, value in headers.items():
         response.headers.setdefault(name, value)
     if g.get("identity") is not None:
-        # A shared computer must not show the pages of someone who signed out.
+        # On a shared computer, the pages of someone who signed out must not be shown from the cache.
         response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -1,4 +1,4 @@
-"""What gunicorn serves: `gunicorn --worker-class gthread --threads 16 retint_web.wsgi:app`."""
+"""The WSGI application: `gunicorn --worker-class gthread --threads 16 retint_web.wsgi:app`."""
 
 from retint import telemetry
 from retint.services import Services

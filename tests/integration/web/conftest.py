@@ -20,8 +20,8 @@ from retint.accounts import Identity
 from retint.jobs.leases import AttemptEnd, Done, claim, settle
 from retint.lifecycle import STAGES, Stage
 from retint.services import Services
-from retint_web.api import routes
-from retint_web.api.openapi import PARAMETER
+from retint_web.api.blueprint import api
+from retint_web.api.openapi import PATH_PARAMETER
 from retint_web.app import create_app
 
 PASSWORD = "a good long password"
@@ -29,15 +29,15 @@ JPEG = b"\xff\xd8\xff\xe0 not really a picture"
 
 
 def assert_documented(app: Flask, method: str, path: str, answer: TestResponse) -> None:
-    """Hold an answer of the API against its schema in the OpenAPI document: every test of the API checks it, too."""
-    document = routes.table.document("Retint", "0", "/")
+    """Validate an API answer against its schema in the OpenAPI document; every API request of the tests is checked."""
+    document = api.document("Retint", "0", "/")
     schema: dict[str, Any] = {"$ref": "#/components/schemas/Problem"}
     media = "application/problem+json"
     if answer.status_code == 302:
         return
     if answer.status_code < 400:
         rule, _ = app.url_map.bind("localhost").match(f"/api/v1{path}", method=method, return_rule=True)
-        described = document["paths"][PARAMETER.sub(r"{\2}", rule.rule.removeprefix("/api/v1"))][method.lower()]
+        described = document["paths"][PATH_PARAMETER.sub(r"{\2}", rule.rule.removeprefix("/api/v1"))][method.lower()]
         [(media, content)] = described["responses"][str(answer.status_code)]["content"].items()
         schema = content["schema"]
     if media.endswith("json"):

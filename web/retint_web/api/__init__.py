@@ -1,1 +1,10 @@
-"""The JSON API, version 1, and its OpenAPI document."""
+"""The JSON API, version 1, and its OpenAPI document.
+
+Every operation calls the same functions of the core as the pages do. `openapi` defines what an operation is, `requests`
+and `responses` hold its messages, `blueprint` what all operations share; the other modules hold the operations, one
+module a subject. Importing the package registers them all.
+"""
+
+from retint_web.api import administration, batches, jobs, networks, trials
+
+__all__ = ["administration", "batches", "jobs", "networks", "trials"]

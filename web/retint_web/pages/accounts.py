@@ -10,7 +10,7 @@ from retint.errors import Refused
 from retint.tables import User
 from retint.tenancy import get_owned
 from retint_web import services
-from retint_web.security import forget, login_required, remember, way_back
+from retint_web.security import end_session, login_required, safe_next_url, start_session
 
 blueprint = Blueprint("accounts", __name__)
 
@@ -22,14 +22,14 @@ def sign_in() -> ResponseReturnValue:
     email = request.form.get("email", "")
     if request.method == "GET":
         if g.identity is not None:
-            return redirect(way_back(target), code=303)
+            return redirect(safe_next_url(target), code=303)
         return render_template("accounts/sign_in.html", email="", next=target)
     try:
         identity = accounts.sign_in(services(), email, request.form.get("password", ""), request.remote_addr or "")
     except Refused as error:
         return render_template("accounts/sign_in.html", email=email, next=target, problem=error.message), error.status
-    remember(identity)
-    return redirect(way_back(target), code=303)
+    start_session(identity)
+    return redirect(safe_next_url(target), code=303)
 
 
 @blueprint.route("/sign-in/<secret>", methods=["GET", "POST"])
@@ -40,7 +40,7 @@ def redeem(secret: str) -> ResponseReturnValue:
     with services().begin() as session:
         identity = accounts.redeem(session, secret)
         has_password = get_owned(session, User, identity.tenant_id, identity.user_id).password_hash is not None
-    remember(identity)
+    start_session(identity)
     if not has_password:
         flash("Signed in. Set a password under Account to come back without a link.")
     return redirect(url_for("batches.index"), code=303)
@@ -49,7 +49,7 @@ def redeem(secret: str) -> ResponseReturnValue:
 @blueprint.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
     """End this browser's session."""
-    forget()
+    end_session()
     return redirect(url_for("accounts.sign_in"), code=303)
 
 
@@ -90,7 +90,7 @@ def set_password() -> ResponseReturnValue:
     except Refused as error:
         flash(error.message)
     else:
-        remember(identity)
+        start_session(identity)
         flash("The new password is set.")
     return redirect(url_for("accounts.show"), code=303)
 

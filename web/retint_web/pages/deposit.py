@@ -15,7 +15,7 @@ from retint.recipes import Recipe
 from retint.tables import Batch
 from retint_web import remote_photos, services
 from retint_web.pages import recipe_form, words
-from retint_web.security import login_required, takes_files
+from retint_web.security import accepts_uploads, login_required
 
 blueprint = Blueprint("deposit", __name__)
 
@@ -58,7 +58,7 @@ def open_batch() -> ResponseReturnValue:
 
 
 @blueprint.put("/deposit/batches/<uuid:batch_id>/files")
-@takes_files
+@accepts_uploads
 @login_required
 def put(batch_id: UUID) -> ResponseReturnValue:
     """Take one file as the request's body."""
@@ -82,7 +82,7 @@ def fetch(batch_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.post("/deposit")
-@takes_files
+@accepts_uploads
 @login_required
 def send() -> ResponseReturnValue:
     """Take files from the plain form. What is refused is said; the others are in."""

@@ -17,7 +17,7 @@ from retint.tables import Photo
 from retint.trials import Trial, Try
 from retint_web import remote_photos, services
 from retint_web.pages import recipe_form, words
-from retint_web.security import login_required, takes_files
+from retint_web.security import accepts_uploads, login_required
 
 blueprint = Blueprint("trials", __name__)
 
@@ -69,7 +69,7 @@ def new() -> ResponseReturnValue:
 
 
 @blueprint.post("/trials")
-@takes_files
+@accepts_uploads
 @login_required
 def begin() -> ResponseReturnValue:
     """Try one photo: one that is sent, one from an address, or one that is here already."""

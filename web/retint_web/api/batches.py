@@ -1,0 +1,231 @@
+"""API operations on photos and batches: upload, deposit, progress, pause, results."""
+
+from typing import Any, Final
+from uuid import UUID
+
+from flask import g, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from retint import batches, photos, tables
+from retint.errors import InvalidRequest
+from retint.jobs import changes, tallies
+from retint.lifecycle import Stage, State
+from retint.tenancy import get_owned
+from retint_web import remote_photos, services
+from retint_web.api import requests, responses
+from retint_web.api.blueprint import api, job_url, next_cursor, portal_url, record
+from retint_web.api.openapi import OCTETS
+from retint_web.files import downloads
+
+KEY_LENGTH: Final = 100
+"""Most characters of an idempotency key."""
+
+
+@api.operation("POST", "/photos/known", responses.KnownHashes, body=requests.Hashes)
+def known(body: requests.Hashes) -> responses.KnownHashes:
+    """Find out which files the server has already."""
+    with services().begin() as session:
+        found = photos.known(session, g.identity.tenant_id, body.sha256)
+    return responses.KnownHashes(known=sorted(found))
+
+
+@api.operation("PUT", "/photos", responses.StoredPhoto, status=201, query=requests.PhotoQuery, body=OCTETS)
+def keep_photo(query: requests.PhotoQuery) -> responses.StoredPhoto:
+    """Upload a photo that batches and trials may name later; the same bytes sent again are the same photo."""
+    photo = photos.accept(services(), g.identity.tenant_id, request.stream, sha256=query.sha256)
+    return responses.StoredPhoto(id=photo.id, sha256=photo.sha256, size=photo.size)
+
+
+@api.operation(
+    "POST",
+    "/batches",
+    responses.Batch,
+    status=201,
+    body=requests.NewBatch,
+    headers={
+        "Idempotency-Key": "A repeated request with the same key returns the first one's batch. At most 100 characters."
+    },
+)
+def open_batch(body: requests.NewBatch) -> responses.Batch:
+    """Open a batch."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise InvalidRequest(f"An idempotency key has 1 to {KEY_LENGTH} printable ASCII characters.")
+    with services().begin() as session:
+        batch = batches.open(
+            session,
+            g.identity.tenant_id,
+            body.name,
+            body.recipe,
+            priority=body.priority,
+            created_by=g.identity.user_id,
+            idempotency_key=key,
+            imported=services().settings.weights,
+        )
+        return _batch(batch, tallies.counts(session, [batch.id])[batch.id])
+
+
+@api.operation("GET", "/batches", responses.Page[responses.Batch], query=requests.PageQuery)
+def list_batches(query: requests.PageQuery) -> responses.Page[responses.Batch]:
+    """List batches, newest first."""
+    with services().begin() as session:
+        found = batches.page(session, g.identity.tenant_id, query.after, query.limit)
+        counts = tallies.counts(session, [batch.id for batch in found])
+    items = [_batch(batch, counts[batch.id]) for batch in found]
+    return responses.Page(items=items, next=next_cursor(items, query.limit))
+
+
+@api.operation("GET", "/batches/<uuid:batch_id>", responses.BatchWithProgress)
+def show_batch(batch_id: UUID) -> responses.BatchWithProgress:
+    """Get a batch and its progress."""
+    with services().begin() as session:
+        return _batch_with_progress(session, batch_id)
+
+
+@api.operation(
+    "PUT",
+    "/batches/<uuid:batch_id>/files",
+    responses.DepositedJob,
+    status=201,
+    query=requests.UploadQuery,
+    body=OCTETS,
+)
+def upload(batch_id: UUID, query: requests.UploadQuery) -> responses.DepositedJob:
+    """Upload a file into a batch; the same bytes sent again under the same name are the same job."""
+    tenant_id = g.identity.tenant_id
+    job = photos.deposit(services(), tenant_id, batch_id, query.name, request.stream, sha256=query.sha256)
+    with services().begin() as session:
+        return _deposited_job(session, job)
+
+
+@api.operation("POST", "/batches/<uuid:batch_id>/jobs", responses.DepositedJob, status=201, body=requests.NewJob)
+def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
+    """Deposit a photo that the server has, or one from a web address."""
+    if body.url is not None:
+        job = remote_photos.deposit(batch_id, body.url, body.name)
+        with services().begin() as session:
+            return _deposited_job(session, job)
+    with services().begin() as session:
+        job = photos.add_known(session, g.identity.tenant_id, batch_id, body.name or "", body.sha256 or "")
+        return _deposited_job(session, job)
+
+
+@api.operation("GET", "/batches/<uuid:batch_id>/jobs", responses.Page[responses.JobSummary], query=requests.JobsQuery)
+def list_jobs(batch_id: UUID, query: requests.JobsQuery) -> responses.Page[responses.JobSummary]:
+    """List a batch's jobs in the order of deposit."""
+    with services().begin() as session:
+        cards = batches.jobs_page(
+            session, g.identity.tenant_id, batch_id, state=query.state, after=query.after, limit=query.limit
+        )
+    items = [
+        responses.JobSummary(
+            id=card.id,
+            name=card.name,
+            stage=card.stage,
+            state=card.state,
+            reason_code=card.reason_code,
+            reason=card.reason,
+            url=job_url(card.id),
+        )
+        for card in cards
+    ]
+    return responses.Page(items=items, next=next_cursor(items, query.limit))
+
+
+@api.operation("POST", "/batches/<uuid:batch_id>/pause", responses.BatchWithProgress)
+def pause_batch(batch_id: UUID) -> responses.BatchWithProgress:
+    """Pause a batch: running jobs finish their stage, no more are started."""
+    with services().begin() as session:
+        batches.pause(session, g.identity.tenant_id, batch_id)
+        record(session, "batch_paused", batch_id)
+        return _batch_with_progress(session, batch_id)
+
+
+@api.operation("POST", "/batches/<uuid:batch_id>/resume", responses.BatchWithProgress)
+def resume_batch(batch_id: UUID) -> responses.BatchWithProgress:
+    """Resume a paused batch."""
+    with services().begin() as session:
+        batches.resume(session, g.identity.tenant_id, batch_id)
+        record(session, "batch_resumed", batch_id)
+        return _batch_with_progress(session, batch_id)
+
+
+@api.operation("POST", "/batches/<uuid:batch_id>/cancel", responses.BatchWithProgress)
+def cancel_batch(batch_id: UUID) -> responses.BatchWithProgress:
+    """Cancel all jobs of a batch that have not ended; results stay."""
+    with services().begin() as session:
+        changes.cancel_batch(session, g.identity.tenant_id, batch_id)
+        record(session, "batch_cancelled", batch_id)
+        return _batch_with_progress(session, batch_id)
+
+
+@api.operation("GET", "/batches/<uuid:batch_id>/results.zip", "application/zip")
+def download_results(batch_id: UUID) -> ResponseReturnValue:
+    """Download the results so far, with their provenance records and the report."""
+    return downloads.send_results(batch_id)
+
+
+@api.operation("GET", "/batches/<uuid:batch_id>/report.csv", "text/csv")
+def download_report(batch_id: UUID) -> ResponseReturnValue:
+    """Download the report: one row for each deposited file."""
+    return downloads.send_report(batch_id)
+
+
+def _counts(counts: tallies.Counts) -> responses.Counts:
+    stages: dict[Stage, dict[State, int]] = {}
+    for (stage, state), n in counts.by.items():
+        stages.setdefault(stage, {})[state] = n
+    return responses.Counts(
+        total=counts.total,
+        ready=counts.ready,
+        queued=counts.queued,
+        running=counts.running,
+        restored=counts.restored,
+        refused=counts.refused,
+        quarantined=counts.quarantined,
+        cancelled=counts.cancelled,
+        ended=counts.ended,
+        stages=stages,
+    )
+
+
+def _batch_fields(batch: tables.Batch, counts: tallies.Counts) -> dict[str, Any]:
+    return {
+        "id": batch.id,
+        "name": batch.name,
+        "url": f"{portal_url()}/batches/{batch.id}",
+        "recipe": batch.recipe,
+        "recipe_hash": batch.recipe_hash,
+        "priority": batch.priority,
+        "created_at": batch.created_at,
+        "paused": batch.paused_at is not None,
+        "cancelled": batch.cancelled_at is not None,
+        "counts": _counts(counts),
+    }
+
+
+def _batch(batch: tables.Batch, counts: tallies.Counts) -> responses.Batch:
+    return responses.Batch(**_batch_fields(batch, counts))
+
+
+def _batch_with_progress(session: Session, batch_id: UUID) -> responses.BatchWithProgress:
+    session.expire_all()  # pausing and the like change rows behind the session's back
+    batch = get_owned(session, tables.Batch, g.identity.tenant_id, batch_id)
+    progress = batches.progress(session, g.identity.tenant_id, batch_id)
+    return responses.BatchWithProgress(
+        **_batch_fields(batch, progress.counts), rate_per_minute=progress.rate_per_minute, eta_s=progress.eta_s
+    )
+
+
+def _deposited_job(session: Session, job: tables.Job) -> responses.DepositedJob:
+    photo = get_owned(session, tables.Photo, g.identity.tenant_id, job.photo_id)
+    return responses.DepositedJob(
+        id=job.id,
+        photo_id=job.photo_id,
+        sha256=photo.sha256,
+        name=job.name,
+        state=job.state,
+        stage=job.stage,
+        url=job_url(job.id),
+    )

@@ -1,0 +1,57 @@
+"""The API's blueprint: authentication, the OpenAPI document, and what the operations of several subjects share."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+from uuid import UUID
+
+from flask import Blueprint, g, jsonify, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from retint import __version__, accounts
+from retint_web import services
+from retint_web.api.openapi import Api
+from retint_web.security import csrf, require_token
+
+PREFIX: Final = "/api/v1"
+
+blueprint = Blueprint("api", __name__, url_prefix=PREFIX)
+api = Api(blueprint)
+csrf.exempt(blueprint)  # a browser never sends a bearer token by itself
+
+
+@blueprint.before_request
+def _authenticate() -> None:
+    if request.endpoint != "api.openapi":
+        require_token()
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> ResponseReturnValue:
+    """The OpenAPI document, which anyone may read."""
+    return jsonify(api.document("Retint", __version__, portal_url() + PREFIX))
+
+
+def portal_url() -> str:
+    """Return the portal's web address, without a trailing slash."""
+    return (services().settings.public_url or request.url_root).rstrip("/")
+
+
+def job_url(job_id: UUID) -> str:
+    """Return the address of a photo's page."""
+    return f"{portal_url()}/jobs/{job_id}"
+
+
+def file_urls(job_id: UUID, names: Iterable[str]) -> dict[str, str]:
+    """Return the API's addresses of a job's files, by name."""
+    return {name: f"{portal_url()}{PREFIX}/jobs/{job_id}/files/{name}" for name in names}
+
+
+def next_cursor(items: list[Any], limit: int) -> str | None:
+    """Return the id after which the next page begins; None after a page that is not full."""
+    return str(items[-1].id) if len(items) == limit else None
+
+
+def record(session: Session, action: str, subject: UUID) -> None:
+    """Write what the caller did to a batch, job or trial into the audit log."""
+    accounts.record(session, action, str(subject), g.identity)

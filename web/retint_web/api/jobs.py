@@ -1,0 +1,88 @@
+"""API operations on one job: what is known of it, its files, retry and cancel."""
+
+from uuid import UUID
+
+from flask import g
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from retint import photos, tables
+from retint.errors import IllegalMove
+from retint.jobs import changes
+from retint.tenancy import get_owned
+from retint_web import services
+from retint_web.api import requests, responses
+from retint_web.api.blueprint import api, file_urls, job_url, record
+from retint_web.api.openapi import OCTETS
+from retint_web.files import downloads
+
+
+@api.operation("GET", "/jobs/<uuid:job_id>", responses.Job)
+def show_job(job_id: UUID) -> responses.Job:
+    """Get a job with its attempts, files and facts."""
+    with services().begin() as session:
+        return _job(session, job_id)
+
+
+@api.operation("GET", "/jobs/<uuid:job_id>/files/<name>", OCTETS, query=requests.FileQuery)
+def download_file(job_id: UUID, name: str, query: requests.FileQuery) -> ResponseReturnValue:
+    """Download one of a job's files; range requests are supported."""
+    return downloads.send_file(job_id, name, attach=query.download)
+
+
+@api.operation("POST", "/jobs/<uuid:job_id>/retry", responses.Job, for_admins=True)
+def retry_job(job_id: UUID) -> responses.Job:
+    """Give a quarantined job another three attempts."""
+    with services().begin() as session:
+        job = get_owned(session, tables.Job, g.identity.tenant_id, job_id)
+        if not changes.retry_jobs(session, g.identity.tenant_id, job_id=job_id):
+            raise IllegalMove(f"Only a quarantined photo can be retried; this one is {job.state}.")
+        record(session, "job_retried", job_id)
+        return _job(session, job_id)
+
+
+@api.operation("POST", "/jobs/<uuid:job_id>/cancel", responses.Job)
+def cancel_job(job_id: UUID) -> responses.Job:
+    """Cancel a job that has not ended."""
+    with services().begin() as session:
+        changes.cancel_job(session, g.identity.tenant_id, job_id)
+        record(session, "job_cancelled", job_id)
+        return _job(session, job_id)
+
+
+def _job(session: Session, job_id: UUID) -> responses.Job:
+    session.expire_all()  # retrying and cancelling change rows behind the session's back
+    shown = photos.show(session, g.identity.tenant_id, job_id)
+    job = shown.job
+    return responses.Job(
+        id=job.id,
+        name=job.name,
+        stage=job.stage,
+        state=job.state,
+        reason_code=job.reason_code,
+        reason=job.reason,
+        url=job_url(job.id),
+        batch_id=job.batch_id,
+        photo_id=job.photo_id,
+        sha256=shown.photo.sha256,
+        size=shown.photo.size,
+        seconds=shown.seconds,
+        created_at=job.created_at,
+        ended_at=job.ended_at,
+        attempts=[_attempt(attempt) for attempt in shown.attempts],
+        files=file_urls(job.id, shown.files),
+        facts=shown.facts,
+    )
+
+
+def _attempt(attempt: tables.Attempt) -> responses.Attempt:
+    return responses.Attempt(
+        number=attempt.number,
+        stage=attempt.stage,
+        outcome=attempt.outcome,
+        error=attempt.error if g.identity.is_admin else None,
+        worker_id=attempt.worker_id,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        timings=attempt.timings,
+    )

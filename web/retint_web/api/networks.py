@@ -1,0 +1,46 @@
+"""API operations that read the networks' cards."""
+
+from dataclasses import asdict
+
+from retint.errors import NotFound
+from retint_models.weights.cards import Card, read_cards
+from retint_web import services
+from retint_web.api import responses
+from retint_web.api.blueprint import api, portal_url
+
+
+@api.operation("GET", "/networks", responses.Networks)
+def list_networks() -> responses.Networks:
+    """List all networks, also those whose weights are not installed."""
+    return responses.Networks(items=[_network(card) for card in read_cards(services().settings.weights).values()])
+
+
+@api.operation("GET", "/networks/<network>", responses.Network)
+def show_network(network: str) -> responses.Network:
+    """Get a network's card."""
+    card = read_cards(services().settings.weights).get(network)
+    if card is None:
+        raise NotFound("There is no such network.")
+    return _network(card)
+
+
+def _network(card: Card) -> responses.Network:
+    return responses.Network(
+        name=card.name,
+        kind=card.kind,
+        title=card.title,
+        url=f"{portal_url()}/networks/{card.name}",
+        is_here=card.is_here,
+        good_at=card.good_at,
+        weaknesses=card.weaknesses,
+        parameters=card.parameters,
+        size=card.size,
+        sha256=card.sha256 if card.is_here else "",
+        license=card.license,
+        source=card.source,
+        data=card.data,
+        settings={name: responses.Setting(**asdict(setting)) for name, setting in card.settings.items()},
+        scores=card.scores,
+        preprocessing=card.preprocessing,
+        official={name: value for name, value in asdict(card.official).items() if value} if card.official else {},
+    )

@@ -1,0 +1,126 @@
+"""What the API reads: queries and JSON bodies, field by field. The OpenAPI document is made from these."""
+
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from retint import trials
+from retint.lifecycle import State
+from retint.recipes import Recipe
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
+ReasonCode = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+WebAddress = Annotated[
+    str, Field(min_length=1, max_length=4096, description="The photo's public web address: http or https.")
+]
+FileName = Annotated[str, Field(min_length=1, max_length=1024, description="The file's name, with its folders.")]
+
+
+class PageQuery(BaseModel):
+    """Where a page of a list begins, and how many items it has."""
+
+    after: UUID | None = Field(None, description="The previous page's `next`.")
+    limit: int = Field(100, ge=1, le=500)
+
+
+class JobsQuery(PageQuery):
+    """A page of a batch's jobs, of all or of one state."""
+
+    state: State | None = Field(None, description="Only jobs in this state.")
+
+
+class PhotoQuery(BaseModel):
+    """Optional checksum of an uploaded photo."""
+
+    sha256: Sha256 | None = Field(None, description="Expected hash of the bytes; checked when all have arrived.")
+
+
+class UploadQuery(PhotoQuery):
+    """Name and optional checksum of an uploaded file."""
+
+    name: FileName
+
+
+class FileQuery(BaseModel):
+    """How a file is sent."""
+
+    download: bool = Field(False, description="Send it as a download instead of showing it in the browser.")
+
+
+class Body(BaseModel):
+    """A JSON body. Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Hashes(Body):
+    """Hashes of files that a client has."""
+
+    sha256: list[Sha256] = Field(max_length=5000)
+
+
+class NewBatch(Body):
+    """A batch to be opened."""
+
+    name: str = Field(min_length=1, max_length=200)
+    recipe: Recipe = Field(
+        Recipe.model_validate({}), description="How the photos are restored; the default recipe if missing."
+    )
+    priority: int = Field(0, ge=0, le=9, description="From 0, bulk, to 9, urgent.")
+
+
+class NewJob(Body):
+    """A photo to be restored: one that the server has, or one that it fetches."""
+
+    sha256: Sha256 | None = Field(None, description="Hash of a photo that the server has. Send this or `url`.")
+    url: WebAddress | None = None
+    name: FileName | None = Field(
+        None, description="Required with `sha256`; with `url` the default is the web server's name for the file."
+    )
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if (self.sha256 is None) == (self.url is None) or (self.sha256 and self.name is None):
+            raise ValueError("send sha256 and name, or url")
+        return self
+
+
+class NewTrial(Body):
+    """A photo to be tried with several recipes."""
+
+    sha256: Sha256 | None = Field(None, description="Hash of a photo that the server has. Send this or `url`.")
+    url: WebAddress | None = None
+    name: FileName | None = Field(
+        None, description="The photo's name; with `url` the default is the web server's name for the file."
+    )
+    recipes: list[Recipe] = Field(
+        default_factory=list,
+        max_length=trials.MOST,
+        description="Recipes to try; if empty, every installed network with up to three settings.",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if (self.sha256 is None) == (self.url is None):
+            raise ValueError("send sha256 or url")
+        return self
+
+
+class NewTry(Body):
+    """One more recipe for a trial."""
+
+    recipe: Recipe
+
+
+class FleetSize(Body):
+    """How many workers an administrator wants."""
+
+    wanted: int = Field(ge=0, le=256)
+
+
+class FailureFilter(Body):
+    """Which quarantined jobs are retried; all of them if no field is given."""
+
+    reason_code: ReasonCode | None = None
+    batch_id: UUID | None = None

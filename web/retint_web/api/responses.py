@@ -1,0 +1,274 @@
+"""What the API answers, field by field. The OpenAPI document is made from these."""
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from retint.lifecycle import Outcome, Stage, State
+from retint.recipes import Recipe
+
+T = TypeVar("T")
+
+
+class Answer(BaseModel):
+    """A JSON answer, or a part of one."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Page(Answer, Generic[T]):
+    """A page of a list."""
+
+    items: list[T]
+    next: str | None = Field(description="Send it as `after` to get the next page; null on the last page.")
+
+
+class Problem(Answer):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="One sentence for people.")
+    code: str = Field(description="Stable name of the error, for programs.")
+
+
+class KnownHashes(Answer):
+    """Files that the server has."""
+
+    known: list[str] = Field(description="Those of the hashes asked for whose files need not be sent again.")
+
+
+class StoredPhoto(Answer):
+    """A photo that the server has."""
+
+    id: UUID
+    sha256: str
+    size: int = Field(description="Bytes.")
+
+
+class Counts(Answer):
+    """How many jobs of a batch are in each state."""
+
+    total: int
+    ready: int
+    queued: int
+    running: int
+    restored: int
+    refused: int
+    quarantined: int
+    cancelled: int
+    ended: int = Field(description="Restored, refused or cancelled.")
+    stages: dict[Stage, dict[State, int]]
+
+
+class Batch(Answer):
+    """A batch."""
+
+    id: UUID
+    name: str
+    url: str = Field(description="The batch's page in the portal.")
+    recipe: Recipe
+    recipe_hash: str
+    priority: int
+    created_at: datetime
+    paused: bool
+    cancelled: bool
+    counts: Counts
+
+
+class BatchWithProgress(Batch):
+    """A batch, its speed and its estimated end."""
+
+    rate_per_minute: float = Field(description="Jobs that ended per minute, recently.")
+    eta_s: float | None = Field(description="Estimated seconds until the last job ends; null if unknown.")
+
+
+class JobSummary(Answer):
+    """A job in a list."""
+
+    id: UUID
+    name: str
+    stage: Stage
+    state: State
+    reason_code: str | None
+    reason: str | None = Field(description="Why it was refused or quarantined, in one sentence.")
+    url: str = Field(description="The photo's page in the portal.")
+
+
+class DepositedJob(Answer):
+    """The job of a file that was just deposited."""
+
+    id: UUID
+    photo_id: UUID
+    sha256: str
+    name: str
+    state: State
+    stage: Stage
+    url: str
+
+
+class Attempt(Answer):
+    """One attempt at one stage."""
+
+    number: int
+    stage: Stage
+    outcome: Outcome
+    error: str | None = Field(description="For administrators only.")
+    worker_id: UUID | None
+    started_at: datetime | None
+    ended_at: datetime
+    timings: dict[str, float] = Field(description="Seconds by step.")
+
+
+class Job(JobSummary):
+    """A job with its attempts, files and facts."""
+
+    batch_id: UUID
+    photo_id: UUID
+    sha256: str
+    size: int = Field(description="Bytes of the original.")
+    seconds: float = Field(description="Total time of its attempts.")
+    created_at: datetime
+    ended_at: datetime | None
+    attempts: list[Attempt]
+    files: dict[str, str] = Field(description="Web address by file name: `original` and what the stages wrote.")
+    facts: dict[str, dict[str, Any]] = Field(description="What each finished stage found, by the stage's name.")
+
+
+class Try(JobSummary):
+    """One recipe of a trial, and how far its picture is."""
+
+    recipe: Recipe
+    seconds: float = Field(description="Total time of its attempts.")
+    files: dict[str, str] = Field(description="Web address by file name: what the stages wrote.")
+    remark: str | None = Field(description="A sentence about the result that people must read, such as no color.")
+
+
+class Trial(Answer):
+    """One photo, restored with several recipes."""
+
+    id: UUID
+    name: str
+    url: str = Field(description="The trial's page in the portal.")
+    sha256: str
+    created_at: datetime
+    is_over: bool = Field(description="Whether no try waits or runs any more.")
+    tries: list[Try]
+
+
+class TrialSummary(Answer):
+    """A trial in a list."""
+
+    id: UUID
+    name: str
+    url: str
+    created_at: datetime
+    tries: int
+
+
+class Setting(Answer):
+    """A number that a recipe may set for a network."""
+
+    default: float
+    least: float
+    most: float
+    step: float = Field(description="1 if only whole numbers are allowed.")
+    title: str
+
+
+class Network(Answer):
+    """A network's card."""
+
+    name: str
+    kind: str = Field(description="`colorizer` or `defader`.")
+    title: str
+    url: str = Field(description="The network's page in the portal.")
+    is_here: bool = Field(description="Whether its weights are installed, so that a recipe may name it.")
+    good_at: str
+    weaknesses: list[str]
+    parameters: int = Field(description="Number of parameters; 0 if unknown.")
+    size: int = Field(description="Bytes of the weights; 0 if they are not installed.")
+    sha256: str = Field(description="Hash of the weights; empty if they are not installed.")
+    license: str
+    source: str
+    data: list[str] = Field(description="What it was trained on.")
+    settings: dict[str, Setting]
+    scores: dict[str, Any] = Field(description="Measured on our own photographs; empty if not measured.")
+    preprocessing: dict[str, Any] = Field(description="How a photo is prepared for it.")
+    official: dict[str, Any] = Field(description="The file that its authors published; empty for our own networks.")
+
+
+class Networks(Answer):
+    """All networks."""
+
+    items: list[Network]
+
+
+class Worker(Answer):
+    """A process that runs stages."""
+
+    id: UUID
+    fleet: str
+    host: str
+    pid: int
+    device: str
+    version: str
+    activity: str = Field(description="What it does now; empty if idle.")
+    started_at: datetime
+    heartbeat_at: datetime
+
+
+class Workers(Answer):
+    """The running workers."""
+
+    items: list[Worker]
+
+
+class Queue(Answer):
+    """The jobs that wait or run at one stage."""
+
+    stage: Stage
+    fleet: str
+    ready: int
+    queued: int
+    running: int
+    oldest_s: float = Field(description="How long the oldest job has waited, in seconds.")
+
+
+class Queues(Answer):
+    """The queues of all stages."""
+
+    items: list[Queue]
+
+
+class Fleet(Answer):
+    """The workers of one queue."""
+
+    name: str
+    wanted: int
+    live: int
+
+
+class FailureGroup(Answer):
+    """Jobs that failed for one reason."""
+
+    reason_code: str
+    reason: str = Field(description="The sentence of one of these jobs.")
+    state: State
+    count: int
+    batches: int
+
+
+class Failures(Answer):
+    """Failed jobs by reason."""
+
+    items: list[FailureGroup]
+
+
+class RetriedJobs(Answer):
+    """How many jobs are retried."""
+
+    retried: int
