@@ -111,7 +111,7 @@ def taken(browser: Browser, url: str, state: object, paths: dict[str, str], fold
                 if name == "photo":
                     page.get_by_role("button", name="Look closer").click()
                     page.locator("dialog .picture[data-drawn]").wait_for()
-                    page.get_by_role("button", name="Nearer").click()
+                    page.get_by_role("button", name="Zoom in").click()
                     page.wait_for_timeout(1500)
                     yield taken_of(page, folder / f"closer-{device}-{scheme}.jpg")
             context.close()

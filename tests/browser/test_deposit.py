@@ -111,10 +111,10 @@ def test_an_address_that_must_not_be_asked_says_why(
     open_page: Callable[..., Page], make_print: Callable[..., Path]
 ) -> None:
     page = open_page("/deposit", forgive="422")
-    page.get_by_label("Or from an address").fill("http://127.0.0.1/aunt.jpg")
+    page.get_by_label("Or from a web address").fill("http://127.0.0.1/aunt.jpg")
     page.get_by_role("button", name="Add", exact=True).click()
     page.locator("#files").set_input_files([make_print()])
-    page.get_by_label("Or from an address").fill("http://10.0.0.1/uncle.jpg")
+    page.get_by_label("Or from a web address").fill("http://10.0.0.1/uncle.jpg")
     page.get_by_role("button", name="Deposit 3 photos").click()
     failed = page.locator(".sending li[data-state=failed]")
     expect(failed).to_have_count(2)

@@ -71,7 +71,7 @@ def test_deep_zoom_shows_tiles_of_the_full_size(restored: Callable[..., Page]) -
     expect(page.locator("dialog .picture[data-drawn]")).to_have_count(1)
     first = {int(tile.split("/")[-2]) for tile in tiles}
     for _ in range(6):
-        page.get_by_role("button", name="Nearer").click()
+        page.get_by_role("button", name="Zoom in").click()
     page.wait_for_timeout(1500)
     assert max(int(tile.split("/")[-2]) for tile in tiles) > max(first)
     page.keyboard.press("Escape")
@@ -109,7 +109,7 @@ def test_a_film_plays_before_and_after_in_step(
     expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
     expect(page.locator(".card")).to_contain_text("film")
     page.locator(".card .name").click()
-    before, after = (page.get_by_label(label, exact=True) for label in ("The same before", "street.mp4, restored"))
+    before, after = (page.get_by_label(label, exact=True) for label in ("street.mp4, before", "street.mp4, restored"))
     for player in (before, after):
         expect(player).to_have_js_property("readyState", 4)
         assert player.evaluate("video => video.error") is None

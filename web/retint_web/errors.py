@@ -1,4 +1,4 @@
-"""Answers to what goes wrong: a page for browsers, a fragment for htmx, problem+json (RFC 9457) for the API."""
+"""Error responses: a page for browsers, a fragment for htmx, problem+json (RFC 9457) for the API."""
 
 import http
 import json
@@ -15,23 +15,23 @@ from retint.errors import RetintError, Transient
 
 RETRY_AFTER_S: Final = 5
 CHUNK: Final = 1 << 20
-DRAINED: Final = 64 << 20
-"""Bytes of a refused upload that are still taken in; after that the connection ends."""
+DRAIN_LIMIT: Final = 64 << 20
+"""Most bytes of a refused upload that are still read before the connection is closed."""
 
 log = structlog.get_logger()
 
 _SENTENCES = {
-    400: "The request makes no sense as it stands.",
+    400: "The request is not valid.",
     404: "There is nothing at this address.",
-    405: "This address does not do that.",
-    413: "That is larger than this portal accepts.",
-    429: "Too many requests. Wait a little.",
-    500: "Something is wrong on our side. It was noted; please try again later.",
+    405: "This address does not allow that method.",
+    413: "The request is larger than this portal accepts.",
+    429: "Too many requests. Wait a moment, then try again.",
+    500: "An error occurred in the portal and was logged. Please try again later.",
 }
 
 
 def configure(app: Flask) -> None:
-    """Answer every error in the form that the asker understands."""
+    """Register the error handlers."""
     app.register_error_handler(RetintError, _on_retint_error)
     app.register_error_handler(HTTPException, _on_http_exception)
     app.register_error_handler(Exception, _on_bug)
@@ -40,7 +40,7 @@ def configure(app: Flask) -> None:
 def _on_retint_error(error: RetintError) -> ResponseReturnValue:
     if isinstance(error, Transient):
         log.warning("request_failed", code=error.code, reason=error.message, route=str(request.url_rule))
-    response = _answer(error.status, error.code, error.message)
+    response = _error_response(error.status, error.code, error.message)
     if isinstance(error, Transient):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     if error.status == http.HTTPStatus.UNAUTHORIZED:
@@ -52,9 +52,11 @@ def _on_http_exception(error: HTTPException) -> ResponseReturnValue:
     if error.response is not None or error.code is None or error.code < 400:
         return error
     if isinstance(error, CSRFError):
-        return _answer(400, "csrf", "The page was open too long, or is not from here. Load it again and repeat.")
+        return _error_response(
+            400, "csrf", "This form has expired or was not sent by this portal. Reload the page, then send it again."
+        )
     code = http.HTTPStatus(error.code).name.lower()
-    response = _answer(error.code, code, _SENTENCES.get(error.code, error.name + "."))
+    response = _error_response(error.code, code, _SENTENCES.get(error.code, error.name + "."))
     for name, value in error.get_headers():
         if name in {"Allow", "Retry-After", "Content-Range"}:
             response.headers[name] = value
@@ -62,12 +64,12 @@ def _on_http_exception(error: HTTPException) -> ResponseReturnValue:
 
 
 def _on_bug(error: Exception) -> ResponseReturnValue:
-    # The route and not the address: a sign-in link's address is a secret.
+    # The route and not the address, because the address of a sign-in link is a secret.
     log.exception("request_crashed", route=str(request.url_rule), method=request.method, exc_info=error)
-    return _answer(500, "internal", _SENTENCES[500])
+    return _error_response(500, "internal", _SENTENCES[500])
 
 
-def _answer(status: int, code: str, sentence: str) -> Response:
+def _error_response(status: int, code: str, sentence: str) -> Response:
     _drain()
     title = http.HTTPStatus(status).phrase
     if request.path.startswith("/api/"):
@@ -79,10 +81,10 @@ def _answer(status: int, code: str, sentence: str) -> Response:
 
 
 def _drain() -> None:
-    """Read what is left of an upload that was refused: many clients send all of it before they hear an answer."""
+    """Read the rest of a refused upload, because many clients read the response only after sending everything."""
     body = request.environ["wsgi.input"]
-    # An OSError says that the body broke off; then nobody waits for an answer either.
+    # An OSError means that the client closed the connection: nobody waits for a response.
     with suppress(OSError):
-        for _ in range(DRAINED // CHUNK):
+        for _ in range(DRAIN_LIMIT // CHUNK):
             if not body.read(CHUNK):
                 break

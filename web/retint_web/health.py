@@ -1,4 +1,4 @@
-"""What operators and their machines ask: does the process live, can it serve, how does it do."""
+"""Endpoints for operators and monitoring: liveness, readiness, metrics."""
 
 import threading
 import time
@@ -16,33 +16,33 @@ from retint.errors import RetintError
 from retint.services import Services
 from retint_web import services
 
-KEPT_S: Final = 2
-"""The checks write and read, and anyone may ask: one answer serves everyone for so long."""
+CACHE_S: Final = 2
+"""How long a readiness check is reused: it writes and reads, and anyone may request it."""
 
 blueprint = Blueprint("health", __name__)
 
 
 @dataclass
 class Readiness:
-    """Whether what the portal stands on answers; each part with `ok` or what is wrong."""
+    """Readiness checks of the database, the store and the broker."""
 
     services: Services
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _checked_at: float = 0
-    _parts: dict[str, str] = field(default_factory=dict)
+    _results: dict[str, str] = field(default_factory=dict)
 
-    def parts(self) -> dict[str, str]:
-        """Check, or tell what the last check a moment ago said."""
+    def check(self) -> dict[str, str]:
+        """Return `ok` or an error message for each service; a result is reused for `CACHE_S`."""
         with self._lock:
-            if not self._parts or time.monotonic() > self._checked_at + KEPT_S:
+            if not self._results or time.monotonic() > self._checked_at + CACHE_S:
                 checks = {
                     "database": self._database,
                     "store": self.services.store.check,
                     "broker": broker.connect(self.services.settings.broker_url).depth,
                 }
-                self._parts = {name: _state(check) for name, check in checks.items()}
+                self._results = {name: _run(check) for name, check in checks.items()}
                 self._checked_at = time.monotonic()
-            return self._parts
+            return self._results
 
     def _database(self) -> None:
         with self.services.begin() as session:
@@ -50,32 +50,32 @@ class Readiness:
 
 
 @blueprint.record
-def _prepare(state: BlueprintSetupState) -> None:
+def _register(state: BlueprintSetupState) -> None:
     state.app.extensions["readiness"] = Readiness(state.app.extensions["retint"])
 
 
 @blueprint.get("/healthz")
 def healthz() -> ResponseReturnValue:
-    """Say that the process lives."""
+    """Liveness: the process answers requests."""
     return jsonify(status="ok")
 
 
 @blueprint.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """Say whether the portal can serve; 503 where a part that it needs does not answer."""
-    parts = current_app.extensions["readiness"].parts()
-    is_ready = all(state == "ok" for state in parts.values())
-    return jsonify(status="ok" if is_ready else "unavailable", **parts), 200 if is_ready else 503
+    """Readiness: every service that the portal needs answers; 503 otherwise."""
+    results = current_app.extensions["readiness"].check()
+    is_ready = all(state == "ok" for state in results.values())
+    return jsonify(status="ok" if is_ready else "unavailable", **results), 200 if is_ready else 503
 
 
 @blueprint.get("/metrics")
 def metrics() -> ResponseReturnValue:
-    """Give Prometheus its numbers: sums over everyone, nothing of anyone."""
+    """Metrics for Prometheus: sums over all tenants, nothing about any of them."""
     with services().begin() as session:
         return Response(telemetry.metrics(session), content_type=telemetry.METRICS_TYPE)
 
 
-def _state(check: Callable[[], object]) -> str:
+def _run(check: Callable[[], object]) -> str:
     try:
         check()
     except RetintError as error:

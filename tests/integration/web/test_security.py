@@ -136,7 +136,7 @@ def test_a_form_from_elsewhere_does_nothing(member: Person, services: Services) 
     for path in (f"/batches/{batch_id}/pause", f"/batches/{batch_id}/cancel", "/account/tokens", "/deposit"):
         answer = browser.post(path, data={"name": "x"})
         assert answer.status_code == 400, path
-        assert "Load it again" in answer.text
+        assert "Reload the page" in answer.text
     put = browser.put(f"/deposit/batches/{batch_id}/files?name=a.jpg", data=JPEG)
     assert put.status_code == 400
     batch = member.api("GET", f"/batches/{batch_id}").json

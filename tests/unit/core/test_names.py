@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from retint.errors import InvalidRequest
 from retint.names import clean_name, unique_path
-from retint_web.files.blobs import disposition
 
 NAMES = st.text(st.characters(), min_size=1, max_size=300)
 PATHS = st.lists(
@@ -76,13 +75,3 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 def test_emoji_and_scripts_stay_as_they_are() -> None:
     for name in ("👨‍👩‍👧 1912.jpg", "祖母の写真.tif", "صورة.png", "x" * 1024):
         assert clean_name(name) == name
-
-
-@given(NAMES)
-def test_a_download_header_is_one_line_of_ascii(name: str) -> None:
-    shown = _cleaned(name)
-    if shown is not None:
-        header = disposition("attachment", shown)
-        assert header.isascii()
-        assert "\n" not in header
-        assert "\r" not in header

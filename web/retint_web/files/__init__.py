@@ -1,1 +1,1 @@
-"""Bytes of the store on their way to a browser: downloads, reports, deep zoom."""
+"""Files that the portal sends: downloads, reports, deep zoom tiles."""

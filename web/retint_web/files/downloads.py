@@ -1,4 +1,4 @@
-"""What people take home: a photo's files, a batch's results as one zip, a batch's report; and deep zoom's tiles."""
+"""Downloads: a photo's files, a batch's results as one zip, a batch's report; and the tiles of deep zoom."""
 
 import csv
 import io
@@ -39,15 +39,15 @@ COLUMNS: Final = (
     "ended_at",
     "job",
 )
-DANGEROUS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
-"""What a spreadsheet may take for the beginning of a formula (OWASP, CSV injection)."""
+FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+"""Beginnings of a cell that a spreadsheet may execute as a formula (OWASP, CSV injection)."""
 BOM: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
 @blueprint.get("/jobs/<uuid:job_id>/files/<name>")
 @login_required
 def file(job_id: UUID, name: str) -> ResponseReturnValue:
-    """Send one of a job's files; `?download=1` to save instead of show it."""
+    """Send one of a job's files; `?download=1` makes the browser save it."""
     return send_file(job_id, name, attach="download" in request.args)
 
 
@@ -61,16 +61,16 @@ def results(batch_id: UUID) -> ResponseReturnValue:
 @blueprint.get("/batches/<uuid:batch_id>/report.csv")
 @login_required
 def report(batch_id: UUID) -> ResponseReturnValue:
-    """Send a batch's report, for a spreadsheet: with the mark that tells it the coding."""
-    return send_report(batch_id, mark=BOM)
+    """Send a batch's report with a byte order mark, by which spreadsheets recognize UTF-8."""
+    return send_report(batch_id, prefix=BOM)
 
 
 @blueprint.get("/jobs/<uuid:job_id>/zoom.dzi")
 @login_required
 def description(job_id: UUID) -> ResponseReturnValue:
-    """Send the description of a result's deep zoom."""
-    key = _file(job_id, "zoom")[1]
-    return _kept(zoom.description(services().store, key), "application/xml")
+    """Send the .dzi file, which describes a result's deep zoom."""
+    key = _find_file(job_id, "zoom")[1]
+    return _cached_response(zoom.read_description(services().store, key), "application/xml")
 
 
 @blueprint.get("/jobs/<uuid:job_id>/zoom/<int:level>/<int:column>_<int:row>.jpg")
@@ -79,76 +79,76 @@ def description(job_id: UUID) -> ResponseReturnValue:
 @login_required
 def tile(job_id: UUID, level: int, column: int, row: int) -> ResponseReturnValue:
     """Send one tile of a result's deep zoom."""
-    key = _file(job_id, "zoom")[1]
-    return _kept(zoom.tile(services().store, key, level, column, row), "image/jpeg")
+    key = _find_file(job_id, "zoom")[1]
+    return _cached_response(zoom.read_tile(services().store, key, level, column, row), "image/jpeg")
 
 
 def send_file(job_id: UUID, name: str, *, attach: bool) -> ResponseReturnValue:
     """Answer with one of a job's files.
 
     Raises:
-        NotFound: no such job, or it has no such file (yet).
+        NotFound: there is no such job, or the job has no such file yet.
     """
-    deposited, key = _file(job_id, name)
-    return blobs.send(services().store, key, _file_name(deposited, name, key), attach=attach)
+    deposited, key = _find_file(job_id, name)
+    return blobs.send(services().store, key, _download_name(deposited, name, key), attach=attach)
 
 
 def send_results(batch_id: UUID) -> ResponseReturnValue:
-    """Answer with a zip of a batch's results so far, their provenance and the report, made while it is sent.
+    """Answer with a zip of a batch's results so far, their provenance records and the report, built while it is sent.
 
     Raises:
-        NotFound: no such batch.
+        NotFound: there is no such batch.
     """
     name = _batch_name(batch_id)
     rows = batches.report(services(), g.identity.tenant_id, batch_id)
-    response = Response(_zip(services().store, rows), content_type="application/zip")
-    response.headers["Content-Disposition"] = blobs.disposition("attachment", f"{name}.zip")
+    response = Response(_stream_zip(services().store, rows), content_type="application/zip")
+    response.headers["Content-Disposition"] = blobs.content_disposition("attachment", f"{name}.zip")
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def send_report(batch_id: UUID, *, mark: str = "") -> ResponseReturnValue:
+def send_report(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
     """Answer with a batch's report as CSV (RFC 4180, UTF-8).
 
     Raises:
-        NotFound: no such batch.
+        NotFound: there is no such batch.
     """
     name = _batch_name(batch_id)
     rows = batches.report(services(), g.identity.tenant_id, batch_id)
-    response = Response(_lines(rows, mark), content_type="text/csv; charset=utf-8; header=present")
-    response.headers["Content-Disposition"] = blobs.disposition("attachment", f"{name}.csv")
+    response = Response(_csv_lines(rows, prefix), content_type="text/csv; charset=utf-8; header=present")
+    response.headers["Content-Disposition"] = blobs.content_disposition("attachment", f"{name}.csv")
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _zip(store: BlobStore, rows: Iterable[Row]) -> Iterator[bytes]:
-    # Pictures are compressed already. One entry is added at a time: only the zip's directory grows in memory.
+def _stream_zip(store: BlobStore, rows: Iterable[Row]) -> Iterator[bytes]:
+    # Pictures are compressed already. Entries are added one at a time, so only the zip's directory grows in memory.
     archive = ZipStream(compress_type=ZIP_STORED)
     with SpooledTemporaryFile(max_size=1 << 20) as table:
-        table.write(_line(COLUMNS).encode())
+        table.write(_csv_line(COLUMNS).encode())
         for row in rows:
-            table.write(_line(_cells(row)).encode())
+            table.write(_csv_line(_cells(row)).encode())
             if row.result_name is None:
                 continue
-            archive.add(_blob(store, row.files["result"]), row.result_name)
+            archive.add(_read_blob(store, row.files["result"]), row.result_name)
             if "provenance" in row.files:
-                archive.add(_blob(store, row.files["provenance"]), f"{row.result_name}.provenance.json")
+                archive.add(_read_blob(store, row.files["provenance"]), f"{row.result_name}.provenance.json")
             yield from archive.all_files()
         table.seek(0)
         archive.add(iter(lambda: table.read(blobs.CHUNK), b""), "report.csv")
         yield from archive.finalize()
 
 
-def _blob(store: BlobStore, key: str) -> Iterator[bytes]:
+def _read_blob(store: BlobStore, key: str) -> Iterator[bytes]:
     with store.open(key) as blob:
         while chunk := blob.read(blobs.CHUNK):
             yield chunk
 
 
-def _lines(rows: Iterable[Row], mark: str) -> Iterator[str]:
-    yield mark + _line(COLUMNS)
+def _csv_lines(rows: Iterable[Row], prefix: str) -> Iterator[str]:
+    yield prefix + _csv_line(COLUMNS)
     for row in rows:
-        yield _line(_cells(row))
+        yield _csv_line(_cells(row))
 
 
 def _cells(row: Row) -> tuple[object, ...]:
@@ -168,33 +168,33 @@ def _cells(row: Row) -> tuple[object, ...]:
     )
 
 
-def _line(cells: Iterable[object]) -> str:
+def _csv_line(cells: Iterable[object]) -> str:
     line = io.StringIO(newline="")
-    csv.writer(line).writerow(["" if cell is None else _harmless(str(cell)) for cell in cells])
+    csv.writer(line).writerow(["" if cell is None else _escape_formula(str(cell)) for cell in cells])
     return line.getvalue()
 
 
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(DANGEROUS) else cell
+def _escape_formula(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(FORMULA_PREFIXES) else cell
 
 
-def _file(job_id: UUID, name: str) -> tuple[str, str]:
-    """Give the deposited name of a job's file, and the key of one of its files."""
+def _find_file(job_id: UUID, name: str) -> tuple[str, str]:
+    """Return the name under which a job's photo was deposited, and the key of one of its files."""
     with services().begin() as session:
         job = get_owned(session, Job, g.identity.tenant_id, job_id)
         found = photos.files(session, g.identity.tenant_id, job_id)
     if name not in found:
-        raise NotFound("The photo has no such file, or not yet.")
+        raise NotFound("The photo has no such file, or does not have it yet.")
     return job.name, found[name]
 
 
-def _file_name(deposited: str, name: str, key: str) -> str:
-    """Name a download: the result as the deposited file, with its own ending; others say what they are."""
-    own = PurePosixPath(deposited.replace("\\", "/")).name or "photo"
+def _download_name(deposited: str, name: str, key: str) -> str:
+    """Name a download: the result like the deposited file but with its own suffix, other files by what they are."""
+    original = PurePosixPath(deposited.replace("\\", "/")).name or "photo"
     if name == "original":
-        return own
+        return original
     suffix = PurePosixPath(key).suffix
-    result = PurePosixPath(unique_path(own, suffix, set()))
+    result = PurePosixPath(unique_path(original, suffix, set()))
     return result.name if name == "result" else f"{result.stem}-{name}{suffix}"
 
 
@@ -203,7 +203,7 @@ def _batch_name(batch_id: UUID) -> str:
         return get_owned(session, Batch, g.identity.tenant_id, batch_id).name
 
 
-def _kept(data: bytes, content_type: str) -> Response:
+def _cached_response(data: bytes, content_type: str) -> Response:
     response = Response(data, content_type=content_type)
-    response.headers["Cache-Control"] = blobs.KEPT
+    response.headers["Cache-Control"] = blobs.CACHE_FOREVER
     return response

@@ -1,4 +1,4 @@
-"""Pages of people: sign in and out, one-time links, passwords, tokens."""
+"""Account pages: signing in and out, one-time links, passwords, tokens."""
 
 from uuid import UUID
 
@@ -17,7 +17,7 @@ blueprint = Blueprint("accounts", __name__)
 
 @blueprint.route("/sign-in", methods=["GET", "POST"])
 def sign_in() -> ResponseReturnValue:
-    """Sign a person in by password."""
+    """Sign a user in with a password."""
     target = request.args.get("next")
     email = request.form.get("email", "")
     if request.method == "GET":
@@ -34,7 +34,7 @@ def sign_in() -> ResponseReturnValue:
 
 @blueprint.route("/sign-in/<secret>", methods=["GET", "POST"])
 def redeem(secret: str) -> ResponseReturnValue:
-    """Sign a person in by a one-time link."""
+    """Sign a user in with a one-time link."""
     if request.method == "GET":
         return render_template("accounts/redeem.html")
     with services().begin() as session:
@@ -42,13 +42,13 @@ def redeem(secret: str) -> ResponseReturnValue:
         has_password = get_owned(session, User, identity.tenant_id, identity.user_id).password_hash is not None
     start_session(identity)
     if not has_password:
-        flash("Signed in. Set a password under Account to come back without a link.")
+        flash("You are signed in. Set a password under Account to sign in without a link next time.")
     return redirect(url_for("batches.index"), code=303)
 
 
 @blueprint.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
-    """End this browser's session."""
+    """Sign this browser out."""
     end_session()
     return redirect(url_for("accounts.sign_in"), code=303)
 
@@ -56,24 +56,24 @@ def sign_out() -> ResponseReturnValue:
 @blueprint.get("/account")
 @login_required
 def show() -> ResponseReturnValue:
-    """Show a person's tokens and the way to a new password."""
-    return _account()
+    """Show the user's tokens, and forms for a new token and a new password."""
+    return _render_account()
 
 
 @blueprint.post("/account/tokens")
 @login_required
 def issue() -> ResponseReturnValue:
-    """Make a token, and show its secret this once: in the answer itself, so that no store ever holds it."""
+    """Create a token and show its secret once. It is part of this response, so that no session or database holds it."""
     with services().begin() as session:
         user = get_owned(session, User, g.identity.tenant_id, g.identity.user_id)
         secret = accounts.issue(session, user, request.form.get("name", ""))
-    return _account(secret)
+    return _render_account(secret)
 
 
 @blueprint.post("/account/tokens/<uuid:token_id>/revoke")
 @login_required
 def revoke(token_id: UUID) -> ResponseReturnValue:
-    """Make a token useless."""
+    """Revoke a token."""
     with services().begin() as session:
         accounts.revoke(session, g.identity, token_id)
     flash("The token is revoked.")
@@ -83,7 +83,7 @@ def revoke(token_id: UUID) -> ResponseReturnValue:
 @blueprint.post("/account/password")
 @login_required
 def set_password() -> ResponseReturnValue:
-    """Choose a new password; every other session of this person ends."""
+    """Set a new password; every other session of this user ends."""
     try:
         with services().begin() as session:
             identity = accounts.set_password(session, g.identity, request.form.get("password", ""))
@@ -95,7 +95,7 @@ def set_password() -> ResponseReturnValue:
     return redirect(url_for("accounts.show"), code=303)
 
 
-def _account(secret: str | None = None) -> ResponseReturnValue:
+def _render_account(secret: str | None = None) -> ResponseReturnValue:
     with services().begin() as session:
         tokens = accounts.tokens(session, g.identity)
     server = services().settings.public_url or request.host_url.rstrip("/")

@@ -1,4 +1,4 @@
-"""The administrator's page: workers and how many, what waits, what failed, and what may be done about it."""
+"""The administrator's page: fleets, queues, workers, unfinished batches and failures."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -21,13 +21,13 @@ from retint_web.security import admin_required
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
-MOST: Final = 64
-"""Workers of one fleet that can be asked for."""
+MAX_WORKERS: Final = 64
+"""Most workers of one fleet."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """One fleet: what is wanted of it, and what it is."""
+class FleetStatus:
+    """A fleet's wanted and running workers."""
 
     name: str
     wanted: int
@@ -35,12 +35,12 @@ class Standing:
 
     @property
     def stages(self) -> list[Stage]:
-        """What its workers do."""
+        """The stages that its workers run."""
         return [stage for stage, queue in QUEUES.items() if queue == self.name]
 
     @property
-    def words(self) -> str:
-        """What is about to change."""
+    def change(self) -> str:
+        """What is about to change, in words."""
         if self.running < self.wanted:
             return f"{self.wanted - self.running} starting"
         if self.running > self.wanted:
@@ -49,8 +49,8 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A batch that has not ended, in the list of those."""
+class UnfinishedBatch:
+    """A batch or trial with photos that wait or run, and how many."""
 
     batch: Batch
     waiting: int
@@ -60,77 +60,80 @@ class Line:
 @blueprint.get("/")
 @admin_required
 def index() -> ResponseReturnValue:
-    """Show everything an administrator watches."""
+    """Show the page."""
     with services().begin() as session:
-        return render_template("admin/index.html", **_state(session), most=MOST)
+        return render_template("admin/index.html", **_page_values(session), most=MAX_WORKERS)
 
 
 @blueprint.get("/live")
 @admin_required
 def live() -> ResponseReturnValue:
-    """Give the fragments that the page polls."""
+    """Return the fragments that the page polls."""
     with services().begin() as session:
-        return render_template("admin/_live.html", **_state(session), oob=True)
+        return render_template("admin/_live.html", **_page_values(session), oob=True)
 
 
 @blueprint.post("/fleets/<name>")
 @admin_required
 def scale(name: str) -> ResponseReturnValue:
-    """Set how many workers of a fleet are wanted; the fleet's driver starts and drains them."""
+    """Set how many workers a fleet should have; `retint up` or the cluster starts and stops them."""
     if name not in FLEETS:
         raise NotFound("There is no such fleet.")
     wanted = request.form.get("wanted", type=int)
-    if wanted is None or not 0 <= wanted <= MOST:
-        raise InvalidRequest(f"A fleet has 0 to {MOST} workers.")
+    if wanted is None or not 0 <= wanted <= MAX_WORKERS:
+        raise InvalidRequest(f"A fleet has 0 to {MAX_WORKERS} workers.")
     with services().begin() as session:
         fleets.set_wanted(session, name, wanted)
         accounts.record(session, "fleet_scaled", f"{name} {wanted}", g.identity)
-    return _back()
+    return _redirect_to_index()
 
 
 @blueprint.post("/failures/retry")
 @admin_required
 def retry() -> ResponseReturnValue:
-    """Give the photos that were quarantined for one reason another three attempts."""
+    """Give the photos that were quarantined for one reason, or for any, another three attempts."""
     reason_code = request.form.get("reason_code") or None
     with services().begin() as session:
         retried = changes.retry_jobs(session, g.identity.tenant_id, reason_code=reason_code)
         accounts.record(session, "failures_retried", reason_code or "all", g.identity)
-    flash(f"{words.count(retried, 'photo')} will be tried again.")
-    return _back()
+    flash(f"{words.pluralize(retried, 'photo')} will be retried.")
+    return _redirect_to_index()
 
 
-def _back() -> Response:
+def _redirect_to_index() -> Response:
     return redirect(url_for("admin.index"), code=303)
 
 
-def _state(session: Session) -> dict[str, object]:
+def _page_values(session: Session) -> dict[str, object]:
+    """Collect the template values of the page and of its fragments."""
     workers = fleets.live(session)
     return {
-        "fleets": _standings(workers, fleets.wanted(session)),
+        "fleets": _fleet_statuses(workers, fleets.wanted(session)),
         "workers": workers,
         "depths": tallies.depths(session),
-        "lines": _lines(session),
+        "unfinished": _unfinished_batches(session),
         "failures": tallies.failures(session, g.identity.tenant_id),
     }
 
 
-def _standings(workers: list[Worker], wanted: dict[str, int]) -> list[Standing]:
-    return [Standing(name, wanted[name], sum(worker.fleet == name for worker in workers)) for name in FLEETS]
+def _fleet_statuses(workers: list[Worker], wanted: dict[str, int]) -> list[FleetStatus]:
+    return [FleetStatus(name, wanted[name], sum(worker.fleet == name for worker in workers)) for name in FLEETS]
 
 
-def _lines(session: Session) -> list[Line]:
-    """List the tenant's batches in which something waits or runs, the oldest first; a trial's tries as one."""
+def _unfinished_batches(session: Session) -> list[UnfinishedBatch]:
+    """List the tenant's batches in which photos wait or run, oldest first. The tries of a trial are one entry."""
     counts: dict[UUID, tuple[int, int]] = {}
     for load in tallies.loads(session):
         if load.tenant_id == g.identity.tenant_id:
             waiting, running = counts.get(load.batch_id, (0, 0))
             is_running = load.state is State.RUNNING
             counts[load.batch_id] = (waiting, running + load.n) if is_running else (waiting + load.n, running)
-    mine = owned(Batch, g.identity.tenant_id).where(Batch.id.in_(counts))
-    lines: dict[UUID, Line] = {}
-    for batch in session.scalars(mine.order_by(Batch.created_at)):
-        line = lines.get(batch.trial or batch.id, Line(batch, 0, 0))
+    batches = owned(Batch, g.identity.tenant_id).where(Batch.id.in_(counts))
+    unfinished: dict[UUID, UnfinishedBatch] = {}
+    for batch in session.scalars(batches.order_by(Batch.created_at)):
+        entry = unfinished.get(batch.trial or batch.id, UnfinishedBatch(batch, 0, 0))
         waiting, running = counts[batch.id]
-        lines[batch.trial or batch.id] = Line(line.batch, line.waiting + waiting, line.running + running)
-    return list(lines.values())
+        unfinished[batch.trial or batch.id] = UnfinishedBatch(
+            entry.batch, entry.waiting + waiting, entry.running + running
+        )
+    return list(unfinished.values())

@@ -1,4 +1,4 @@
-"""Pages of batches: the wall of all of them, one with its gallery, and what a person can tell it to do."""
+"""Pages of batches: the list of all, one batch with its gallery, and pause, resume, cancel and retry."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -17,127 +17,137 @@ from retint.lifecycle import State
 from retint.tables import Batch
 from retint.tenancy import get_owned
 from retint_web import services
-from retint_web.pages import words
+from retint_web.pages import parameters, words
 from retint_web.security import admin_required, login_required
 
 blueprint = Blueprint("batches", __name__)
 
-STRIPS: Final = 12
-FRAMES: Final = 8
-CARDS: Final = 60
+BATCHES_PER_PAGE: Final = 12
+PREVIEWS_PER_BATCH: Final = 8
+PHOTOS_PER_PAGE: Final = 60
 
 
 @dataclass(frozen=True)
-class Strip:
-    """One batch on the wall, with its first pictures."""
+class BatchPreview:
+    """A batch in the list, with its first pictures."""
 
     batch: Batch
     progress: Progress
     cards: list[Card]
 
     @property
-    def words(self) -> str:
-        """How it goes on."""
-        return words.standing(self.batch, self.progress)
+    def status(self) -> str:
+        """Its speed and remaining time, or that it is paused or finished."""
+        return words.describe_progress(self.batch, self.progress)
 
 
 @blueprint.get("/")
 @login_required
 def index() -> ResponseReturnValue:
-    """Show all batches, the newest first."""
-    tenant_id, after = g.identity.tenant_id, _row_id("after")
+    """Show all batches, newest first."""
+    tenant_id, after = g.identity.tenant_id, _id_argument("after")
     with services().begin() as session:
-        found = batches.page(session, tenant_id, after, STRIPS + 1)
-        strips = [_strip(session, batch) for batch in found[:STRIPS]]
-    more = strips[-1].batch.id if len(found) > STRIPS else None
-    return render_template("batches/index.html", strips=strips, after=after, more=more)
+        found = batches.page(session, tenant_id, after, BATCHES_PER_PAGE + 1)
+        previews = [_preview(session, batch) for batch in found[:BATCHES_PER_PAGE]]
+    more = previews[-1].batch.id if len(found) > BATCHES_PER_PAGE else None
+    return render_template("batches/index.html", previews=previews, after=after, more=more)
 
 
-def _strip(session: Session, batch: Batch) -> Strip:
-    cards = batches.jobs_page(session, batch.tenant_id, batch.id, state=State.RESTORED, limit=FRAMES)
+def _preview(session: Session, batch: Batch) -> BatchPreview:
+    cards = batches.jobs_page(session, batch.tenant_id, batch.id, state=State.RESTORED, limit=PREVIEWS_PER_BATCH)
     if not cards:
-        shown = batches.jobs_page(session, batch.tenant_id, batch.id, limit=FRAMES)
-        cards = [card for card in shown if card.picture]
-    return Strip(batch, batches.progress(session, batch.tenant_id, batch.id), cards)
+        first = batches.jobs_page(session, batch.tenant_id, batch.id, limit=PREVIEWS_PER_BATCH)
+        cards = [card for card in first if card.picture]
+    return BatchPreview(batch, batches.progress(session, batch.tenant_id, batch.id), cards)
 
 
 @blueprint.get("/batches/<uuid:batch_id>")
 @login_required
 def show(batch_id: UUID) -> ResponseReturnValue:
-    """Show one batch: how far it is, what failed and why, and its gallery."""
-    state, after = _state(), _row_id("after")
+    """Show one batch: its progress, its failures and their reasons, and its gallery."""
+    state, after = _state_argument(), _id_argument("after")
     with services().begin() as session:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
         if batch.trial:
             return redirect(url_for("trials.show", trial_id=batch.trial))
-        cards = batches.jobs_page(session, batch.tenant_id, batch_id, state=state, after=after, limit=CARDS + 1)
-        standing = _standing(session, batch)
-    more = cards[CARDS - 1].id if len(cards) > CARDS else None
+        cards = batches.jobs_page(
+            session, batch.tenant_id, batch_id, state=state, after=after, limit=PHOTOS_PER_PAGE + 1
+        )
+        values = _progress_values(session, batch)
+    more = cards[PHOTOS_PER_PAGE - 1].id if len(cards) > PHOTOS_PER_PAGE else None
     return render_template(
-        "batches/show.html", **standing, cards=cards[:CARDS], state=state, after=after, more=more, limit=CARDS
+        "batches/show.html",
+        **values,
+        cards=cards[:PHOTOS_PER_PAGE],
+        state=state,
+        after=after,
+        more=more,
+        limit=PHOTOS_PER_PAGE,
     )
 
 
 @blueprint.get("/batches/<uuid:batch_id>/live")
 @login_required
 def live(batch_id: UUID) -> ResponseReturnValue:
-    """Give the fragment that a batch's page polls.
+    """Return the fragment that a batch's page polls.
 
     Query:
-        open: jobs on the page that had not ended, by comma.
-        last, room: the page's last job, and how many more may follow it; on the unfiltered gallery only.
+        open: ids of the jobs on the page that had not ended, separated by commas.
+        last, room: the last job on the page and how many more fit; used by the unfiltered gallery only.
     """
-    state = _state()
-    watched = [words.row_id(job_id) for job_id in request.args.get("open", "").split(",")[:CARDS] if job_id]
-    room = min(request.args.get("room", 0, type=int), CARDS)
+    state = _state_argument()
+    open_ids = [
+        parameters.parse_id(job_id) for job_id in request.args.get("open", "").split(",")[:PHOTOS_PER_PAGE] if job_id
+    ]
+    room = min(request.args.get("room", 0, type=int), PHOTOS_PER_PAGE)
     with services().begin() as session:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
-        standing = _standing(session, batch)
-        cards = batches.cards(session, batch.tenant_id, batch_id, watched)
-        fresh = []
+        values = _progress_values(session, batch)
+        cards = batches.cards(session, batch.tenant_id, batch_id, open_ids)
+        new_cards = []
         if room > 0 and state is None:
-            fresh = batches.jobs_page(session, batch.tenant_id, batch_id, after=_row_id("last"), limit=room)
-    return render_template("batches/_refresh.html", **standing, cards=cards, fresh=fresh, state=state)
+            new_cards = batches.jobs_page(session, batch.tenant_id, batch_id, after=_id_argument("last"), limit=room)
+    return render_template("batches/_refresh.html", **values, cards=cards, new_cards=new_cards, state=state)
 
 
-def _standing(session: Session, batch: Batch) -> dict[str, object]:
-    """Gather what the head of a batch's page shows."""
+def _progress_values(session: Session, batch: Batch) -> dict[str, object]:
+    """Collect the template values of the head of a batch's page."""
     progress = batches.progress(session, batch.tenant_id, batch.id)
-    lost = progress.counts.refused + progress.counts.quarantined
-    moves = words.active(progress.counts) > 0 and batch.cancelled_at is None
+    failed = progress.counts.refused + progress.counts.quarantined
+    is_active = words.count_unfinished(progress.counts) > 0 and batch.cancelled_at is None
     return {
         "batch": batch,
         "progress": progress,
-        "words": words.standing(batch, progress),
-        "failures": tallies.failures(session, batch.tenant_id, batch_id=batch.id) if lost else [],
-        "is_live": moves or not progress.counts.total or batches.is_growing(session, batch.tenant_id, batch.id),
+        "status": words.describe_progress(batch, progress),
+        "failures": tallies.failures(session, batch.tenant_id, batch_id=batch.id) if failed else [],
+        "is_live": is_active or not progress.counts.total or batches.is_growing(session, batch.tenant_id, batch.id),
     }
 
 
 @blueprint.post("/batches/<uuid:batch_id>/pause")
 @login_required
 def pause(batch_id: UUID) -> ResponseReturnValue:
-    """Start nothing more of a batch."""
+    """Pause a batch."""
     with services().begin() as session:
         batch = batches.pause(session, g.identity.tenant_id, batch_id)
         accounts.record(session, "batch_paused", str(batch_id), g.identity)
-    return _back(batch.id)
+    return _redirect_to_batch(batch.id)
 
 
 @blueprint.post("/batches/<uuid:batch_id>/resume")
 @login_required
 def resume(batch_id: UUID) -> ResponseReturnValue:
-    """Go on with a batch."""
+    """Resume a paused batch."""
     with services().begin() as session:
         batch = batches.resume(session, g.identity.tenant_id, batch_id)
         accounts.record(session, "batch_resumed", str(batch_id), g.identity)
-    return _back(batch.id)
+    return _redirect_to_batch(batch.id)
 
 
 @blueprint.route("/batches/<uuid:batch_id>/cancel", methods=["GET", "POST"])
 @login_required
 def cancel(batch_id: UUID) -> ResponseReturnValue:
-    """Ask whether a batch is really to be cancelled; cancel it."""
+    """Ask for confirmation, then cancel a batch."""
     with services().begin() as session:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
         if request.method == "GET":
@@ -145,33 +155,33 @@ def cancel(batch_id: UUID) -> ResponseReturnValue:
             return render_template("batches/cancel.html", batch=batch, counts=counts)
         cancelled = changes.cancel_batch(session, batch.tenant_id, batch_id)
         accounts.record(session, "batch_cancelled", str(batch_id), g.identity)
-    flash(f"Cancelled. {words.count(cancelled, 'photo')} will not be restored.")
-    return _back(batch_id)
+    flash(f"Cancelled. {words.pluralize(cancelled, 'photo')} will not be restored.")
+    return _redirect_to_batch(batch_id)
 
 
 @blueprint.post("/batches/<uuid:batch_id>/retry")
 @admin_required
 def retry(batch_id: UUID) -> ResponseReturnValue:
-    """Give a batch's quarantined photos another three attempts: those that failed for one reason, or all."""
+    """Give a batch's quarantined photos another three attempts: all, or those that failed for one reason."""
     with services().begin() as session:
         get_owned(session, Batch, g.identity.tenant_id, batch_id)
         reason_code = request.form.get("reason_code") or None
         retried = changes.retry_jobs(session, g.identity.tenant_id, batch_id=batch_id, reason_code=reason_code)
         accounts.record(session, "failures_retried", str(batch_id), g.identity)
-    flash(f"{words.count(retried, 'photo')} will be tried again.")
-    return _back(batch_id)
+    flash(f"{words.pluralize(retried, 'photo')} will be retried.")
+    return _redirect_to_batch(batch_id)
 
 
-def _back(batch_id: UUID) -> Response:
+def _redirect_to_batch(batch_id: UUID) -> Response:
     return redirect(url_for("batches.show", batch_id=batch_id), code=303)
 
 
-def _state() -> State | None:
+def _state_argument() -> State | None:
     try:
         return State(request.args["state"]) if request.args.get("state") else None
     except ValueError as error:
-        raise InvalidRequest("There is no such state.") from error
+        raise InvalidRequest("There is no such state of a photo.") from error
 
 
-def _row_id(name: str) -> UUID | None:
-    return words.row_id(request.args[name]) if request.args.get(name) else None
+def _id_argument(name: str) -> UUID | None:
+    return parameters.parse_id(request.args[name]) if request.args.get(name) else None

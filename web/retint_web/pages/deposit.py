@@ -1,4 +1,4 @@
-"""Deposit: choose photographs and a recipe; by script file after file, without script as one form."""
+"""The deposit page: choose photos and a recipe. JavaScript sends one request a file; without it, all go in one form."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -14,13 +14,13 @@ from retint.photos import Shown
 from retint.recipes import Recipe
 from retint.tables import Batch
 from retint_web import remote_photos, services
-from retint_web.pages import recipe_form, words
+from retint_web.pages import parameters, recipe_form
 from retint_web.security import accepts_uploads, login_required
 
 blueprint = Blueprint("deposit", __name__)
 
 PRIORITY: Final = 5
-"""Before what comes in bulk: a person is waiting."""
+"""Higher than bulk deposits by the API, because a person is waiting."""
 
 
 @blueprint.get("/deposit")
@@ -29,25 +29,25 @@ def new() -> ResponseReturnValue:
     """Show the form.
 
     Query:
-        like: a job whose recipe is filled in; the photo of a trial is offered to come along.
+        like: id of a job whose recipe is filled in. If it is a trial's, depositing its photo as well is offered.
     """
     today = datetime.now(UTC)
-    like = _like()
+    like = _find_like()
     return render_template(
         "deposit.html",
         name=f"Deposit of {today.day} {today:%B %Y}",
         like=like,
         limit_mib=services().settings.upload_limit_mib,
-        **recipe_form.form(Recipe.model_validate(like.batch.recipe) if like else recipe_form.USUAL),
+        **recipe_form.template_values(Recipe.model_validate(like.batch.recipe) if like else recipe_form.DEFAULT),
     )
 
 
 @blueprint.post("/deposit/batches")
 @login_required
 def open_batch() -> ResponseReturnValue:
-    """Open a batch for the files that the script will send one by one."""
+    """Open a batch for files that JavaScript sends one by one."""
     try:
-        batch = _open()
+        batch = _open_batch()
     except Refused as error:
         return {"detail": error.message}, error.status
     return {
@@ -61,7 +61,7 @@ def open_batch() -> ResponseReturnValue:
 @accepts_uploads
 @login_required
 def put(batch_id: UUID) -> ResponseReturnValue:
-    """Take one file as the request's body."""
+    """Deposit one file, which is the request's body."""
     try:
         name = request.args.get("name", "")
         job = photos.deposit(services(), g.identity.tenant_id, batch_id, name, request.stream)
@@ -73,7 +73,7 @@ def put(batch_id: UUID) -> ResponseReturnValue:
 @blueprint.post("/deposit/batches/<uuid:batch_id>/addresses")
 @login_required
 def fetch(batch_id: UUID) -> ResponseReturnValue:
-    """Fetch one photo from an address."""
+    """Deposit one photo from a web address."""
     try:
         job = remote_photos.deposit(batch_id, request.form.get("address", ""))
     except Refused as error:
@@ -85,14 +85,14 @@ def fetch(batch_id: UUID) -> ResponseReturnValue:
 @accepts_uploads
 @login_required
 def send() -> ResponseReturnValue:
-    """Take files from the plain form. What is refused is said; the others are in."""
-    sent = [file for file in request.files.getlist("files") if file.filename]
+    """Deposit the files of the form that is sent without JavaScript; say which files were refused."""
+    files = [file for file in request.files.getlist("files") if file.filename]
     address = request.form.get("address", "").strip()
-    if not sent and not address and "include" not in request.form:
+    if not files and not address and "include" not in request.form:
         flash("Choose at least one photo.")
         return redirect(url_for("deposit.new", like=request.form.get("like")), code=303)
-    batch = _open()
-    for file in sent:
+    batch = _open_batch()
+    for file in files:
         try:
             photos.deposit(services(), g.identity.tenant_id, batch.id, file.filename or "photo", file.stream)
         except Refused as error:
@@ -105,27 +105,27 @@ def send() -> ResponseReturnValue:
     return redirect(url_for("batches.show", batch_id=batch.id), code=303)
 
 
-def _open() -> Batch:
-    """Open a batch as the form says, with the trial's photo if it is to come along."""
+def _open_batch() -> Batch:
+    """Open the batch that the form describes, and add the trial's photo if that was chosen."""
     with services().begin() as session:
         batch = batches.open(
             session,
             g.identity.tenant_id,
             request.form.get("name", ""),
-            recipe_form.read(request.form),
+            recipe_form.parse(request.form),
             priority=PRIORITY,
             created_by=g.identity.user_id,
             imported=services().settings.weights,
         )
         if "include" in request.form:
-            shown = photos.show(session, g.identity.tenant_id, words.row_id(request.form["include"]))
+            shown = photos.show(session, g.identity.tenant_id, parameters.parse_id(request.form["include"]))
             changes.add_job(session, batch, shown.photo, shown.job.name)
         return batch
 
 
-def _like() -> Shown | None:
-    """Find the job whose recipe is to be used again."""
+def _find_like() -> Shown | None:
+    """Find the job whose recipe fills in the form."""
     if not request.args.get("like"):
         return None
     with services().begin() as session:
-        return photos.show(session, g.identity.tenant_id, words.row_id(request.args["like"]))
+        return photos.show(session, g.identity.tenant_id, parameters.parse_id(request.args["like"]))

@@ -1,4 +1,4 @@
-"""Pages of networks: their cards, for those who choose one and for those who want to know exactly."""
+"""Pages of the networks' cards, for curators who choose one and for researchers who want figures."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -15,36 +15,36 @@ from retint_web.security import login_required
 blueprint = Blueprint("networks", __name__)
 
 SCORES: Final = {
-    "photos": "Photographs measured",
-    "delta_e2000": "Color difference (CIEDE2000; less is nearer to the truth)",
-    "interval": "95 % interval of it",
-    "colorfulness_ratio": "Colorfulness, as a share of the truth's",
-    "swd_set": "Distance of all colors (sliced Wasserstein; less is nearer)",
-    "gray_beaten_in_strata": "Kinds of picture in which it beats gray",
-    "clear_license": "Clear licenses only",
-    "unseen": "Without photographs that the encoder may have seen",
+    "photos": "Number of photographs",
+    "delta_e2000": "Color difference from the true colors (CIEDE2000; less is better)",
+    "interval": "95 % confidence interval",
+    "colorfulness_ratio": "Colorfulness as a share of the true picture's",
+    "swd_set": "Distance of all colors from the true ones (sliced Wasserstein; less is better)",
+    "gray_beaten_in_strata": "Kinds of pictures in which it is better than gray",
+    "clear_license": "Only photographs with clear licenses",
+    "unseen": "Without photographs that the encoder may have been trained on",
     "psnr": "PSNR, in dB",
     "ssim": "SSIM",
-    "neutral": "Distance of what should be gray from gray",
-    "worse": "Share of prints that ended farther from the truth",
-    "harm": "Change of pictures that were not faded, CIEDE2000",
-    "second_pass": "Change when its result is repaired again, CIEDE2000",
-    "families": "By kind of fading, CIEDE2000",
-    "faded": "For comparison: nothing done",
-    "auto_levels": "For comparison: automatic levels",
+    "neutral": "How far gray areas are from gray",
+    "worse": "Share of prints that it made worse",
+    "harm": "Change of pictures that were not faded (CIEDE2000)",
+    "second_pass": "Change when its result is repaired again (CIEDE2000)",
+    "families": "By kind of fading (CIEDE2000)",
+    "faded": "For comparison, no repair",
+    "auto_levels": "For comparison, automatic levels",
 }
 
 
 @blueprint.get("/networks")
 @login_required
 def index() -> ResponseReturnValue:
-    """Show all networks, those first that can be chosen."""
+    """Show all networks, installed ones first."""
     cards = sorted(read_cards(services().settings.weights).values(), key=lambda card: not card.is_here)
     kinds = {
         "Color": [card for card in cards if card.kind == "colorizer"],
         "Fading": [card for card in cards if card.kind == "defader"],
     }
-    return render_template("networks/index.html", kinds=kinds, title=recipe_form.title)
+    return render_template("networks/index.html", kinds=kinds, title=recipe_form.network_title)
 
 
 @blueprint.get("/networks/<network>")
@@ -57,10 +57,10 @@ def show(network: str) -> ResponseReturnValue:
     return render_template(
         "networks/show.html",
         card=card,
-        title=recipe_form.title,
+        title=recipe_form.network_title,
         facts=dict(_facts(card)),
         scores=list(_scores(card.scores)),
-        preprocessing={name.replace("_", " "): words.listed(value) for name, value in card.preprocessing.items()},
+        preprocessing={name.replace("_", " "): words.format_value(value) for name, value in card.preprocessing.items()},
     )
 
 
@@ -71,23 +71,23 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     if card.parameters:
         yield "Parameters", f"{card.parameters:,}"
     if card.is_here:
-        yield "Weights", words.size(card.size)
+        yield "Weights", words.format_size(card.size)
         yield "SHA-256 of the weights", card.sha256
     if card.official is None:
         return
-    bytes_ = f", {words.size(card.official.bytes)}" if card.official.bytes else ""
-    yield "Official file", f"{card.official.file}{bytes_}"
+    size = f", {words.format_size(card.official.bytes)}" if card.official.bytes else ""
+    yield "Official file", f"{card.official.file}{size}"
     if card.official.address:
-        yield "Its address", card.official.address
+        yield "Address of the official file", card.official.address
     if card.official.sha256:
-        yield "Its SHA-256", card.official.sha256
+        yield "SHA-256 of the official file", card.official.sha256
 
 
-def _scores(scores: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
-    """Tell scores line by line; a group's lines after its name."""
+def _scores(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the label and value of each score; the label of a score within a group begins with the group's."""
     for name, value in scores.items():
-        word = SCORES.get(name, name.replace("_", " "))
+        label = SCORES.get(name, name.replace("_", " "))
         if isinstance(value, Mapping):
-            yield from _scores(value, f"{word}: ")
+            yield from _scores(value, f"{label}: ")
         else:
-            yield f"{within}{word}", words.listed(value)
+            yield f"{prefix}{label}", words.format_value(value)

@@ -1,4 +1,4 @@
-"""The page of a photo: before and after, how it came about, and its files."""
+"""The page of a photo: before and after, its processing steps, and its files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ FILES: Final = {
     "color": "Color layer",
     "density": "Density layer",
 }
-"""What can be downloaded, in this order, and what it is called."""
+"""Titles of the files that can be downloaded, in the order of the page."""
 
 KINDS: Final = {"neutral": "black and white", "toned": "toned, treated as black and white", "color": "in color"}
 
-STEPS: Final = {
-    State.READY: "Waits for its turn.",
+STATE_SENTENCES: Final = {
+    State.READY: "Waiting for its turn.",
     State.QUEUED: "Sent to the workers.",
-    State.RUNNING: "A worker is at it.",
+    State.RUNNING: "A worker is processing it.",
 }
 
 
@@ -44,17 +44,17 @@ class Step:
 
     stage: Stage
     state: str
-    """`done`, what the job's state is where it stands, or nothing where it has not come yet."""
+    """`done`, the job's state if this is its current stage, or empty if it has not been reached."""
     attempts: list[Attempt]
 
     @property
     def seconds(self) -> float:
-        """Time that its attempts took."""
+        """Total time of its attempts."""
         return sum((a.ended_at - a.started_at).total_seconds() for a in self.attempts if a.started_at)
 
     @property
-    def troubles(self) -> list[str]:
-        """What went wrong in the attempts that were not the last word."""
+    def faults(self) -> list[str]:
+        """Error messages of the attempts that failed and were retried."""
         return [a.error or a.outcome for a in self.attempts if a.outcome in (Outcome.FAULT, Outcome.EXPIRED)]
 
 
@@ -66,38 +66,38 @@ def show(job_id: UUID) -> ResponseReturnValue:
         shown = photos.show(session, g.identity.tenant_id, job_id)
     return render_template(
         "photos/show.html",
-        **_standing(shown),
-        facts=dict(_facts(shown)),
-        story=list(_story(shown)),
+        **_progress_values(shown),
+        facts=dict(_original_facts(shown)),
+        story=list(_describe_restoration(shown)),
         remark=shown.remark,
-        files={name: word for name, word in FILES.items() if name in shown.files},
+        files={name: title for name, title in FILES.items() if name in shown.files},
     )
 
 
 @blueprint.get("/jobs/<uuid:job_id>/live")
 @login_required
 def live(job_id: UUID) -> ResponseReturnValue:
-    """Give the fragment that an unfinished photo's page polls; tell the page to load itself anew when it has ended."""
+    """Return the fragment that an unfinished photo's page polls; make the page reload when the photo has ended."""
     with services().begin() as session:
         shown = photos.show(session, g.identity.tenant_id, job_id)
-    standing = _standing(shown)
-    fragment = render_template("photos/_wait.html", **standing)
-    is_news = shown.job.state not in ACTIVE or (standing["picture"] and "picture" not in request.args)
-    return Response(fragment, headers={"HX-Refresh": "true"} if is_news else {})
+    values = _progress_values(shown)
+    fragment = render_template("photos/_progress.html", **values)
+    must_reload = shown.job.state not in ACTIVE or (values["has_picture"] and "picture" not in request.args)
+    return Response(fragment, headers={"HX-Refresh": "true"} if must_reload else {})
 
 
-def _standing(shown: Shown) -> dict[str, object]:
-    """Gather what shows how far a photo is."""
+def _progress_values(shown: Shown) -> dict[str, object]:
+    """Collect the template values that show how far a photo is."""
     size = _size(shown)
     return {
         "shown": shown,
         "job": shown.job,
         "size": size,
-        "picture": size is not None and "proxy" in shown.files,
+        "has_picture": size is not None and "proxy" in shown.files,
         "is_film": bool(shown.facts.get(Stage.INGEST, {}).get("film")),
         "is_restored": shown.job.state is State.RESTORED and {"preview", "before"} <= shown.files.keys(),
         "steps": _steps(shown),
-        "step": STEPS.get(shown.job.state),
+        "state_sentence": STATE_SENTENCES.get(shown.job.state),
     }
 
 
@@ -109,30 +109,30 @@ def retry(job_id: UUID) -> ResponseReturnValue:
         photos.show(session, g.identity.tenant_id, job_id)
         retried = changes.retry_jobs(session, g.identity.tenant_id, job_id=job_id)
         accounts.record(session, "job_retried", str(job_id), g.identity)
-    flash("It will be tried again." if retried else "There is nothing to try again.")
+    flash("The photo will be retried." if retried else "There is nothing to retry.")
     return redirect(url_for("photos.show", job_id=job_id), code=303)
 
 
 def _steps(shown: Shown) -> list[Step]:
-    """Tell the stages of a job, each with its attempts and where it stands."""
+    """List the stages of a job with their states and attempts."""
     job = shown.job
     steps = []
     for stage in STAGES:
         attempts = [attempt for attempt in shown.attempts if attempt.stage is stage]
         is_done = any(attempt.outcome is Outcome.DONE for attempt in attempts)
-        standing = job.state if stage is job.stage else ""
-        steps.append(Step(stage, "done" if is_done else standing, attempts))
+        state = job.state if stage is job.stage else ""
+        steps.append(Step(stage, "done" if is_done else state, attempts))
     return steps
 
 
 def _size(shown: Shown) -> tuple[int, int] | None:
-    """Give the picture's width and height, upright; None before anybody has looked."""
+    """Return the upright picture's width and height in pixels; None before ingest."""
     facts = shown.facts.get(Stage.INGEST, {})
     return (facts["width"], facts["height"]) if {"width", "height"} <= facts.keys() else None
 
 
-def _facts(shown: Shown) -> Iterator[tuple[str, str]]:
-    """Tell what is known of the original."""
+def _original_facts(shown: Shown) -> Iterator[tuple[str, str]]:
+    """Yield label and text of each fact about the original."""
     facts: dict[str, Any] = shown.facts.get(Stage.INGEST, {})
     if size := _size(shown):
         width, height = size
@@ -140,11 +140,11 @@ def _facts(shown: Shown) -> Iterator[tuple[str, str]]:
         yield "Size", f"{width:,} × {height:,} pixels" + (f", {megapixels:,.1f} megapixels" if megapixels >= 1 else "")
         format_ = str(facts.get("format", "")).upper()
         kind = format_ if facts.get("film") else f"{format_}, {facts.get('bits', 8)} bits"
-        yield "Format", f"{kind}, {words.size(shown.photo.size)}"
+        yield "Format", f"{kind}, {words.format_size(shown.photo.size)}"
     else:
-        yield "File", words.size(shown.photo.size)
+        yield "File", words.format_size(shown.photo.size)
     if facts.get("film"):
-        yield from _footage(facts)
+        yield from _film_facts(facts)
     if facts.get("dpi"):
         dpi = facts["dpi"][0] if isinstance(facts["dpi"], list | tuple) else facts["dpi"]
         yield "Resolution", f"{dpi:.0f} dpi"
@@ -152,38 +152,41 @@ def _facts(shown: Shown) -> Iterator[tuple[str, str]]:
         yield "Color profile", str(facts["profile"])
     if facts.get("kind"):
         yield "Original is", KINDS.get(facts["kind"], str(facts["kind"]))
-    yield "Deposited", words.moment(shown.job.created_at)
+    yield "Deposited", words.format_time(shown.job.created_at)
     if shown.job.ended_at and shown.job.state is State.RESTORED:
-        yield "Restored", f"{words.moment(shown.job.ended_at)}, {words.duration(shown.seconds)} of work"
+        yield "Restored", f"{words.format_time(shown.job.ended_at)}, {words.format_duration(shown.seconds)} of work"
     yield "SHA-256", shown.photo.sha256
 
 
-def _footage(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Tell what is known of a film."""
+def _film_facts(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield label and text of each fact about a film."""
     if facts.get("duration_s"):
-        frames = f", {words.count(facts['frames'], 'frame')}" if facts.get("frames") else ""
+        frames = f", {words.pluralize(facts['frames'], 'frame')}" if facts.get("frames") else ""
         rate = f" at {float(facts['rate']):g} a second" if frames and facts.get("rate") else ""
-        yield "Length", f"{words.duration(facts['duration_s'])}{frames}{rate}"
-    yield "Sound", "yes, kept as it is" if facts.get("audio") else "none"
+        yield "Length", f"{words.format_duration(facts['duration_s'])}{frames}{rate}"
+    yield "Sound", "yes, kept unchanged" if facts.get("audio") else "none"
 
 
-def _story(shown: Shown) -> Iterator[str]:
-    """Say in plain words what was done, and what it is worth."""
+def _describe_restoration(shown: Shown) -> Iterator[str]:
+    """Yield sentences that say what was done and how far it can be trusted."""
     if shown.job.state is not State.RESTORED:
         return
     recipe = Recipe.model_validate(shown.batch.recipe)
-    # Where a network found no color, the page says so above.
+    # If a network found no color, the page says so in the remark above.
     is_colorless = shown.remark is not None
     if "color" in shown.files and not is_colorless:
         yield (
-            f"The colors are conjecture. The network {recipe.colorizer} chose them from the picture in black and "
-            "white; what they really were, it cannot know."
+            f"The colors are conjecture. The network {recipe.colorizer} chose them from the black-and-white picture; "
+            "it cannot know the true colors."
         )
     elif not is_colorless:
-        yield "No color was added: the original's own was kept."
+        yield "No color was added; the original's own colors were kept."
     if "density" in shown.files:
-        strength = "" if recipe.strength == 1 else f", at {recipe.strength:.0%} of its strength"
-        yield f"Fading was repaired by the network {recipe.defader}{strength}: contrast, and the balance of grays."
+        strength = "" if recipe.strength == 1 else f" at {recipe.strength:.0%} of its strength"
+        yield f"The network {recipe.defader} repaired fading{strength}: contrast and the balance of grays."
     for facts in shown.facts.values():
         yield from facts.get("notes", ())
-    yield "Size, depth and metadata are the original's. The file itself says what made it; the original is unchanged."
+    yield (
+        "The result has the original's size, bit depth and metadata, and records how it was made. "
+        "The original is unchanged."
+    )

@@ -1,4 +1,4 @@
-"""A recipe as a form: what there is to choose, and what was chosen."""
+"""The form of a recipe: the networks and settings to choose from, and how the form is parsed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from retint_models.weights.cards import Card, Setting, read_cards
 from retint_web import services
 from retint_web.pages import words
 
-USUAL: Final = Recipe.model_validate({})
+DEFAULT: Final = Recipe.model_validate({})
 
 TITLES: Final = {
     "compact": "Balanced",
@@ -25,58 +25,58 @@ TITLES: Final = {
     "compact-defade": "Faded prints",
     "defade-deoldify": "DeOldify's defader of 2018",
 }
-"""What people read beside a network's name."""
+"""Titles of networks in pages, by name."""
 
 
 @dataclass(frozen=True)
-class Knob:
-    """A setting of a network in the form."""
+class SettingField:
+    """A form field for one setting of a network."""
 
-    field: str
-    """The field's name in the form: a network's name and its setting's, since every network's are sent."""
-    word: str
+    name: str
+    """The field's name: the network's and the setting's, because the form sends the settings of all networks."""
+    label: str
     setting: Setting
     value: float
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A network that can be chosen."""
+    """A network in the form."""
 
     network: Card
     title: str
     is_chosen: bool
-    knobs: list[Knob]
+    fields: list[SettingField]
 
 
-def form(recipe: Recipe = USUAL) -> dict[str, object]:
-    """Give what the form `_recipe.html` shows, with a recipe filled in."""
+def template_values(recipe: Recipe = DEFAULT) -> dict[str, object]:
+    """Return the values that the template `_recipe.html` needs to show the form with a recipe filled in."""
     imported = services().settings.weights
     return {
         "recipe": recipe,
         "colorizers": [
-            _choice(network, recipe.colorizer, recipe.colorizer_settings)
+            _make_choice(network, recipe.colorizer, recipe.colorizer_settings)
             for network in recipes.usable_networks("colorizer", imported).values()
         ],
         "defaders": [
-            _choice(network, recipe.defader, {}) for network in recipes.usable_networks("defader", imported).values()
+            _make_choice(network, recipe.defader, {}) for network in recipes.usable_networks("defader", imported).values()
         ],
     }
 
 
-def read(fields: Mapping[str, str]) -> Recipe:
-    """Read the form. Of the settings, those of the chosen colorizer count; its usual ones need not be said.
+def parse(fields: Mapping[str, str]) -> Recipe:
+    """Parse the form. Settings of networks that are not chosen and settings at their default are left out.
 
     Raises:
-        InvalidRequest: a field does not fit.
+        InvalidRequest: a value is not valid.
     """
-    colorizer = fields.get("colorizer", USUAL.colorizer)
+    colorizer = fields.get("colorizer", DEFAULT.colorizer)
     network = recipes.usable_networks("colorizer", services().settings.weights).get(colorizer)
     settings = network.settings if network else {}
     sent = {name: fields[f"{colorizer}.{name}"] for name in settings if fields.get(f"{colorizer}.{name}")}
-    values = {name: _number(value, f"{_word(name)} of {colorizer}") for name, value in sent.items()}
-    strength = _number(fields.get("strength", "1"), "strength")
-    defader = fields.get("defader", USUAL.defader)
+    values = {name: _parse_number(value, f"{_label(name)} of {colorizer}") for name, value in sent.items()}
+    strength = _parse_number(fields.get("strength", "1"), "strength")
+    defader = fields.get("defader", DEFAULT.defader)
     return recipes.parse(
         {
             "colorizer": colorizer,
@@ -89,41 +89,41 @@ def read(fields: Mapping[str, str]) -> Recipe:
     )
 
 
-def title(name: str) -> str:
-    """Say for people what a network is called."""
+def network_title(name: str) -> str:
+    """Return a network's title for people."""
     return TITLES.get(name, name)
 
 
-def said(recipe: Recipe) -> str:
-    """Tell a recipe's settings of its colorizer, also the usual one that matters most: `render factor 35`."""
+def describe_settings(recipe: Recipe) -> str:
+    """Describe the settings of a recipe's colorizer, or its most important default: `render factor 35`."""
     card = read_cards(services().settings.weights).get(recipe.colorizer)
     settings = dict(recipe.colorizer_settings)
     if card and not settings and card.settings:
         name = next(iter(card.settings))
         settings = {name: card.settings[name].default}
-    return words.settings(settings)
+    return words.format_settings(settings)
 
 
-def _choice(network: Card, chosen: str, values: Mapping[str, float]) -> Choice:
+def _make_choice(network: Card, chosen: str, values: Mapping[str, float]) -> Choice:
     is_chosen = network.name == chosen
-    knobs = [
-        Knob(
-            f"{network.name}.{name}",
-            _word(name),
-            setting,
-            values.get(name, setting.default) if is_chosen else setting.default,
+    fields = [
+        SettingField(
+            name=f"{network.name}.{name}",
+            label=_label(name),
+            setting=setting,
+            value=values.get(name, setting.default) if is_chosen else setting.default,
         )
         for name, setting in network.settings.items()
     ]
-    return Choice(network, title(network.name), is_chosen, knobs)
+    return Choice(network, network_title(network.name), is_chosen, fields)
 
 
-def _word(name: str) -> str:
+def _label(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _number(value: str, what: str) -> float:
+def _parse_number(value: str, label: str) -> float:
     try:
         return float(value)
     except ValueError as error:
-        raise InvalidRequest(f"The {what} is a number.", code="invalid_recipe") from error
+        raise InvalidRequest(f"The {label} must be a number.", code="invalid_recipe") from error

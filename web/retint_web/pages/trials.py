@@ -1,4 +1,4 @@
-"""Pages of trials: one photo as several networks see it, side by side; then deposit with the one that is liked."""
+"""Pages of trials: one photo restored by several networks, side by side, to choose one for a deposit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,30 +16,30 @@ from retint.lifecycle import Stage, State
 from retint.tables import Photo
 from retint.trials import Trial, Try
 from retint_web import remote_photos, services
-from retint_web.pages import recipe_form, words
+from retint_web.pages import parameters, recipe_form
 from retint_web.security import accepts_uploads, login_required
 
 blueprint = Blueprint("trials", __name__)
 
 EARLIER: Final = 8
+"""How many earlier trials the form shows."""
 TALL, WIDE = 0.9, 1.2
-"""Width by height, where the frame is an upright or a lying one."""
+"""Ratios of width to height: below the first, frames are tall; above the second, wide."""
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One picture of a trial, as the page hangs it."""
+class TryCard:
+    """One try on a trial's page."""
 
     tried: Try
     title: str
-    words: str
-    """The settings."""
+    settings: str
 
     @property
     def picture(self) -> str | None:
-        """The file that shows it; none before it is there."""
-        wanted = "thumb" if self.is_film else "preview"
-        return wanted if self.tried.state is State.RESTORED and wanted in self.tried.files else None
+        """Name of the file that shows the result; None before it is restored."""
+        name = "thumb" if self.is_film else "preview"
+        return name if self.tried.state is State.RESTORED and name in self.tried.files else None
 
     @property
     def is_film(self) -> bool:
@@ -52,19 +52,22 @@ class Original:
     """The photo as it was deposited."""
 
     picture: str | None
-    """Address of what shows it; none before somebody has looked."""
+    """Address of its picture; None before ingest."""
     shape: str
-    """Of all frames: `tall`, `square` or `wide`."""
+    """Shape of all frames on the page: `tall`, `square` or `wide`."""
 
 
 @blueprint.get("/trials/new")
 @login_required
 def new() -> ResponseReturnValue:
-    """Show the form: which photo, and which networks."""
+    """Show the form that chooses a photo and networks."""
     with services().begin() as session:
         earlier = trials.page(session, g.identity.tenant_id, limit=EARLIER)
     return render_template(
-        "trials/new.html", **recipe_form.form(), earlier=earlier, limit_mib=services().settings.upload_limit_mib
+        "trials/new.html",
+        **recipe_form.template_values(),
+        earlier=earlier,
+        limit_mib=services().settings.upload_limit_mib,
     )
 
 
@@ -72,18 +75,18 @@ def new() -> ResponseReturnValue:
 @accepts_uploads
 @login_required
 def begin() -> ResponseReturnValue:
-    """Try one photo: one that is sent, one from an address, or one that is here already."""
+    """Try one photo: an uploaded file, one from a web address, or one that was deposited before."""
     settings = services().settings
     try:
-        with _photo() as (photo, name):
-            wanted = trials.usual(request.form.getlist("network"), imported=settings.weights)
+        with _find_photo() as (photo, name):
+            chosen = trials.usual(request.form.getlist("network"), imported=settings.weights)
             with services().begin() as session:
                 trial_id = trials.open(
                     session,
                     g.identity.tenant_id,
                     photo,
                     name,
-                    wanted,
+                    chosen,
                     created_by=g.identity.user_id,
                     imported=settings.weights,
                 )
@@ -96,16 +99,16 @@ def begin() -> ResponseReturnValue:
 
 
 @contextmanager
-def _photo() -> Iterator[tuple[Photo, str]]:
-    """Give the photo that the form names, and what it is called."""
+def _find_photo() -> Iterator[tuple[Photo, str]]:
+    """Yield the photo that the form chooses, and its name."""
     tenant_id = g.identity.tenant_id
-    sent, address = request.files.get("photo"), request.form.get("address", "").strip()
+    file, address = request.files.get("photo"), request.form.get("address", "").strip()
     if "job" in request.form:
         with services().begin() as session:
-            shown = photos.show(session, tenant_id, words.row_id(request.form["job"]))
+            shown = photos.show(session, tenant_id, parameters.parse_id(request.form["job"]))
         yield shown.photo, shown.job.name
-    elif sent and sent.filename:
-        yield photos.accept(services(), tenant_id, sent.stream), sent.filename
+    elif file and file.filename:
+        yield photos.accept(services(), tenant_id, file.stream), file.filename
     elif address:
         with remote_photos.fetch(address) as (name, source):
             yield photos.accept(services(), tenant_id, source), name
@@ -116,35 +119,35 @@ def _photo() -> Iterator[tuple[Photo, str]]:
 @blueprint.get("/trials/<uuid:trial_id>")
 @login_required
 def show(trial_id: UUID) -> ResponseReturnValue:
-    """Show a photo and what became of it, side by side."""
-    return render_template("trials/show.html", **_standing(trial_id), **recipe_form.form())
+    """Show a photo and its tries side by side."""
+    return render_template("trials/show.html", **_page_values(trial_id), **recipe_form.template_values())
 
 
 @blueprint.get("/trials/<uuid:trial_id>/live")
 @login_required
 def live(trial_id: UUID) -> ResponseReturnValue:
-    """Give the fragment that a trial's page polls.
+    """Return the fragment that a trial's page polls.
 
     Query:
-        open: jobs on the page that had not ended, by comma.
+        open: ids of the jobs on the page that had not ended, separated by commas.
     """
-    standing = _standing(trial_id)
-    watched = set(request.args.get("open", "").split(","))
-    frames = [frame for frame in standing["frames"] if str(frame.tried.job_id) in watched]  # type: ignore[attr-defined]
-    fragment = render_template("trials/_refresh.html", **standing | {"frames": frames})
-    return Response(fragment, headers={"HX-Refresh": "true"} if standing["refused"] else {})
+    values = _page_values(trial_id)
+    open_ids = set(request.args.get("open", "").split(","))
+    cards = [card for card in values["cards"] if str(card.tried.job_id) in open_ids]  # type: ignore[attr-defined]
+    fragment = render_template("trials/_refresh.html", **values | {"cards": cards})
+    return Response(fragment, headers={"HX-Refresh": "true"} if values["refused"] else {})
 
 
 @blueprint.post("/trials/<uuid:trial_id>/tries")
 @login_required
 def add(trial_id: UUID) -> ResponseReturnValue:
-    """Try one recipe more."""
+    """Try one more recipe."""
     with services().begin() as session:
         job_id = trials.add(
             session,
             g.identity.tenant_id,
             trial_id,
-            recipe_form.read(request.form),
+            recipe_form.parse(request.form),
             created_by=g.identity.user_id,
             imported=services().settings.weights,
         )
@@ -154,28 +157,33 @@ def add(trial_id: UUID) -> ResponseReturnValue:
 @blueprint.post("/trials/<uuid:trial_id>/cancel")
 @login_required
 def cancel(trial_id: UUID) -> ResponseReturnValue:
-    """Stop what has not ended."""
+    """Cancel the tries that have not ended."""
     with services().begin() as session:
         trials.cancel(session, g.identity.tenant_id, trial_id)
         accounts.record(session, "trial_cancelled", str(trial_id), g.identity)
-    return _back(trial_id)
+    return _redirect_to_trial(trial_id)
 
 
-def _back(trial_id: UUID) -> AnyResponse:
+def _redirect_to_trial(trial_id: UUID) -> AnyResponse:
     return redirect(url_for("trials.show", trial_id=trial_id), code=303)
 
 
-def _standing(trial_id: UUID) -> dict[str, object]:
-    """Gather what a trial's page shows."""
+def _page_values(trial_id: UUID) -> dict[str, object]:
+    """Collect the template values of a trial's page."""
     with services().begin() as session:
         trial = trials.show(session, g.identity.tenant_id, trial_id)
     return {
         "trial": trial,
-        "frames": [
-            Frame(each, recipe_form.title(each.recipe.colorizer), recipe_form.said(each.recipe)) for each in trial.tries
+        "cards": [
+            TryCard(
+                tried=each,
+                title=recipe_form.network_title(each.recipe.colorizer),
+                settings=recipe_form.describe_settings(each.recipe),
+            )
+            for each in trial.tries
         ],
-        "original": _original(trial),
-        "refused": _refused(trial),
+        "original": _find_original(trial),
+        "refused": _common_refusal(trial),
         "is_live": not trial.is_over,
         "ended": sum(each.state.is_final for each in trial.tries),
         "restored": sum(each.state is State.RESTORED for each in trial.tries),
@@ -183,21 +191,21 @@ def _standing(trial_id: UUID) -> dict[str, object]:
     }
 
 
-def _original(trial: Trial) -> Original:
-    """Find what shows the original best so far."""
+def _find_original(trial: Trial) -> Original:
+    """Find the best picture of the original so far."""
     for name in ("before", "proxy"):
         for each in trial.tries:
             facts = each.facts.get(Stage.INGEST, {})
-            is_shown = name in each.files and not (name == "before" and facts.get("film"))
-            if is_shown:
+            is_picture = name in each.files and not (name == "before" and facts.get("film"))
+            if is_picture:
                 ratio = facts.get("width", 4) / facts.get("height", 3)
                 shape = "tall" if ratio < TALL else "wide" if ratio > WIDE else "square"
                 return Original(url_for("downloads.file", job_id=each.job_id, name=name), shape)
     return Original(None, "wide")
 
 
-def _refused(trial: Trial) -> str | None:
-    """Say why, where the photo itself cannot be restored, whoever tries."""
+def _common_refusal(trial: Trial) -> str | None:
+    """Return the reason if all tries were refused for the same one: then the photo itself cannot be restored."""
     reasons = {each.reason for each in trial.tries if each.state is State.REFUSED}
     all_are = all(each.state is State.REFUSED for each in trial.tries)
     return reasons.pop() if all_are and len(reasons) == 1 else None

@@ -1,22 +1,20 @@
-"""Words for what templates show: times, sizes, numbers, recipes, states."""
+"""Texts that pages show for times, sizes, numbers, recipes and states."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, Final
-from uuid import UUID
 
 from flask import Flask, g, url_for
 
 from retint import __version__
 from retint.batches import Card, Progress
-from retint.errors import InvalidRequest
 from retint.jobs.tallies import Counts
 from retint.lifecycle import ACTIVE, State
 from retint.recipes import Recipe
 from retint.tables import Batch
 
-SHOWN: Final = (
+STATE_ORDER: Final = (
     State.RESTORED,
     State.RUNNING,
     State.QUEUED,
@@ -25,39 +23,39 @@ SHOWN: Final = (
     State.QUARANTINED,
     State.CANCELLED,
 )
-"""The states in the order in which a person asks for them: a phone shows the first few."""
+"""The states in the order of the page's filters. A phone shows only the first few, which people want most."""
 
 SIZES: Final = ("B", "kB", "MB", "GB", "TB")
 
 
 def configure(app: Flask) -> None:
-    """Teach the templates these words."""
+    """Register the functions of this module as filters of the templates."""
     filters = (
-        moment, ago, since, duration, size, mib, number, count, recipe, by_state, active, file_name, ending,
-        picture_url, card_words,
+        format_time, format_ago, format_elapsed, format_duration, format_size, format_mib, format_number, pluralize,
+        describe_recipe, counts_by_state, count_unfinished, file_name, file_type, picture_url, describe_state,
     )  # fmt: skip
     app.jinja_env.filters.update({each.__name__: each for each in filters})
     app.context_processor(lambda: {"version": __version__, "identity": g.get("identity")})
 
 
-def moment(at: datetime) -> str:
-    """Tell a time in full, in UTC: `21 November 2026, 07:40`."""
+def format_time(at: datetime) -> str:
+    """Format a time in UTC: `21 November 2026, 07:40`."""
     at = at.astimezone(UTC)
     return f"{at.day} {at:%B %Y, %H:%M}"
 
 
-def ago(at: datetime) -> str:
-    """Tell how long something is past."""
-    return f"{since(at)} ago"
+def format_ago(at: datetime) -> str:
+    """Format how long ago a time was: `3 min ago`."""
+    return f"{format_elapsed(at)} ago"
 
 
-def since(at: datetime) -> str:
-    """Tell for how long something has been, in whole seconds at least."""
-    return duration(round((datetime.now(UTC) - at).total_seconds()))
+def format_elapsed(at: datetime) -> str:
+    """Format the time since a moment, without fractions of a second: `3 min`."""
+    return format_duration(round((datetime.now(UTC) - at).total_seconds()))
 
 
-def duration(seconds: float) -> str:
-    """Tell a span in its two largest units at most: `0.4 s`, `12 s`, `3 min`, `2 h 5 min`, `4 d 2 h`."""
+def format_duration(seconds: float) -> str:
+    """Format a time span in at most two units: `0.4 s`, `12 s`, `3 min`, `2 h 5 min`, `4 d 2 h`."""
     seconds = max(0.0, seconds)
     if seconds < 9.95 and seconds != round(seconds):
         return f"{seconds:.1f} s"
@@ -73,109 +71,97 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def size(n: float) -> str:
-    """Tell an amount of bytes: `3.2 MB`."""
+def format_size(n: float) -> str:
+    """Format a number of bytes: `3.2 MB`."""
     unit = 0
     while n >= 999.5 and unit < len(SIZES) - 1:
         n, unit = n / 1000, unit + 1
     return f"{n:.1f} {SIZES[unit]}" if unit and n < 99.95 else f"{n:.0f} {SIZES[unit]}"
 
 
-def number(n: int) -> str:
-    """Group a number's thousands."""
+def format_number(n: int) -> str:
+    """Format a number with thousands separators: `2,000`."""
     return f"{n:,}"
 
 
-def mib(n: int) -> str:
-    """Tell an amount given in MiB: `4 GiB`."""
+def format_mib(n: int) -> str:
+    """Format a number of MiB: `200 MiB`, `4 GiB`."""
     return f"{n / 1024:g} GiB" if n >= 1024 else f"{n} MiB"
 
 
-def count(n: int, word: str, words: str | None = None) -> str:
-    """Say how many of what: `1 photo`, `2,000 photos`."""
-    return f"{n:,} {word if n == 1 else words or word + 's'}"
+def pluralize(n: int, singular: str, plural: str | None = None) -> str:
+    """Format a number with its noun: `1 photo`, `2,000 photos`."""
+    return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
 
 
-def recipe(values: Mapping[str, Any]) -> str:
-    """Tell in a line what a recipe does."""
-    wanted = Recipe.model_validate(values)
-    color = "colors kept" if wanted.colorizer == "keep" else f"colorized by {wanted.colorizer}"
-    if wanted.colorizer_settings and wanted.colorizer != "keep":
-        color += f" ({settings(wanted.colorizer_settings)})"
-    if wanted.defader == "keep" or wanted.strength == 0:
+def describe_recipe(values: Mapping[str, Any]) -> str:
+    """Describe in one line what a recipe does."""
+    recipe = Recipe.model_validate(values)
+    color = "colors kept" if recipe.colorizer == "keep" else f"colorized by {recipe.colorizer}"
+    if recipe.colorizer_settings and recipe.colorizer != "keep":
+        color += f" ({format_settings(recipe.colorizer_settings)})"
+    if recipe.defader == "keep" or recipe.strength == 0:
         return f"{color}, fading kept"
-    strength = "" if wanted.strength == 1 else f" at {wanted.strength:.0%}"
-    return f"{color}, defaded by {wanted.defader}{strength}"
+    strength = "" if recipe.strength == 1 else f" at {recipe.strength:.0%}"
+    return f"{color}, defaded by {recipe.defader}{strength}"
 
 
-def listed(value: object) -> str:
-    """Tell a value of a card: a list's parts with commas."""
+def format_value(value: object) -> str:
+    """Format a value of a network's card; the items of a list are separated by commas."""
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def row_id(text: str) -> UUID:
-    """Read a row's id from an address or a form.
-
-    Raises:
-        InvalidRequest: it is none.
-    """
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise InvalidRequest("The address names no such thing.") from error
-
-
-def settings(values: Mapping[str, float]) -> str:
-    """Tell the settings of a network: `render factor 35`."""
+def format_settings(values: Mapping[str, float]) -> str:
+    """Format the settings of a network: `render factor 35`."""
     return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
 
 
-def by_state(counts: Counts) -> Iterator[tuple[State, int]]:
-    """Go through the states with their counts; each is there, also with none, so that nothing moves."""
-    return ((state, counts.of(state)) for state in SHOWN)
+def counts_by_state(counts: Counts) -> Iterator[tuple[State, int]]:
+    """Yield every state with its count, also those with none, so that the page's filters do not move."""
+    return ((state, counts.of(state)) for state in STATE_ORDER)
 
 
-def active(counts: Counts) -> int:
-    """Count what still waits or runs."""
+def count_unfinished(counts: Counts) -> int:
+    """Count the photos that wait or run."""
     return counts.of(*ACTIVE)
 
 
 def file_name(name: str) -> str:
-    """Give the last part of a deposited name."""
+    """Return the last part of a deposited name."""
     return PurePosixPath(name).name or name
 
 
-def ending(key: str) -> str:
-    """Say what kind of file a key of the store names: `JPEG`; nothing where the key does not tell."""
+def file_type(key: str) -> str:
+    """Return the type of the file that a key of the store names: `JPEG`; empty if the key has no suffix."""
     suffix = PurePosixPath(key).suffix[1:].upper()
     return {"JPG": "JPEG", "TIF": "TIFF", "SAFETENSORS": "safetensors"}.get(suffix, suffix)
 
 
 def picture_url(card: Card) -> str | None:
-    """Give the address of the picture that shows a job best so far."""
+    """Return the address of the best picture of a job so far; None if there is none yet."""
     return url_for("downloads.file", job_id=card.id, name=card.picture) if card.picture else None
 
 
-def card_words(card: Card) -> str:
-    """Say what a card's state leaves open: why, or at which stage."""
+def describe_state(card: Card) -> str:
+    """Return what a card shows beside its state: the reason of a failure, or the current stage."""
     if card.state in (State.REFUSED, State.QUARANTINED):
-        return card.reason or "No reason was noted."
+        return card.reason or "No reason was recorded."
     return card.stage if card.state in ACTIVE else ""
 
 
-def standing(batch: Batch, progress: Progress) -> str:
-    """Say in a line how a batch goes on: how fast, how long still, or why not."""
+def describe_progress(batch: Batch, progress: Progress) -> str:
+    """Describe in one line how a batch is going: its speed and remaining time, or that it is paused or finished."""
     counts = progress.counts
-    left = active(counts)
+    unfinished = count_unfinished(counts)
     if batch.cancelled_at:
-        return f"Cancelled, {ago(batch.cancelled_at)}"
-    if batch.paused_at and left:
-        return f"Paused, {number(left)} waiting"
+        return f"Cancelled, {format_ago(batch.cancelled_at)}"
+    if batch.paused_at and unfinished:
+        return f"Paused, {format_number(unfinished)} waiting"
     if not counts.total:
         return "Waiting for photos"
-    if left and progress.eta_s is not None:
-        return f"About {duration(progress.eta_s)} left, {progress.rate_per_minute:,.0f} a minute"
-    if left:
-        return f"{number(left)} to go"
-    lost = counts.refused + counts.quarantined
-    return f"Finished; {number(lost)} could not be restored" if lost else "Finished"
+    if unfinished and progress.eta_s is not None:
+        return f"About {format_duration(progress.eta_s)} left, {progress.rate_per_minute:,.0f} photos a minute"
+    if unfinished:
+        return f"{format_number(unfinished)} to go"
+    failed = counts.refused + counts.quarantined
+    return f"Finished; {format_number(failed)} could not be restored" if failed else "Finished"

@@ -78,12 +78,12 @@ def test_a_card_tells_a_curator_and_a_researcher(member: Person, admin: Person) 
         "render_factor",
     ):
         assert said in page
-    assert "An administrator can get them." in page
+    assert "An administrator can install them." in page
     assert "retint weights fetch" not in page
     assert "retint weights fetch stable" in admin.browser().get("/networks/stable").text
     ours = member.browser().get("/networks/compact").text
     assert str(read_cards()["compact"].scores["delta_e2000"]) in ours
-    assert "not here" not in ours
+    assert "not installed" not in ours
     both = admin.browser().get("/networks").text
     assert "retint weights fetch stable" in both
     assert "retint weights fetch artistic" not in both
@@ -92,7 +92,7 @@ def test_a_card_tells_a_curator_and_a_researcher(member: Person, admin: Person) 
 def test_every_score_is_told_in_words(member: Person) -> None:
     for card in read_cards().values():
         assert card.scores.keys() <= SCORES.keys(), card.name
-    assert "Without photographs that the encoder may have seen: Color difference" in (
+    assert "Without photographs that the encoder may have been trained on: Color difference" in (
         member.browser().get("/networks/compact-defade").text
     )
 
@@ -137,7 +137,7 @@ def test_only_the_chosen_networks_settings_count(
     [
         ({"colorizer": "artistic", "artistic.render_factor": "46"}, "between 7 and 45"),
         ({"colorizer": "artistic", "artistic.render_factor": "20.5"}, "whole number"),
-        ({"colorizer": "artistic", "artistic.render_factor": "large"}, "is a number"),
+        ({"colorizer": "artistic", "artistic.render_factor": "large"}, "must be a number"),
         ({"colorizer": "artistic", "artistic.render_factor": "nan"}, "finite"),
         ({"colorizer": "stable"}, "weights of stable are not here"),
         ({"strength": "2"}, "strength"),

@@ -26,7 +26,7 @@ from retint_web.pages import words
     ],
 )
 def test_a_duration_names_its_two_largest_units(seconds: float, expected: str) -> None:
-    assert words.duration(seconds) == expected
+    assert words.format_duration(seconds) == expected
 
 
 @pytest.mark.parametrize(
@@ -34,19 +34,19 @@ def test_a_duration_names_its_two_largest_units(seconds: float, expected: str) -
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "99.9 kB"), (99_950, "100 kB"), (999_600, "1.0 MB")],
 )
 def test_a_size_has_three_figures_at_most(amount: int, expected: str) -> None:
-    assert words.size(amount) == expected
+    assert words.format_size(amount) == expected
 
 
 def test_one_photo_is_not_some_photos() -> None:
-    assert words.count(1, "photo") == "1 photo"
-    assert words.count(2000, "photo") == "2,000 photos"
-    assert words.count(2, "batch", "batches") == "2 batches"
+    assert words.pluralize(1, "photo") == "1 photo"
+    assert words.pluralize(2000, "photo") == "2,000 photos"
+    assert words.pluralize(2, "batch", "batches") == "2 batches"
 
 
 def test_every_state_has_its_place_also_with_nothing_in_it() -> None:
     counts = Counts({(Stage.INGEST, State.READY): 2, (Stage.RENDER, State.RUNNING): 1})
-    assert dict(words.by_state(counts)) == {state: {"ready": 2, "running": 1}.get(state, 0) for state in State}
-    assert words.active(counts) == 3
+    assert dict(words.counts_by_state(counts)) == {state: {"ready": 2, "running": 1}.get(state, 0) for state in State}
+    assert words.count_unfinished(counts) == 3
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_every_state_has_its_place_also_with_nothing_in_it() -> None:
     ],
 )
 def test_a_recipe_says_what_it_does(fields: dict[str, object], expected: str) -> None:
-    assert words.recipe(Recipe.model_validate(fields).model_dump()) == expected
+    assert words.describe_recipe(Recipe.model_validate(fields).model_dump()) == expected
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_a_file_is_called_by_its_last_part(name: str, shown: str) -> None:
     [("a/b/result.jpg", "JPEG"), ("result.tif", "TIFF"), ("color.safetensors", "safetensors"), ("original", "")],
 )
 def test_a_file_says_of_which_kind_it_is(key: str, word: str) -> None:
-    assert words.ending(key) == word
+    assert words.file_type(key) == word

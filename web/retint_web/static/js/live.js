@@ -1,9 +1,9 @@
-// Pages that keep themselves true. htmx polls a fragment; this file makes the refresh unnoticeable:
-// a card is replaced only when its job has moved on, and a lost connection is said once and repaired by itself.
+// Pages that update themselves. htmx polls a fragment; this file keeps the page calm while it does:
+// a card is replaced only when its job has changed, and a lost connection is reported once, until it is back.
 
 const gallery = () => document.getElementById("gallery");
 
-/** Tell the server which cards may still change, and from where on new ones are missing. */
+/** Send which cards may still change and which card is the last, so that the server returns only those and new ones. */
 document.body.addEventListener("htmx:configRequest", ({ detail }) => {
   detail.headers["X-CSRFToken"] = document.querySelector("meta[name=csrf-token]").content;
   if (!detail.elt.hasAttribute("data-follows-gallery") || !gallery()) return;
@@ -13,30 +13,30 @@ document.body.addEventListener("htmx:configRequest", ({ detail }) => {
   detail.parameters.room = Math.max(0, Number(gallery().dataset.limit) - cards.length);
 });
 
-/** Replace a card only when its job has moved on, and then with its picture ready to be shown. */
+/** Replace a card only when its job has changed, and only after its picture is decoded. */
 document.body.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
-  const [now, next] = [detail.target, detail.fragment.firstElementChild];
-  if (!now?.dataset.version) return;
+  const [current, next] = [detail.target, detail.fragment.firstElementChild];
+  if (!current?.dataset.version) return;
   detail.shouldSwap = false;
-  if (now.dataset.version === next.dataset.version) return;
-  const [shown, coming] = [now.querySelector("img"), next.querySelector("img")];
+  if (current.dataset.version === next.dataset.version) return;
+  const [image, nextImage] = [current.querySelector("img"), next.querySelector("img")];
   const replace = () => {
-    const had = now.contains(document.activeElement);
-    now.replaceWith(next);
-    if (had) next.querySelector("a").focus({ preventScroll: true });
+    const hadFocus = current.contains(document.activeElement);
+    current.replaceWith(next);
+    if (hadFocus) next.querySelector("a").focus({ preventScroll: true });
   };
-  if (!coming) return replace();
-  if (shown?.src === coming.src) { coming.replaceWith(shown); return replace(); }
-  coming.loading = "eager";
-  coming.decode().then(replace, replace);
+  if (!nextImage) return replace();
+  if (image?.src === nextImage.src) { nextImage.replaceWith(image); return replace(); }
+  nextImage.loading = "eager";
+  nextImage.decode().then(replace, replace);
 });
 
-/** A page nobody looks at asks for nothing. */
+/** A page in a hidden tab does not poll. */
 document.body.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && event.detail.requestConfig.verb === "get") event.preventDefault();
 });
 
-/** The session ended while the page was open: let the person sign in, not read a sign-in form inside a fragment. */
+/** If the session has ended, reload the page, which leads to the sign-in page, instead of showing the form in a fragment. */
 document.body.addEventListener("htmx:beforeSwap", ({ detail }) => {
   if (new URL(detail.xhr.responseURL, location.href).pathname.startsWith("/sign-in")) {
     detail.shouldSwap = false;
@@ -44,16 +44,16 @@ document.body.addEventListener("htmx:beforeSwap", ({ detail }) => {
   }
 });
 
-/** A lost connection is said when it lasts; a request that dies because the person moves on says nothing. */
+/** Report a lost connection only if it lasts: leaving the page also aborts requests. */
 const offline = document.querySelector(".offline");
-let alarm;
-const lost = () => { alarm ??= setTimeout(() => { offline.hidden = false; }, 1500); };
-const found = () => { clearTimeout(alarm); alarm = undefined; offline.hidden = true; };
-document.body.addEventListener("htmx:sendError", lost);
-document.body.addEventListener("htmx:responseError", lost);
-document.body.addEventListener("htmx:afterOnLoad", ({ detail }) => { if (detail.successful) found(); });
+let timer;
+const showOffline = () => { timer ??= setTimeout(() => { offline.hidden = false; }, 1500); };
+const hideOffline = () => { clearTimeout(timer); timer = undefined; offline.hidden = true; };
+document.body.addEventListener("htmx:sendError", showOffline);
+document.body.addEventListener("htmx:responseError", showOffline);
+document.body.addEventListener("htmx:afterOnLoad", ({ detail }) => { if (detail.successful) hideOffline(); });
 
-// Steppers: − and + around a number.
+// The buttons − and + beside a number.
 document.addEventListener("click", ({ target }) => {
   const button = target.closest("[data-step]");
   if (!button) return;

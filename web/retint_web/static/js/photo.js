@@ -1,4 +1,4 @@
-// The photo page: the slider between before and after, and the look from close up.
+// The photo page: the slider between before and after, two film players in step, and deep zoom.
 
 for (const figure of document.querySelectorAll(".compare")) {
   figure.style.setProperty("--ratio", figure.dataset.width / figure.dataset.height);
@@ -19,28 +19,28 @@ for (const slider of document.querySelectorAll(".compare input")) {
   show();
 }
 
-// A film: what is done to one of the two players is done to both, and they stay in step.
+// A film has two players, before and after. Each follows what the other one does, so that they stay in step.
 
-const players = [...document.querySelectorAll(".reel video")];
-const APART_S = 0.12;
+const players = [...document.querySelectorAll(".players video")];
+const MAX_DRIFT_S = 0.12;
 
 for (const player of players) {
   const others = players.filter((each) => each !== player);
   player.addEventListener("play", () => others.forEach((other) => { if (other.paused) other.play().catch(() => {}); }));
-  player.addEventListener("pause", () => others.forEach((other) => { if (!player.ended && !other.paused) { other.pause(); meet(player, other, 0); } }));
+  player.addEventListener("pause", () => others.forEach((other) => { if (!player.ended && !other.paused) { other.pause(); sync(player, other, 0); } }));
   player.addEventListener("ratechange", () => others.forEach((other) => { other.playbackRate = player.playbackRate; }));
-  player.addEventListener("seeked", () => others.forEach((other) => meet(player, other)));
-  if ("leads" in player.dataset) player.addEventListener("timeupdate", () => others.forEach((other) => meet(player, other)));
+  player.addEventListener("seeked", () => others.forEach((other) => sync(player, other)));
+  if ("leads" in player.dataset) player.addEventListener("timeupdate", () => others.forEach((other) => sync(player, other)));
 }
 
-/** Bring a player to where another one is, where they are seen to be apart. */
-function meet(player, other, apart = APART_S) {
-  const at = Math.min(player.currentTime, other.duration || Infinity);
-  if (!other.seeking && !player.seeking && Math.abs(at - other.currentTime) > apart) other.currentTime = at;
+/** Seek `other` to the time of `player` if they differ visibly. */
+function sync(player, other, maxDrift = MAX_DRIFT_S) {
+  const time = Math.min(player.currentTime, other.duration || Infinity);
+  if (!other.seeking && !player.seeking && Math.abs(time - other.currentTime) > maxDrift) other.currentTime = time;
 }
 
-/** Load OpenSeadragon when it is first wanted; most visits never need it. */
-const library = (address) =>
+/** Load a script. OpenSeadragon is loaded only when it is first needed. */
+const loadScript = (address) =>
   new Promise((resolve, reject) => {
     const script = Object.assign(document.createElement("script"), { src: address, onload: resolve, onerror: reject });
     document.head.append(script);
@@ -49,11 +49,11 @@ const library = (address) =>
 const dialog = document.querySelector("dialog.closer");
 let viewer;
 
-async function look() {
+async function openDeepZoom() {
   dialog.showModal();
   if (viewer) return;
   const picture = dialog.querySelector(".picture");
-  if (!window.OpenSeadragon) await library(dialog.dataset.library);
+  if (!window.OpenSeadragon) await loadScript(dialog.dataset.library);
   viewer = window.OpenSeadragon({
     element: picture,
     tileSources: dialog.dataset.tiles || { type: "image", url: dialog.dataset.image },
@@ -70,16 +70,16 @@ async function look() {
   viewer.canvas.focus();
 }
 
-const acts = {
-  nearer: () => viewer?.viewport.zoomBy(1.6).applyConstraints(),
-  farther: () => viewer?.viewport.zoomBy(1 / 1.6).applyConstraints(),
-  whole: () => viewer?.viewport.goHome(),
+const actions = {
+  zoomIn: () => viewer?.viewport.zoomBy(1.6).applyConstraints(),
+  zoomOut: () => viewer?.viewport.zoomBy(1 / 1.6).applyConstraints(),
+  fit: () => viewer?.viewport.goHome(),
   close: () => dialog.close(),
 };
 
 if (dialog) {
   const button = document.querySelector("[data-look]");
   button.hidden = false;
-  button.addEventListener("click", look);
-  dialog.addEventListener("click", ({ target }) => acts[target.closest("[data-act]")?.dataset.act]?.());
+  button.addEventListener("click", openDeepZoom);
+  dialog.addEventListener("click", ({ target }) => actions[target.closest("[data-act]")?.dataset.act]?.());
 }

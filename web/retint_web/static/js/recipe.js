@@ -1,4 +1,4 @@
-// Sliders say what they stand at.
+// Show the value of each slider beside it.
 
 for (const slider of document.querySelectorAll(".slide input")) {
   const output = slider.parentElement.querySelector("output");

@@ -1,4 +1,4 @@
-// The form of a trial: show the chosen photo before it is sent, and say that it is under way.
+// The form of a trial: show the chosen photo before it is sent, and show that it is being sent.
 
 const form = document.querySelector("form.trying");
 const picture = form.querySelector("[data-chosen]");
@@ -10,7 +10,7 @@ file.addEventListener("change", () => {
   picture.hidden = true;
   if (file.files.length) picture.src = URL.createObjectURL(file.files[0]);
 });
-// What the browser cannot show (a TIFF) can be tried all the same.
+// A photo that the browser cannot show, such as a TIFF, can be tried all the same.
 picture.addEventListener("load", () => { picture.hidden = false; });
 
 form.addEventListener("submit", () => { start.disabled = true; start.textContent = "Sending…"; });
