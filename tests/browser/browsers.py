@@ -1,4 +1,4 @@
-"""A real Chromium, and what a page may not do in it."""
+"""A real Chromium for tests and pictures, and the errors that pages log in it."""
 
 import shutil
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ PHONE: dict[str, Any] = {
 }
 
 
-def program() -> str | None:
-    """Where Chromium is; None where it is not installed."""
+def find_program() -> str | None:
+    """Return the path of Chromium; None if it is not installed."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -35,13 +35,13 @@ def program() -> str | None:
 def chromium() -> Iterator[Browser]:
     """Run a headless Chromium."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program(), headless=True, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=find_program(), headless=True, args=FLAGS)
         yield browser
         browser.close()
 
 
 def sign_in(context: BrowserContext, link: str) -> None:
-    """Use a one-time link in a browser's context."""
+    """Sign a browser's context in with a one-time link."""
     page = context.new_page()
     page.goto(link)
     page.get_by_role("button", name="Sign in").click()
@@ -49,15 +49,15 @@ def sign_in(context: BrowserContext, link: str) -> None:
     page.close()
 
 
-def watch(page: Page) -> list[str]:
-    """Note down what a page complains about from now on: script errors, refused styles and scripts, lost files."""
+def collect_complaints(page: Page) -> list[str]:
+    """Collect what a page complains about from now on: script errors, blocked styles and scripts, missing files."""
     complaints: list[str] = []
 
-    def hear(said: ConsoleMessage) -> None:
-        # htmx complains about requests that end because the page is left; a lost connection has a test of its own.
-        if said.type in ("error", "warning") and not said.text.startswith("htmx:"):
-            complaints.append(f"{said.type}: {said.text}")
+    def collect(message: ConsoleMessage) -> None:
+        # htmx logs requests that are aborted because the page is left; a lost connection has a test of its own.
+        if message.type in ("error", "warning") and not message.text.startswith("htmx:"):
+            complaints.append(f"{message.type}: {message.text}")
 
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    page.on("console", hear)
+    page.on("console", collect)
     return complaints

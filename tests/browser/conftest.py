@@ -21,16 +21,16 @@ seeds = count(1000)
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformUnderTest]:
-    """The platform as `retint up` runs it on one machine."""
-    settings = Settings(data=tmp_path_factory.mktemp("house"), requeue_s=3, tick_s=0.1, backoff_s=0.5)
+def running_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformUnderTest]:
+    """A platform as `retint up` runs it on one machine."""
+    settings = Settings(data=tmp_path_factory.mktemp("platform"), requeue_s=3, tick_s=0.1, backoff_s=0.5)
     with platforms.run_platform(settings) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
-    if browsers.program() is None:
+    if browsers.find_program() is None:
         missing = "no Chromium here: apt-get install chromium"
         (pytest.fail if request.config.getoption("--no-skips") else pytest.skip)(missing)
     with browsers.chromium() as running:
@@ -38,73 +38,75 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def signed_in(house: PlatformUnderTest, browser: Browser) -> Any:
+def signed_in(running_platform: PlatformUnderTest, browser: Browser) -> Any:
     """The cookies of the administrator's session."""
     context = browser.new_context()
-    browsers.sign_in(context, house.sign_in_link)
+    browsers.sign_in(context, running_platform.sign_in_link)
     state = context.storage_state()
     context.close()
     return state
 
 
 @pytest.fixture
-def open_page(house: PlatformUnderTest, browser: Browser, signed_in: Any) -> Iterator[Callable[..., Page]]:
-    """Open pages as the administrator; at the end none may have complained about anything, but what is forgiven."""
+def open_page(running_platform: PlatformUnderTest, browser: Browser, signed_in: Any) -> Iterator[Callable[..., Page]]:
+    """Open pages as the administrator. At the end, no page may have logged errors, except those with `forgive`."""
     contexts, watched = [], []
 
-    def opened(path: str = "/", *, forgive: str = "", **wanted: Any) -> Page:
-        context = browser.new_context(base_url=house.url, storage_state=signed_in, **browsers.DESKTOP | wanted)
+    def open_(path: str = "/", *, forgive: str = "", **options: Any) -> Page:
+        context = browser.new_context(
+            base_url=running_platform.url, storage_state=signed_in, **browsers.DESKTOP | options
+        )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
-        watched.append((browsers.watch(page), forgive))
+        watched.append((browsers.collect_complaints(page), forgive))
         page.goto(path)
         return page
 
-    yield opened
+    yield open_
     for context in contexts:
         context.close()
-    said = [(complaint, forgive) for complaints, forgive in watched for complaint in complaints]
-    assert [complaint for complaint, forgive in said if not forgive or forgive not in complaint] == []
+    complaints_made = [(complaint, forgive) for complaints, forgive in watched for complaint in complaints]
+    assert [complaint for complaint, forgive in complaints_made if not forgive or forgive not in complaint] == []
 
 
 @pytest.fixture
-def new_link(house: PlatformUnderTest) -> Callable[[], str]:
-    """Make a fresh one-time link."""
+def new_link(running_platform: PlatformUnderTest) -> Callable[[], str]:
+    """Make a new one-time link."""
 
-    def made() -> str:
-        services = Services.connect(house.settings)
+    def make() -> str:
+        services = Services.connect(running_platform.settings)
         with services.begin() as session:
             secret = accounts.invite(session, accounts.find_user(session, platforms.ADMIN))
         services.engine.dispose()
-        return f"{house.url}/sign-in/{secret}"
+        return f"{running_platform.url}/sign-in/{secret}"
 
-    return made
+    return make
 
 
 @pytest.fixture
 def make_print(tmp_path: Path) -> Callable[..., Path]:
-    """Make an old print, gray and faded, that nobody deposited before."""
+    """Make a gray and faded print that was not deposited before."""
 
-    def made(name: str = "", side: int = 256) -> Path:
+    def make(name: str = "", side: int = 256) -> Path:
         seed = next(seeds)
         path = tmp_path / (name or f"print-{seed}.jpg")
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(fading.old_print(photographs.color_photo(seed, side), seed=seed)).save(path, quality=88)
         return path
 
-    return made
+    return make
 
 
 @pytest.fixture
-def deposit(house: PlatformUnderTest) -> Callable[..., str]:
-    """Deposit files by the API; gives the batch's page."""
+def deposit(running_platform: PlatformUnderTest) -> Callable[..., str]:
+    """Deposit files by the API; return the address of the batch's page."""
 
-    def deposited(name: str, files: list[Path]) -> str:
-        with house.client() as client:
+    def deposit_files(name: str, files: list[Path]) -> str:
+        with running_platform.client() as client:
             batch = client.open_batch(name, key=str(next(seeds)))
             for file in files:
                 client.upload(batch["id"], file.name, file, lambda _: None)
         return f"/batches/{batch['id']}"
 
-    return deposited
+    return deposit_files

@@ -1,7 +1,7 @@
 """Pictures of every page, phone and desktop, light and dark: `python -m tests.browser.pictures FOLDER`.
 
 Runs a platform of its own, deposits old prints of public-domain photographs, waits until they are restored.
-`portal-batch.jpg` and `portal-photo.jpg` are those of docs/. What is drawn as the system's font is this machine's.
+`portal-batch.jpg` and `portal-photo.jpg` are those of docs/. Text is drawn in this machine's system font.
 """
 
 import shutil
@@ -42,22 +42,22 @@ WIDTH = 1400
 DEVICES = {"desktop": browsers.DESKTOP, "phone": browsers.PHONE}
 
 
-def old_prints(folder: Path) -> list[Path]:
-    """Make the prints, gray and faded."""
-    made = []
+def make_prints(folder: Path) -> list[Path]:
+    """Make the gray and faded prints; return their paths."""
+    paths = []
     for seed, (name, (photograph, box)) in enumerate(PRINTS.items()):
         whole = Image.fromarray(getattr(skimage.data, photograph)())
         edges = [round(edge * whole.size[axis % 2]) for axis, edge in enumerate(box)]
         part = whole.crop((edges[0], edges[1], edges[2], edges[3]))
         scale = WIDTH / max(part.size)
         part = part.resize((round(part.width * scale), round(part.height * scale)), Image.Resampling.LANCZOS)
-        made.append(folder / name)
-        Image.fromarray(fading.old_print(np.asarray(part), seed=seed)).save(made[-1], quality=92)
-    return made
+        paths.append(folder / name)
+        Image.fromarray(fading.old_print(np.asarray(part), seed=seed)).save(paths[-1], quality=92)
+    return paths
 
 
 def deposit(client: Client, name: str, files: list[Path]) -> str:
-    """Deposit a batch; gives its id."""
+    """Deposit a batch; return its id."""
     batch = client.open_batch(name, key=name)
     for file in files:
         client.upload(batch["id"], f"album/{file.name}", file, lambda _: None)
@@ -65,13 +65,13 @@ def deposit(client: Client, name: str, files: list[Path]) -> str:
 
 
 def wait(client: Client, batch_id: str) -> None:
-    """Wait until nothing of a batch is left to do."""
+    """Wait until no job of a batch waits or runs."""
     while (counts := client.batch(batch_id)["counts"])["ended"] + counts["quarantined"] < counts["total"]:
         sleep(0.5)
 
 
-def pages(client: Client, batch_id: str) -> dict[str, str]:
-    """Where each page is."""
+def find_pages(client: Client, batch_id: str) -> dict[str, str]:
+    """Return the path of each page by name."""
     found = {"batches": "/", "batch": f"/batches/{batch_id}", "deposit": "/deposit", "workers": "/admin/"}
     for job in client.jobs(batch_id):
         kind = "film" if job["name"].endswith(".mp4") else "photo"
@@ -85,8 +85,8 @@ def pages(client: Client, batch_id: str) -> dict[str, str]:
     }
 
 
-def tried(browser: Browser, url: str, state: object, photo: str) -> dict[str, str]:
-    """Try a photo of a batch, and wait until all is there; gives the pages to see then."""
+def try_photo(browser: Browser, url: str, state: object, photo: str) -> dict[str, str]:
+    """Try a photo of a batch and wait for the results; return the paths of the trial and of the deposit form."""
     context = browser.new_context(base_url=url, storage_state=state)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(photo)
@@ -98,33 +98,33 @@ def tried(browser: Browser, url: str, state: object, photo: str) -> dict[str, st
     return found
 
 
-def taken(browser: Browser, url: str, state: object, paths: dict[str, str], folder: Path) -> Iterator[Path]:
-    """Take all pictures."""
-    for device, wanted in DEVICES.items():
+def take_pictures(browser: Browser, url: str, state: object, paths: dict[str, str], folder: Path) -> Iterator[Path]:
+    """Take a picture of every page on every device, light and dark; yield their paths."""
+    for device, options in DEVICES.items():
         for scheme in ("light", "dark"):
-            context = browser.new_context(base_url=url, storage_state=state, color_scheme=scheme, **wanted)  # type: ignore[arg-type]
+            context = browser.new_context(base_url=url, storage_state=state, color_scheme=scheme, **options)  # type: ignore[arg-type]
             page = context.new_page()
             for name, path in paths.items():
                 page.goto(path)
-                settle(page)
-                yield taken_of(page, folder / f"{name}-{device}-{scheme}.jpg")
+                wait_for_images(page)
+                yield take_picture(page, folder / f"{name}-{device}-{scheme}.jpg")
                 if name == "photo":
                     page.get_by_role("button", name="Look closer").click()
                     page.locator("dialog .picture[data-drawn]").wait_for()
                     page.get_by_role("button", name="Zoom in").click()
                     page.wait_for_timeout(1500)
-                    yield taken_of(page, folder / f"closer-{device}-{scheme}.jpg")
+                    yield take_picture(page, folder / f"closer-{device}-{scheme}.jpg")
             context.close()
 
 
-def taken_of(page: Page, target: Path) -> Path:
-    """Take one picture."""
+def take_picture(page: Page, target: Path) -> Path:
+    """Take one picture; return its path."""
     page.screenshot(path=target, type="jpeg", quality=85)
     return target
 
 
-def settle(page: Page) -> None:
-    """Wait until what the first screen shows is there; a slider shows more of what came out."""
+def wait_for_images(page: Page) -> None:
+    """Wait until the first screen's images are shown, and move the slider so that more of the result is seen."""
     page.wait_for_load_state("networkidle")
     for slider in page.locator(".compare input").all():
         slider.fill("34")
@@ -134,38 +134,38 @@ def settle(page: Page) -> None:
     page.wait_for_timeout(400)
 
 
-def at_work(browser: Browser, url: str, state: object, batch_id: str, target: Path) -> None:
+def picture_unfinished(browser: Browser, url: str, state: object, batch_id: str, target: Path) -> None:
     """Take a picture of a batch while it is restored."""
     context = browser.new_context(base_url=url, storage_state=state, **browsers.DESKTOP)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(f"/batches/{batch_id}")
     page.locator(".card .restored").nth(2).wait_for(timeout=120_000)
-    taken_of(page, target)
+    take_picture(page, target)
     context.close()
 
 
 def main(folder: Path) -> None:
     """Make the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as place:
-        data = Path(place)
-        prints = old_prints(data)
+    with tempfile.TemporaryDirectory() as temporary:
+        data = Path(temporary)
+        prints = make_prints(data)
         (data / "letter.jpg").write_text("Dear Sir, this is no photograph.")
         film = films.write(data / "home.mp4", films.two_scenes(48, (640, 480)))
         with (
-            platforms.run_platform(Settings(data=data / "house")) as house,
-            house.client() as client,
+            platforms.run_platform(Settings(data=data / "platform")) as running_platform,
+            running_platform.client() as client,
             browsers.chromium() as browser,
         ):
             context = browser.new_context()
-            browsers.sign_in(context, house.sign_in_link)
+            browsers.sign_in(context, running_platform.sign_in_link)
             state = context.storage_state()
             batch_id = deposit(client, "Family albums, first box", [*prints, film, data / "letter.jpg"])
-            at_work(browser, house.url, state, batch_id, folder / "portal-batch.jpg")
+            picture_unfinished(browser, running_platform.url, state, batch_id, folder / "portal-batch.jpg")
             wait(client, batch_id)
-            paths = pages(client, batch_id)
-            paths |= tried(browser, house.url, state, paths["photo"])
-            for picture in taken(browser, house.url, state, paths, folder):
+            paths = find_pages(client, batch_id)
+            paths |= try_photo(browser, running_platform.url, state, paths["photo"])
+            for picture in take_pictures(browser, running_platform.url, state, paths, folder):
                 print(picture, picture.stat().st_size // 1000, "kB")
             shutil.copyfile(folder / "photo-desktop-light.jpg", folder / "portal-photo.jpg")
 

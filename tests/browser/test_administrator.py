@@ -15,7 +15,7 @@ def scale(page: Page, fleet: str, wanted: int) -> None:
 
 
 def test_scaling_up_and_down_while_a_batch_runs_loses_nothing(
-    house: PlatformUnderTest,
+    running_platform: PlatformUnderTest,
     open_page: Callable[..., Page],
     make_print: Callable[..., Path],
     deposit: Callable[..., str],
@@ -31,7 +31,7 @@ def test_scaling_up_and_down_while_a_batch_runs_loses_nothing(
     expect(running).to_contain_text("1 running of 1 wanted", timeout=90_000)
     page.goto(batch)
     expect(page.locator("#progress strong")).to_have_text("24 of 24 restored", timeout=RESTORED_MS)
-    with house.client() as client:
+    with running_platform.client() as client:
         for job in client.jobs(batch.rsplit("/", 1)[1]):
             done = [a["stage"] for a in client.job(job["id"])["attempts"] if a["outcome"] == "done"]
             assert sorted(done) == ["colorize", "defade", "ingest", "render"]

@@ -1,4 +1,4 @@
-"""Deposit as a person does it: by dropping, by choosing a folder, by the plain form; and what becomes of it."""
+"""The deposit page: dropped files, a folder, the form without JavaScript, failed files, and the results."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +14,12 @@ RESTORED_MS = 120_000
 GAIN = read_cards()["compact"].settings["gain"].default
 
 DROP = """async ([drop, files]) => {
-  const carried = new DataTransfer();
+  const transfer = new DataTransfer();
   for (const [name, address] of files) {
-    carried.items.add(new File([await (await fetch(address)).blob()], name, { type: "image/jpeg" }));
+    transfer.items.add(new File([await (await fetch(address)).blob()], name, { type: "image/jpeg" }));
   }
   for (const kind of ["dragover", "drop"]) {
-    drop.dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
+    drop.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
   }
 }"""
 
@@ -70,9 +70,9 @@ def test_a_folder_keeps_its_names_and_leaves_system_files_out(
 
 
 def test_the_plain_form_works_without_script(
-    house: PlatformUnderTest, browser: Browser, signed_in: object, make_print: Callable[..., Path]
+    running_platform: PlatformUnderTest, browser: Browser, signed_in: object, make_print: Callable[..., Path]
 ) -> None:
-    context = browser.new_context(base_url=house.url, storage_state=signed_in, java_script_enabled=False)  # type: ignore[arg-type]
+    context = browser.new_context(base_url=running_platform.url, storage_state=signed_in, java_script_enabled=False)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto("/deposit")
     page.get_by_label("Choose photos").set_input_files([make_print(), make_print()])
@@ -102,7 +102,7 @@ def test_what_cannot_be_sent_says_why_and_is_sent_again(
     expect(stubborn).to_contain_text("larger than today allows")
     expect(page.locator("[data-total]")).to_have_text("1 of 2 photos sent")
     refuse = False
-    page.get_by_role("button", name="Send again").click()
+    page.get_by_role("button", name="Retry failed files").click()
     page.wait_for_url("**/batches/*")
     expect(page.locator(".card")).to_have_count(2)
 
@@ -158,15 +158,19 @@ def test_a_failure_says_why_and_the_rest_goes_on(
 
 
 @pytest.mark.parametrize("path", ["/", "/batches/0192d3a0-0000-7000-8000-000000000000", "/admin/"])
-def test_nobody_sees_a_page_without_signing_in(house: PlatformUnderTest, browser: Browser, path: str) -> None:
-    context = browser.new_context(base_url=house.url)
+def test_nobody_sees_a_page_without_signing_in(
+    running_platform: PlatformUnderTest, browser: Browser, path: str
+) -> None:
+    context = browser.new_context(base_url=running_platform.url)
     page = context.new_page()
     page.goto(path)
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     context.close()
 
 
-def test_a_link_signs_in_once(house: PlatformUnderTest, browser: Browser, new_link: Callable[[], str]) -> None:
+def test_a_link_signs_in_once(
+    running_platform: PlatformUnderTest, browser: Browser, new_link: Callable[[], str]
+) -> None:
     link = new_link()
     first, second = browser.new_context(), browser.new_context()
     browsers.sign_in(first, link)

@@ -18,17 +18,17 @@ SHIFT = """() => new Promise(resolve => new PerformanceObserver((list, observer)
 }).observe({ type: "layout-shift", buffered: true }) || setTimeout(() => resolve(0), 300))"""
 
 
-def faults(page: Page) -> list[str]:
-    """What axe-core finds against WCAG 2.2 AA."""
-    # The page's own policy lets no foreign script in; the browser's debugger may.
+def find_violations(page: Page) -> list[str]:
+    """Return what axe-core finds against WCAG 2.2 AA."""
+    # The page's security policy blocks foreign scripts, but the browser's debugger may run them.
     page.evaluate(AXE.read_text())
     found = page.evaluate("rules => axe.run({ runOnly: rules })", RULES)
-    return [f"{fault['id']}: {fault['nodes'][0]['html'][:120]}" for fault in found["violations"]]
+    return [f"{violation['id']}: {violation['nodes'][0]['html'][:120]}" for violation in found["violations"]]
 
 
 @pytest.fixture(scope="module")
 def gallery() -> dict[str, str]:
-    """The pages of one restored batch, filled by the first test that asks."""
+    """Paths of the pages of one restored batch, filled in by the first test that needs them."""
     return {}
 
 
@@ -76,7 +76,7 @@ def test_a_page_fits_a_phone_and_everybody(
         if closed.is_visible():
             closed.click()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert faults(page) == []
+    assert find_violations(page) == []
 
 
 @pytest.mark.parametrize("device", [browsers.DESKTOP, browsers.PHONE], ids=["desktop", "phone"])

@@ -12,50 +12,50 @@ RESTORED_MS = 120_000
 
 
 @pytest.fixture
-def restored(
+def open_restored(
     open_page: Callable[..., Page], make_print: Callable[..., Path], deposit: Callable[..., str]
 ) -> Callable[..., Page]:
     """Open the page of a restored photo."""
 
-    def opened(side: int = 256, **wanted: object) -> Page:
-        page = open_page(deposit("One print", [make_print(side=side)]), **wanted)
+    def open_(side: int = 256, **options: object) -> Page:
+        page = open_page(deposit("One print", [make_print(side=side)]), **options)
         expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
         page.locator(".card .name").click()
         return page
 
-    return opened
+    return open_
 
 
-def shown_before(page: Page) -> float:
-    """How much of the picture's width the one before covers, by the real clip, 0 to 1."""
+def share_before(page: Page) -> float:
+    """Share of the picture's width that the original covers, 0 to 1, from the computed clip path."""
     before = page.locator(".compare .before")
-    expect(before).to_have_css("clip-path", re.compile(r"inset\("))  # the page is there before its script
+    expect(before).to_have_css("clip-path", re.compile(r"inset\("))  # the script may run after the page is shown
     return float(before.evaluate("img => 1 - parseFloat(getComputedStyle(img).clipPath.split(' ')[1]) / 100"))
 
 
-def test_the_slider_moves_by_keyboard_and_by_mouse(restored: Callable[..., Page]) -> None:
-    page = restored()
+def test_the_slider_moves_by_keyboard_and_by_mouse(open_restored: Callable[..., Page]) -> None:
+    page = open_restored()
     slider = page.get_by_role("slider")
-    assert shown_before(page) == pytest.approx(0.5)
+    assert share_before(page) == pytest.approx(0.5)
     slider.focus()
     page.keyboard.press("ArrowRight")
-    assert 0.5 < shown_before(page) < 0.6
+    assert 0.5 < share_before(page) < 0.6
     page.keyboard.press("Home")
-    assert shown_before(page) == 0
+    assert share_before(page) == 0
     expect(slider).to_have_attribute("aria-valuetext", "0 % before, 100 % after")
     page.keyboard.press("End")
-    assert shown_before(page) == 1
+    assert share_before(page) == 1
     box = page.locator(".compare").bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + box["height"] / 2, steps=4)
     page.mouse.up()
-    assert shown_before(page) == pytest.approx(0.25, abs=0.02)
+    assert share_before(page) == pytest.approx(0.25, abs=0.02)
 
 
-def test_the_pictures_before_and_after_lie_on_each_other(restored: Callable[..., Page]) -> None:
-    page = restored()
+def test_the_pictures_before_and_after_lie_on_each_other(open_restored: Callable[..., Page]) -> None:
+    page = open_restored()
     boxes = [page.locator(f".compare .{which}").bounding_box() for which in ("before", "after")]
     assert boxes[0] == boxes[1]
     for which in ("before", "after"):
@@ -63,8 +63,8 @@ def test_the_pictures_before_and_after_lie_on_each_other(restored: Callable[...,
         assert page.locator(f".compare .{which}").evaluate("img => img.naturalWidth") > 0
 
 
-def test_deep_zoom_shows_tiles_of_the_full_size(restored: Callable[..., Page]) -> None:
-    page = restored(side=2600)
+def test_deep_zoom_shows_tiles_of_the_full_size(open_restored: Callable[..., Page]) -> None:
+    page = open_restored(side=2600)
     tiles: list[str] = []
     page.on("response", lambda answer: tiles.append(answer.url) if "zoom_files" in answer.url and answer.ok else None)
     page.get_by_role("button", name="Look closer").click()
@@ -78,16 +78,16 @@ def test_deep_zoom_shows_tiles_of_the_full_size(restored: Callable[..., Page]) -
     expect(page.locator("dialog")).to_be_hidden()
 
 
-def test_a_small_photo_can_be_looked_at_closely_too(restored: Callable[..., Page]) -> None:
-    page = restored()
+def test_a_small_photo_can_be_looked_at_closely_too(open_restored: Callable[..., Page]) -> None:
+    page = open_restored()
     page.get_by_role("button", name="Look closer").click()
     expect(page.locator("dialog .picture[data-drawn]")).to_have_count(1)
     page.get_by_role("button", name="Close", exact=True).click()
     expect(page.locator("dialog")).to_be_hidden()
 
 
-def test_it_says_what_was_done_and_gives_the_files(restored: Callable[..., Page]) -> None:
-    page = restored()
+def test_it_says_what_was_done_and_gives_the_files(open_restored: Callable[..., Page]) -> None:
+    page = open_restored()
     expect(page.locator(".story")).to_contain_text("The colors are conjecture.")
     for stage in ("ingest", "colorize", "defade", "render"):
         expect(page.locator(".way li", has_text=stage)).to_contain_text("done")

@@ -86,9 +86,9 @@ def test_nothing_jumps_while_a_trial_runs(open_page: Callable[..., Page], make_p
 
 
 def test_a_trial_works_without_script(
-    house: PlatformUnderTest, browser: Browser, signed_in: object, make_print: Callable[..., Path]
+    running_platform: PlatformUnderTest, browser: Browser, signed_in: object, make_print: Callable[..., Path]
 ) -> None:
-    context = browser.new_context(base_url=house.url, storage_state=signed_in, java_script_enabled=False)  # type: ignore[arg-type]
+    context = browser.new_context(base_url=running_platform.url, storage_state=signed_in, java_script_enabled=False)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto("/trials/new")
     page.get_by_label("Choose a photo").set_input_files(make_print())

@@ -99,7 +99,9 @@ def retry_failures(body: requests.FailureFilter) -> responses.RetriedJobs:
     with services().begin() as session:
         if body.batch_id is not None:
             get_owned(session, tables.Batch, g.identity.tenant_id, body.batch_id)
-        retried = changes.retry_jobs(session, g.identity.tenant_id, batch_id=body.batch_id, reason_code=body.reason_code)
+        retried = changes.retry_jobs(
+            session, g.identity.tenant_id, batch_id=body.batch_id, reason_code=body.reason_code
+        )
         accounts.record(session, "failures_retried", f"{body.reason_code or 'all'} {retried}", g.identity)
     return responses.RetriedJobs(retried=retried)
 

@@ -52,15 +52,12 @@ class Choice:
 def template_values(recipe: Recipe = DEFAULT) -> dict[str, object]:
     """Return the values that the template `_recipe.html` needs to show the form with a recipe filled in."""
     imported = services().settings.weights
+    colorizers = recipes.usable_networks("colorizer", imported).values()
+    defaders = recipes.usable_networks("defader", imported).values()
     return {
         "recipe": recipe,
-        "colorizers": [
-            _make_choice(network, recipe.colorizer, recipe.colorizer_settings)
-            for network in recipes.usable_networks("colorizer", imported).values()
-        ],
-        "defaders": [
-            _make_choice(network, recipe.defader, {}) for network in recipes.usable_networks("defader", imported).values()
-        ],
+        "colorizers": [_make_choice(each, recipe.colorizer, recipe.colorizer_settings) for each in colorizers],
+        "defaders": [_make_choice(each, recipe.defader, {}) for each in defaders],
     }
 
 
