@@ -1,4 +1,4 @@
-"""A house with tenants, batches and jobs on each database, and the processes of the pipeline."""
+"""A site with tenants, batches and jobs on each database, and the processes of the pipeline."""
 
 import subprocess
 import sys
@@ -29,8 +29,8 @@ TIMEOUT_S = 180
 
 
 @dataclass
-class House:
-    """What the tests deposit, and what they find."""
+class Site:
+    """An installation of Retint: tests add tenants, batches and jobs, and read what became of them."""
 
     services: Services
     tenants: dict[str, uuid.UUID] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class House:
     def settings(self) -> Settings:
         return self.services.settings
 
-    def tenant(self, name: str, weight: int = 1) -> uuid.UUID:
+    def get_tenant(self, name: str, weight: int = 1) -> uuid.UUID:
         if name not in self.tenants:
             with self.services.begin() as session:
                 tenant = Tenant(name=name, weight=weight)
@@ -47,10 +47,10 @@ class House:
             self.tenants[name] = tenant.id
         return self.tenants[name]
 
-    def batch(self, tenant: str = "museum", priority: int = 0, recipe: Recipe | None = None) -> Batch:
+    def add_batch(self, tenant: str = "museum", priority: int = 0, recipe: Recipe | None = None) -> Batch:
         recipe = recipe or recipes.parse({})
         batch = Batch(
-            tenant_id=self.tenant(tenant),
+            tenant_id=self.get_tenant(tenant),
             name="a batch",
             recipe_hash=recipe.hash,
             recipe=recipe.model_dump(),
@@ -60,18 +60,18 @@ class House:
             session.add(batch)
         return batch
 
-    def deposit(self, *names: str, batch: Batch | None = None) -> list[uuid.UUID]:
-        """Add one job a name."""
-        batch = batch or self.batch()
+    def add_jobs(self, *names: str, batch: Batch | None = None) -> list[uuid.UUID]:
+        """Add one job per name."""
+        batch = batch or self.add_batch()
         with self.services.begin() as session:
             photo = Photo(tenant_id=batch.tenant_id, sha256=uuid.uuid4().hex * 2, size=1)
             session.add(photo)
             session.flush()
             return [changes.add_job(session, batch, photo, name).id for name in names]
 
-    def bulk(self, count: int, batch: Batch | None = None, state: State = State.READY) -> list[uuid.UUID]:
+    def add_many_jobs(self, count: int, batch: Batch | None = None, state: State = State.READY) -> list[uuid.UUID]:
         """Add many jobs at once."""
-        batch = batch or self.batch()
+        batch = batch or self.add_batch()
         with self.services.begin() as session:
             photo = Photo(tenant_id=batch.tenant_id, sha256=uuid.uuid4().hex * 2, size=1)
             session.add(photo)
@@ -90,29 +90,29 @@ class House:
         with self.services.begin() as session:
             return settle(session, ended, backoff_s=0.01, requeue_s=self.settings.requeue_s)
 
-    def job(self, job_id: uuid.UUID) -> Job:
+    def get_job(self, job_id: uuid.UUID) -> Job:
         with self.services.begin() as session:
             return session.get_one(Job, job_id)
 
-    def states(self, job_ids: list[uuid.UUID]) -> Counter[State]:
+    def count_states(self, job_ids: list[uuid.UUID]) -> Counter[State]:
         with self.services.begin() as session:
             return Counter(session.scalars(select(Job.state).where(Job.id.in_(job_ids))))
 
-    def attempts(self, job_id: uuid.UUID) -> list[Attempt]:
+    def list_attempts(self, job_id: uuid.UUID) -> list[Attempt]:
         with self.services.begin() as session:
             return list(session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)))
 
-    def outcomes(self, job_ids: list[uuid.UUID]) -> Counter[tuple[Stage, Outcome]]:
+    def count_outcomes(self, job_ids: list[uuid.UUID]) -> Counter[tuple[Stage, Outcome]]:
         with self.services.begin() as session:
             rows = session.execute(select(Attempt.stage, Attempt.outcome).where(Attempt.job_id.in_(job_ids)))
             return Counter((row.stage, row.outcome) for row in rows)
 
-    def counts(self, batch_id: uuid.UUID) -> Counts:
+    def read_counts(self, batch_id: uuid.UUID) -> Counts:
         with self.services.begin() as session:
             return tallies.counts(session, [batch_id])[batch_id]
 
-    def counted(self, batch_id: uuid.UUID) -> dict[tuple[Stage, State], int]:
-        """Count the rows themselves."""
+    def count_rows(self, batch_id: uuid.UUID) -> dict[tuple[Stage, State], int]:
+        """Count a batch's jobs by stage and state from their rows, without the tallies."""
         with self.services.begin() as session:
             rows = session.execute(
                 select(Job.stage, Job.state, func.count())
@@ -125,38 +125,38 @@ class House:
         with self.services.begin() as session:
             session.execute(update(Job).where(Job.id.in_(job_ids)).values(deadline=now(-1.0)))
 
-    def wait_until(self, reached: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
             with suppress(Transient):
-                if reached():
+                if condition():
                     return
-            assert time.monotonic() < deadline, "this took too long"
+            assert time.monotonic() < deadline, "the condition was not met in time"
             time.sleep(0.05)
 
     def wait_for(self, job_ids: list[uuid.UUID], state: State = State.RESTORED, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until all of these jobs are in a state."""
         try:
-            self.wait_until(lambda: self.states(job_ids)[state] == len(job_ids), timeout_s)
+            self.wait_until(lambda: self.count_states(job_ids)[state] == len(job_ids), timeout_s)
         except AssertionError:
-            pytest.fail(f"waited in vain: {self.states(job_ids)}")
+            pytest.fail(f"the jobs did not reach {state} in time: {self.count_states(job_ids)}")
 
 
-def house_of(settings: Settings) -> Iterator[House]:
+def open_site(settings: Settings) -> Iterator[Site]:
     services = Services.connect(settings)
-    yield House(services)
+    yield Site(services)
     services.engine.dispose()
 
 
 @pytest.fixture
-def house(database_url: str, tmp_path: Path) -> Iterator[House]:
-    """On each database; without a broker."""
-    yield from house_of(Settings(data=tmp_path / "data", database_url=database_url))
+def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
+    """A site on each database, without a broker."""
+    yield from open_site(Settings(data=tmp_path / "data", database_url=database_url))
 
 
 @pytest.fixture
-def settings_in_a_hurry(tmp_path: Path, valkey_url: str) -> Settings:
-    """Short leases and waits; the broker is real."""
+def fast_settings(tmp_path: Path, valkey_url: str) -> Settings:
+    """Settings with short leases and pauses, and a real broker."""
     return Settings(
         data=tmp_path / "data",
         broker_url=valkey_url,
@@ -169,70 +169,70 @@ def settings_in_a_hurry(tmp_path: Path, valkey_url: str) -> Settings:
 
 
 @pytest.fixture
-def factory(database_url: str, settings_in_a_hurry: Settings) -> Iterator[House]:
-    """On each database, with a broker, and in a hurry."""
-    yield from house_of(settings_in_a_hurry.model_copy(update={"database_url": database_url}))
+def broker_site(database_url: str, fast_settings: Settings) -> Iterator[Site]:
+    """A site on each database, with a broker and fast settings."""
+    yield from open_site(fast_settings.model_copy(update={"database_url": database_url}))
 
 
 @pytest.fixture
-def workshop(sqlite_url: str, settings_in_a_hurry: Settings) -> Iterator[House]:
-    """The same on SQLite alone, where the database makes no difference."""
-    yield from house_of(settings_in_a_hurry.model_copy(update={"database_url": sqlite_url}))
+def sqlite_site(sqlite_url: str, fast_settings: Settings) -> Iterator[Site]:
+    """A site on SQLite with a broker, for tests to which the database makes no difference."""
+    yield from open_site(fast_settings.model_copy(update={"database_url": sqlite_url}))
 
 
 @pytest.fixture
-def annex(postgresql_url: str, settings_in_a_hurry: Settings) -> Iterator[House]:
-    """The same on PostgreSQL, whose server can be killed."""
-    yield from house_of(settings_in_a_hurry.model_copy(update={"database_url": postgresql_url}))
+def postgresql_site(postgresql_url: str, fast_settings: Settings) -> Iterator[Site]:
+    """A site on PostgreSQL with a broker; the test may kill the database server."""
+    yield from open_site(fast_settings.model_copy(update={"database_url": postgresql_url}))
 
 
 @dataclass
-class Staff:
-    """The processes of a pipeline: real ones, with trivial stages (see `trivial.py`)."""
+class Processes:
+    """The processes of a site: real workers and dispatchers with trivial stages (see `trivial.py`)."""
 
-    house: House
+    site: Site
     folder: Path
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         # It dies with the test run, however that ends.
         command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.integration.workers.trivial"]
         command += arguments
-        with (self.folder / f"{len(self.processes)}-{'-'.join(arguments)}.log").open("wb") as sink:
-            process = subprocess.Popen(command, stdout=sink, stderr=sink, env=self.house.settings.environment())
-        self.processes.append(process)
+        with (self.folder / f"{len(self.running)}-{'-'.join(arguments)}.log").open("wb") as sink:
+            process = subprocess.Popen(command, stdout=sink, stderr=sink, env=self.site.settings.environment())
+        self.running.append(process)
         return process
 
-    def everyone(self) -> None:
+    def start_all(self) -> None:
         for arguments in (("worker", "cpu"), ("worker", "gpu"), ("dispatcher",)):
             self.start(*arguments)
 
     def logs(self) -> str:
         return "\n".join(f"== {path.name}\n{path.read_text()[-6000:]}" for path in sorted(self.folder.glob("*.log")))
 
-    def dismiss(self) -> None:
-        for process in self.processes:
+    def kill_all(self) -> None:
+        for process in self.running:
             process.kill()
-        for process in self.processes:
+        for process in self.running:
             process.wait()
 
 
 @pytest.fixture
-def hire(tmp_path: Path) -> Iterator[Callable[[House], Staff]]:
-    """Start processes for a house; what they logged is printed where the test fails."""
-    staffs: list[Staff] = []
+def make_processes(tmp_path: Path) -> Iterator[Callable[[Site], Processes]]:
+    """Return a function that makes the processes of a site; their logs are printed if the test fails."""
+    started: list[Processes] = []
 
-    def make(house: House) -> Staff:
-        staffs.append(Staff(house, tmp_path))
-        return staffs[-1]
+    def make(site: Site) -> Processes:
+        started.append(Processes(site, tmp_path))
+        return started[-1]
 
     yield make
-    for staff in staffs:
-        staff.dismiss()
-        print(staff.logs())
+    for processes in started:
+        processes.kill_all()
+        print(processes.logs())
 
 
 @pytest.fixture
-def dispatcher(workshop: House) -> Dispatcher:
-    """A dispatcher of the workshop that ticks when the test says so."""
-    return Dispatcher(workshop.services, broker.connect(workshop.settings.broker_url))
+def dispatcher(sqlite_site: Site) -> Dispatcher:
+    """A dispatcher of `sqlite_site` that ticks when the test calls it."""
+    return Dispatcher(sqlite_site.services, broker.connect(sqlite_site.settings.broker_url))

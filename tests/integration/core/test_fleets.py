@@ -4,40 +4,40 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 from sqlalchemy import update
-from tests.integration.conftest import House
+from tests.integration.conftest import Site
 
 from retint import fleets
 from retint.tables import Leader, Worker, now
 
 
-def register(house: House, fleet: str = "cpu", pid: int = 7) -> UUID:
-    with house.services.begin() as session:
+def register(site: Site, fleet: str = "cpu", pid: int = 7) -> UUID:
+    with site.services.begin() as session:
         return fleets.register(session, fleet, "host", pid, "cpu (2 cores)", "1.0")
 
 
-def test_a_worker_is_idle_until_it_says_otherwise(house: House) -> None:
-    worker_id = register(house)
-    with house.services.begin() as session:
+def test_a_worker_is_idle_until_it_says_otherwise(site: Site) -> None:
+    worker_id = register(site)
+    with site.services.begin() as session:
         [worker] = fleets.live(session)
         idle_since = worker.idle_since
         assert idle_since
         assert fleets.beat(session, worker_id, "")
-    with house.services.begin() as session:
+    with site.services.begin() as session:
         assert session.get_one(Worker, worker_id).idle_since == idle_since
         fleets.beat(session, worker_id, "ingest × 16")
-    with house.services.begin() as session:
+    with site.services.begin() as session:
         worker = session.get_one(Worker, worker_id)
         assert (worker.idle_since, worker.activity) == (None, "ingest × 16")
         fleets.beat(session, worker_id, "")
-    with house.services.begin() as session:
+    with site.services.begin() as session:
         worker = session.get_one(Worker, worker_id)
         assert worker.idle_since is not None
         assert worker.idle_since > idle_since
 
 
-def test_a_worker_that_ended_or_fell_silent_is_not_live(house: House) -> None:
-    ended, silent, live = (register(house, pid=pid) for pid in (1, 2, 3))
-    with house.services.begin() as session:
+def test_a_worker_that_ended_or_fell_silent_is_not_live(site: Site) -> None:
+    ended, silent, live = (register(site, pid=pid) for pid in (1, 2, 3))
+    with site.services.begin() as session:
         fleets.end(session, ended)
         session.execute(update(Worker).where(Worker.id == silent).values(heartbeat_at=now(-fleets.LIVE_S - 1)))
         assert [worker.id for worker in fleets.live(session)] == [live]
@@ -49,16 +49,16 @@ def test_a_worker_that_ended_or_fell_silent_is_not_live(house: House) -> None:
         assert fleets.hanging(session, "host", 10) == set()
 
 
-def test_a_new_worker_with_the_number_of_a_dead_one_replaces_it(house: House) -> None:
-    register(house, pid=9)
-    second = register(house, pid=9)
-    with house.services.begin() as session:
+def test_a_new_worker_with_the_number_of_a_dead_one_replaces_it(site: Site) -> None:
+    register(site, pid=9)
+    second = register(site, pid=9)
+    with site.services.begin() as session:
         assert [worker.id for worker in fleets.live(session)] == [second]
 
 
-def test_only_workers_of_the_fleet_that_idled_long_are_told_to_restart(house: House) -> None:
-    deaf, fresh, busy, other = (register(house, fleet, pid) for pid, fleet in enumerate(("cpu", "cpu", "cpu", "gpu")))
-    with house.services.begin() as session:
+def test_only_workers_of_the_fleet_that_idled_long_are_told_to_restart(site: Site) -> None:
+    deaf, fresh, busy, other = (register(site, fleet, pid) for pid, fleet in enumerate(("cpu", "cpu", "cpu", "gpu")))
+    with site.services.begin() as session:
         idle = Worker.id.in_([deaf, other])
         session.execute(update(Worker).where(idle).values(idle_since=now(-60.0)))
         fleets.beat(session, busy, "render × 1")
@@ -68,21 +68,21 @@ def test_only_workers_of_the_fleet_that_idled_long_are_told_to_restart(house: Ho
         assert fleets.beat(session, fresh, "")
 
 
-def test_a_worker_that_nobody_knows_is_told_to_start_anew(house: House) -> None:
-    with house.services.begin() as session:
-        assert not fleets.beat(session, house.tenant("no worker"), "")
+def test_a_worker_that_nobody_knows_is_told_to_start_anew(site: Site) -> None:
+    with site.services.begin() as session:
+        assert not fleets.beat(session, site.get_tenant("no worker"), "")
 
 
-def test_one_worker_of_each_fleet_is_wanted_until_somebody_says_otherwise(house: House) -> None:
-    with house.services.begin() as session:
+def test_one_worker_of_each_fleet_is_wanted_until_somebody_says_otherwise(site: Site) -> None:
+    with site.services.begin() as session:
         assert fleets.wanted(session) == {"cpu": 1, "gpu": 1}
         fleets.set_wanted(session, "gpu", 3)
         fleets.set_wanted(session, "gpu", 0)
         assert fleets.wanted(session) == {"cpu": 1, "gpu": 0}
 
 
-def test_one_leads_until_it_steps_down_or_its_lease_runs_out(house: House) -> None:
-    with house.services.begin() as session:
+def test_one_leads_until_it_steps_down_or_its_lease_runs_out(site: Site) -> None:
+    with site.services.begin() as session:
         assert fleets.lead(session, "dispatcher", "a", 60)
         assert not fleets.lead(session, "dispatcher", "b", 60)
         assert fleets.lead(session, "dispatcher", "a", 60)
@@ -90,15 +90,15 @@ def test_one_leads_until_it_steps_down_or_its_lease_runs_out(house: House) -> No
         fleets.step_down(session, "dispatcher", "b")
         assert not fleets.lead(session, "dispatcher", "b", 60)
         fleets.step_down(session, "dispatcher", "a")
-    with house.services.begin() as session:
+    with site.services.begin() as session:
         assert fleets.lead(session, "dispatcher", "b", 60)
         session.execute(update(Leader).where(Leader.role == "dispatcher").values(until=now(-1.0)))
         assert fleets.lead(session, "dispatcher", "a", 60)
 
 
-def test_of_many_that_want_to_lead_at_once_one_does(house: House) -> None:
+def test_of_many_that_want_to_lead_at_once_one_does(site: Site) -> None:
     def try_to_lead(name: str) -> bool:
-        with house.services.begin() as session:
+        with site.services.begin() as session:
             return fleets.lead(session, "dispatcher", name, 60)
 
     with ThreadPoolExecutor(6) as pool:

@@ -6,16 +6,16 @@ import subprocess
 import sys
 
 from prometheus_client.parser import text_string_to_metric_families
-from tests.integration.conftest import House
+from tests.integration.conftest import Site
 
 from retint import fleets, telemetry
 from retint.errors import InvalidPhoto
 
 
-def test_the_figures_tell_what_waits_runs_and_failed(house: House) -> None:
-    leases = house.claim(house.bulk(5)[:3])
-    house.settle((leases[0], InvalidPhoto("This is not a photograph.")))
-    with house.services.begin() as session:
+def test_the_figures_tell_what_waits_runs_and_failed(site: Site) -> None:
+    leases = site.claim(site.add_many_jobs(5)[:3])
+    site.settle((leases[0], InvalidPhoto("This is not a photograph.")))
+    with site.services.begin() as session:
         fleets.register(session, "gpu", "host", 1, "a GPU", "1.0")
         fleets.set_wanted(session, "gpu", 3)
         text = telemetry.metrics(session).decode()

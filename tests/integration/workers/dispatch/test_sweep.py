@@ -3,7 +3,7 @@
 import uuid
 from datetime import timedelta
 
-from tests.integration.conftest import House
+from tests.integration.conftest import Site
 
 from retint.jobs import queueing
 from retint.jobs.leases import Done, Lease
@@ -13,43 +13,43 @@ from retint_workers.dispatch.sweep import sweep
 AT_ONCE = timedelta(seconds=-1)
 
 
-def put_blob(house: House, key: str) -> str:
-    house.services.store.put(key, b"bytes")
+def put_blob(site: Site, key: str) -> str:
+    site.services.store.put(key, b"bytes")
     return key
 
 
-def list_keys(house: House) -> set[str]:
-    return {blob.key for blob in house.services.store.list("tenants/")}
+def list_keys(site: Site) -> set[str]:
+    return {blob.key for blob in site.services.store.list("tenants/")}
 
 
-def sweep_all(house: House, age: timedelta, *, dry_run: bool = False) -> set[str]:
-    return {key for chunk in sweep(house.services, age, dry_run=dry_run) for key in chunk}
+def sweep_all(site: Site, age: timedelta, *, dry_run: bool = False) -> set[str]:
+    return {key for chunk in sweep(site.services, age, dry_run=dry_run) for key in chunk}
 
 
-def settle_done(house: House, lease: Lease) -> str:
-    key = put_blob(house, lease.file_key("proxy.png"))
-    house.settle((lease, Done({"proxy": key})))
+def settle_done(site: Site, lease: Lease) -> str:
+    key = put_blob(site, lease.file_key("proxy.png"))
+    site.settle((lease, Done({"proxy": key})))
     return key
 
 
-def test_only_old_files_that_no_row_names_are_deleted(house: House) -> None:
-    house.services.store.prepare()
-    [expired] = house.claim(house.deposit("a"), lease_s=-1)
-    orphan = put_blob(house, expired.file_key("proxy.png"))
-    with house.services.begin() as session:
+def test_only_old_files_that_no_row_names_are_deleted(site: Site) -> None:
+    site.services.store.prepare()
+    [expired] = site.claim(site.add_jobs("a"), lease_s=-1)
+    orphan = put_blob(site, expired.file_key("proxy.png"))
+    with site.services.begin() as session:
         queueing.reclaim_expired(session)
-    [again] = house.claim([expired.job_id])
-    [running] = house.claim(house.deposit("b"))
+    [again] = site.claim([expired.job_id])
+    [running] = site.claim(site.add_jobs("b"))
     kept = {
-        settle_done(house, again),
-        put_blob(house, running.file_key("proxy.png")),
-        put_blob(house, running.original_key),
-        put_blob(house, "tenants/notes.txt"),
+        settle_done(site, again),
+        put_blob(site, running.file_key("proxy.png")),
+        put_blob(site, running.original_key),
+        put_blob(site, "tenants/notes.txt"),
     }
-    orphans = {orphan, put_blob(house, Photo(id=uuid.uuid4(), tenant_id=running.tenant_id).original_key)}
-    assert sweep_all(house, timedelta(days=1)) == set()
-    assert sweep_all(house, AT_ONCE, dry_run=True) == orphans
-    assert list_keys(house) == kept | orphans
-    assert sweep_all(house, AT_ONCE) == orphans
-    assert list_keys(house) == kept
-    assert sweep_all(house, AT_ONCE) == set()
+    orphans = {orphan, put_blob(site, Photo(id=uuid.uuid4(), tenant_id=running.tenant_id).original_key)}
+    assert sweep_all(site, timedelta(days=1)) == set()
+    assert sweep_all(site, AT_ONCE, dry_run=True) == orphans
+    assert list_keys(site) == kept | orphans
+    assert sweep_all(site, AT_ONCE) == orphans
+    assert list_keys(site) == kept
+    assert sweep_all(site, AT_ONCE) == set()
