@@ -21,9 +21,9 @@ import pyvips
 from retint.recipes import parse
 from retint.settings import Settings
 from retint_models.layers.types import ColorLayer, DensityLayer
-from retint_workers.imaging import formats
 from retint_workers.imaging.ingest import ingest
-from retint_workers.imaging.render import render
+from retint_workers.imaging.render import RenderRequest, render
+from retint_workers.imaging.vips import open_image
 
 ASPECT = 1.5
 
@@ -65,7 +65,7 @@ def layers(side: int = 768) -> tuple[ColorLayer, DensityLayer]:
 def copied(source: Path, folder: Path) -> None:
     """What libvips needs to read the file and write the same kind of file."""
     kind = "jpeg" if source.suffix == ".jpg" else "tiff"
-    image = formats.load(source, kind)
+    image = open_image(source, kind)
     pyvips.Operation.call(f"{kind}save", image, str(folder / f"copy{source.suffix}"))
 
 
@@ -76,9 +76,9 @@ def restored(source: Path, folder: Path, *, color: bool, density: bool) -> None:
     chosen = [layer if wanted else None for layer, wanted in zip(layers(), (color, density), strict=True)]
     small = folder / "small.tif"
     scan(small, 0.1, facts["bits"])  # a worker's child has long loaded its code when a photo comes
-    render(small, folder, ingest(small, recipe, settings).facts, recipe, *chosen, settings)  # type: ignore[call-arg, arg-type]
+    render(RenderRequest(small, folder, ingest(small, recipe, settings).facts, recipe, *chosen), settings)  # type: ignore[arg-type]
     started = time.monotonic()
-    rendered = render(source, folder, facts, recipe, *chosen, settings)  # type: ignore[call-arg, arg-type]
+    rendered = render(RenderRequest(source, folder, facts, recipe, *chosen), settings)  # type: ignore[arg-type]
     (folder / "seconds").write_text(str(time.monotonic() - started))
     assert "zoom" in rendered.files or max(facts["width"], facts["height"]) <= 2048
 

@@ -1,8 +1,8 @@
-"""What the workers' part adds to the command `retint`."""
+"""The workers' subcommands of `retint`."""
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,37 +16,43 @@ from retint.settings import Settings
 from retint_models.weights.cards import read_cards
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from rich.progress import Progress
 
-    from retint_workers.local.destinations import Planned
+    from retint_workers.local.destinations import PlannedFile
+    from retint_workers.local.restore import FileReport, FilmProgress
 
 
 class SourceType(click.Path):
-    """A path, or an address on the web, which stays text."""
+    """A path, or a web address, which stays text."""
 
     name = "file or address"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read an argument."""
+        """Convert a value of the command line."""
         return value if isinstance(value, str) and remote.is_address(value) else super().convert(value, param, ctx)
 
 
-class Numbers(click.ParamType[Any]):
-    """Numbers with commas between them."""
+class NumberList(click.ParamType[Any]):
+    """Numbers, separated by commas."""
 
     name = "numbers"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read an option."""
+        """Convert a value of the command line."""
         try:
             return tuple(dict.fromkeys(float(part) for part in value.split(","))) if isinstance(value, str) else value
         except ValueError:
-            self.fail(f"{value!r} is not a list of numbers with commas between them", param, ctx)
+            self.fail(f"{value!r} is not a list of numbers separated by commas", param, ctx)
 
 
 @click.group()
 def commands() -> None:
     """Commands of the workers."""
+
+
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda, cuda:1, …"
+)
 
 
 @commands.command(
@@ -61,14 +67,14 @@ Examples:
 """
 )
 @click.argument("files", nargs=-1, required=True, type=SourceType(path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the results.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results.")
 @recipe_options
-@click.option("--layers", is_flag=True, help="Keep the layers and the provenance beside each result, too.")
-@click.option("--compare", is_flag=True, help="Put a sheet of before and after beside each photo's result, too.")
-@click.option("--again", is_flag=True, help="Make also those photos again that are there already.")
-@click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda, cuda:1 …")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print a list with one object per file.")
+@click.option("--layers", is_flag=True, help="Also keep the layers and the provenance beside each result.")
+@click.option("--compare", is_flag=True, help="Also put a sheet of before and after beside each photo's result.")
+@click.option("--again", is_flag=True, help="Also restore files again whose results exist already.")
+@DEVICE
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object per file.")
 def restore(
     files: tuple[Path | str, ...],
     out: Path,
@@ -80,80 +86,114 @@ def restore(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Restore photographs and films here and now, without a server.
+    """Restore photographs and films on this machine, without a server.
 
-    A folder stands for all files in it, an address (https://…) for the photo there. Started again, the same command
-    goes on where it was: photos that are there already, by the same recipe and networks, are not made again, and a
-    film goes on where it was interrupted. What is not a result of the same photo is never written over.
-    Exit status: 0 when all were restored, 1 when some were not.
+    FILES are files, folders (all files in them), and web addresses of photos (https://…). Originals and other people's
+    files are never written over.
+
+    The same command can be started again: photos that were restored by the same recipe and networks are skipped, and an
+    interrupted film continues where it stopped.
+
+    Exit status: 0 when every file was restored, 1 when some were not.
     """
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    from retint.command.push import files_in
     from retint_workers.local import destinations
-    from retint_workers.local import restore as restoring
+    from retint_workers.local.restore import Options
+    from retint_workers.local.restore import restore as restore_files
 
-    settings = Settings().model_copy(update={"device": device} if device != "auto" else {})
-    listed: list[Path | str] = []
-    for each in files:
-        listed.extend(files_in(each) if isinstance(each, Path) and each.is_dir() else [each])
+    settings = _settings_on(device)
+    sources = _expand_folders(files)
     if dry_run:
-        sys.exit(_say_plan(destinations.plan(listed, out, recipe, settings), recipe, as_json=as_json))
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    ended = []
-    with Progress(*columns, console=console, disable=as_json or not console.is_terminal) as progress:
-        files_done = progress.add_task("Restoring", total=len(listed))
+        sys.exit(_print_plan(destinations.plan(sources, out, recipe, settings), recipe, as_json=as_json))
+    options = Options(recipe, keep_layers=layers, compare=compare, again=again)
+    reports = []
+    with _progress_bar(is_quiet=as_json) as progress:
+        files_done = progress.add_task("Restoring", total=len(sources))
         frames_done = progress.add_task("", visible=False)
-
-        def tell(file: Path, phase: str, frames: int, of: int | None) -> None:
-            progress.update(frames_done, description=f"{phase} {file.name}", completed=frames, total=of, visible=True)
-
-        results = restoring.restore(
-            listed, out, recipe, settings, layers=layers, compare=compare, again=again, tell=tell
-        )
-        for result in results:
-            ended.append(result)
+        for report in restore_files(sources, out, options, settings, _show_frames(progress, frames_done)):
+            reports.append(report)
             progress.update(frames_done, visible=False)
             progress.advance(files_done)
             if not as_json:
-                outcome = f"-> {result.output} ({result.told})" if result.output else f"refused: {result.reason}"
-                click.echo(f"{result.file} {outcome}", err=not result.output)
+                outcome = f"-> {report.output} ({report.summary})" if report.output else f"refused: {report.reason}"
+                click.echo(f"{report.file} {outcome}", err=not report.output)
     if as_json:
-        rows = [
-            {
-                "file": str(result.file),
-                "status": result.status,
-                "reason": result.reason,
-                "output": str(result.output) if result.output else None,
-                "seconds": result.seconds,
-                "already_there": result.is_old,
-                "notes": list(result.notes),
-            }
-            | ({"film": result.film} if result.film else {})
-            for result in ended
-        ]
-        click.echo(json.dumps(rows, indent=2))
-    sys.exit(any(result.output is None for result in ended))
+        click.echo(json.dumps([_report_as_json(report) for report in reports], indent=2))
+    sys.exit(any(report.output is None for report in reports))
 
 
-def _say_plan(planned: "Iterable[Planned]", recipe: Recipe, *, as_json: bool) -> int:
-    """Say what would be done; return the exit status."""
-    listed = list(planned)
+def _settings_on(device: str) -> Settings:
+    """Return the settings with a device from the command line; `auto` leaves that of the settings."""
+    return Settings().model_copy(update={"device": device} if device != "auto" else {})
+
+
+def _expand_folders(files: Iterable[Path | str]) -> list[Path | str]:
+    """Replace folders by the files in them."""
+    from retint.command.push import files_in
+
+    sources: list[Path | str] = []
+    for file in files:
+        sources.extend(files_in(file) if isinstance(file, Path) and file.is_dir() else [file])
+    return sources
+
+
+def _progress_bar(*, is_quiet: bool) -> "Progress":
+    """Make a progress bar on standard error; it stays hidden where nobody looks."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    return Progress(*columns, console=console, disable=is_quiet or not console.is_terminal)
+
+
+def _show_frames(progress: "Progress", task: Any) -> "FilmProgress":
+    """Return a function that shows a film's progress as a task of the progress bar."""
+
+    def show(film: Path, step: str, done: int, total: int | None) -> None:
+        progress.update(task, description=f"{step} {film.name}", completed=done, total=total, visible=True)
+
+    return show
+
+
+def _report_as_json(report: "FileReport") -> dict[str, Any]:
+    values = {
+        "file": str(report.file),
+        "status": report.status,
+        "reason": report.reason,
+        "output": str(report.output) if report.output else None,
+        "seconds": report.seconds,
+        "already_there": report.is_done,
+        "notes": list(report.notes),
+    }
+    return values | ({"film": report.film} if report.film else {})
+
+
+def _print_plan(planned: "Iterable[PlannedFile]", recipe: Recipe, *, as_json: bool) -> int:
+    """Print what would be done; return the exit status."""
+    files = list(planned)
     if as_json:
-        rows = [{**each.__dict__, "file": str(each.file), "output": str(each.output or "") or None} for each in listed]
-        click.echo(json.dumps({"recipe": recipe.model_dump(), "files": rows}, indent=2))
+        plan = {"recipe": recipe.model_dump(), "files": [_plan_as_json(file) for file in files]}
+        click.echo(json.dumps(plan, indent=2))
     else:
         click.echo(f"Recipe: {recipe.canonical}")
-        for each in listed:
+        for each in files:
             if each.output is None:
                 click.echo(f"{each.file} would be refused: {each.reason}", err=True)
-            elif each.is_old:
+            elif each.is_done:
                 click.echo(f"{each.file} is there already: {each.output}")
             else:
-                click.echo(f"{each.file} ({each.what}) would go to {each.output}")
-    return int(any(each.output is None for each in listed))
+                click.echo(f"{each.file} ({each.description}) would go to {each.output}")
+    return int(any(each.output is None for each in files))
+
+
+def _plan_as_json(file: "PlannedFile") -> dict[str, Any]:
+    return {
+        "file": str(file.file),
+        "output": str(file.output) if file.output else None,
+        "reason": file.reason,
+        "is_old": file.is_done,
+        "what": file.description,
+    }
 
 
 @commands.command(
@@ -165,12 +205,16 @@ Examples:
 """
 )
 @click.argument("photo", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The sheet: .png or .jpg.")
-@click.option("--colorizers", help="With commas between them; without it all whose weights are here.")
-@click.option("--render-factors", type=Numbers(), default=(), help="For the networks that have one, such as 15,25,35.")
-@click.option("--gains", type=Numbers(), default=(), help="For the networks that have one, such as 1,2,3.")
-@click.option("--defader", default="keep", show_default=True, help="What all of them are defaded by.")
-@click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda, cuda:1 …")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The sheet, a .png or .jpg file."
+)
+@click.option("--colorizers", help="Names separated by commas. Default: all whose weights are here.")
+@click.option(
+    "--render-factors", type=NumberList(), default=(), help="For networks that have this setting, such as 15,25,35."
+)
+@click.option("--gains", type=NumberList(), default=(), help="For networks that have this setting, such as 1,2,3.")
+@click.option("--defader", default="keep", show_default=True, help="Defader for all pictures, or `keep` for none.")
+@DEVICE
 def preview(
     photo: Path,
     out: Path,
@@ -180,9 +224,9 @@ def preview(
     defader: str,
     device: str,
 ) -> None:
-    """Show one photo by several networks and settings on a sheet, before a thousand are restored.
+    """Show one photo by several networks and settings side by side on a sheet, to choose a recipe for many photos.
 
-    The photo is colorized also where it is in color already.
+    The photo is colorized even if it is in color already.
     """
     from rich.console import Console
     from rich.progress import track
@@ -190,53 +234,64 @@ def preview(
     from retint_workers.local import sheets
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise click.BadParameter("a sheet is a .png or a .jpg", param_hint="--out")
-    settings = Settings().model_copy(update={"device": device} if device != "auto" else {})
-    cards = {name: card for name, card in read_cards(settings.weights).items() if card.kind == "colorizer"}
-    named = [name.strip() for name in colorizers.split(",")] if colorizers else list(cards)
-    for name in named:
-        if name in cards and not cards[name].is_here:
-            how = cards[name].command
-            click.echo(f"{name} is left out: its weights are not here. Get them with `{how}`.", err=True)
-    named = [name for name in named if name not in cards or cards[name].is_here]
-    if not named:
-        raise InvalidRequest("None of the networks has its weights here.")
+        raise click.BadParameter("the sheet must be a .png or .jpg file", param_hint="--out")
+    settings = _settings_on(device)
+    names = _choose_colorizers(colorizers, settings)
     base = recipes.parse({"defader": defader, "insist": True})
-    varied = {"render_factor": render_factors, "gain": gains}
-    rows = sheets.variants(named, varied, base, settings.weights)
-    proxy = sheets.shown(photo, settings)
+    values = {"render_factor": render_factors, "gain": gains}
+    rows = sheets.combine_recipes(names, values, base, settings.weights)
+    proxy, kind = sheets.load_proxy(photo, settings)
     console = Console(stderr=True)
-    tries = sheets.tries(proxy, [recipe for row in rows for recipe in row], settings)
-    total = sum(len(row) for row in rows)
-    tried = list(track(tries, "Trying", total, console=console, disable=not console.is_terminal))
-    for one in tried:
-        click.echo(one.title)
-    found = iter(tried)
-    sheets.of_tries(photo.name, proxy, [[next(found) for _ in row] for row in rows]).save(out)
+    chosen = [recipe for row in rows for recipe in row]
+    rendered = sheets.render_variants(proxy, kind, chosen, settings)
+    disable = not console.is_terminal
+    variants = list(track(rendered, "Trying", len(chosen), console=console, disable=disable))
+    for variant in variants:
+        click.echo(variant.title)
+    remaining = iter(variants)
+    sheets.draw_variants(photo.name, proxy, [[next(remaining) for _ in row] for row in rows]).save(out)
     click.echo(f"-> {out}")
 
 
-@commands.command(epilog="\b\nExample:\n  retint render scan.tif --layers restored/scan.json --out again.tif")
+def _choose_colorizers(names: str | None, settings: Settings) -> list[str]:
+    """Return the named colorizers (default: all), without those whose weights are missing; say which are left out.
+
+    Raises:
+        InvalidRequest: none is left.
+    """
+    cards = {name: card for name, card in read_cards(settings.weights).items() if card.kind == "colorizer"}
+    chosen = [name.strip() for name in names.split(",")] if names else list(cards)
+    for name in chosen:
+        if name in cards and not cards[name].is_here:
+            how = cards[name].command
+            click.echo(f"{name} is left out: its weights are not here. Get them with `{how}`.", err=True)
+    available = [name for name in chosen if name not in cards or cards[name].is_here]
+    if not available:
+        raise InvalidRequest("None of the networks has its weights here.")
+    return available
+
+
+@commands.command("render", epilog="\b\nExample:\n  retint render scan.tif --layers restored/scan.json --out again.tif")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--layers",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     required=True,
-    help="The provenance that `restore --layers` wrote; the layers lie beside it.",
+    help="The provenance (.json) that `retint restore --layers` wrote; the layers lie beside it.",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The result.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The result's file.")
 def render(file: Path, layers: Path, out: Path) -> None:
-    """Make a result again from its layers, bit for bit, without any network."""
-    from retint_workers.local import restore as restoring
+    """Make a result again, bit for bit, from an original FILE and the layers that were kept. No network is needed."""
+    from retint_workers.local.render_again import render_again
 
-    restoring.render_again(file, layers, out, Settings())
+    render_again(file, layers, out, Settings())
     click.echo(f"{file} -> {out}")
 
 
 @commands.command()
 @click.option("--fleet", type=click.Choice(["cpu", "gpu"]), required=True, help="Which queue to serve.")
 def worker(fleet: str) -> None:
-    """Run stages: `cpu` ingests and renders, `gpu` colorizes and defades. SIGTERM ends it after its bundle."""
+    """Run a worker: `cpu` ingests and renders, `gpu` colorizes and defades. On SIGTERM it ends after its bundle."""
     from retint import telemetry
     from retint.services import Services
     from retint_workers.inference import loading
@@ -245,14 +300,14 @@ def worker(fleet: str) -> None:
 
     settings = Settings()
     telemetry.configure(settings, f"worker-{fleet}")
-    if fleet == "gpu":  # missing weights are said now, and the first photo does not wait for them
+    if fleet == "gpu":  # report missing weights now, and do not let the first photo wait
         loading.preload_networks(settings)
     app.run_worker(Services.connect(settings), fleet, STAGES)
 
 
 @commands.command()
 def dispatcher() -> None:
-    """Turn ready jobs into bundles, take back what dead workers held. Several may run; one leads."""
+    """Send ready jobs to the workers, and take back those of dead workers. Several may run; one is the leader."""
     from retint import telemetry
     from retint.services import Services
     from retint_workers.dispatch import dispatcher as dispatching
@@ -269,14 +324,20 @@ Examples:
   retint up --data /srv/retint --host 0.0.0.0 --port 80
 """
 )
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of database, photos and logs.")
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for the database, photos and logs."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Its port; 0 takes a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Say where it runs as one JSON line.")
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON line.")
 def up(data: Path | None, host: str, port: int, as_json: bool) -> None:
-    """Run the whole platform on this machine until Ctrl-C: portal, broker, dispatcher, workers."""
+    """Run the whole platform on this machine until Ctrl-C: portal, broker, dispatcher and workers."""
     from retint import telemetry
     from retint_workers.supervisor import up as platform
 
@@ -301,19 +362,26 @@ def up(data: Path | None, host: str, port: int, as_json: bool) -> None:
 
 
 @commands.command()
-@click.option("--once", is_flag=True, help="End when the photos are done, instead of serving until Ctrl-C.")
-@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A folder of your own.")
+@click.option("--once", is_flag=True, help="End when the photos are done, instead of running until Ctrl-C.")
+@click.option(
+    "--photos",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of your own photos, instead of the samples.",
+)
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("data/demo"),
     show_default=True,
-    help="Folder of everything that the demo keeps.",
+    help="Folder for everything that the demo writes.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), help="The portal's port; without it a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The portal's port. Default: a free one.")
 @recipe_options
 def demo(once: bool, photos: Path | None, data: Path, port: int | None, recipe: Recipe) -> None:
-    """Restore sample photographs through a portal on this machine. Exit status 1 if any was not restored."""
+    """Restore sample photographs through a portal on this machine.
+
+    Exit status: 0 when every photo was restored, 1 when some were not.
+    """
     from retint_workers.supervisor import demo as demonstration
 
     sys.exit(demonstration.run(data, photos, port, recipe, once=once))

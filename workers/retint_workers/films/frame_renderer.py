@@ -23,7 +23,7 @@ from retint_workers.films.frames import FrameBuilder, FrameConverter, FrameForma
 from retint_workers.films.ingest import PROGRESS_FRAMES, checksum_and_size
 from retint_workers.films.segments import SegmentWriter
 from retint_workers.imaging.provenance import Provenance
-from retint_workers.imaging.render import LUMA_BOUND, Mark, NotVerified
+from retint_workers.imaging.verify import MarkedPixels, NotVerified, verify_luma_drift
 from retint_workers.imaging.watermark import Watermark
 
 SEGMENT_FRAMES = 240
@@ -70,7 +70,7 @@ def read_thumbnails(request: RenderRequest) -> Iterator[NDArray[np.uint8]]:
 
 def fit_watermark(pixels: NDArray[Any], frame_format: FrameFormat) -> Watermark:
     """Return the watermark for a frame's pixels, (h, w, 3)."""
-    return Watermark.of((pixels.shape[0], pixels.shape[1], 3), frame_format.orientation, None)
+    return Watermark.fit((pixels.shape[0], pixels.shape[1], 3), frame_format.orientation, None)
 
 
 def render_frames(request: RenderRequest) -> Iterator[int]:
@@ -108,7 +108,7 @@ class FrameRenderer:
         self._scene_starts = density_zip.read_starts(request.density)
         started = [start for start in self._scene_starts if start <= first]
         self._density = self._read_density(max(started)) if started else None
-        self._mark: Mark | None = None
+        self._marked: MarkedPixels | None = None
         """The watermark of the last frame, where one is wanted."""
 
     def _read_density(self, start: int) -> DensityLayer | None:
@@ -128,15 +128,14 @@ class FrameRenderer:
             for number, (frame, color) in inputs:
                 rendered, frame_drift = self._render(frame, color, number)
                 writer.write(rendered)
-                if self._mark and not thumbnails:  # the check looks at the first frame of each segment
-                    marks = {"bare": self._mark.bare, "marked": self._mark.marked}
+                if self._marked and not thumbnails:  # the check looks at the first frame of each segment
+                    marks = {"bare": self._marked.bare, "marked": self._marked.marked}
                 thumbnails.append(self._converter.to_thumbnail(rendered, *THUMBNAIL_SIZE))
                 drift = max(drift, frame_drift)
                 yield number + 1
             arrays = {"glances": np.array(thumbnails), "drift": np.array(drift)} | marks
             segments.save_arrays(segments.arrays_path(path), arrays)
-        if drift > LUMA_BOUND:
-            raise NotVerified(f"Color alone changed luma by {drift * 255:.2f} of 255.", code="luma_changed")
+        verify_luma_drift(drift)
 
     def _render(self, frame: Any, color: ColorLayer | None, number: int) -> tuple[Any, float]:
         """Return the frame to encode, and how far color alone moved its luma, as a fraction of full scale."""
@@ -158,7 +157,7 @@ class FrameRenderer:
 
     def _draw_watermark(self, pixels: NDArray[Any]) -> None:
         """Draw the watermark into pixels, and remember those below it."""
-        drawn = self._mark.drawn if self._mark else fit_watermark(pixels, self._format)
-        bare = drawn.cut(pixels, 0).copy()
-        drawn.put(pixels, 0)
-        self._mark = Mark(drawn, bare, drawn.cut(pixels, 0).copy())
+        watermark = self._marked.watermark if self._marked else fit_watermark(pixels, self._format)
+        bare = watermark.pixels_under(pixels, 0).copy()
+        watermark.draw_on(pixels, 0)
+        self._marked = MarkedPixels(watermark, bare, watermark.pixels_under(pixels, 0).copy())

@@ -23,7 +23,8 @@ from retint.settings import Settings
 from retint_models.layers import temporal
 from retint_workers.films.decoder import Film, translate_ffmpeg_errors
 from retint_workers.films.frames import LONGEST_RATIO, SHORTEST_SIDE, FrameConverter, FrameFormat, is_transparent
-from retint_workers.imaging.ingest import Ingested, kind_of
+from retint_workers.imaging.ingest import Ingested
+from retint_workers.imaging.kinds import detect_kind
 from retint_workers.sandbox import iterate_in_child
 
 T = TypeVar("T")
@@ -134,7 +135,7 @@ class Examination:
         _refuse_unfit(self._format, self.frames, self._limit_gp)
         film, (width, height) = self._film, self._format.upright_size
         step = self._last_duration or max(1, round(1 / film.frame_rate / film.time_base))
-        kinds = [kind_of(proxy) for _, proxy in self._samples]
+        kinds = [detect_kind(proxy) for _, proxy in self._samples]
         return {
             "film": True,
             "format": film.container_format,

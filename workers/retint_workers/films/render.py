@@ -28,7 +28,8 @@ from retint_workers.films.muxing import MuxSettings
 from retint_workers.films.segments import SegmentWriter
 from retint_workers.films.verify import verify
 from retint_workers.imaging import provenance
-from retint_workers.imaging.render import NotVerified, Rendered
+from retint_workers.imaging.render import Rendered
+from retint_workers.imaging.verify import NotVerified
 from retint_workers.sandbox import iterate_in_child
 
 T = TypeVar("T")
@@ -135,6 +136,6 @@ def read_provenance(path: Path) -> dict[str, str]:
     """Read what a film says of its making; empty if it is not a result."""
     try:
         with Film(path) as film:
-            return provenance.read(muxing.read_xmp(path, film.container))
+            return provenance.read_xmp(muxing.read_xmp(path, film.container))
     except (OSError, InvalidPhoto):
         return {}

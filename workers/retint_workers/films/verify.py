@@ -21,19 +21,18 @@ from retint_workers.films.frame_renderer import (
 from retint_workers.films.frames import FrameConverter, FrameFormat
 from retint_workers.films.ingest import PROGRESS_FRAMES, add_to_timing
 from retint_workers.imaging import provenance
+from retint_workers.imaging.previews import THUMB_SIDE, save_jpeg
 from retint_workers.imaging.provenance import Provenance
-from retint_workers.imaging.render import (
-    COLORLESS,
-    FAIR,
-    LOSSY_DRIFT,
-    LOSSY_DRIFT_WORST,
-    THUMB_SIDE,
+from retint_workers.imaging.verify import (
+    COLORLESS_CHROMA,
+    MODEST_CHROMA,
     NotVerified,
-    apart_from,
-    chroma_of,
-    save_jpeg,
+    measure_chroma,
+    pixels_outside,
+    verify_likeness,
+    verify_record,
+    verify_watermark,
 )
-from retint_workers.imaging.watermark import is_there
 
 
 def verify(request: RenderRequest) -> Iterator[int | dict[str, Any]]:
@@ -48,7 +47,7 @@ def verify(request: RenderRequest) -> Iterator[int | dict[str, Any]]:
     (result,) = (path for path in request.folder.glob("result.*") if path.suffix in FILM_SUFFIXES.values())
     record = request.provenance()
     with Film(result) as film, Film(request.original) as original:
-        verify_provenance(record, muxing.read_xmp(result, film.container))
+        verify_record(provenance.read_xmp(muxing.read_xmp(result, film.container)), record)
         check = ResultCheck(request, record, film, original)
         for frame in film.frames():
             check.add(frame)
@@ -69,17 +68,6 @@ def _read_luma_drift(request: RenderRequest) -> float | None:
         return None
     complete = segments.list_complete(request.folder, SEGMENT_NAME)
     return max(float(np.load(segments.arrays_path(segment))["drift"]) for segment in complete)
-
-
-def verify_provenance(record: Provenance, xmp: bytes) -> None:
-    """Check that a result says what made it.
-
-    Raises:
-        NotVerified: it does not.
-    """
-    read = provenance.read(xmp) if xmp else {}
-    if read.get("OriginalSHA256") != record.original or read.get(provenance.SOURCE_TYPE) != record.source_type:
-        raise NotVerified("The result does not say what made it.", code="unmarked")
 
 
 class ResultCheck:
@@ -108,12 +96,10 @@ class ResultCheck:
         expected = next(self._expected, None)
         if expected is None:
             raise NotVerified("The result has more frames than the original.", code="frames_differ")
-        difference = np.abs(decoded - expected)
-        if difference.mean() > LOSSY_DRIFT or difference.max() > LOSSY_DRIFT_WORST:
-            raise NotVerified("The result does not look like what was rendered.", code="pixels_differ")
+        verify_likeness(decoded, expected)
         if self._request.recipe.watermark and self.frames % SEGMENT_FRAMES == 0:
             self._verify_watermark(frame, self._format)
-        self._chroma = max(self._chroma, chroma_of(apart_from(self._watermark_box, decoded)))
+        self._chroma = max(self._chroma, measure_chroma(pixels_outside(self._watermark_box, decoded)))
         self._timing = add_to_timing(self._timing, round((frame.pts or 0) * self._ticks))
         if self.frames == self._request.facts["poster"]:
             thumb = pyvips.Image.new_from_array(self._converter.to_proxy(frame, THUMB_SIDE))
@@ -124,11 +110,10 @@ class ResultCheck:
         pixels = self._converter.to_rgb(frame)
         watermark = fit_watermark(pixels, frame_format)
         width, height = THUMBNAIL_SIZE
-        self._watermark_box = watermark.box_in(width / pixels.shape[1], height / pixels.shape[0])
+        self._watermark_box = watermark.scale_box(width / pixels.shape[1], height / pixels.shape[0])
         segment = segments.segment_path(self._request.folder, SEGMENT_NAME, self.frames)
         with np.load(segments.arrays_path(segment)) as arrays:
-            if not is_there(watermark.cut(pixels, 0), arrays["bare"], arrays["marked"]):
-                raise NotVerified("The watermark cannot be seen in the result.", code="watermark_differs")
+            verify_watermark(watermark.pixels_under(pixels, 0), arrays["bare"], arrays["marked"])
 
     def finish(self) -> None:
         """Check what only the whole film shows: number, times and size of the frames.
@@ -149,10 +134,10 @@ class ResultCheck:
             NotVerified: the film has room for color; so the network decided for gray, or its decision got lost.
         """
         request = self._request
-        if request.color is None or request.facts["kind"] == "color" or self._chroma >= COLORLESS:
+        if request.color is None or request.facts["kind"] == "color" or self._chroma >= COLORLESS_CHROMA:
             return None
         lumas = (thumbnail @ np.array(LUMA) for thumbnail in read_thumbnails(request))
         room = max(float(np.percentile(np.minimum(luma, 255 - luma), 99)) / CB_SCALE for luma in lumas)
-        if room < FAIR / 2:
+        if room < MODEST_CHROMA / 2:
             return "The film is black and white with hardly any gray between: there is no room for color in it."
         raise NotVerified("The result came out without color.", code="colorless")

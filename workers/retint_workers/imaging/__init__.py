@@ -1,1 +1,1 @@
-"""Photographs as files: headers, pixels, profiles, metadata; the stages ingest and render."""
+"""Photographs as files: formats, pixels, color profiles, metadata; the stages ingest and render."""

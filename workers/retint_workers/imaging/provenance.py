@@ -1,4 +1,4 @@
-"""Says what made a result: as JSON beside it, and as XMP inside it, where it travels with the picture.
+"""The record of what made a result: as JSON beside it, and as XMP inside it.
 
 Sources: XMP specification part 1 (ISO 16684-1:2019); IPTC Photo Metadata Standard 2025.1, Digital Source Type, and its
 vocabulary at http://cv.iptc.org/newscodes/digitalsourcetype/.
@@ -15,27 +15,27 @@ from retint.recipes import Recipe
 from retint_models.layers.types import ColorLayer, DensityLayer
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-META = "adobe:ns:meta/"
+XMP_META = "adobe:ns:meta/"
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 RETINT = "urn:retint:provenance:1:"
 VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 INVENTED = VOCABULARY + "compositeWithTrainedAlgorithmicMedia"
 ENHANCED = VOCABULARY + "algorithmicallyEnhanced"
 SOURCE_TYPE = "DigitalSourceType"
-STATEMENT = "The colors are conjecture by a neural network; they are not evidence of what was photographed."
+COLOR_STATEMENT = "The colors are conjecture by a neural network; they are not evidence of what was photographed."
 TONE_STATEMENT = "The tone was repaired by a neural network; no color was invented."
 WATERMARK = "A painter's palette is drawn into the lower left corner."
-EMPTY = f'<x:xmpmeta xmlns:x="{META}"><rdf:RDF xmlns:rdf="{RDF}"/></x:xmpmeta>'.encode()
+EMPTY_XMP = f'<x:xmpmeta xmlns:x="{XMP_META}"><rdf:RDF xmlns:rdf="{RDF}"/></x:xmpmeta>'.encode()
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made a result; the same layers give the same record, whenever it is made again.
+    """The record of what made a result; the same layers always give the same record.
 
     Attributes:
         original: SHA-256 of the original, in hex.
         recipe: what was asked for.
-        networks: what the layers' records say: kind of layer, network, weights, settings, `decided_at`.
+        networks: the layers' records by kind of layer: network, weights, settings, `decided_at`.
     """
 
     original: str
@@ -43,23 +43,25 @@ class Provenance:
     networks: dict[str, dict[str, Any]]
 
     @classmethod
-    def of(cls, original: str, recipe: Recipe, color: ColorLayer | None, density: DensityLayer | None) -> "Provenance":
-        """Gather what is known about a result from its layers."""
+    def from_layers(
+        cls, original: str, recipe: Recipe, color: ColorLayer | None, density: DensityLayer | None
+    ) -> "Provenance":
+        """Make the record of a result from the layers that are applied."""
         layers = {"color": color, "density": density}
         return cls(original, recipe, {name: layer.record for name, layer in layers.items() if layer is not None})
 
     @property
     def source_type(self) -> str | None:
-        """The IPTC term for what the picture has become; none where no network touched it."""
+        """The IPTC term for the kind of picture; None where no network changed it."""
         if "color" in self.networks:
             return INVENTED
         return ENHANCED if self.networks else None
 
     @property
     def statement(self) -> str | None:
-        """What a person must know before believing the picture."""
+        """The sentence that people must read before they trust the picture; None where no network changed it."""
         if "color" in self.networks:
-            return STATEMENT
+            return COLOR_STATEMENT
         return TONE_STATEMENT if self.networks else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,32 +77,32 @@ class Provenance:
         } | ({"watermark": WATERMARK} if self.recipe.watermark else {})
 
     def to_json(self) -> bytes:
-        """The record for people and programs, as it lies beside the result."""
+        """The record as a JSON file."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
     def to_xmp(self, original: bytes | None = None) -> bytes:
-        """The record as XMP, added to what the original's XMP says.
+        """The record as XMP, added to the original's XMP.
 
-        Only what we say ourselves is replaced. A Digital Source Type that the original had moves to `retint:`.
-        XMP that cannot be read is left out.
+        An earlier record is replaced. The original's Digital Source Type moves to `retint:FormerDigitalSourceType`.
+        An original's XMP that cannot be parsed is left out.
         """
-        tree = _parse(original) if original else None
-        root = tree if tree is not None else etree.fromstring(EMPTY, _parser())
+        tree = _parse_xmp(original) if original else None
+        root = tree if tree is not None else etree.fromstring(EMPTY_XMP, _parser())
         rdf = root if root.tag == f"{{{RDF}}}RDF" else root.find(f"{{{RDF}}}RDF")
-        former = _take(rdf, IPTC, SOURCE_TYPE)
+        former = _remove_property(rdf, IPTC, SOURCE_TYPE)
         for name in PROPERTIES:
-            _take(rdf, RETINT, name)
-        says = {name: value for name, value in self._properties(former).items() if value}
+            _remove_property(rdf, RETINT, name)
+        properties = {name: value for name, value in self._xmp_properties(former).items() if value}
         description = etree.SubElement(rdf, f"{{{RDF}}}Description", nsmap={"Iptc4xmpExt": IPTC, "retint": RETINT})
         description.set(f"{{{RDF}}}about", "")
         if self.source_type:
             etree.SubElement(description, f"{{{IPTC}}}{SOURCE_TYPE}").text = self.source_type
-        for name, value in says.items():
+        for name, value in properties.items():
             etree.SubElement(description, f"{{{RETINT}}}{name}").text = value
         body = etree.tostring(root, encoding="unicode")
         return f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>{body}<?xpacket end="w"?>'.encode()
 
-    def _properties(self, former: str | None) -> dict[str, str | None]:
+    def _xmp_properties(self, former: str | None) -> dict[str, str | None]:
         record = self.to_dict()
         return {
             "OriginalSHA256": self.original,
@@ -120,21 +122,22 @@ PROPERTIES = (
 )  # fmt: skip
 
 
-def read(xmp: bytes) -> dict[str, str]:
-    """What a result's XMP says: our properties by name, and `DigitalSourceType`; empty where it says nothing."""
-    root = _parse(xmp)
+def read_xmp(xmp: bytes) -> dict[str, str]:
+    """Read a result's XMP: Retint's properties and `DigitalSourceType`, by name; empty where there are none."""
+    root = _parse_xmp(xmp)
     if root is None:
         return {}
-    said = {name: _find(root, RETINT, name) for name in PROPERTIES} | {SOURCE_TYPE: _find(root, IPTC, SOURCE_TYPE)}
-    return {name: value for name, value in said.items() if value is not None}
+    values = {name: _find_property(root, RETINT, name) for name in PROPERTIES}
+    values[SOURCE_TYPE] = _find_property(root, IPTC, SOURCE_TYPE)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _parser() -> etree.XMLParser:
     return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
 
 
-def _parse(xmp: bytes) -> Any:
-    """The XMP as a tree with an rdf:RDF in its place; None where it is broken, or declares entities."""
+def _parse_xmp(xmp: bytes) -> Any:
+    """Parse XMP into a tree that is or has an rdf:RDF; None where it is damaged or declares entities."""
     try:
         root = etree.fromstring(xmp.strip(b"\0 \r\n\t"), _parser())
     except (etree.XMLSyntaxError, ValueError):
@@ -145,8 +148,8 @@ def _parse(xmp: bytes) -> Any:
     return root if is_rdf or root.find(f"{{{RDF}}}RDF") is not None else None
 
 
-def _find(root: Any, namespace: str, name: str) -> str | None:
-    """A property's text, whether written as an element or as an attribute."""
+def _find_property(root: Any, namespace: str, name: str) -> str | None:
+    """Return the text of a property, written as an element or as an attribute; None where it is missing."""
     tag = f"{{{namespace}}}{name}"
     for description in root.iter(f"{{{RDF}}}Description"):
         if tag in description.attrib:
@@ -157,12 +160,12 @@ def _find(root: Any, namespace: str, name: str) -> str | None:
     return None
 
 
-def _take(root: Any, namespace: str, name: str) -> str | None:
-    """Remove a property wherever it stands; return what it said."""
-    said = _find(root, namespace, name)
+def _remove_property(root: Any, namespace: str, name: str) -> str | None:
+    """Remove a property wherever it stands; return its text."""
+    text = _find_property(root, namespace, name)
     tag = f"{{{namespace}}}{name}"
     for description in list(root.iter(f"{{{RDF}}}Description")):
         description.attrib.pop(tag, None)
         for element in description.findall(tag):
             description.remove(element)
-    return said
+    return text

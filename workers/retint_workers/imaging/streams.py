@@ -1,14 +1,11 @@
-"""Rows in, a libvips image out: how rendered strips reach an encoder without ever being one picture in memory.
-
-libvips reads pictures of unknown length from a pipe only in a real file format. PNG without compression is one: its
-overhead is a copy and a checksum.
-"""
+"""Reads photos strip by strip, and passes rendered strips to an encoder: no picture is in memory as a whole."""
 
 import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
@@ -17,21 +14,53 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
+from retint_workers.imaging.formats import Header
+from retint_workers.imaging.vips import open_image, translate_errors
+
+STRIP_BYTES = 8 << 20
 PIPE_BYTES = 1 << 20
 
 
-class Stream:
-    """Rows written here arrive as an image that is read once from top to bottom, in a thread of its own.
+def read_strips(path: Path, header: Header, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Decode a photo from top to bottom.
+
+    Args:
+        path: the file.
+        header: its header.
+        multiple: strips have a multiple of so many rows, except the last one.
+
+    Yields:
+        The first row and the pixels of each strip: uint8 or uint16, (rows, width) or (rows, width, 3).
+    """
+    with translate_errors():
+        image = open_image(path, header.format)
+        if image.bands > header.bands:
+            image = image.extract_band(0, n=header.bands)
+        dtype = np.dtype(np.uint8 if header.bits == 8 else np.uint16)
+        rows = max(16, STRIP_BYTES // (header.width * header.bands * dtype.itemsize)) // multiple * multiple or multiple
+        region = pyvips.Region.new(image)
+        for top in range(0, header.height, rows):
+            count = min(rows, header.height - top)
+            data = region.fetch(0, top, header.width, count)
+            shape = (count, header.width) if header.bands == 1 else (count, header.width, header.bands)
+            yield top, np.frombuffer(data, dtype).reshape(shape)
+
+
+class StripPipe:
+    """Passes strips to a function as one libvips image, which it reads from top to bottom in a thread of its own.
+
+    libvips reads pictures from a pipe only in a real file format, so the rows travel as uncompressed PNG: the overhead
+    is a copy and a checksum.
 
     Args:
         shape: height, width and bands (1 or 3).
         bits: 8 or 16 a sample.
-        consume: what is to be done with the image; called in the thread.
+        consume: called in the thread with the image.
     """
 
     def __init__(self, shape: tuple[int, int, int], bits: int, consume: Callable[[pyvips.Image], None]) -> None:
         height, width, bands = shape
-        self._left = height
+        self._rows_left = height
         self._source, sink = os.pipe()
         fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._sink = os.fdopen(sink, "wb", buffering=0)
@@ -43,7 +72,7 @@ class Stream:
         self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2 if bands == 3 else 0, 0, 0, 0))
 
     def write(self, strip: NDArray[Any]) -> None:
-        """Hand over the next rows, (rows, width) or (rows, width, 3), uint8 or uint16.
+        """Pass on the next rows, (rows, width) or (rows, width, 3), uint8 or uint16.
 
         Raises:
             pyvips.Error: the consumer failed.
@@ -52,17 +81,17 @@ class Stream:
             raise self._error
         rows = strip.reshape(len(strip), -1)
         data = rows.astype(">u2").view(np.uint8) if rows.dtype == np.uint16 else rows
-        filtered = np.pad(data, ((0, 0), (1, 0)))  # each row begins with its filter: none
+        filtered = np.pad(data, ((0, 0), (1, 0)))  # each row begins with the number of its filter: 0, none
         self._chunk(b"IDAT", self._deflate.compress(filtered.data))
-        self._left -= len(strip)
+        self._rows_left -= len(strip)
 
     def close(self) -> None:
-        """Wait until the consumer is done.
+        """End the image and wait until the consumer is done.
 
         Raises:
             pyvips.Error: the consumer failed.
         """
-        if self._left == 0:
+        if self._rows_left == 0:
             self._chunk(b"IDAT", self._deflate.flush())
             self._chunk(b"IEND", b"")
         self._sink.close()
@@ -80,7 +109,7 @@ class Stream:
         try:
             self.close()
         except pyvips.Error:
-            if error is None:  # else it only says that the rows ended early
+            if error is None:  # otherwise it only says that the rows ended early
                 raise
 
     def _chunk(self, kind: bytes, data: bytes) -> None:
@@ -99,5 +128,5 @@ class Stream:
             consume(pyvips.Image.pngload_source(source, access="sequential", fail_on="truncated", unlimited=True))
         except BaseException as error:  # noqa: BLE001  raised again in the writer's thread
             self._error = error
-            while os.read(self._source, PIPE_BYTES):  # the writer must not wait for a reader that has gone
+            while os.read(self._source, PIPE_BYTES):  # the writer must not block on a reader that has gone
                 pass

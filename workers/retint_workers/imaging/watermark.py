@@ -1,7 +1,7 @@
-"""A painter's palette in the lower left corner: whoever looks at the picture sees that its colors are painted.
+"""The watermark: a painter's palette in the lower left corner, which shows that the colors are not the photo's own.
 
-Drawn from circles and ellipses by their distances, so it is as sharp at any size. The habit is DeOldify's (a palette
-of 5 % of the height in the lower left corner, half transparent); the drawing is ours.
+It is drawn from distances to circles and ellipses, so it is equally sharp at any size. The idea is DeOldify's (a
+palette of 5 % of the height in the lower left corner, half transparent); the drawing is ours.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,20 @@ from retint.errors import InvalidPhoto
 from retint_models.layers.rendering import as_stored
 from retint_workers.imaging import profiles
 
-SHORTEST_SIDE = 64
-"""Where the picture's short side is less, the mark would be the picture."""
-SHARE = 0.05
-LEAST = 16
-"""Pixels that the mark is high: its share of the picture's short side, and at least so many."""
-RATIO = 1.3
-WEIGHT = 0.6
-VISIBLE = 4 / 255
-"""A mark that changes the pixels under it by less than this (root of mean squares) cannot be seen."""
-WOOD, RIM = (224, 190, 140), (58, 38, 24)
+MIN_SIDE = 64
+"""In a smaller picture the watermark would cover too much."""
+HEIGHT_SHARE = 0.05
+MIN_HEIGHT = 16
+"""The watermark's height: a share of the picture's short side, but at least so many pixels."""
+ASPECT_RATIO = 1.3
+OPACITY = 0.6
+MIN_CHANGE = 4 / 255
+"""A watermark that changes the pixels under it by less than this (root mean square) is invisible."""
+WOOD_COLOR, RIM_COLOR = (224, 190, 140), (58, 38, 24)
 RIM_WIDTH = 0.035
-THUMB = (0.93, 0.66, 0.105, 0.085)
-BITE = (1.31, 0.93, 0.23)
+"""Lengths and places are in heights of the palette, from its upper left corner."""
+THUMB_HOLE = (0.93, 0.66, 0.105, 0.085)
+NOTCH = (1.31, 0.93, 0.23)
 DABS = (
     (0.28, 0.59, (30, 64, 160)),
     (0.33, 0.32, (196, 30, 40)),
@@ -36,20 +37,21 @@ DABS = (
     (0.88, 0.24, (34, 128, 70)),
     (0.56, 0.77, (250, 248, 240)),
 )
-"""Middles and colors of the dabs, in heights of the palette."""
-DAB = 0.085
+"""Centers and sRGB colors of the dabs of paint."""
+DAB_RADIUS = 0.085
 
 Pixels = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Watermark:
-    """The mark made ready for one photo.
+    """The watermark at its place in one result.
 
     Attributes:
-        left, top: where it begins in the pixels as stored.
-        color: float32 (h, w, 1 or 3) in [0, 1], in the numbers of the photo's result, turned as its pixels are stored.
-        weight: float32 (h, w, 1): how much of it covers what is below.
+        left: column of its upper left corner in the pixels as stored.
+        top: row of that corner.
+        color: float32 (h, w, 1 or 3) in [0, 1], in the result's code values and orientation.
+        weight: float32 (h, w, 1) in [0, 1]: its opacity.
     """
 
     left: int
@@ -58,48 +60,53 @@ class Watermark:
     weight: Pixels
 
     @classmethod
-    def of(cls, shape: tuple[int, int, int], orientation: int, profile: bytes | None) -> "Watermark":
-        """Fit the mark to a result of so many rows, columns and bands, as stored.
+    def fit(cls, shape: tuple[int, int, int], orientation: int, profile: bytes | None) -> "Watermark":
+        """Make the watermark for a result of so many rows, columns and bands, as stored.
 
         Raises:
-            InvalidPhoto: it cannot be drawn there.
+            InvalidPhoto: the result is too small.
         """
         height, width, bands = shape
         short = min(height, width)
-        if short < SHORTEST_SIDE:
+        if short < MIN_SIDE:
             raise InvalidPhoto(
                 f"The picture is too small for a watermark: its short side has {short} pixels, "
-                f"and {SHORTEST_SIDE} are needed.",
+                f"and {MIN_SIDE} are needed.",
                 code="too_small_for_watermark",
             )
-        drawn = draw(max(LEAST, round(SHARE * short)))
+        drawn = draw_palette(max(MIN_HEIGHT, round(HEIGHT_SHARE * short)))
         rgb = as_stored(np.ascontiguousarray(drawn[..., :3]), orientation)
         weight = as_stored(np.ascontiguousarray(drawn[..., 3:]), orientation)
         margin = len(drawn) // 2
         (low,), (right,) = np.nonzero(as_stored(np.array([[0, 0], [1, 0]]), orientation))
         top = height - len(rgb) - margin if low else margin
         left = width - rgb.shape[1] - margin if right else margin
-        color = profiles.from_srgb(rgb, profile, bands)
-        return cls(int(left), int(top), color, weight * np.float32(WEIGHT / 255))
+        color = profiles.convert_from_srgb(rgb, profile, bands)
+        return cls(int(left), int(top), color, weight * np.float32(OPACITY / 255))
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Its left, top, right and bottom in the pixels as stored; the last two lie beyond it."""
+        """Its left, top, right and bottom in the pixels as stored; right and bottom are exclusive."""
         return self.left, self.top, self.left + self.weight.shape[1], self.top + len(self.weight)
 
-    def box_in(self, across: float, down: float) -> tuple[int, int, int, int]:
-        """The box in a copy of the result scaled by so much; what it touches belongs to it."""
+    def scale_box(self, across: float, down: float) -> tuple[int, int, int, int]:
+        """Return the box in a copy of the result scaled by these factors, rounded outwards."""
         left, top, right, bottom = self.box
         return floor(left * across), floor(top * down), ceil(right * across), ceil(bottom * down)
 
-    def cut(self, strip: NDArray[Any], top: int) -> NDArray[Any]:
-        """The part of a strip that lies under the mark, perhaps empty: a view."""
+    def pixels_under(self, strip: NDArray[Any], top: int) -> NDArray[Any]:
+        """Return a view of the part of a strip that lies under the watermark; it may be empty.
+
+        Args:
+            strip: rows of the result.
+            top: the result's row that the strip begins with.
+        """
         left, first, right, last = self.box
         return strip[max(0, first - top) : max(0, last - top), left:right]
 
-    def put(self, strip: NDArray[Any], top: int) -> None:
-        """Paint the mark onto the rows of a strip, uint8 or uint16, that begins at a row of the result."""
-        part = self.cut(strip, top)
+    def draw_on(self, strip: NDArray[Any], top: int) -> None:
+        """Draw the watermark on a strip, uint8 or uint16, in place; arguments as for `pixels_under`."""
+        part = self.pixels_under(strip, top)
         rows = slice(max(0, top - self.top), max(0, top - self.top) + len(part))
         full = np.float32(np.iinfo(strip.dtype).max)
         below = part.reshape(*part.shape[:2], -1).astype(np.float32)
@@ -107,49 +114,54 @@ class Watermark:
         part[...] = (painted + np.float32(0.5)).astype(strip.dtype).reshape(part.shape)
 
 
-def is_there(read: NDArray[Any], bare: NDArray[Any], marked: NDArray[Any]) -> bool:
-    """Say whether the pixels that were read under the mark are those with it, rather than those without.
+def is_visible(read: NDArray[Any], bare: NDArray[Any], marked: NDArray[Any]) -> bool:
+    """Whether pixels that were read back look like those with the watermark rather than those without it.
 
-    All three uint8 or uint16 of one shape. What lossy encoding does to them is noise to this.
+    Changes by lossy encoding do not matter.
+
+    Args:
+        read: pixels under the watermark, uint8 or uint16.
+        bare: the same before it was drawn.
+        marked: the same after it was drawn.
     """
     full = np.iinfo(marked.dtype).max
     change = (marked.astype(np.float32) - bare) / full
     got = (read.astype(np.float32) - bare) / full
     energy = float((change * change).mean())
-    return energy >= VISIBLE**2 and float((got * change).mean()) >= 0.5 * energy
+    return energy >= MIN_CHANGE**2 and float((got * change).mean()) >= 0.5 * energy
 
 
-def draw(height: int) -> NDArray[np.uint8]:
-    """Draw the palette, uint8 (h, w, 4): sRGB and how much of the pixel it covers."""
-    y, x = np.mgrid[:height, : round(height * RATIO)].astype(np.float32)
+def draw_palette(height: int) -> NDArray[np.uint8]:
+    """Draw the palette, uint8 (h, w, 4): sRGB and coverage."""
+    y, x = np.mgrid[:height, : round(height * ASPECT_RATIO)].astype(np.float32)
     x, y = (x + 0.5) / height, (y + 0.5) / height
-    wood = np.maximum(_ellipse(x, y, (0.65, 0.5, 0.63, 0.48)), -_circle(x, y, BITE))
-    wood = np.maximum(wood, -_ellipse(x, y, THUMB))
-    color = np.broadcast_to(np.array(RIM, np.float32), (*x.shape, 3))
+    wood = np.maximum(_distance_to_ellipse(x, y, (0.65, 0.5, 0.63, 0.48)), -_distance_to_circle(x, y, NOTCH))
+    wood = np.maximum(wood, -_distance_to_ellipse(x, y, THUMB_HOLE))
+    color = np.broadcast_to(np.array(RIM_COLOR, np.float32), (*x.shape, 3))
     for distance, paint in [
-        (wood + np.float32(RIM_WIDTH), WOOD),
-        *((_circle(x, y, (across, down, DAB)), paint) for across, down, paint in DABS),
+        (wood + np.float32(RIM_WIDTH), WOOD_COLOR),
+        *((_distance_to_circle(x, y, (across, down, DAB_RADIUS)), paint) for across, down, paint in DABS),
     ]:
-        inside = _covered(distance, height)[..., None]
+        inside = _cover(distance, height)[..., None]
         color = color + inside * (np.array(paint, np.float32) - color)
-    layers = np.concatenate([color, 255 * _covered(wood, height)[..., None]], axis=-1)
+    layers = np.concatenate([color, 255 * _cover(wood, height)[..., None]], axis=-1)
     return (layers + np.float32(0.5)).astype(np.uint8)
 
 
-def _covered(distance: Pixels, height: int) -> Pixels:
-    """How much of each pixel lies within an edge, given its middle's distance to it (negative inside)."""
+def _cover(distance: Pixels, height: int) -> Pixels:
+    """Return how much of each pixel lies inside an edge, from its center's distance to the edge (negative inside)."""
     covered: Pixels = np.clip(np.float32(0.5) - distance * np.float32(height), 0, 1)
     return covered
 
 
-def _circle(x: Pixels, y: Pixels, circle: Sequence[float]) -> Pixels:
+def _distance_to_circle(x: Pixels, y: Pixels, circle: Sequence[float]) -> Pixels:
     across, down, radius = circle
     distance: Pixels = np.hypot(x - np.float32(across), y - np.float32(down)) - np.float32(radius)
     return distance
 
 
-def _ellipse(x: Pixels, y: Pixels, ellipse: Sequence[float]) -> Pixels:
-    """Distance to an ellipse, right to first order near its edge."""
+def _distance_to_ellipse(x: Pixels, y: Pixels, ellipse: Sequence[float]) -> Pixels:
+    """Return the distance to an ellipse, correct to first order near its edge."""
     across, down, wide, high = ellipse
     u, v = (x - np.float32(across)) / np.float32(wide), (y - np.float32(down)) / np.float32(high)
     place = np.hypot(u, v)

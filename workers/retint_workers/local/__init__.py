@@ -1,1 +1,1 @@
-"""Restoring without a server: `retint restore` and `retint preview`."""
+"""Restoration without a server: `retint restore`, `retint preview` and `retint render`."""

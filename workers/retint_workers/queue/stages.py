@@ -146,7 +146,10 @@ def _render_photo(services: Services, lease: Lease, original: Path, folder: Path
     color = _read_layer(services, lease, "color", ColorLayer.from_bytes)
     density = _read_layer(services, lease, "density", DensityLayer.from_bytes)
     facts = lease.facts[Stage.INGEST]
-    return render.render(original, folder, facts, lease.recipe, color, density, services.settings, beat)
+    request = render.RenderRequest(
+        original=original, folder=folder, facts=facts, recipe=lease.recipe, color=color, density=density
+    )
+    return render.render(request, services.settings, beat)
 
 
 def _render_film(

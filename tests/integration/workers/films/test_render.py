@@ -56,7 +56,7 @@ def test_a_film_keeps_its_frames_times_sound_and_words_and_gains_color(tmp_path:
     with av.open(str(result)) as container:
         assert container.metadata["title"] == "A walk"
         assert container.metadata["comment"].startswith("Reel 3 The colors are conjecture")
-        said = provenance.read(muxing.read_xmp(result, container))
+        said = provenance.read_xmp(muxing.read_xmp(result, container))
     assert said["OriginalSHA256"] == facts["sha256"]
     assert said[provenance.SOURCE_TYPE] == provenance.INVENTED
     for name in ("preview", "before"):
@@ -85,7 +85,7 @@ def test_the_palette_lies_on_every_frame(turn: int, tmp_path: Path, settings: Se
         assert rows.mean() / shown.height > 0.8
         assert (columns.mean() / shown.width > 0.8) == (turn == -90)  # as stored: a viewer turns it
     with av.open(str(marked.files["result"])) as container:
-        assert "palette" in provenance.read(muxing.read_xmp(marked.files["result"], container))["Watermark"]
+        assert "palette" in provenance.read_xmp(muxing.read_xmp(marked.files["result"], container))["Watermark"]
     small = films.write(tmp_path / "small.mp4", films.two_scenes(2, (64, 48)))
     with pytest.raises(InvalidPhoto, match="too small for a watermark"):
         restore(small, marked_recipe, settings)

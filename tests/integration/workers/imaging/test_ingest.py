@@ -77,7 +77,7 @@ def test_a_file_name_that_is_no_text_is_taken(tmp_path: Path) -> None:
 
 
 def test_what_was_passed_over_is_noted(tmp_path: Path) -> None:
-    words = {"huge exif.png": "exif", "broken profile.jpg": "profile", "gray profile on color.jpg": "profile"}
+    words = {"huge exif.png": "EXIF", "broken profile.jpg": "profile", "gray profile on color.jpg": "profile"}
     for name, word in words.items():
         (tmp_path / name).write_bytes(photo_files.ODD[name]())
         facts = taken_in(tmp_path / name).facts

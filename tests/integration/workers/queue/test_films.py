@@ -80,5 +80,5 @@ def test_a_film_is_restored_beside_a_photo_though_its_worker_dies(platform: Plat
     assert films.decode(tmp_path / "preview")[0] == films.decode(tmp_path / "result")[0] == times
     assert films.read_packets(tmp_path / "result", "audio") == films.read_packets(path, "audio")
     with Film(tmp_path / "result") as film:
-        said = provenance.read(muxing.read_xmp(film.path, film.container))
+        said = provenance.read_xmp(muxing.read_xmp(film.path, film.container))
     assert said[provenance.SOURCE_TYPE] == provenance.INVENTED

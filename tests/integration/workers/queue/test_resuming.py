@@ -21,7 +21,7 @@ from retint_workers.films import render, segments
 from retint_workers.films.color_film import SEGMENT_FRAMES as COLOR_SEGMENT
 from retint_workers.films.color_film import ColorFilmWriter
 from retint_workers.films.frame_renderer import SEGMENT_FRAMES as PICTURE_SEGMENT
-from retint_workers.imaging.render import NotVerified
+from retint_workers.imaging.verify import NotVerified
 from retint_workers.inference import loading
 from retint_workers.queue import resuming, stages
 

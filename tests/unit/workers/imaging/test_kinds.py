@@ -8,7 +8,7 @@ from PIL import Image
 from tests import photographs
 
 from retint_models.datasets import fading
-from retint_workers.imaging.ingest import kind_of
+from retint_workers.imaging.kinds import detect_kind
 
 DATA = Path("../shared/data")
 OLD_IN_COLOR = {8, 9, 10, 11, 12, 25}
@@ -19,32 +19,34 @@ OLD_IN_COLOR = {8, 9, 10, 11, 12, 25}
 def test_one_photograph_in_every_kind(number: int) -> None:
     photo = photographs.color_photo(number)
     gray = photographs.to_gray(photo)
-    assert kind_of(photo) == "color"
-    assert kind_of(np.repeat(gray[..., None], 3, axis=2)) == "neutral"
-    assert kind_of(photographs.to_sepia(gray)) == "toned"
-    assert kind_of(photographs.to_sepia(gray)[..., ::-1]) == "toned"  # a cyanotype's blue
-    assert kind_of(fading.old_print(photo, number)) in ("toned", "neutral")
+    assert detect_kind(photo) == "color"
+    assert detect_kind(np.repeat(gray[..., None], 3, axis=2)) == "neutral"
+    assert detect_kind(photographs.to_sepia(gray)) == "toned"
+    assert detect_kind(photographs.to_sepia(gray)[..., ::-1]) == "toned"  # a cyanotype's blue
+    assert detect_kind(fading.old_print(photo, number)) in ("toned", "neutral")
 
 
 def test_a_toned_print_on_a_colored_mount_is_toned() -> None:
     mounted = photographs.to_sepia(photographs.to_gray(photographs.color_photo(0, 256)))
     mounted[:, :6] = mounted[:, -6:] = (150, 20, 30)
-    assert kind_of(mounted) == "toned"
+    assert detect_kind(mounted) == "toned"
 
 
 def test_a_gray_photo_with_the_noise_of_a_color_scanner_is_neutral() -> None:
     gray = np.repeat(photographs.to_gray(photographs.color_photo(0, 700))[..., None], 3, axis=2)
     noisy = gray + np.random.default_rng(0).normal(0, 6, gray.shape)
-    assert kind_of(np.clip(noisy, 0, 255).astype(np.uint8)) == "neutral"
+    assert detect_kind(np.clip(noisy, 0, 255).astype(np.uint8)) == "neutral"
 
 
 def test_real_photographs_are_told_apart() -> None:
     if not DATA.exists():
         pytest.skip("needs ../shared/data, the project's photographs")
-    colored = [kind_of(np.asarray(Image.open(file).convert("RGB"))) for file in sorted((DATA / "dev").glob("*.jpg"))]
+    colored = [
+        detect_kind(np.asarray(Image.open(file).convert("RGB"))) for file in sorted((DATA / "dev").glob("*.jpg"))
+    ]
     assert colored.count("color") >= 0.99 * len(colored)
     old = {int(file.stem[-2:]): file for file in (DATA / "historical").glob("*.jpg")}
-    told = {number: kind_of(np.asarray(Image.open(file).convert("RGB"))) for number, file in old.items()}
+    told = {number: detect_kind(np.asarray(Image.open(file).convert("RGB"))) for number, file in old.items()}
     assert all(told[number] == "color" for number in OLD_IN_COLOR)
     monochrome = [kind for number, kind in told.items() if number not in OLD_IN_COLOR]
     assert sum(kind != "color" for kind in monochrome) >= 27

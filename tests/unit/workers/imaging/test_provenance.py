@@ -16,17 +16,20 @@ HASH = "a" * 64
 
 
 def test_invented_color_and_repaired_tone_are_called_what_they_are() -> None:
-    both, tone = Provenance.of(HASH, RECIPE, COLOR, DENSITY), Provenance.of(HASH, RECIPE, None, DENSITY)
+    both, tone = (
+        Provenance.from_layers(HASH, RECIPE, COLOR, DENSITY),
+        Provenance.from_layers(HASH, RECIPE, None, DENSITY),
+    )
     vocabulary = "http://cv.iptc.org/newscodes/digitalsourcetype/"
     assert both.source_type == vocabulary + "compositeWithTrainedAlgorithmicMedia"
     assert tone.source_type == vocabulary + "algorithmicallyEnhanced"
-    assert Provenance.of(HASH, RECIPE, None, None).source_type is None
+    assert Provenance.from_layers(HASH, RECIPE, None, None).source_type is None
     assert both.statement
     assert "conjecture" in both.statement
 
 
 def test_the_record_names_everything_that_made_the_result() -> None:
-    record = json.loads(Provenance.of(HASH, RECIPE, COLOR, DENSITY).to_json())
+    record = json.loads(Provenance.from_layers(HASH, RECIPE, COLOR, DENSITY).to_json())
     assert record["original_sha256"] == HASH
     assert record["recipe"] == json.loads(RECIPE.canonical)
     assert record["recipe_sha256"] == RECIPE.hash
@@ -36,14 +39,14 @@ def test_the_record_names_everything_that_made_the_result() -> None:
 
 
 def test_the_record_is_the_same_whenever_it_is_made() -> None:
-    first, second = (Provenance.of(HASH, RECIPE, COLOR, DENSITY) for _ in range(2))
+    first, second = (Provenance.from_layers(HASH, RECIPE, COLOR, DENSITY) for _ in range(2))
     assert first.to_json() == second.to_json()
     assert first.to_xmp(photo_files.XMP) == second.to_xmp(photo_files.XMP)
 
 
 def test_what_is_written_is_read_back() -> None:
-    record = Provenance.of(HASH, RECIPE, COLOR, DENSITY)
-    said = provenance.read(record.to_xmp())
+    record = Provenance.from_layers(HASH, RECIPE, COLOR, DENSITY)
+    said = provenance.read_xmp(record.to_xmp())
     assert said["OriginalSHA256"] == HASH
     assert said["RecipeSHA256"] == RECIPE.hash
     assert said["DigitalSourceType"] == record.source_type
@@ -51,19 +54,19 @@ def test_what_is_written_is_read_back() -> None:
 
 
 def test_what_the_original_says_stays_and_our_mark_replaces_its_source_type() -> None:
-    record = Provenance.of(HASH, RECIPE, COLOR, None)
+    record = Provenance.from_layers(HASH, RECIPE, COLOR, None)
     merged = record.to_xmp(photo_files.XMP)
     assert b"Harbor, 1911" in merged
-    said = provenance.read(merged)
+    said = provenance.read_xmp(merged)
     assert said["DigitalSourceType"] == record.source_type
     assert said["FormerDigitalSourceType"] == "http://cv.iptc.org/newscodes/digitalsourcetype/print"
     assert merged.count(b"DigitalSourceType>") == 4  # ours and the former, each opened and closed
 
 
 def test_a_result_that_is_restored_again_says_it_once() -> None:
-    once = Provenance.of(HASH, RECIPE, COLOR, None).to_xmp(photo_files.XMP)
-    twice = Provenance.of("b" * 64, RECIPE, None, DENSITY).to_xmp(once)
-    said = provenance.read(twice)
+    once = Provenance.from_layers(HASH, RECIPE, COLOR, None).to_xmp(photo_files.XMP)
+    twice = Provenance.from_layers("b" * 64, RECIPE, None, DENSITY).to_xmp(once)
+    said = provenance.read_xmp(twice)
     assert said["OriginalSHA256"] == "b" * 64
     assert twice.count(b"OriginalSHA256>") == 2
     assert b"Harbor, 1911" in twice
@@ -78,16 +81,16 @@ OUTSIDE = b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
     [b"", b"<broken", b"\xff\xfe\x00", b"<html/>", photo_files.XMP[:200], b"plain text", bytes(1000)],
 )
 def test_xmp_that_cannot_be_read_is_left_out(original: bytes) -> None:
-    record = Provenance.of(HASH, RECIPE, COLOR, None)
-    assert provenance.read(record.to_xmp(original))["OriginalSHA256"] == HASH
+    record = Provenance.from_layers(HASH, RECIPE, COLOR, None)
+    assert provenance.read_xmp(record.to_xmp(original))["OriginalSHA256"] == HASH
 
 
 @pytest.mark.parametrize("prologue", [BOMB, OUTSIDE])
 def test_entities_in_xmp_are_not_followed(prologue: bytes) -> None:
     body = photo_files.XMP[photo_files.XMP.index(b"<x:xmpmeta") : photo_files.XMP.index(b"<?xpacket end")]
     hostile = prologue + body.replace(b"Harbor, 1911", b"&a;")
-    merged = Provenance.of("c" * 64, RECIPE, COLOR, None).to_xmp(hostile)
+    merged = Provenance.from_layers("c" * 64, RECIPE, COLOR, None).to_xmp(hostile)
     assert b"root:" not in merged
     assert b"aaaaaaaaaaaaaaaaaaaa" not in merged
-    assert provenance.read(merged)["OriginalSHA256"] == "c" * 64
+    assert provenance.read_xmp(merged)["OriginalSHA256"] == "c" * 64
     etree.fromstring(merged)  # and every reader can read it

@@ -1,0 +1,138 @@
+"""A result is read back and verified; what is wrong is found."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pyvips
+from PIL import Image, ImageDraw
+from tests import photo_files
+from tests.integration.workers.imaging.sample_renders import (
+    COLOR,
+    RECIPE,
+    make_request,
+    open_picture,
+    render_file,
+    scale_chroma,
+    write_gray_photo,
+)
+
+from retint_workers.imaging import formats, provenance, render, verify
+from retint_workers.imaging.verify import Expected, NotVerified
+
+
+def test_a_network_that_gives_no_color_to_a_photo_with_room_for_it_is_no_success(tmp_path: Path) -> None:
+    for share in (0, 0.005):
+        with pytest.raises(NotVerified, match="The network gave this photo no color") as found:
+            render_file(write_gray_photo(tmp_path), scale_chroma(share))
+        assert found.value.code == "colorless"
+
+
+def test_color_that_was_decided_and_is_not_in_the_result_is_found(tmp_path: Path) -> None:
+    path = write_gray_photo(tmp_path)
+    with pytest.raises(NotVerified, match="came out without color"):
+        verify.explain_colorless(path, formats.read_header(path, 1000), COLOR)
+
+
+def draw_line_art(antialias: int, *, paper: int = 255) -> Image.Image:
+    """Draw black lines on white, 640 x 480; antialias > 1 makes their edges soft."""
+    drawing = Image.new("L", (640 * antialias, 480 * antialias), paper)
+    pen = ImageDraw.Draw(drawing)
+    for k in range(6):
+        box = (40 + 29 * k, 30 + 31 * k, 600 - 45 * k, 450 - 27 * k)
+        pen.ellipse([antialias * v for v in box], outline=0, width=2 * antialias)
+        pen.line([antialias * v for v in (10, 70 * k, 630, 470 - 55 * k)], fill=0, width=3 * antialias)
+    return drawing.resize((640, 480), Image.Resampling.BOX)
+
+
+@pytest.mark.parametrize("antialias", [1, 4])
+@pytest.mark.parametrize("form", ["gray.png", "bilevel.tif", "rgb.jpg", "16.png"])
+def test_line_art_has_no_room_for_color_and_says_so(antialias: int, form: str, tmp_path: Path) -> None:
+    drawing = draw_line_art(antialias)
+    path = tmp_path / form
+    if form == "16.png":
+        pyvips.Image.new_from_array(np.asarray(drawing).astype(np.uint16) * 257).pngsave(str(path))
+    else:
+        drawing.convert({"bilevel.tif": "1", "rgb.jpg": "RGB"}.get(form, "L")).save(path)
+    assert "no room for color" in render_file(path, scale_chroma(0)).facts["colorless"]
+    if antialias == 1 and form != "rgb.jpg":  # softer edges take a little
+        assert "no room for color" in render_file(path).facts["colorless"]
+
+
+def test_a_photo_that_takes_its_color_has_nothing_to_say(tmp_path: Path) -> None:
+    assert render_file(write_gray_photo(tmp_path)).facts["colorless"] is None
+
+
+def test_a_drawing_on_gray_paper_has_room_for_color(tmp_path: Path) -> None:
+    draw_line_art(4, paper=215).save(tmp_path / "paper.png")
+    assert render_file(tmp_path / "paper.png").facts["colorless"] is None
+    with pytest.raises(NotVerified):
+        render_file(tmp_path / "paper.png", scale_chroma(0))
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_photo_all_black_or_all_white_is_restored_and_says_so(value: int, tmp_path: Path) -> None:
+    Image.fromarray(np.full((60, 80), value, np.uint8)).save(tmp_path / "flat.png")
+    assert render_file(tmp_path / "flat.png").facts["colorless"]
+
+
+def test_an_original_that_is_not_the_deposited_one_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(NotVerified) as found:
+        render_file(write_gray_photo(tmp_path), sha256="0" * 64)
+    assert found.value.code == "original_changed"
+
+
+def damage(expected: Expected, result: Path, how: str) -> Expected:
+    """Change a result, or what is expected of it, so that both differ; return what is expected."""
+    if how == "one pixel":
+        pixels = pyvips.Image.new_from_file(str(result)).numpy().copy()
+        pixels[5, 5] ^= 1
+        mark = pyvips.Image.new_from_file(str(result)).get("xmp-data")
+        image = pyvips.Image.new_from_array(pixels)
+        image.set_type(pyvips.GValue.blob_type, "xmp-data", mark)
+        image.pngsave(str(result))
+    elif how == "unmarked":
+        open_picture(result).save(result)
+    elif how == "smaller":
+        open_picture(result).resize((100, 75)).save(result)
+    elif how == "gray":
+        open_picture(result).convert("L").save(result)
+    elif how == "profile":
+        return replace(expected, profile=photo_files.SRGB_PROFILE)
+    return expected
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("one pixel", "pixels_differ"), ("unmarked", "unmarked"),
+        ("smaller", "width_differs"), ("gray", "bands_differs"), ("profile", "profile_differs"),
+    ],
+)  # fmt: skip
+def test_what_happens_to_a_result_before_it_is_read_back_is_found(how: str, code: str, tmp_path: Path) -> None:
+    path = write_gray_photo(tmp_path)
+    request = make_request(tmp_path, path)
+    record = provenance.Provenance.from_layers(request.facts["sha256"], RECIPE, COLOR, None)
+    result = tmp_path / "result.png"
+    expected, _ = render.write(request, formats.read_header(path, 1000), record, result)
+    verify.read_back(result, expected, 1000)  # it passes unchanged
+    with pytest.raises(NotVerified) as found:
+        verify.read_back(result, damage(expected, result, how), 1000)
+    assert found.value.code == code
+
+
+def test_a_result_that_cannot_be_read_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = render.write
+
+    def write_and_truncate(request: render.RenderRequest, *rest: Any) -> Any:
+        written = write(request, *rest)
+        os.truncate(request.folder / "result.png", 2000)
+        return written
+
+    monkeypatch.setattr(render, "write", write_and_truncate)
+    with pytest.raises(NotVerified) as found:
+        render.render_and_verify(make_request(tmp_path, write_gray_photo(tmp_path)), 1000)
+    assert found.value.code == "unreadable"

@@ -1,0 +1,115 @@
+"""Pictures to look at: upright, 8-bit sRGB, small. The preview, the thumbnail, and the zoom pyramid."""
+
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvips
+from numpy.typing import NDArray
+
+from retint_workers.imaging import profiles
+from retint_workers.imaging.formats import Header
+from retint_workers.imaging.metadata import XMP_FIELD
+from retint_workers.imaging.vips import open_image
+
+PREVIEW_SIDE = 2048
+THUMB_SIDE = 640
+MIN_CELL = 16
+MAX_CELLS = 64
+
+
+def load_display_picture(original: Path, header: Header, side: int, **options: Any) -> pyvips.Image:
+    """Load a photo as a picture to look at, into memory: upright, 8-bit sRGB, its long side at most `side`.
+
+    Args:
+        original: the file.
+        header: its header.
+        side: the most pixels of the long side.
+        options: of libvips' loader.
+    """
+    longest = max(header.width, header.height)
+    if header.format == "jpeg":  # shrinking while decoding is fast; a factor of two is left for quality
+        options["shrink"] = max((n for n in (1, 2, 4, 8) if longest / n >= 2 * side), default=1)
+    image = open_image(original, header.format, **options)
+    if header.alpha:
+        image = image.extract_band(0, n=header.bands)
+    return to_display(image, header, header.profile, side)
+
+
+def to_display(image: pyvips.Image, header: Header, profile: bytes | None, side: int) -> pyvips.Image:
+    """Convert pixels of a photo to a picture to look at; see `load_display_picture`.
+
+    Args:
+        image: the photo's stored pixels or a smaller copy of them, gray or RGB, 8 or 16 bits.
+        header: the photo's, for size and orientation.
+        profile: of these pixels.
+        side: the most pixels of the long side.
+    """
+    scale = min(1.0, side / max(header.width, header.height))
+    width, height = (max(1, round(length * scale)) for length in (header.width, header.height))
+    image = image.resize(width / image.width, vscale=height / image.height)
+    return turn_upright(profiles.to_srgb(image, profile).copy_memory(), header.orientation).copy_memory()
+
+
+def turn_upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
+    """Turn stored pixels by an EXIF orientation."""
+    image = image.copy()
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    return image.autorot()
+
+
+class Downscaler:
+    """Collects strips into a picture that is a whole number of times smaller, but no smaller than the preview.
+
+    Attributes:
+        factor: by how much it is smaller.
+        cell: side of the cells of `cell_means`, in pixels of the smaller picture.
+    """
+
+    def __init__(self, header: Header) -> None:
+        longest = max(header.width, header.height)
+        self.factor = max(1, longest // PREVIEW_SIDE)
+        self.cell = max(MIN_CELL, ceil(ceil(longest / self.factor) / MAX_CELLS))
+        self._rows: list[NDArray[Any]] = []
+
+    def add(self, strip: NDArray[Any]) -> None:
+        """Add the next rows: a multiple of `factor`, or the last ones."""
+        image = pyvips.Image.new_from_array(strip)
+        shrunk = image.shrink(self.factor, self.factor, ceil=True) if self.factor > 1 else image
+        self._rows.append(shrunk.numpy().copy())
+
+    def image(self) -> pyvips.Image:
+        """Return the picture of all strips so far."""
+        return pyvips.Image.new_from_array(np.concatenate(self._rows))
+
+    def cell_means(self) -> NDArray[np.float64]:
+        """Return the means of square cells, at most 64 along the long side: float64 (h, w) or (h, w, 3)."""
+        image = self.image().cast("float")
+        return np.asarray(image.shrink(self.cell, self.cell, ceil=True).numpy(), np.float64)
+
+
+def save_previews(image: pyvips.Image, preview: Path, thumb: Path, xmp: bytes) -> None:
+    """Write a picture of preview size as the preview and, smaller, as the thumbnail."""
+    save_jpeg(image, preview, xmp)
+    save_jpeg(image.resize(min(1, THUMB_SIDE / max(image.width, image.height))), thumb, xmp)
+
+
+def save_jpeg(image: pyvips.Image, path: Path, xmp: bytes | None = None) -> None:
+    """Write an 8-bit sRGB picture as JPEG, without metadata other than this XMP."""
+    image = image.copy()
+    if xmp is not None:
+        image.set_type(pyvips.GValue.blob_type, XMP_FIELD, xmp)
+    image.jpegsave(str(path), Q=88, keep="xmp" if xmp is not None else "none")
+
+
+def save_zoom_pyramid(image: pyvips.Image, *, header: Header, path: Path) -> None:
+    """Write a DeepZoom pyramid of upright JPEG tiles in sRGB, in an uncompressed zip."""
+    image = profiles.to_srgb(image, header.profile)
+    if header.orientation != 1:
+        stored = path.with_suffix(".v")  # turning needs the whole picture: on disk rather than in memory
+        image.write_to_file(str(stored))
+        image = turn_upright(pyvips.Image.new_from_file(str(stored)), header.orientation)
+    image.dzsave(str(path), layout="dz", container="szi", suffix=".jpg[Q=85]", tile_size=254, overlap=1, keep="none")
+    if header.orientation != 1:
+        stored.unlink()

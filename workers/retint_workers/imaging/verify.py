@@ -1,0 +1,278 @@
+"""Reads a result back and compares it with what was rendered. Only a verified result counts.
+
+The preview, the thumbnail and the zoom pyramid are made from the pixels that are read back.
+"""
+
+import zlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvips
+from numpy.typing import NDArray
+
+from retint.errors import InvalidPhoto, Transient
+from retint_models.layers.types import CB_SCALE, CR_SCALE, LUMA, ColorLayer
+from retint_workers.imaging import provenance, watermark
+from retint_workers.imaging.formats import Header, read_header, sniff
+from retint_workers.imaging.metadata import XMP_FIELD
+from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_previews, save_zoom_pyramid, to_display
+from retint_workers.imaging.provenance import Provenance
+from retint_workers.imaging.streams import StripPipe, read_strips
+from retint_workers.imaging.vips import open_image
+from retint_workers.imaging.watermark import Watermark
+
+MAX_LUMA_DRIFT = 1 / 255
+"""How far color alone may change luma, as a fraction of full scale."""
+COLORLESS_CHROMA = 1.0
+"""Chroma in code values of 255. A picture in which only one pixel in a hundred has more looks gray."""
+MODEST_CHROMA = 8.0
+"""Chroma in code values of 255 of modest color."""
+MAX_MEAN_CHANGE = 3.0
+MAX_CELL_CHANGE = 24.0
+"""How far, in code values of 255, lossy encoding may change the means of cells of at least 16 pixels: on average, and
+in one cell. Saturated colors, stored at half the size, change single cells by more than six."""
+
+
+class NotVerified(Transient):
+    """A result was read back and is not as it should be. The job is tried again, then quarantined with the reason."""
+
+    code = "not_verified"
+
+
+@dataclass(frozen=True)
+class MarkedPixels:
+    """The watermark of a result, with the rendered pixels under it before and after it was drawn."""
+
+    watermark: Watermark
+    bare: NDArray[Any]
+    marked: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What was written, for comparison with what is read back.
+
+    Attributes:
+        header: what the result's should say, apart from the profile.
+        profile: the result's color profile.
+        record: what the result's XMP should say.
+        checksum: CRC-32 of the rendered pixels.
+        cell_means: of the rendered pixels, see `Downscaler.cell_means`.
+        marked: the pixels under the watermark, if one was drawn.
+    """
+
+    header: Header
+    profile: bytes | None
+    record: Provenance
+    checksum: int
+    cell_means: NDArray[np.float64]
+    marked: MarkedPixels | None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The pixels of a result, decoded: their checksum, a smaller copy, and those under the watermark."""
+
+    checksum: int
+    smaller: Downscaler
+    marked: NDArray[Any] | None
+
+
+def read_back(result: Path, expected: Expected, pixel_limit_mp: int) -> tuple[dict[str, Path], float]:
+    """Decode a result, verify it, and write `preview`, `thumb` and, where it is large, `zoom` beside it.
+
+    Returns:
+        The files by name, and the chroma that one place in a hundred outside the watermark exceeds, in code values
+        of 255.
+
+    Raises:
+        NotVerified: it is not as it should be.
+        InvalidPhoto: it cannot be decoded.
+    """
+    header = read_header(result, pixel_limit_mp)
+    verify_header(header, expected)
+    verify_record(read_record(open_image(result, header.format)), expected.record)
+    files = {"preview": result.with_name("preview.jpg"), "thumb": result.with_name("thumb.jpg")}
+    if max(header.width, header.height) > PREVIEW_SIDE:
+        files["zoom"] = result.with_name("zoom.szi")
+    decoded = _decode(result, header, expected, files.get("zoom"))
+    cell_means = decoded.smaller.cell_means()
+    _verify_pixels(decoded, cell_means, header, expected)
+    preview = to_display(decoded.smaller.image(), header, expected.profile, PREVIEW_SIDE)
+    save_previews(preview, files["preview"], files["thumb"], expected.record.to_xmp())
+    scale = 1 / (decoded.smaller.factor * decoded.smaller.cell)
+    box = expected.marked.watermark.scale_box(scale, scale) if expected.marked else (0, 0, 0, 0)
+    return files, measure_chroma(pixels_outside(box, cell_means) * (255 / _full_scale(header)))
+
+
+def _decode(result: Path, header: Header, expected: Expected, zoom: Path | None) -> Decoded:
+    """Decode a result once from top to bottom; write the zoom pyramid on the way."""
+    smaller, checksum, marked = Downscaler(header), 0, []
+    pipe = None
+    if zoom is not None:
+        save = partial(save_zoom_pyramid, header=header, path=zoom)
+        pipe = StripPipe((header.height, header.width, header.bands), header.bits, save)
+    try:
+        for top, strip in read_strips(result, header, smaller.factor):
+            checksum = zlib.crc32(strip.data, checksum)
+            if expected.marked:
+                marked.append(expected.marked.watermark.pixels_under(strip, top).copy())
+            smaller.add(strip)
+            if pipe:
+                pipe.write(strip)
+    finally:
+        if pipe:
+            pipe.close()
+    return Decoded(checksum, smaller, np.concatenate(marked) if expected.marked else None)
+
+
+def _full_scale(header: Header) -> int:
+    return 255 if header.bits == 8 else 65535
+
+
+# --- comparisons ------------------------------------------------------------------------------------------------------
+
+
+def verify_header(header: Header, expected: Expected) -> None:
+    """Compare a result's header with what it should say.
+
+    Raises:
+        NotVerified: names the first thing that differs.
+    """
+    for name in ("format", "width", "height", "bits", "bands", "orientation", "profile"):
+        wanted = expected.profile if name == "profile" else getattr(expected.header, name)
+        if getattr(header, name) != wanted:
+            raise NotVerified(f"The result's {name} is not the original's.", code=f"{name}_differs")
+
+
+def verify_record(found: dict[str, str], record: Provenance) -> None:
+    """Compare what a result's XMP says (see `read_record`) with the record of what made it.
+
+    Raises:
+        NotVerified: the record is missing, or is another one.
+    """
+    if found.get("OriginalSHA256") != record.original or found.get(provenance.SOURCE_TYPE) != record.source_type:
+        raise NotVerified("The result does not say what made it.", code="unmarked")
+
+
+def verify_luma_drift(drift: float) -> None:
+    """Check the largest change of luma by color alone, a fraction of full scale.
+
+    Raises:
+        NotVerified: it is too large.
+    """
+    if drift > MAX_LUMA_DRIFT:
+        raise NotVerified(f"Color alone changed luma by {drift * 255:.2f} of 255.", code="luma_changed")
+
+
+def verify_likeness(read: NDArray[np.float64], rendered: NDArray[Any], full_scale: int = 255) -> None:
+    """Compare two small copies: of the pixels that were read back, and of those that were rendered.
+
+    Raises:
+        NotVerified: they differ by more than lossy encoding explains.
+    """
+    change = np.abs(read - rendered) * 255 / full_scale
+    if change.mean() > MAX_MEAN_CHANGE or change.max() > MAX_CELL_CHANGE:
+        raise NotVerified("The result does not look like what was rendered.", code="pixels_differ")
+
+
+def verify_watermark(read: NDArray[Any], bare: NDArray[Any], marked: NDArray[Any]) -> None:
+    """Check that pixels that were read back show the watermark; arguments as for `watermark.is_visible`.
+
+    Raises:
+        NotVerified: they do not.
+    """
+    if not watermark.is_visible(read, bare, marked):
+        raise NotVerified("The watermark cannot be seen in the result.", code="watermark_differs")
+
+
+def _verify_pixels(decoded: Decoded, cell_means: NDArray[np.float64], header: Header, expected: Expected) -> None:
+    """Compare the pixels that were read back with those that were rendered.
+
+    Raises:
+        NotVerified: they are not the same, or after lossy encoding not alike.
+    """
+    if not header.lossy and decoded.checksum != expected.checksum:
+        raise NotVerified("The pixels that were read back are not those that were written.", code="pixels_differ")
+    verify_likeness(cell_means, expected.cell_means, _full_scale(header))
+    if expected.marked is not None and decoded.marked is not None:
+        verify_watermark(decoded.marked, expected.marked.bare, expected.marked.marked)
+
+
+# --- what a result says -----------------------------------------------------------------------------------------------
+
+
+def read_record(image: pyvips.Image) -> dict[str, str]:
+    """Read from an opened picture what made it, as `provenance.read_xmp`; empty where it does not say."""
+    return provenance.read_xmp(image.get(XMP_FIELD)) if image.get_typeof(XMP_FIELD) else {}
+
+
+def read_record_of_file(path: Path) -> dict[str, str]:
+    """Read from a picture's file what made it; empty where it does not say, or is no picture."""
+    try:
+        with path.open("rb") as file:
+            file_format = sniff(file.read(64))
+        return read_record(open_image(path, file_format))
+    except (OSError, InvalidPhoto, pyvips.Error):
+        return {}
+
+
+# --- color ------------------------------------------------------------------------------------------------------------
+
+
+def measure_chroma(pixels: NDArray[Any]) -> float:
+    """Return the chroma that one pixel in a hundred exceeds, in the unit of the pixels, (h, w) or (h, w, 3)."""
+    if pixels.ndim == 2:
+        return 0.0
+    luma = pixels @ np.array(LUMA)
+    return float(np.percentile(np.hypot((pixels[..., 2] - luma) / CB_SCALE, (pixels[..., 0] - luma) / CR_SCALE), 99))
+
+
+def pixels_outside(box: tuple[int, int, int, int], pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the pixels outside a box (left, top, right, bottom) in one row, (1, n) or (1, n, 3)."""
+    left, top, right, bottom = box
+    is_outside = np.ones(pixels.shape[:2], bool)
+    is_outside[top:bottom, left:right] = False
+    row: NDArray[Any] = pixels[is_outside][None]
+    return row
+
+
+def explain_colorless(original: Path, header: Header, color: ColorLayer) -> str:
+    """Say why a result shows no color: nearly all of the photo is black or white, so there is no room for color.
+
+    Args:
+        original: the photo's file.
+        header: its header.
+        color: what the colorizer decided.
+
+    Raises:
+        NotVerified: there is room. So the network decided for gray, or its decision got lost.
+    """
+    decided = 255 * float(np.percentile(np.hypot(*color.chroma.astype(np.float32)), 99))
+    is_gray = decided < COLORLESS_CHROMA
+    wanted = MODEST_CHROMA if is_gray else min(decided, MODEST_CHROMA)
+    if (
+        _measure_room(original, header, wanted) < wanted / 2
+    ):  # in a photo, unlike a drawing, nearly every pixel has room
+        return "The photo is black and white with hardly any gray between: there is no room for color in it."
+    if is_gray:
+        raise NotVerified("The network gave this photo no color.", code="colorless")
+    raise NotVerified("The result came out without color.", code="colorless")
+
+
+def _measure_room(original: Path, header: Header, chroma: float) -> float:
+    """Measure how much of a chroma a photo could show: the mean of a cell that one cell in a hundred exceeds.
+
+    At luma Y' no hue can have a chroma above min(Y', 1 - Y') / 1.8556 without losing some of it.
+    """
+    full = _full_scale(header)
+    codes = np.arange(full + 1, dtype=np.float32) * (255 / full)
+    room = np.minimum(np.minimum(codes, 255 - codes) / CB_SCALE, chroma)
+    room_by_code = (room * (full / 255)).astype(np.uint8 if header.bits == 8 else np.uint16)
+    smaller = Downscaler(header)
+    for _, strip in read_strips(original, header, smaller.factor):
+        smaller.add(room_by_code[strip if strip.ndim == 2 else strip[..., 1]])  # green is nearly luma
+    return float(np.percentile(smaller.cell_means() * (255 / full), 99))

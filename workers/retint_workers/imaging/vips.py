@@ -1,0 +1,62 @@
+"""Opens photos with libvips and translates its errors."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyvips
+
+from retint.errors import InvalidPhoto, OutOfMemory, RetintError
+
+FAIL_ON: Mapping[str, str] = {"jpeg": "truncated", "png": "error", "webp": "error", "tiff": "warning"}
+"""The mildest problem at which decoding stops. TIFF: libvips calls what it cannot decode a warning. JPEG: see
+`ingest.load_complete_picture`."""
+
+
+def open_image(path: Path, file_format: str, **options: Any) -> pyvips.Image:
+    """Open a photo with the loader of its format, to be read once from top to bottom.
+
+    Args:
+        path: the file.
+        file_format: `jpeg`, `png`, `webp` or `tiff`, as `formats.sniff` found it.
+        options: of libvips' loader.
+
+    Raises:
+        InvalidPhoto: its header cannot be read.
+    """
+    with path.open("rb") as file, translate_errors():
+        source = pyvips.Source.new_from_descriptor(file.fileno())  # libvips parses file names, so it gets none
+        options = {"access": "sequential", "fail_on": FAIL_ON[file_format], **options}
+        return pyvips.Operation.call(f"{file_format}load_source", source, **options)
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raise Retint's errors for what libvips says about a file.
+
+    Raises:
+        InvalidPhoto: the file is damaged or incomplete.
+        OutOfMemory: there was not enough memory to decode it.
+    """
+    try:
+        yield
+    except pyvips.Error as error:
+        raise _translate(error) from error
+
+
+def _translate(error: pyvips.Error) -> RetintError:
+    message = str(error).lower()
+    if "out of memory" in message or "unable to allocate" in message or "malloc" in message:
+        return OutOfMemory("There was not enough memory to open the file.")
+    return incomplete_file() if "premature end" in message else damaged_file()
+
+
+def incomplete_file() -> InvalidPhoto:
+    """Return the refusal of a file that ends too early."""
+    return InvalidPhoto("The file is incomplete: upload it again or scan it again.", code="truncated")
+
+
+def damaged_file() -> InvalidPhoto:
+    """Return the refusal of a file that cannot be decoded."""
+    return InvalidPhoto("The file is damaged and cannot be read: save or scan it again.", code="damaged")

@@ -1,0 +1,78 @@
+"""Makes a result again from the layers that were kept beside it, without any network: `retint render`."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from retint import recipes
+from retint.errors import InvalidRequest
+from retint.recipes import Recipe
+from retint.settings import Settings
+from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_workers.films import decoder, frame_renderer
+from retint_workers.films import ingest as film_ingest
+from retint_workers.films import render as film_render
+from retint_workers.imaging import ingest, render
+
+Layer = TypeVar("Layer", ColorLayer, DensityLayer)
+
+
+def render_again(file: Path, provenance: Path, output: Path, settings: Settings) -> None:
+    """Make a result again from the layers beside its provenance.
+
+    Args:
+        file: the original.
+        provenance: the JSON file that `retint restore --layers` wrote; the layers lie beside it.
+        output: the result.
+        settings: limits.
+
+    Raises:
+        InvalidRequest: the provenance or its layers cannot be read, or belong to another file.
+    """
+    try:
+        record = json.loads(provenance.read_text())
+        recipe = recipes.parse(record["recipe"])
+        original = record["original_sha256"]
+        if decoder.is_film(file):
+            return _render_film_again(file, provenance, output, recipe, original, settings)
+        color = _read_layer(provenance.with_suffix(".color.safetensors"), ColorLayer.from_bytes)
+        density = _read_layer(provenance.with_suffix(".density.safetensors"), DensityLayer.from_bytes)
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidRequest(f"{provenance} and the layers beside it cannot be read: {error}.") from error
+    facts = ingest.ingest(file, recipe, settings).facts
+    _refuse_other_file(facts["sha256"], original, file, provenance)
+    with tempfile.TemporaryDirectory(prefix=".retint-", dir=output.parent) as folder:
+        request = render.RenderRequest(
+            original=file, folder=Path(folder), facts=facts, recipe=recipe, color=color, density=density
+        )
+        render.render(request, settings).files["result"].replace(output)
+
+
+def _render_film_again(
+    file: Path, provenance: Path, output: Path, recipe: Recipe, original: str, settings: Settings
+) -> None:
+    facts = film_ingest.ingest(file, recipe, settings).facts
+    _refuse_other_file(facts["sha256"], original, file, provenance)
+    color, density = (
+        path.resolve() if (path := provenance.with_suffix(suffix)).exists() else None
+        for suffix in (".color.mkv", ".density.zip")
+    )
+    with tempfile.TemporaryDirectory(prefix=".retint-", dir=output.parent) as folder:
+        request = frame_renderer.RenderRequest(file, Path(folder), facts, recipe, color, density)
+        film_render.render(request, settings, with_previews=False).files["result"].replace(output)
+
+
+def _refuse_other_file(sha256: str, original: str, file: Path, provenance: Path) -> None:
+    """Check that a provenance belongs to a file.
+
+    Raises:
+        InvalidRequest: it does not.
+    """
+    if sha256 != original:
+        raise InvalidRequest(f"{provenance} belongs to another file than {file}.")
+
+
+def _read_layer(path: Path, read: Callable[[bytes], Layer]) -> Layer | None:
+    return read(path.read_bytes()) if path.exists() else None
