@@ -90,7 +90,7 @@ class Dispatcher:
         self._reclaim_expired()
         self._fold_tallies()
         self._continue_sweep()
-        self._release_lost()
+        self._unqueue_lost()
         return self._send_bundles()
 
     def step_down(self) -> None:
@@ -140,12 +140,12 @@ class Dispatcher:
         except Transient as error:
             log.warning("sweep_ended", reason=error.message)
 
-    def _release_lost(self) -> None:
+    def _unqueue_lost(self) -> None:
         """Return jobs to ready whose message is lost; restart workers that do not receive theirs."""
         if not self.broker.is_intact():
             with self.services.begin() as session:
-                released = queueing.unqueue(session, None)
-            log.warning("broker_lost_its_contents", released=released)
+                unqueued = queueing.unqueue(session, None)
+            log.warning("broker_lost_its_contents", jobs=unqueued)
             return
         with self.services.read() as session:
             overdue = dict(queueing.list_overdue(session))
@@ -154,15 +154,15 @@ class Dispatcher:
         waiting = self.broker.waiting() & overdue.keys()
         settings = self.services.settings
         with self.services.begin() as session:
-            released = queueing.unqueue(session, overdue.keys() - waiting)
+            unqueued = queueing.unqueue(session, overdue.keys() - waiting)
             queueing.extend_deadlines(session, waiting, settings.requeue_s)
             restarted = [
                 worker_id
                 for fleet in {QUEUES[overdue[job_id]] for job_id in waiting}
                 for worker_id in fleets.restart_idle(session, fleet, max(IDLE_S, settings.requeue_s))
             ]
-        if released:
-            log.warning("messages_lost", jobs=released)
+        if unqueued:
+            log.warning("messages_lost", jobs=unqueued)
         if restarted:
             log.warning("workers_receive_nothing", workers=[str(worker_id) for worker_id in restarted])
 
@@ -184,7 +184,7 @@ class Dispatcher:
                 self.broker.send(unsent[0].stage, unsent[0].job_ids, unsent[0].priority)
                 del unsent[0]
         except QueueUnavailable:
-            self._release(unsent)
+            self._unqueue(unsent)
             raise
         if bundles:
             log.info("bundles_sent", bundles=len(bundles), jobs=sum(len(bundle.job_ids) for bundle in bundles))
@@ -209,7 +209,7 @@ class Dispatcher:
         self._windows.record_sent(free, sum(len(bundle.job_ids) for bundle in bundles))
         return bundles
 
-    def _release(self, bundles: Collection[Bundle]) -> None:
+    def _unqueue(self, bundles: Collection[Bundle]) -> None:
         """Return the jobs of bundles that could not be sent to ready."""
         with self.services.begin() as session:
             queueing.unqueue(session, [job_id for bundle in bundles for job_id in bundle.job_ids])

@@ -154,11 +154,11 @@ class HeldLeases:
         self._ended.append((lease, outcome))
 
     def close(self) -> None:
-        """Write the last outcomes, and give back the leases of photos that were not started."""
+        """Write the last outcomes, and release the leases of photos that were not started."""
         self._flush()
         if self._held:
-            given = self._write(partial(release, leases=list(self._held.values())))
-            log.info("leases_given_back", held=len(self._held), given=given)
+            released = self._write(partial(release, leases=list(self._held.values())))
+            log.info("leases_released", held=len(self._held), released=released)
 
     def _flush(self) -> None:
         settings = self._services.settings
