@@ -71,7 +71,7 @@ Examples:
 @recipe_options
 @click.option("--layers", is_flag=True, help="Also keep the layers and the provenance beside each result.")
 @click.option("--compare", is_flag=True, help="Also put a sheet of before and after beside each photo's result.")
-@click.option("--again", is_flag=True, help="Also restore files again whose results exist already.")
+@click.option("--again", is_flag=True, help="Restore again what is restored already.")
 @DEVICE
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object per file.")
@@ -88,8 +88,8 @@ def restore(
 ) -> None:
     """Restore photographs and films on this machine, without a server.
 
-    FILES are files, folders (all files in them), and web addresses of photos (https://…). Originals and other people's
-    files are never written over.
+    FILES are photos, films, folders (all files in them) or web addresses (https://…). Only earlier results of the same
+    file are written over.
 
     The same command can be started again: photos that were restored by the same recipe and networks are skipped, and an
     interrupted film continues where it stopped.
@@ -208,11 +208,14 @@ Examples:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The sheet, a .png or .jpg file."
 )
-@click.option("--colorizers", help="Names separated by commas. Default: all whose weights are here.")
+@click.option("--colorizers", help="Colorizers to show, separated by commas. Default: all that are installed.")
 @click.option(
-    "--render-factors", type=NumberList(), default=(), help="For networks that have this setting, such as 15,25,35."
+    "--render-factors",
+    type=NumberList(),
+    default=(),
+    help="Render factors to show, such as 15,25,35.",
 )
-@click.option("--gains", type=NumberList(), default=(), help="For networks that have this setting, such as 1,2,3.")
+@click.option("--gains", type=NumberList(), default=(), help="Gains to show, such as 1,2,3.")
 @click.option("--defader", default="keep", show_default=True, help="Defader for all pictures, or `keep` for none.")
 @DEVICE
 def preview(
@@ -226,7 +229,8 @@ def preview(
 ) -> None:
     """Show one photo by several networks and settings side by side on a sheet, to choose a recipe for many photos.
 
-    The photo is colorized even if it is in color already.
+    Each network is shown with every value of the settings that it has. The photo is colorized even if it is in color
+    already.
     """
     from rich.console import Console
     from rich.progress import track
@@ -281,7 +285,7 @@ def _choose_colorizers(names: str | None, settings: Settings) -> list[str]:
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The result's file.")
 def render(file: Path, layers: Path, out: Path) -> None:
-    """Make a result again, bit for bit, from an original FILE and the layers that were kept. No network is needed."""
+    """Make a result again, bit for bit, from an original FILE and its layers, without any network."""
     from retint_workers.local.render_again import render_again
 
     render_again(file, layers, out, Settings())

@@ -10,7 +10,7 @@ from tests import photo_files, photographs
 from tests.integration.workers.imaging.sample_renders import DENSITY, PHOTO, open_picture, render_file
 
 
-def test_a_tiff_keeps_how_it_is_stored(tmp_path: Path) -> None:
+def test_a_tiff_keeps_compression_tiles_and_size_class(tmp_path: Path) -> None:
     wanted = {
         "tiled.tif": (1, True, False),
         "tiled deflate 16.tif": (8, True, False),
@@ -52,7 +52,7 @@ def test_a_jpeg_keeps_its_quality(quality: int, tmp_path: Path) -> None:
     assert before == after
 
 
-def test_a_gray_jpeg_becomes_color_without_subsampling_and_a_subsampled_one_stays_so(tmp_path: Path) -> None:
+def test_a_gray_jpeg_gets_color_without_subsampling_and_a_subsampled_one_keeps_it(tmp_path: Path) -> None:
     gray, color = tmp_path / "gray.jpg", tmp_path / "color.jpg"
     Image.fromarray(photographs.to_gray(PHOTO)).save(gray, quality=80)
     Image.fromarray(PHOTO).save(color, quality=80, subsampling=2)

@@ -13,7 +13,7 @@ from tests.integration.workers.imaging.sample_renders import PHOTO, open_picture
 from retint_workers.imaging import provenance
 
 
-def test_xmp_that_leaves_no_room_for_ours_is_left_out_with_a_note(tmp_path: Path) -> None:
+def test_xmp_that_leaves_no_room_for_the_record_is_left_out_with_a_note(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     xmp = photo_files.XMP.replace(b"Harbor, 1911", b"Harbor, 1911 " * 4900)
     Image.fromarray(photographs.to_gray(PHOTO)).save(path, xmp=xmp)

@@ -46,7 +46,7 @@ def test_a_large_result_can_be_zoomed_into(tmp_path: Path) -> None:
     assert "zoom" not in render_file(small).files
 
 
-def test_previews_say_what_they_are_and_the_record_lies_beside(tmp_path: Path) -> None:
+def test_previews_hold_the_record_and_it_lies_beside_the_result(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     Image.fromarray(photographs.to_gray(PHOTO)).save(path)
     rendered = render_file(path, COLOR, DENSITY)

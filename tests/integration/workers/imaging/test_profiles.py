@@ -11,7 +11,7 @@ from tests import photo_files, photographs, sample_layers
 from tests.integration.workers.imaging.sample_renders import DENSITY, PHOTO, open_picture, render_file
 
 
-def test_a_wide_profile_stays_and_the_colors_are_those_that_were_decided(tmp_path: Path) -> None:
+def test_a_wide_gamut_profile_stays_and_the_colors_are_those_of_the_layer(tmp_path: Path) -> None:
     profile = photo_files.make_icc_profile("Wide", 1.8, photo_files.PROPHOTO_PRIMARIES)
     truth = np.asarray(photo_files.convert_to_profile(Image.fromarray(PHOTO), profile))
     gray = np.repeat(photographs.to_gray(truth)[..., None], 3, axis=2)
@@ -23,7 +23,7 @@ def test_a_wide_profile_stays_and_the_colors_are_those_that_were_decided(tmp_pat
     assert np.abs(np.asarray(open_picture(rendered.files["preview"])).astype(int) - PHOTO).mean() < 8
 
 
-def test_a_gray_profile_becomes_one_for_color_with_the_same_tone(tmp_path: Path) -> None:
+def test_a_gray_profile_is_replaced_by_an_rgb_profile_with_the_same_tone_curve(tmp_path: Path) -> None:
     profile = photo_files.make_icc_profile("Gray 1.8", 1.8)
     gray = photographs.to_gray(PHOTO)
     Image.fromarray(gray).save(tmp_path / "gray.tif", icc_profile=profile)
@@ -44,7 +44,7 @@ def test_a_gray_profile_becomes_one_for_color_with_the_same_tone(tmp_path: Path)
     assert kept.info["icc_profile"] == profile
 
 
-def test_tone_is_repaired_alike_whatever_the_profile(tmp_path: Path) -> None:
+def test_tone_repair_looks_the_same_in_every_profile(tmp_path: Path) -> None:
     profile = photo_files.make_icc_profile("Wide", 1.8, photo_files.PROPHOTO_PRIMARIES)
     even = replace(  # one that keeps gray gray: a tint would lie in the profile's own primaries
         DENSITY, matrix=np.eye(3, dtype=np.float32), shift=DENSITY.shift[[0, 0, 0]], curves=DENSITY.curves[[0, 0, 0]],

@@ -30,9 +30,7 @@ from retint_workers.imaging import formats, provenance, render
 @pytest.mark.parametrize("name", photo_files.FORMATS)
 @pytest.mark.parametrize("kind", ["gray", "sepia"])
 @pytest.mark.parametrize("layers", ["color", "density", "both"])
-def test_every_format_keeps_its_form_and_shows_what_was_decided(
-    name: str, kind: str, layers: str, tmp_path: Path
-) -> None:
+def test_every_format_keeps_its_form_and_shows_the_layers(name: str, kind: str, layers: str, tmp_path: Path) -> None:
     bits, write = photo_files.FORMATS[name]
     gray = photographs.to_gray(PHOTO)
     original = gray if kind == "gray" else photographs.to_sepia(gray)
@@ -60,7 +58,7 @@ def test_every_format_keeps_its_form_and_shows_what_was_decided(
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_stored_pixels_are_not_turned_and_what_is_looked_at_is_upright(orientation: int, tmp_path: Path) -> None:
+def test_stored_pixels_are_not_turned_and_previews_are_upright(orientation: int, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     exif = Image.Exif()
     exif[274] = orientation
@@ -98,7 +96,7 @@ def test_odd_photos_are_restored(name: str, tmp_path: Path) -> None:
     assert open_picture(rendered.files["preview"]).size == open_picture(path).size
 
 
-def test_white_stays_white_where_zero_meant_white(tmp_path: Path) -> None:
+def test_white_stays_white_in_a_tiff_where_zero_is_white(tmp_path: Path) -> None:
     gray = photographs.to_gray(PHOTO)
     path = tmp_path / "white is zero.tif"
     tifffile.imwrite(path, 255 - gray, photometric="miniswhite", metadata=None)

@@ -24,14 +24,14 @@ from retint_workers.imaging import formats, provenance, render, verify
 from retint_workers.imaging.verify import Expected, NotVerified
 
 
-def test_a_network_that_gives_no_color_to_a_photo_with_room_for_it_is_no_success(tmp_path: Path) -> None:
+def test_a_color_layer_without_color_is_an_error_where_there_is_room_for_color(tmp_path: Path) -> None:
     for share in (0, 0.005):
         with pytest.raises(NotVerified, match="The network gave this photo no color") as found:
             render_file(write_gray_photo(tmp_path), scale_chroma(share))
         assert found.value.code == "colorless"
 
 
-def test_color_that_was_decided_and_is_not_in_the_result_is_found(tmp_path: Path) -> None:
+def test_color_that_is_missing_from_the_result_is_an_error(tmp_path: Path) -> None:
     path = write_gray_photo(tmp_path)
     with pytest.raises(NotVerified, match="came out without color"):
         verify.explain_colorless(path, formats.read_header(path, 1000), COLOR)
@@ -62,7 +62,7 @@ def test_line_art_has_no_room_for_color_and_says_so(antialias: int, form: str, t
         assert "no room for color" in render_file(path).facts["colorless"]
 
 
-def test_a_photo_that_takes_its_color_has_nothing_to_say(tmp_path: Path) -> None:
+def test_a_colorized_photo_has_no_remark(tmp_path: Path) -> None:
     assert render_file(write_gray_photo(tmp_path)).facts["colorless"] is None
 
 
@@ -79,7 +79,7 @@ def test_a_photo_all_black_or_all_white_is_restored_and_says_so(value: int, tmp_
     assert render_file(tmp_path / "flat.png").facts["colorless"]
 
 
-def test_an_original_that_is_not_the_deposited_one_is_noticed(tmp_path: Path) -> None:
+def test_an_original_that_is_not_the_deposited_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotVerified) as found:
         render_file(write_gray_photo(tmp_path), sha256="0" * 64)
     assert found.value.code == "original_changed"
@@ -112,7 +112,7 @@ def damage(expected: Expected, result: Path, how: str) -> Expected:
         ("smaller", "width_differs"), ("gray", "bands_differs"), ("profile", "profile_differs"),
     ],
 )  # fmt: skip
-def test_what_happens_to_a_result_before_it_is_read_back_is_found(how: str, code: str, tmp_path: Path) -> None:
+def test_a_changed_result_is_an_error(how: str, code: str, tmp_path: Path) -> None:
     path = write_gray_photo(tmp_path)
     request = make_request(tmp_path, path)
     record = provenance.Provenance.from_layers(request.facts["sha256"], RECIPE, COLOR, None)
@@ -124,7 +124,7 @@ def test_what_happens_to_a_result_before_it_is_read_back_is_found(how: str, code
     assert found.value.code == code
 
 
-def test_a_result_that_cannot_be_read_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_result_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = render.write
 
     def write_and_truncate(request: render.RenderRequest, *rest: Any) -> Any:

@@ -62,9 +62,7 @@ def test_the_palette_is_drawn_and_nothing_else_changes(name: str, layers: str, t
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_palette_lies_in_the_lower_left_corner_whichever_way_a_photo_is_stored(
-    orientation: int, tmp_path: Path
-) -> None:
+def test_the_palette_lies_in_the_lower_left_corner_for_every_orientation(orientation: int, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     Image.fromarray(np.full((150, 200), 128, np.uint8)).save(path, exif=photo_files.make_exif(orientation))
     shown = np.asarray(open_picture(render_file(path, None, None, WITH_WATERMARK).files["preview"]).convert("L"))
@@ -101,7 +99,7 @@ def test_the_palette_has_its_colors_in_every_profile(name: str, tmp_path: Path) 
     assert abs(under[0].mean() - under[1].mean()) < 6
 
 
-def test_a_palette_that_has_no_room_is_refused_and_never_left_out(tmp_path: Path) -> None:
+def test_a_photo_too_small_for_the_palette_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "small.png"
     Image.fromarray(photographs.to_gray(PHOTO)[:63]).save(path)
     with pytest.raises(InvalidPhoto, match="too small for a watermark") as found:
@@ -111,13 +109,13 @@ def test_a_palette_that_has_no_room_is_refused_and_never_left_out(tmp_path: Path
     assert render_file(path, recipe=WITH_WATERMARK).files
 
 
-def test_a_palette_gives_no_color_to_a_result_that_has_none(tmp_path: Path) -> None:
+def test_a_palette_does_not_count_as_color_of_the_result(tmp_path: Path) -> None:
     with pytest.raises(NotVerified) as found:
         render_file(write_gray_photo(tmp_path), scale_chroma(0), recipe=WITH_WATERMARK)
     assert found.value.code == "colorless"
 
 
-def test_a_marked_result_is_made_again_bit_for_bit(tmp_path: Path) -> None:
+def test_a_result_with_a_palette_is_made_again_bit_for_bit(tmp_path: Path) -> None:
     path = write_gray_photo(tmp_path)
     first, second = (render_file(path, COLOR, DENSITY, WITH_WATERMARK) for _ in range(2))
     for file in first.files:
@@ -125,7 +123,7 @@ def test_a_marked_result_is_made_again_bit_for_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".png"])
-def test_a_palette_that_was_not_drawn_is_found_when_it_is_read_back(suffix: str, tmp_path: Path) -> None:
+def test_a_missing_palette_is_an_error(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"photo{suffix}"
     Image.fromarray(photographs.to_gray(PHOTO)).convert("RGB").save(path, quality=40)
     header = formats.read_header(path, 1000)

@@ -17,7 +17,7 @@ from retint.command import cli
 COMMAND = [sys.executable, "-m", "retint"]
 
 
-def retint(*arguments: object, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
+def run_retint(*arguments: object, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
     ended = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
@@ -29,11 +29,11 @@ def retint(*arguments: object, status: int | None = 0) -> "subprocess.CompletedP
     return ended
 
 
-Here = Callable[..., "subprocess.CompletedProcess[str]"]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """The same command in this process, which has loaded torch once."""
     monkeypatch.setenv("RETINT_WEIGHTS", "nowhere")
 
@@ -41,9 +41,9 @@ def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(sys, "argv", ["retint", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
-        assert (ended.value.code or 0) == status, said.err
-        return subprocess.CompletedProcess(list(map(str, arguments)), status, said.out, said.err)
+        printed = capsys.readouterr()
+        assert (ended.value.code or 0) == status, printed.err
+        return subprocess.CompletedProcess(list(map(str, arguments)), status, printed.out, printed.err)
 
     return run
 
@@ -53,7 +53,7 @@ def prints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_old_prints(tmp_path_factory.mktemp("prints"), 2, side=320)
 
 
-def rows(ended: "subprocess.CompletedProcess[str]") -> dict[str, dict[str, Any]]:
+def read_report(ended: "subprocess.CompletedProcess[str]") -> dict[str, dict[str, Any]]:
     return {Path(row["file"]).name: row for row in json.loads(ended.stdout)}
 
 
@@ -62,8 +62,8 @@ def test_one_bad_file_does_not_stop_the_others(prints: Path, tmp_path: Path) -> 
     bad.write_text("this is no photograph")
     gone = tmp_path / "gone.jpg"
     good = sorted(prints.rglob("*.jpg"))
-    ended = retint("restore", good[0], bad, gone, good[1], "--out", tmp_path / "out", "--json", status=1)
-    report = rows(ended)
+    ended = run_retint("restore", good[0], bad, gone, good[1], "--out", tmp_path / "out", "--json", status=1)
+    report = read_report(ended)
     assert list(report) == [good[0].name, "notes.jpg", "gone.jpg", good[1].name]
     assert [row["status"] for row in report.values()] == ["restored", "refused", "refused", "restored"]
     assert report["notes.jpg"]["reason"].endswith(".")
@@ -83,7 +83,7 @@ def test_files_of_one_name_get_a_number_and_an_original_is_never_written_over(pr
         (folder / str(number)).mkdir(parents=True)
         (folder / str(number) / "scan.jpg").write_bytes(photo.read_bytes())
     (folder / "scan.jpg").write_bytes(first.read_bytes())
-    ended = retint("restore", folder, "--out", folder, "--json")
+    ended = run_retint("restore", folder, "--out", folder, "--json")
     outputs = sorted(Path(row["output"]).name for row in json.loads(ended.stdout))
     assert outputs == ["scan-2.jpg", "scan-3.jpg", "scan-4.jpg"]
     assert (folder / "scan.jpg").read_bytes() == first.read_bytes()
@@ -91,27 +91,28 @@ def test_files_of_one_name_get_a_number_and_an_original_is_never_written_over(pr
 
 def test_a_result_is_rendered_again_from_its_layers_bit_for_bit(prints: Path, tmp_path: Path) -> None:
     photo = sorted(prints.rglob("*.jpg"))[0]
-    made = rows(retint("restore", photo, "--out", tmp_path / "out", "--layers", "--json"))[photo.name]["output"]
-    retint("render", photo, "--layers", Path(made).with_suffix(".json"), "--out", tmp_path / "again.jpg")
+    report = read_report(run_retint("restore", photo, "--out", tmp_path / "out", "--layers", "--json"))
+    made = report[photo.name]["output"]
+    run_retint("render", photo, "--layers", Path(made).with_suffix(".json"), "--out", tmp_path / "again.jpg")
     assert (tmp_path / "again.jpg").read_bytes() == Path(made).read_bytes()
 
 
-def test_an_unknown_colorizer_is_said_before_anything_is_done(prints: Path, tmp_path: Path) -> None:
+def test_an_unknown_colorizer_is_an_error_before_anything_is_done(prints: Path, tmp_path: Path) -> None:
     photo = sorted(prints.rglob("*.jpg"))[0]
-    ended = retint("restore", photo, "--out", tmp_path / "out", "--colorizer", "crayons", status=3)
+    ended = run_retint("restore", photo, "--out", tmp_path / "out", "--colorizer", "crayons", status=3)
     assert "crayons" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_a_folder_that_cannot_be_made_is_said(prints: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error(prints: Path, tmp_path: Path) -> None:
     photo = sorted(prints.rglob("*.jpg"))[0]
     (tmp_path / "file").write_text("")
-    ended = retint("restore", photo, "--out", tmp_path / "file" / "out", status=2)
+    ended = run_retint("restore", photo, "--out", tmp_path / "file" / "out", status=2)
     assert ended.stderr.startswith("Error: Results cannot go to")
 
 
 def test_a_network_without_weights_says_how_to_get_them(prints: Path, tmp_path: Path) -> None:
-    ended = retint("restore", prints, "--out", tmp_path, "--colorizer", "artistic", status=3)
+    ended = run_retint("restore", prints, "--out", tmp_path, "--colorizer", "artistic", status=3)
     assert "The colorizer artistic cannot be used: the weights of artistic are missing" in ended.stderr
     assert "Get them with `retint weights fetch artistic`" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -121,18 +122,20 @@ def test_a_network_without_weights_says_how_to_get_them(prints: Path, tmp_path: 
 # --- a second run -----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_there_already_is_not_made_again(here: Here, prints: Path, tmp_path: Path) -> None:
+def test_existing_results_are_not_made_again(command: Command, prints: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     photo, other = sorted(prints.rglob("*.jpg"))
-    first = rows(here("restore", photo, "--out", out, "--json"))[photo.name]
+    first = read_report(command("restore", photo, "--out", out, "--json"))[photo.name]
     made = Path(first["output"]).stat()
-    second = rows(here("restore", photo, other, "--out", out, "--json"))
+    second = read_report(command("restore", photo, other, "--out", out, "--json"))
     assert (first["already_there"], second[photo.name]["already_there"]) == (False, True)
     assert Path(second[photo.name]["output"]).stat().st_mtime_ns == made.st_mtime_ns
     assert not second[other.name]["already_there"]
-    vivid = rows(here("restore", photo, "--out", out, "--json", "--gain", 3))[photo.name]
+    vivid = read_report(command("restore", photo, "--out", out, "--json", "--gain", 3))[photo.name]
     assert (vivid["output"], vivid["already_there"]) == (first["output"], False)
-    changed = rows(here("restore", photo, "--out", out, "--json", "--gain", 3, "--layers", "--compare"))[photo.name]
+    changed = read_report(command("restore", photo, "--out", out, "--json", "--gain", 3, "--layers", "--compare"))[
+        photo.name
+    ]
     assert (changed["output"], changed["already_there"]) == (first["output"], False)
     assert sorted(path.name for path in out.iterdir()) == sorted(
         [photo.name, other.name]
@@ -140,41 +143,43 @@ def test_what_is_there_already_is_not_made_again(here: Here, prints: Path, tmp_p
     )
 
 
-def test_a_strangers_file_of_the_same_name_is_not_written_over(here: Here, prints: Path, tmp_path: Path) -> None:
+def test_another_file_of_the_same_name_is_not_written_over(command: Command, prints: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     photo, other = sorted(prints.rglob("*.jpg"))
     stranger = out / photo.name
     stranger.write_bytes(other.read_bytes())
     (out / f"{photo.stem}-2.jpg").mkdir()
-    output = rows(here("restore", photo, "--out", out, "--json"))[photo.name]["output"]
+    output = read_report(command("restore", photo, "--out", out, "--json"))[photo.name]["output"]
     assert Path(output).name == f"{photo.stem}-3.jpg"
     assert stranger.read_bytes() == other.read_bytes()
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(here: Here, prints: Path, tmp_path: Path) -> None:
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(command: Command, prints: Path, tmp_path: Path) -> None:
     photo = sorted(prints.rglob("*.jpg"))[0]
     gone, out = tmp_path / "gone.tif", tmp_path / "out"
-    said = here("restore", photo, gone, "https://a.example/x.jpg", "--out", out, "--dry-run", status=1)
+    printed = command("restore", photo, gone, "https://a.example/x.jpg", "--out", out, "--dry-run", status=1)
     with Image.open(photo) as image:
-        assert f"{photo} (JPEG, {image.width} x {image.height}, 8 bits, 0." in said.stdout
-    assert f"would go to {out / photo.name}" in said.stdout
-    assert "https://a.example/x.jpg (on the web)" in said.stdout
-    assert "gone.tif would be refused: There is no file" in said.stderr
+        assert f"{photo} (JPEG, {image.width} x {image.height}, 8 bits, 0." in printed.stdout
+    assert f"would go to {out / photo.name}" in printed.stdout
+    assert "https://a.example/x.jpg (on the web)" in printed.stdout
+    assert "gone.tif would be refused: There is no file" in printed.stderr
     assert not out.exists()
 
 
 # --- settings, watermark, sheets, addresses ---------------------------------------------------------------------------
 
 
-def test_a_setting_that_the_network_does_not_have_is_refused(here: Here, prints: Path, tmp_path: Path) -> None:
-    ended = here("restore", prints, "--out", tmp_path, "--render-factor", 20, status=2)
+def test_a_setting_that_the_network_does_not_have_is_refused(command: Command, prints: Path, tmp_path: Path) -> None:
+    ended = command("restore", prints, "--out", tmp_path, "--render-factor", 20, status=2)
     assert ended.stderr == "Error: The colorizer compact has no setting render_factor; it has gain, limit.\n"
 
 
-def test_a_sheet_of_before_and_after_lies_beside_the_marked_result(here: Here, prints: Path, tmp_path: Path) -> None:
+def test_a_sheet_of_before_and_after_lies_beside_the_marked_result(
+    command: Command, prints: Path, tmp_path: Path
+) -> None:
     photo = sorted(prints.rglob("*.jpg"))[0]
-    here("restore", photo, "--out", tmp_path, "--compare", "--watermark", "--layers")
+    command("restore", photo, "--out", tmp_path, "--compare", "--watermark", "--layers")
     says = json.loads((tmp_path / f"{photo.stem}.json").read_text())
     assert says["recipe"]["watermark"] is True
     assert "palette" in says["watermark"]
@@ -185,17 +190,19 @@ def test_a_sheet_of_before_and_after_lies_beside_the_marked_result(here: Here, p
         assert ImageStat.Stat(ImageChops.difference(before, original.convert("RGB"))).mean[1] < 4
 
 
-def test_a_drawing_without_gray_is_restored_and_says_why_it_has_no_color(here: Here, tmp_path: Path) -> None:
+def test_a_drawing_without_gray_is_restored_and_says_why_it_has_no_color(command: Command, tmp_path: Path) -> None:
     drawing = Image.new("1", (300, 200), 1)
     ImageDraw.Draw(drawing).ellipse((40, 30, 260, 170), outline=0, width=3)
     drawing.save(tmp_path / "drawing.tif")
-    ended = here("restore", tmp_path / "drawing.tif", "--out", tmp_path / "out", "--json")
-    assert "no room for color" in rows(ended)["drawing.tif"]["notes"][0]
+    ended = command("restore", tmp_path / "drawing.tif", "--out", tmp_path / "out", "--json")
+    assert "no room for color" in read_report(ended)["drawing.tif"]["notes"][0]
 
 
-def test_an_address_inside_is_refused_and_the_files_beside_it_go_on(here: Here, prints: Path, tmp_path: Path) -> None:
+def test_a_private_address_is_refused_and_the_other_files_are_restored(
+    command: Command, prints: Path, tmp_path: Path
+) -> None:
     photo = sorted(prints.rglob("*.jpg"))[0]
-    ended = here("restore", "http://127.0.0.1:9/x.jpg", photo, "--out", tmp_path, "--json", status=1)
+    ended = command("restore", "http://127.0.0.1:9/x.jpg", photo, "--out", tmp_path, "--json", status=1)
     refused, restored = json.loads(ended.stdout)
     assert refused["file"] == "http://127.0.0.1:9/x.jpg"
     assert "only public servers" in refused["reason"]
@@ -203,10 +210,10 @@ def test_an_address_inside_is_refused_and_the_files_beside_it_go_on(here: Here, 
     assert [path.name for path in tmp_path.iterdir()] == [photo.name]
 
 
-def test_a_photo_is_shown_by_several_networks_and_settings(here: Here, prints: Path, tmp_path: Path) -> None:
+def test_preview_shows_a_photo_by_several_networks_and_settings(command: Command, prints: Path, tmp_path: Path) -> None:
     photo = sorted(prints.rglob("*.jpg"))[0]
     sheet = tmp_path / "sheet.png"
-    ended = here("preview", photo, "--colorizers", "compact,compact-vivid,stable", "--gains", "1,3", "--out", sheet)
+    ended = command("preview", photo, "--colorizers", "compact,compact-vivid,stable", "--gains", "1,3", "--out", sheet)
     assert [line.partition(" \N{MIDDLE DOT} ")[0] for line in ended.stdout.splitlines()[:-1]] == [
         "compact, gain 1", "compact, gain 3", "compact-vivid, gain 1", "compact-vivid, gain 3",
     ]  # fmt: skip
@@ -220,5 +227,5 @@ def test_a_photo_is_shown_by_several_networks_and_settings(here: Here, prints: P
         ("--gains", "much"): "not a list of numbers",
         ("--colorizers", "crayons"): "There is no colorizer crayons",
     }.items():
-        assert words in here("preview", photo, *wrong, "--out", tmp_path / "no.png", status=2).stderr
+        assert words in command("preview", photo, *wrong, "--out", tmp_path / "no.png", status=2).stderr
     assert not (tmp_path / "no.png").exists()

@@ -37,22 +37,22 @@ def kill_restoration(path: Path, out: Path, *, when: int) -> dict[str, int]:
         while len(list_segments(out)) < when and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         process.kill()
-    kept = list_segments(out)
-    assert len(kept) >= when
-    return kept
+    left = list_segments(out)
+    assert len(left) >= when
+    return left
 
 
-def test_a_film_killed_on_the_way_goes_on_and_comes_out_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_an_interrupted_film_continues_and_the_result_is_the_same(tmp_path: Path) -> None:
     path = films.write(tmp_path / "film.mp4", films.two_scenes(60), times=films.uneven_times(60))
     straight, out = tmp_path / "straight", tmp_path / "out"
     row = restore(path, "--out", straight, "--layers")
     assert (row["status"], row["film"]["frames"], row["film"]["scenes"]) == ("restored", 60, 2)
     assert 0 < row["film"]["cdc"] < row["film"]["cdc_frame_by_frame"]
     assert row["film"]["ms_per_frame"] > 0
-    kept = kill_restoration(path, out, when=1)
+    left = kill_restoration(path, out, when=1)
     assert not list(out.glob("film*"))
-    again = kill_restoration(path, out, when=len(kept) + 1)
-    assert again.items() >= kept.items()
+    again = kill_restoration(path, out, when=len(left) + 1)
+    assert again.items() >= left.items()
     resumed = restore(path, "--out", out, "--layers")
     assert not list(out.glob(".*"))
     assert resumed["film"] | {"ms_per_frame": 0} == row["film"] | {"ms_per_frame": 0}
@@ -69,9 +69,9 @@ def test_a_film_killed_on_the_way_goes_on_and_comes_out_as_if_it_had_not_been(tm
 def test_another_recipe_starts_afresh(tmp_path: Path) -> None:
     path = films.write(tmp_path / "film.mp4", films.pan(films.gray_photo("coffee"), 26), sound=None)
     out = tmp_path / "out"
-    kept = set(kill_restoration(path, out, when=1))
+    left = set(kill_restoration(path, out, when=1))
     assert restore(path, "--out", out, "--gain", 2)["status"] == "restored"
-    assert set(list_segments(out)) == kept  # the first recipe may still be wanted
+    assert set(list_segments(out)) == left  # the first recipe may still be wanted
 
 
 def measure_peak_mib(path: Path, out: Path) -> float:

@@ -16,7 +16,7 @@ OLD_IN_COLOR = {8, 9, 10, 11, 12, 25}
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_one_photograph_in_every_kind(number: int) -> None:
+def test_a_photograph_is_recognized_in_color_gray_and_toned(number: int) -> None:
     photo = photographs.color_photo(number)
     gray = photographs.to_gray(photo)
     assert detect_kind(photo) == "color"
@@ -38,7 +38,7 @@ def test_a_gray_photo_with_the_noise_of_a_color_scanner_is_neutral() -> None:
     assert detect_kind(np.clip(noisy, 0, 255).astype(np.uint8)) == "neutral"
 
 
-def test_real_photographs_are_told_apart() -> None:
+def test_kinds_of_real_photographs_are_recognized() -> None:
     if not DATA.exists():
         pytest.skip("needs ../shared/data, the project's photographs")
     colored = [
@@ -46,7 +46,7 @@ def test_real_photographs_are_told_apart() -> None:
     ]
     assert colored.count("color") >= 0.99 * len(colored)
     old = {int(file.stem[-2:]): file for file in (DATA / "historical").glob("*.jpg")}
-    told = {number: detect_kind(np.asarray(Image.open(file).convert("RGB"))) for number, file in old.items()}
-    assert all(told[number] == "color" for number in OLD_IN_COLOR)
-    monochrome = [kind for number, kind in told.items() if number not in OLD_IN_COLOR]
+    kinds = {number: detect_kind(np.asarray(Image.open(file).convert("RGB"))) for number, file in old.items()}
+    assert all(kinds[number] == "color" for number in OLD_IN_COLOR)
+    monochrome = [kind for number, kind in kinds.items() if number not in OLD_IN_COLOR]
     assert sum(kind != "color" for kind in monochrome) >= 27

@@ -44,30 +44,30 @@ def test_the_record_is_the_same_whenever_it_is_made() -> None:
     assert first.to_xmp(photo_files.XMP) == second.to_xmp(photo_files.XMP)
 
 
-def test_what_is_written_is_read_back() -> None:
+def test_written_xmp_is_read_back() -> None:
     record = Provenance.from_layers(HASH, RECIPE, COLOR, DENSITY)
-    said = provenance.read_xmp(record.to_xmp())
-    assert said["OriginalSHA256"] == HASH
-    assert said["RecipeSHA256"] == RECIPE.hash
-    assert said["DigitalSourceType"] == record.source_type
-    assert json.loads(said["Networks"])["color"]["network"] == "truth"
+    values = provenance.read_xmp(record.to_xmp())
+    assert values["OriginalSHA256"] == HASH
+    assert values["RecipeSHA256"] == RECIPE.hash
+    assert values["DigitalSourceType"] == record.source_type
+    assert json.loads(values["Networks"])["color"]["network"] == "truth"
 
 
-def test_what_the_original_says_stays_and_our_mark_replaces_its_source_type() -> None:
+def test_the_originals_xmp_stays_and_its_source_type_is_replaced() -> None:
     record = Provenance.from_layers(HASH, RECIPE, COLOR, None)
     merged = record.to_xmp(photo_files.XMP)
     assert b"Harbor, 1911" in merged
-    said = provenance.read_xmp(merged)
-    assert said["DigitalSourceType"] == record.source_type
-    assert said["FormerDigitalSourceType"] == "http://cv.iptc.org/newscodes/digitalsourcetype/print"
+    values = provenance.read_xmp(merged)
+    assert values["DigitalSourceType"] == record.source_type
+    assert values["FormerDigitalSourceType"] == "http://cv.iptc.org/newscodes/digitalsourcetype/print"
     assert merged.count(b"DigitalSourceType>") == 4  # ours and the former, each opened and closed
 
 
-def test_a_result_that_is_restored_again_says_it_once() -> None:
+def test_a_result_that_is_restored_again_has_one_record() -> None:
     once = Provenance.from_layers(HASH, RECIPE, COLOR, None).to_xmp(photo_files.XMP)
     twice = Provenance.from_layers("b" * 64, RECIPE, None, DENSITY).to_xmp(once)
-    said = provenance.read_xmp(twice)
-    assert said["OriginalSHA256"] == "b" * 64
+    values = provenance.read_xmp(twice)
+    assert values["OriginalSHA256"] == "b" * 64
     assert twice.count(b"OriginalSHA256>") == 2
     assert b"Harbor, 1911" in twice
 
