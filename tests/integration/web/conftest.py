@@ -1,4 +1,4 @@
-"""A portal with two tenants in it, and hands to use it as a browser and as a program do."""
+"""A portal, persons who use it by browser and by API, and jobs restored without workers."""
 
 import hashlib
 import io
@@ -50,7 +50,7 @@ def assert_documented(app: Flask, method: str, path: str, answer: TestResponse) 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who uses the portal: by pages, signed in, and by the API, with a token."""
+    """A user of the portal: signed in to the pages, and with a token for the API."""
 
     identity: Identity
     token: str
@@ -61,14 +61,14 @@ class Person:
         return self.identity.email
 
     def browser(self) -> FlaskClient:
-        """A browser in which this person is signed in."""
+        """Return a browser in which this person is signed in."""
         browser = self.app.test_client()
         with browser.session_transaction() as session:
             session["user"], session["stamp"] = str(self.identity.user_id), self.identity.stamp
         return browser
 
     def api(self, method: str, path: str, **request: Any) -> Any:
-        """One request to the API."""
+        """Send a request to the API and validate the answer against the OpenAPI document."""
         headers = {"Authorization": f"Bearer {self.token}"} | request.pop("headers", {})
         answer = self.app.test_client().open(f"/api/v1{path}", method=method, headers=headers, **request)
         assert_documented(self.app, method, path.partition("?")[0], answer)
@@ -91,8 +91,8 @@ def app(services: Services) -> Flask:
 
 
 @pytest.fixture
-def person(services: Services, app: Flask) -> Callable[..., Person]:
-    """Make a person: of which tenant, and whether an administrator."""
+def make_person(services: Services, app: Flask) -> Callable[..., Person]:
+    """Make a person of a tenant, as a member or an administrator."""
 
     def make(tenant: str = "museum", *, is_admin: bool = False, email: str | None = None) -> Person:
         with services.begin() as session:
@@ -112,23 +112,23 @@ def person(services: Services, app: Flask) -> Callable[..., Person]:
 
 
 @pytest.fixture
-def member(person: Callable[..., Person]) -> Person:
-    return person()
+def member(make_person: Callable[..., Person]) -> Person:
+    return make_person()
 
 
 @pytest.fixture
-def admin(person: Callable[..., Person]) -> Person:
-    return person(is_admin=True)
+def admin(make_person: Callable[..., Person]) -> Person:
+    return make_person(is_admin=True)
 
 
 @pytest.fixture
-def stranger(person: Callable[..., Person]) -> Person:
+def stranger(make_person: Callable[..., Person]) -> Person:
     """An administrator of another tenant."""
-    return person("archive", is_admin=True)
+    return make_person("archive", is_admin=True)
 
 
-def szi() -> bytes:
-    """A small deep zoom as libvips lays it out: DeepZoom in a zip without compression."""
+def make_deep_zoom() -> bytes:
+    """Make a small deep zoom file as libvips writes it: DeepZoom tiles in an uncompressed zip."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("zoom/zoom.dzi", "<Image TileSize='254'/>")
@@ -140,9 +140,9 @@ def szi() -> bytes:
 
 @pytest.fixture
 def restore(services: Services) -> Callable[..., None]:
-    """Carry jobs through all stages as workers would, with files of the given bytes."""
+    """Run jobs through all stages as workers would, with files of the given bytes."""
 
-    def carry(*job_ids: str, result: bytes = b"the result", suffix: str = "jpg", **rendered: Any) -> None:
+    def restore_jobs(*job_ids: str, result: bytes = b"the result", suffix: str = "jpg", **render_facts: Any) -> None:
         for stage in STAGES:
             with services.begin() as session:
                 leases = claim(session, stage, [UUID(job_id) for job_id in job_ids], None, 60)
@@ -154,12 +154,12 @@ def restore(services: Services) -> Callable[..., None]:
                 for name, (_, data) in written.items():
                     services.store.put(files[name], data)
                 sha256 = hashlib.sha256(result).hexdigest()
-                facts = {"sha256": sha256, **rendered} if stage is Stage.RENDER else {"kind": "neutral"}
+                facts = {"sha256": sha256, **render_facts} if stage is Stage.RENDER else {"kind": "neutral"}
                 ended.append((lease, Done(files, facts, {"work": 0.5})))
             with services.begin() as session:
                 assert len(settle(session, ended, backoff_s=1, requeue_s=60)) == len(job_ids)
 
-    return carry
+    return restore_jobs
 
 
 def _files(stage: Stage, result: bytes, suffix: str) -> dict[str, tuple[str, bytes]]:
@@ -172,14 +172,14 @@ def _files(stage: Stage, result: bytes, suffix: str) -> dict[str, tuple[str, byt
         "preview": ("preview.jpg", b"a preview"),
         "before": ("before.jpg", b"before"),
         "thumb": ("thumb.jpg", b"a thumbnail"),
-        "zoom": ("zoom.szi", szi()),
+        "zoom": ("zoom.szi", make_deep_zoom()),
         "provenance": ("provenance.json", b'{"recipe": {}}'),
     }
 
 
 @pytest.fixture
 def worker(services: Services) -> Iterator[UUID]:
-    """A worker that has introduced itself."""
+    """A registered worker."""
     with services.begin() as session:
         worker_id = fleets.register(session, "gpu", "host", 4711, "cpu (1 thread)", "0.1.0")
     yield worker_id
@@ -188,7 +188,7 @@ def worker(services: Services) -> Iterator[UUID]:
 
 
 def csrf_token(browser: FlaskClient, path: str) -> str:
-    """The CSRF token that a page carries."""
+    """Return the CSRF token in a page's form."""
     match = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', browser.get(path).text)
-    assert match, f"{path} carries no token"
+    assert match, f"{path} has no token"
     return match[1]

@@ -171,7 +171,7 @@ def test_a_store_that_is_down_is_said_to_be(
 def test_a_lost_race_for_the_same_bytes_leaves_one_photo(
     member: Person, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another upload of the same bytes ends while this one is on its way to the store."""
+    """Another upload of the same bytes ends while this one is being stored."""
     batch_id = member.open_batch()
     real = type(services.store).put
     others: list[dict[str, Any]] = []

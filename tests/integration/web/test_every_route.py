@@ -1,4 +1,4 @@
-"""What holds for every address of the portal, also for those that somebody adds later: the map of routes is walked."""
+"""What holds for every route of the portal, including future ones: the tests walk Flask's map of routes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,7 +24,7 @@ PUBLIC = {
     "accounts.redeem",
     "api.openapi",
 }
-"""What anyone may see. A new one must be put here on purpose."""
+"""Routes that need no sign-in. A new one must be added here deliberately."""
 
 BODIES: dict[str, dict[str, Any]] = {
     "api.upload": {"data": b"bytes", "query_string": {"name": "a.jpg"}},
@@ -42,14 +42,14 @@ SECRET_NAME = "Grandmother's love letters"
 
 @pytest.fixture
 def app(app: Flask) -> Flask:
-    # A forged form is another test's matter: here every request gets as far as it can.
+    # CSRF has tests of its own. Here every request must get as far as possible.
     app.config["WTF_CSRF_ENABLED"] = False
     return app
 
 
 @pytest.fixture
 def ids(admin: Person, services: Services, restore: Callable[..., None]) -> dict[str, Any]:
-    """One of everything that a tenant can have, by the name of the route's part."""
+    """An id of one of everything that a tenant can have, by the route's parameter."""
     batch_id = admin.open_batch(SECRET_NAME)
     job = admin.deposit(batch_id, f"{SECRET_NAME}.jpg")
     restore(job["id"])
@@ -73,11 +73,11 @@ def ids(admin: Person, services: Services, restore: Callable[..., None]) -> dict
 
 
 def _requests(app: Flask, ids: dict[str, Any]) -> Iterator[tuple[Rule, str, str]]:
-    """Every rule, with each of its methods and its path filled in."""
+    """Yield every rule with each of its methods and its path."""
     adapter = app.url_map.bind("localhost")
     for rule in app.url_map.iter_rules():
         unknown = rule.arguments - ids.keys() - set(rule.defaults or {})
-        assert not unknown, f"{rule}: tell this test what to put for {unknown}"
+        assert not unknown, f"{rule}: this test needs values for {unknown}"
         values = {name: ids[name] for name in rule.arguments}
         if rule.endpoint in ("api.show_fleet", "api.scale_fleet"):
             values["name"] = "gpu"
@@ -129,7 +129,7 @@ def test_a_tenant_cannot_reach_what_is_anothers(
 
 
 def test_what_the_stranger_is_denied_is_there_for_its_owner(app: Flask, ids: dict[str, Any], admin: Person) -> None:
-    """Else the test above would prove nothing: it might ask for what nobody has."""
+    """Without this, the test above would prove nothing: it might ask for what nobody has."""
     for rule, method, path in _requests(app, ids):
         if rule.arguments & {"batch_id", "job_id"} and rule.endpoint != "api.add_known":
             answer = _send(admin, app, rule, method, path)

@@ -76,7 +76,7 @@ def live() -> ResponseReturnValue:
 @blueprint.post("/fleets/<name>")
 @admin_required
 def scale(name: str) -> ResponseReturnValue:
-    """Set how many workers a fleet should have; `retint up` or the cluster starts and stops them."""
+    """Set how many workers a fleet should have; the supervisor starts and stops them."""
     if name not in FLEETS:
         raise NotFound("There is no such fleet.")
     wanted = request.form.get("wanted", type=int)

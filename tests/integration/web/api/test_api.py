@@ -17,7 +17,7 @@ SHA256 = hashlib.sha256(JPEG).hexdigest()
 
 @pytest.fixture
 def quarantine(services: Services) -> Callable[[str], None]:
-    """Let a job's first stage fail until it is quarantined."""
+    """Make a job's first stage fail until the job is quarantined."""
 
     def fail(job_id: str) -> None:
         for _ in range(FAULT_LIMIT):
@@ -46,14 +46,14 @@ def test_a_file_goes_in_and_its_result_comes_out(member: Person, restore: Callab
 
 
 def test_an_idempotency_key_opens_one_batch(member: Person) -> None:
-    def opened(name: str, key: str | None) -> Any:
+    def open_batch(name: str, key: str | None) -> Any:
         return member.api("POST", "/batches", json={"name": name}, headers={"Idempotency-Key": key} if key else {})
 
-    first, again, other = opened("Box", "k1"), opened("Box", "k1"), opened("Box", "k2")
+    first, again, other = open_batch("Box", "k1"), open_batch("Box", "k1"), open_batch("Box", "k2")
     assert first.status_code == again.status_code == 201
     assert first.json["id"] == again.json["id"] != other.json["id"]
-    assert opened("Box", None).json["id"] != opened("Box", None).json["id"]
-    refused = opened("Another name", "k1")
+    assert open_batch("Box", None).json["id"] != open_batch("Box", None).json["id"]
+    refused = open_batch("Another name", "k1")
     assert (refused.status_code, refused.json["code"]) == (422, "idempotency_key_reused")
     assert len(member.api("GET", "/batches").json["items"]) == 4
 

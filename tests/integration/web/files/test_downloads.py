@@ -124,7 +124,7 @@ NAMES = [
 
 @pytest.fixture
 def batch_id(member: Person, restore: Callable[..., None]) -> str:
-    """A batch of strange names, all restored but the last."""
+    """A batch of photos with strange names, all restored but the last."""
     batch_id = member.open_batch("Box 7: Hochzeit")
     ids = [member.deposit(batch_id, name, f"bytes of {name}".encode())["id"] for name in NAMES]
     restore(*ids[:-1], result=RESULT)

@@ -1,4 +1,4 @@
-"""The networks' cards, for those who choose and for those who want to know; and the form that is made of them."""
+"""The networks' cards in pages and API, and the recipe form that is made of them."""
 
 import hashlib
 import http.server
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """The weights of `artistic` are here, too; nobody runs them."""
+    """Settings with weights of `artistic`, which nobody runs."""
     folder = tmp_path / "weights"
     folder.mkdir()
     (folder / "artistic.safetensors").write_bytes(b"weights")
@@ -31,7 +31,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def photo_url(app: Flask) -> Iterator[str]:
-    """A server on this machine with a photo, and a portal that may ask it."""
+    """Address of a photo on a local web server that the portal may ask."""
 
     class Server(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""One photo through several networks, side by side: what is tried, what is shown, and what is deposited after it."""
+"""Trials: one photo restored by several networks, shown side by side, and the deposit that follows."""
 
 import io
 import re
@@ -24,7 +24,7 @@ EMBEDDED = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """Weights of `artistic` and `lab-resnet18` are here, too; nobody runs them."""
+    """Settings with weights of `artistic` and `lab-resnet18`, which nobody runs."""
     folder = tmp_path / "weights"
     folder.mkdir()
     for name in ("artistic", "lab-resnet18"):
@@ -34,25 +34,27 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def begin(member: Person) -> Callable[..., dict[str, Any]]:
-    """Keep a photo and try it."""
+def begin_trial(member: Person) -> Callable[..., dict[str, Any]]:
+    """Upload a photo and begin a trial of it."""
 
-    def begun(**body: Any) -> dict[str, Any]:
+    def begin(**body: Any) -> dict[str, Any]:
         sha256 = member.api("PUT", "/photos", data=JPEG).json["sha256"]
         answer = member.api("POST", "/trials", json={"sha256": sha256, "name": "album/aunt.jpg", **body})
         assert answer.status_code == 201, answer.text
         return dict(answer.json)
 
-    return begun
+    return begin
 
 
-def tried(trial: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+def tried_settings(trial: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
     return [(each["recipe"]["colorizer"], each["recipe"]["colorizer_settings"]) for each in trial["tries"]]
 
 
 @EMBEDDED
-def test_every_network_that_is_here_is_tried_at_its_telling_settings(begin: Callable[..., dict[str, Any]]) -> None:
-    assert tried(begin()) == [
+def test_every_installed_network_is_tried_at_its_telling_settings(
+    begin_trial: Callable[..., dict[str, Any]],
+) -> None:
+    assert tried_settings(begin_trial()) == [
         ("compact", {"gain": 1.3}),
         ("compact", {"gain": 2.1}),
         ("compact", {"gain": 2.6}),
@@ -79,9 +81,9 @@ def test_where_all_networks_are_here_each_is_tried_once_before_any_is_tried_twic
 
 
 def test_a_trial_is_found_again_and_hides_from_the_batches(
-    member: Person, stranger: Person, begin: Callable[..., dict[str, Any]], restore: Callable[..., None]
+    member: Person, stranger: Person, begin_trial: Callable[..., dict[str, Any]], restore: Callable[..., None]
 ) -> None:
-    first, second = begin(), begin(recipes=[{"colorizer": "keep"}])
+    first, second = begin_trial(), begin_trial(recipes=[{"colorizer": "keep"}])
     assert member.api("GET", "/batches").json["items"] == []
     listed = member.api("GET", "/trials", query_string={"limit": 1}).json
     assert [each["id"] for each in listed["items"]] == [second["id"]]
@@ -102,9 +104,9 @@ def test_a_trial_is_found_again_and_hides_from_the_batches(
 
 
 def test_tries_overtake_deposits_of_the_same_tenant(
-    services: Services, member: Person, begin: Callable[..., dict[str, Any]]
+    services: Services, member: Person, begin_trial: Callable[..., dict[str, Any]]
 ) -> None:
-    begin(recipes=[{}])
+    begin_trial(recipes=[{}])
     member.deposit(member.open_batch(priority=5))
     with services.begin() as session:
         assert sorted(load.priority for load in tallies.loads(session)) == [5, trials.PRIORITY]
@@ -112,13 +114,13 @@ def test_tries_overtake_deposits_of_the_same_tenant(
 
 @EMBEDDED
 def test_one_more_is_tried_once_and_no_more_than_a_page_holds(
-    services: Services, member: Person, begin: Callable[..., dict[str, Any]]
+    services: Services, member: Person, begin_trial: Callable[..., dict[str, Any]]
 ) -> None:
-    trial = begin(recipes=[{}])
+    trial = begin_trial(recipes=[{}])
     path = f"/trials/{trial['id']}/tries"
     for _ in range(2):
         again = member.api("POST", path, json={"recipe": {"colorizer": "compact-vivid"}}).json
-        assert tried(again) == [("compact", {}), ("compact-vivid", {})]
+        assert tried_settings(again) == [("compact", {}), ("compact-vivid", {})]
     not_here = member.api("POST", path, json={"recipe": {"colorizer": "stable"}})
     assert not_here.status_code == 400
     assert "weights of stable are not here" in not_here.json["detail"]
@@ -129,9 +131,9 @@ def test_one_more_is_tried_once_and_no_more_than_a_page_holds(
 
 
 def test_stopping_a_trial_stops_what_has_not_ended(
-    member: Person, begin: Callable[..., dict[str, Any]], restore: Callable[..., None]
+    member: Person, begin_trial: Callable[..., dict[str, Any]], restore: Callable[..., None]
 ) -> None:
-    trial = begin(recipes=[{}, {"colorizer": "compact-vivid"}])
+    trial = begin_trial(recipes=[{}, {"colorizer": "compact-vivid"}])
     restore(trial["tries"][0]["id"])
     stopped = member.api("POST", f"/trials/{trial['id']}/cancel").json
     assert [each["state"] for each in stopped["tries"]] == ["restored", "cancelled"]
@@ -221,9 +223,9 @@ def test_a_photo_of_a_batch_is_tried_without_sending_it_again(
 
 @EMBEDDED
 def test_a_file_that_is_no_photo_is_said_once(
-    services: Services, member: Person, admin: Person, begin: Callable[..., dict[str, Any]]
+    services: Services, member: Person, admin: Person, begin_trial: Callable[..., dict[str, Any]]
 ) -> None:
-    trial = begin(recipes=[{}, {"colorizer": "compact-vivid"}])
+    trial = begin_trial(recipes=[{}, {"colorizer": "compact-vivid"}])
     ids = [UUID(each["id"]) for each in trial["tries"]]
     with services.begin() as session:
         leases = claim(session, Stage.INGEST, ids, None, 60)
@@ -250,9 +252,9 @@ def test_an_empty_form_says_what_is_missing(member: Person) -> None:
 
 @EMBEDDED
 def test_an_administrator_sees_a_trial_as_one_line_and_a_fault_of_it(
-    services: Services, admin: Person, member: Person, begin: Callable[..., dict[str, Any]]
+    services: Services, admin: Person, member: Person, begin_trial: Callable[..., dict[str, Any]]
 ) -> None:
-    trial = begin(recipes=[{}, {"colorizer": "compact-vivid"}])
+    trial = begin_trial(recipes=[{}, {"colorizer": "compact-vivid"}])
     page = admin.browser().get("/admin/").text
     assert page.count("Trial of") == 1
     assert f'href="/trials/{trial["id"]}"' in page

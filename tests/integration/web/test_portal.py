@@ -1,4 +1,4 @@
-"""The portal as it runs: `retint portal`, a process with gunicorn in it, over real sockets."""
+"""The command `retint portal`: a gunicorn process, used over real sockets."""
 
 import hashlib
 import socket
@@ -33,8 +33,8 @@ class Portal:
     process: "subprocess.Popen[bytes]"
     http: httpx.Client
 
-    def memory(self) -> int:
-        """Bytes of all its processes."""
+    def memory_bytes(self) -> int:
+        """Return the memory of all its processes, in bytes."""
         parent = psutil.Process(self.process.pid)
         return sum(process.memory_info().rss for process in [parent, *parent.children(recursive=True)])
 
@@ -46,7 +46,7 @@ class Portal:
 
 
 @contextmanager
-def _running(settings: Settings, token: str, folder: Path) -> Iterator[Portal]:
+def _run_portal(settings: Settings, token: str, folder: Path) -> Iterator[Portal]:
     [port] = find_free_ports(1)
     command = [sys.executable, "-m", "retint", "portal", "--port", str(port)]
     with (folder / "portal.log").open("ab") as sink:
@@ -54,14 +54,14 @@ def _running(settings: Settings, token: str, folder: Path) -> Iterator[Portal]:
     url = f"http://127.0.0.1:{port}"
     try:
         with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as http:
-            _wait(http, process, folder / "portal.log")
+            _wait_until_live(http, process, folder / "portal.log")
             yield Portal(url, port, process, http)
     finally:
         process.terminate()
         process.wait(timeout=40)
 
 
-def _wait(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _wait_until_live(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -75,7 +75,7 @@ def _wait(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> 
 
 @pytest.fixture
 def portal(settings: Settings, member: Person, tmp_path: Path) -> Iterator[Portal]:
-    with _running(settings.model_copy(update={"upload_limit_mib": 160}), member.token, tmp_path) as running:
+    with _run_portal(settings.model_copy(update={"upload_limit_mib": 160}), member.token, tmp_path) as running:
         yield running
 
 
@@ -83,12 +83,12 @@ def test_large_files_go_through_without_filling_the_memory(
     portal: Portal, member: Person, restore: Callable[..., None], tmp_path: Path
 ) -> None:
     batch_id, block = portal.open_batch(), bytes(range(256)) * (MIB // 256)
-    before, most, ended = portal.memory(), 0, threading.Event()
+    before, most, ended = portal.memory_bytes(), 0, threading.Event()
 
     def watch() -> None:
         nonlocal most
         while not ended.wait(0.02):
-            most = max(most, portal.memory())
+            most = max(most, portal.memory_bytes())
 
     watching = threading.Thread(target=watch)
     watching.start()
@@ -138,8 +138,8 @@ def test_the_same_bytes_at_the_same_time_are_one_photo(portal: Portal, services:
     assert len(list(services.store.list("tenants/"))) == 1
 
 
-def _raw(portal: Portal, request: bytes) -> bytes:
-    """Send bytes, close our side, and read what comes back."""
+def _send_raw(portal: Portal, request: bytes) -> bytes:
+    """Send bytes, close the sending side, and return the answer."""
     with socket.create_connection(("127.0.0.1", portal.port), timeout=20) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
@@ -166,7 +166,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(portal: Portal, member: Person
         start + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n",
     )
     for request in broken:
-        assert b" 201 " not in _raw(portal, request)
+        assert b" 201 " not in _send_raw(portal, request)
     assert portal.http.get(f"/api/v1/batches/{batch_id}").json()["counts"]["total"] == 0
     assert not list(services.store.list("tenants/"))
     assert portal.put(batch_id, "a.jpg", JPEG).status_code == 201
@@ -185,7 +185,7 @@ GARBAGE = (
 @EMBEDDED
 def test_garbage_on_the_wire_is_refused_and_harmless(portal: Portal) -> None:
     for request in GARBAGE:
-        answer = _raw(portal, request)
+        answer = _send_raw(portal, request)
         assert not answer or answer.startswith(b"HTTP/1.1 4"), answer[:200]
         assert httpx.get(f"{portal.url}/healthz").is_success
 
@@ -208,7 +208,7 @@ def test_operators_see_whether_it_is_ready(portal: Portal, settings: Settings, m
     assert 'retint_workers_wanted{fleet="gpu"} 1.0' in metrics.text
     [nobody] = find_free_ports(1)
     lonely = settings.model_copy(update={"broker_url": f"redis://127.0.0.1:{nobody}/0"})
-    with _running(lonely, member.token, tmp_path) as without_broker:
+    with _run_portal(lonely, member.token, tmp_path) as without_broker:
         answer = without_broker.http.get("/readyz")
         assert answer.status_code == 503
         assert answer.json()["database"] == answer.json()["store"] == "ok"
@@ -218,17 +218,17 @@ def test_operators_see_whether_it_is_ready(portal: Portal, settings: Settings, m
 
 @EMBEDDED
 def test_what_runs_is_finished_before_it_ends(portal: Portal, member: Person) -> None:
-    """SIGTERM while an upload is under way: the upload is answered, then the portal is gone."""
+    """After SIGTERM during an upload, the upload is answered, then the portal ends."""
     batch_id, started = portal.open_batch(), threading.Event()
 
-    def slowly() -> Iterator[bytes]:
+    def upload_slowly() -> Iterator[bytes]:
         for _ in range(20):
             yield b"x" * MIB
             started.set()
             time.sleep(0.1)
 
     with ThreadPoolExecutor(1) as pool:
-        upload = pool.submit(portal.put, batch_id, "a.tif", slowly())
+        upload = pool.submit(portal.put, batch_id, "a.tif", upload_slowly())
         assert started.wait(10)
         portal.process.terminate()
         assert upload.result(timeout=60).status_code == 201
