@@ -93,7 +93,7 @@ def run_platform(settings: Settings) -> Iterator[PlatformUnderTest]:
             services = Services.connect(settings)
             with services.begin() as session:
                 user = accounts.find_user(session, ADMIN)
-                token = accounts.issue(session, user, "tests")
+                token = accounts.issue_token(session, user, "tests")
                 url = announced["url"]
                 link = announced["sign_in"] or f"{url}/sign-in/{accounts.invite(session, user)}"
             services.engine.dispose()

@@ -1,4 +1,4 @@
-"""Batches: what one deposit brought. Opened, listed, paused, watched, reported."""
+"""Batches: the files of one deposit. Opened, listed, paused, measured, reported."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from retint.lifecycle import Outcome, Stage, State
 from retint.names import unique_path
 from retint.recipes import Recipe
 from retint.tables import Attempt, Batch, Job, Photo, now
-from retint.tenancy import get_owned, owned
+from retint.tenancy import get_owned, select_owned
 from retint_models.weights.cards import IMPORTED
 
 if TYPE_CHECKING:
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 RATE_WINDOW_S: Final = 600
 RATE_SAMPLE: Final = 256
-"""The rate is judged by the newest jobs that ended: so many at most, so that a large batch costs no more."""
+"""Most ended jobs that the rate is computed from, the newest ones: a large batch costs no more than a small one."""
 CHUNK: Final = 500
-GROWS_FOR_S: Final = 30.0
+"""Rows of a report that are read in one transaction."""
+GROWING_S: Final = 30.0
+"""A batch counts as growing for so long after its newest job was added."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ class Progress:
     counts: tallies.Counts
     rate_per_minute: float
     eta_s: float | None
-    """Seconds until the last job ends, at this rate; None where nobody can tell: paused, or nothing ended yet."""
+    """Seconds until the last job ends, at this rate; None if unknown: the batch is paused, or no job has ended yet."""
 
 
 @dataclass(frozen=True)
-class Card:
+class JobSummary:
     """What a page of a batch shows of one job."""
 
     id: UUID
@@ -53,18 +55,18 @@ class Card:
     reason_code: str | None
     reason: str | None
     film: bool = False
-    """Whether it is a film; nobody knows before ingest is done."""
+    """Whether it is a film; False until ingest is done."""
 
     @property
     def picture(self) -> Literal["thumb", "proxy"] | None:
-        """The file that shows it best so far; None before ingest is done."""
+        """The file that shows it best so far; None until ingest is done."""
         if self.state is State.RESTORED:
             return "thumb"
         return None if self.stage is Stage.INGEST else "proxy"
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """One deposited file in a batch's report."""
 
     job_id: UUID
@@ -77,10 +79,10 @@ class Row:
     reason: str | None
     ended_at: datetime | None
     result_name: str | None
-    """Where the result lies in the batch's zip: safe and unique; None without a result."""
+    """Path of the result in the batch's zip, safe and unique; None without a result."""
     result_sha256: str | None
     remark: str | None
-    """What must be said of the result, such as that it has no color."""
+    """A sentence about the result that people must read, such as that it has no color."""
     files: dict[str, str]
     """The result's files: name to key in the store; empty without a result."""
 
@@ -97,25 +99,24 @@ def open(
     trial: UUID | None = None,
     imported: Path = IMPORTED,
 ) -> Batch:
-    """Open a batch; the same idempotency key finds the batch that it opened.
+    """Open a batch. The same idempotency key returns the batch that it opened.
 
     Args:
         session: the transaction.
-        tenant_id: whose it is.
-        name: what people call it.
-        recipe: what is done to its photos.
-        priority: 0 to 9; larger overtakes.
-        created_by: who opened it.
-        idempotency_key: see above.
-        trial: the trial that it is one try of.
+        tenant_id: the tenant.
+        name: at most 200 characters.
+        recipe: for its photos.
+        priority: 0 to 9; a larger one is served first.
+        created_by: the user.
+        idempotency_key: any text of the caller.
+        trial: the trial that it is a try of.
         imported: folder of imported weights.
 
     Raises:
-        InvalidRequest: no name, a name of more than 200 characters, a priority that is not 0 to 9, a network that is
-            not here, or a setting that it does not have or not in its range.
-        Refused: the idempotency key was used for another name or recipe.
+        InvalidRequest: the name, the priority or the recipe cannot be used (see `recipes.check`).
+        Refused: the idempotency key was used for another name, recipe or priority.
     """
-    name = _clean(name)
+    name = _clean_name(name)
     if not 0 <= priority <= 9:
         raise InvalidRequest("A priority is a number from 0 to 9.")
     recipes.check(recipe, imported)
@@ -129,24 +130,38 @@ def open(
         idempotency_key=idempotency_key,
         trial=trial,
     )
+    return _insert_or_find(session, batch)
+
+
+def _insert_or_find(session: Session, batch: Batch) -> Batch:
+    """Insert a batch; if its idempotency key is there, return the batch that has it.
+
+    Raises:
+        Refused: that batch has another name, recipe or priority.
+    """
     try:
         with session.begin_nested():
             session.add(batch)
     except IntegrityError:
-        if idempotency_key is None:
+        if batch.idempotency_key is None:
             raise
-        return _opened_before(session, batch)
+        same_key = Batch.idempotency_key == batch.idempotency_key
+        found = session.scalars(select_owned(Batch, batch.tenant_id).where(same_key)).one()
+        if (found.name, found.recipe_hash, found.priority) != (batch.name, batch.recipe_hash, batch.priority):
+            message = "This idempotency key opened another batch already."
+            raise Refused(message, code="idempotency_key_reused") from None
+        return found
     session.refresh(batch)
     return batch
 
 
-def page(session: Session, tenant_id: UUID, after: UUID | None = None, limit: int = 50) -> Sequence[Batch]:
-    """List a tenant's batches, newest first, those after the batch `after`; the tries of trials are left out.
+def list_page(session: Session, tenant_id: UUID, after: UUID | None = None, limit: int = 50) -> Sequence[Batch]:
+    """List a tenant's batches, newest first, those after the batch `after`; without the tries of trials.
 
     Raises:
         NotFound: no such batch `after`.
     """
-    deposits = owned(Batch, tenant_id).where(Batch.trial.is_(None))
+    deposits = select_owned(Batch, tenant_id).where(Batch.trial.is_(None))
     query = deposits.order_by(Batch.created_at.desc(), Batch.id.desc()).limit(limit)
     if after is not None:
         last = get_owned(session, Batch, tenant_id, after)
@@ -155,46 +170,46 @@ def page(session: Session, tenant_id: UUID, after: UUID | None = None, limit: in
 
 
 def pause(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
-    """Let what runs finish, start nothing more; idempotent.
+    """Pause a batch: running jobs finish, no other one starts. Idempotent.
 
     Raises:
         NotFound: no such batch.
-        IllegalMove: it was cancelled.
+        IllegalMove: the batch is cancelled.
     """
-    batch = _not_cancelled(session, tenant_id, batch_id)
+    batch = _get_uncancelled(session, tenant_id, batch_id)
     session.execute(update(Batch).where(Batch.id == batch_id, Batch.paused_at.is_(None)).values(paused_at=now()))
     session.refresh(batch)
     return batch
 
 
 def resume(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
-    """Go on with a paused batch; idempotent.
+    """Resume a paused batch. Idempotent.
 
     Raises:
         NotFound: no such batch.
-        IllegalMove: it was cancelled.
+        IllegalMove: the batch is cancelled.
     """
-    batch = _not_cancelled(session, tenant_id, batch_id)
+    batch = _get_uncancelled(session, tenant_id, batch_id)
     session.execute(update(Batch).where(Batch.id == batch_id).values(paused_at=None))
     session.refresh(batch)
     return batch
 
 
-def progress(session: Session, tenant_id: UUID, batch_id: UUID) -> Progress:
-    """Tell how far a batch is; costs the same for ten photos and for a million.
+def measure_progress(session: Session, tenant_id: UUID, batch_id: UUID) -> Progress:
+    """Measure how far a batch is, at a cost that does not depend on its size.
 
     Raises:
         NotFound: no such batch.
     """
     batch = get_owned(session, Batch, tenant_id, batch_id)
-    counts = tallies.counts(session, [batch_id])[batch_id]
-    rate = _rate_per_s(session, batch_id)
+    counts = tallies.count_jobs(session, [batch_id])[batch_id]
+    rate = _measure_rate(session, batch_id)
     left = counts.ready + counts.queued + counts.running
     moves = rate > 0 and left > 0 and batch.paused_at is None and batch.cancelled_at is None
     return Progress(counts, rate * 60, left / rate if moves else None)
 
 
-def jobs_page(
+def list_jobs_page(
     session: Session,
     tenant_id: UUID,
     batch_id: UUID,
@@ -202,40 +217,40 @@ def jobs_page(
     state: State | None = None,
     after: UUID | None = None,
     limit: int = 60,
-) -> list[Card]:
-    """List a batch's jobs in the order of deposit, those after the job `after`; of one state, also by stage.
+) -> list[JobSummary]:
+    """List a batch's jobs after the job `after`, in the order of deposit; those of one state first by stage.
 
     Raises:
         NotFound: no such batch, or no such job `after`.
     """
     get_owned(session, Batch, tenant_id, batch_id)
-    query = _cards(tenant_id, batch_id).limit(limit)
+    query = _summary_query(tenant_id, batch_id).limit(limit)
     last = None if after is None else get_owned(session, Job, tenant_id, after)
     if state is not None:
-        # As the index has them: a few refused among a million must not be searched for.
+        # In the order of the index: finding a few refused jobs among a million must be fast.
         place = (Job.stage, Job.not_before, Job.id)
         query = query.where(Job.state == state).order_by(None).order_by(*place)
         if last is not None:
             query = query.where(tuple_(*place) > tuple_(last.stage, last.not_before, last.id))
     elif last is not None:
         query = query.where(Job.id > last.id)
-    return [Card(*row) for row in session.execute(query)]
+    return [JobSummary(*row) for row in session.execute(query)]
 
 
-def cards(session: Session, tenant_id: UUID, batch_id: UUID, job_ids: Sequence[UUID]) -> list[Card]:
-    """List these jobs of a batch: what a page that shows them asks for again and again."""
-    query = _cards(tenant_id, batch_id).where(Job.id.in_(job_ids))
-    return [Card(*row) for row in session.execute(query)] if job_ids else []
+def list_jobs(session: Session, tenant_id: UUID, batch_id: UUID, job_ids: Sequence[UUID]) -> list[JobSummary]:
+    """List these jobs of a batch, for a page that shows them and polls."""
+    query = _summary_query(tenant_id, batch_id).where(Job.id.in_(job_ids))
+    return [JobSummary(*row) for row in session.execute(query)] if job_ids else []
 
 
 def is_growing(session: Session, tenant_id: UUID, batch_id: UUID) -> bool:
-    """Tell whether a photo came in during the last half minute."""
+    """Whether a file was added during the last `GROWING_S` seconds."""
     newest = select(Job.created_at).where(Job.tenant_id == tenant_id, Job.batch_id == batch_id).order_by(Job.id.desc())
-    return bool(session.scalar(select(newest.limit(1).scalar_subquery() > now(-GROWS_FOR_S))))
+    return bool(session.scalar(select(newest.limit(1).scalar_subquery() > now(-GROWING_S))))
 
 
-def _cards(tenant_id: UUID, batch_id: UUID) -> Select[*tuple[Any, ...]]:
-    # Asked for each job of the page, not joined: the page's size is all that it may cost.
+def _summary_query(tenant_id: UUID, batch_id: UUID) -> Select[*tuple[Any, ...]]:
+    # A subquery for each job of the page, not a join: the cost must not exceed the size of the page.
     film = (
         select(Attempt.facts["film"].as_boolean())
         .where(Attempt.job_id == Job.id, Attempt.stage == Stage.INGEST, Attempt.outcome == Outcome.DONE)
@@ -248,33 +263,33 @@ def _cards(tenant_id: UUID, batch_id: UUID) -> Select[*tuple[Any, ...]]:
     )
 
 
-def report(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterator[Row]:
-    """Go through a batch's files in the order of deposit, every one exactly once.
+def read_report(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterator[ReportRow]:
+    """Read a batch's report: every file exactly once, in the order of deposit.
 
-    Reads in short transactions, so that a slow reader of a long report holds nothing up.
+    Reads in short transactions, so that a slow reader of a long report blocks nobody.
 
     Raises:
-        NotFound: no such batch (at once, before the first row is asked for).
+        NotFound: no such batch; raised by the call, before the first row is read.
     """
     with services.begin() as session:
         get_owned(session, Batch, tenant_id, batch_id)
-    return _rows(services, tenant_id, batch_id)
+    return _read_rows(services, tenant_id, batch_id)
 
 
-def _rows(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterator[Row]:
+def _read_rows(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterator[ReportRow]:
     taken: set[str] = set()
     after: UUID | None = None
     while True:
         with services.begin() as session:
-            found = session.execute(_chunk(tenant_id, batch_id, after)).all()
+            found = session.execute(_chunk_query(tenant_id, batch_id, after)).all()
         if not found:
             return
         for row in found:
-            yield _row(row, taken)
+            yield _make_row(row, taken)
         after = found[-1].id
 
 
-def _chunk(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[*tuple[Any, ...]]:
+def _chunk_query(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[*tuple[Any, ...]]:
     query = (
         select(
             Job.id,
@@ -301,10 +316,10 @@ def _chunk(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[*tuple
     return query if after is None else query.where(Job.id > after)
 
 
-def _row(found: SqlRow[Any], taken: set[str]) -> Row:
+def _make_row(found: SqlRow[Any], taken: set[str]) -> ReportRow:
     files: dict[str, str] = (found.files or {}) if found.state is State.RESTORED else {}
     result = files.get("result")
-    return Row(
+    return ReportRow(
         job_id=found.id,
         name=found.name,
         size=found.size,
@@ -321,28 +336,22 @@ def _row(found: SqlRow[Any], taken: set[str]) -> Row:
     )
 
 
-def _clean(name: str) -> str:
+def _clean_name(name: str) -> str:
     name = "".join(character if character.isprintable() else " " for character in name).strip()
     if not 0 < len(name) <= 200:
         raise InvalidRequest("A batch needs a name of at most 200 characters.")
     return name
 
 
-def _opened_before(session: Session, wanted: Batch) -> Batch:
-    batch = session.scalars(owned(Batch, wanted.tenant_id).where(Batch.idempotency_key == wanted.idempotency_key)).one()
-    if (batch.name, batch.recipe_hash, batch.priority) != (wanted.name, wanted.recipe_hash, wanted.priority):
-        raise Refused("This idempotency key opened another batch already.", code="idempotency_key_reused")
-    return batch
-
-
-def _not_cancelled(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
+def _get_uncancelled(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
     batch = get_owned(session, Batch, tenant_id, batch_id)
     if batch.cancelled_at is not None:
         raise IllegalMove("The batch was cancelled.", code="batch_cancelled")
     return batch
 
 
-def _rate_per_s(session: Session, batch_id: UUID) -> float:
+def _measure_rate(session: Session, batch_id: UUID) -> float:
+    """Measure how many jobs of a batch end in a second, lately."""
     newest = session.scalars(
         select(Job.ended_at)
         .where(Job.batch_id == batch_id, Job.ended_at.is_not(None), Job.ended_at > now(-float(RATE_WINDOW_S)))

@@ -1,7 +1,7 @@
-"""Celery's broker, seen from those who send: a bundle travels as a chain of task names, one link a stage.
+"""The sending side of Celery's broker: a bundle travels as a chain of task names, one link a stage.
 
-Messages are hints; the database is the truth. So they are acknowledged on receipt, leave no results, have no ETA, and
-whatever Redis forgets is sent again. Nothing but Celery's queues and one canary lies in it.
+Messages are hints; the database is the truth. Messages are acknowledged on receipt, have no results and no ETA, and
+what Redis forgets is sent again. The broker holds only Celery's queues and one canary key.
 """
 
 import base64
@@ -23,15 +23,16 @@ from retint.lifecycle import FLEETS, QUEUES, STAGES, Stage
 PRIORITIES = 10
 TIMEOUT_S = 4
 CANARY = "retint:canary"
+"""Key whose absence shows that the broker lost its contents."""
 
 
 def task_name(stage: Stage) -> str:
-    """Name the task that runs a stage."""
+    """Return the name of the task that runs a stage."""
     return f"retint.{stage}"
 
 
 def celery_app(url: str) -> Celery:
-    """Make the Celery application that both sides share: those who send know no task, those who work add theirs."""
+    """Make the Celery application: the dispatcher sends by task names, workers add the tasks."""
     app = Celery("retint", broker=url, set_as_current=False, loader="celery.loaders.default:Loader")
     app.conf.update(
         accept_content=["json"],
@@ -46,7 +47,7 @@ def celery_app(url: str) -> Celery:
             "socket_timeout": TIMEOUT_S,
             "socket_connect_timeout": TIMEOUT_S,
             "socket_keepalive": True,
-            # Of those who send; those who receive wait for the broker without end.
+            # Concerns sending only; workers wait for the broker without end.
             "max_retries": 1,
         },
         enable_utc=True,
@@ -77,7 +78,7 @@ class Broker:
         """Send a bundle on its way: the stages from `first` on, each to its queue.
 
         Args:
-            first: where the jobs stand.
+            first: the stage of the jobs.
             job_ids: the bundle.
             priority: 0 bulk to 9 at once; what is higher is received first.
 
@@ -85,68 +86,68 @@ class Broker:
             QueueUnavailable: the broker did not answer; whether it got the message is unknown.
         """
         names = [str(job_id) for job_id in job_ids]
-        # Celery's own scale runs the other way on Redis: 0 is received first.
+        # On Redis, Celery's scale is reversed: 0 is received first.
         options: dict[str, Any] = {"priority": PRIORITIES - 1 - priority}
         links = [
             self.app.signature(task_name(stage), args=(names,), immutable=True, queue=QUEUES[stage], **options)
             for stage in dropwhile(lambda stage: stage is not first, STAGES)
         ]
-        with _translated():
+        with _translate_errors():
             chain(*links, app=self.app).apply_async(**options)
 
-    def depth(self) -> dict[str, int]:
-        """Tell how many messages wait in each queue.
+    def count_messages(self) -> dict[str, int]:
+        """Count the messages that wait in each queue.
 
         Raises:
             QueueUnavailable: the broker did not answer.
         """
-        with _translated():
-            return {fleet: sum(self.redis.llen(key) for key in _lists(fleet)) for fleet in FLEETS}
+        with _translate_errors():
+            return {fleet: sum(self.redis.llen(key) for key in _redis_lists(fleet)) for fleet in FLEETS}
 
-    def waiting(self) -> set[UUID]:
-        """Tell the jobs that a waiting message names. Reads every message: the dispatcher keeps them few.
+    def list_waiting_jobs(self) -> set[UUID]:
+        """List the jobs that waiting messages name. Reads every message: the dispatcher keeps them few.
 
         Raises:
             QueueUnavailable: the broker did not answer.
         """
-        with _translated():
+        with _translate_errors():
             messages = [
-                message for fleet in FLEETS for key in _lists(fleet) for message in self.redis.lrange(key, 0, -1)
+                message for fleet in FLEETS for key in _redis_lists(fleet) for message in self.redis.lrange(key, 0, -1)
             ]
-        return {job_id for message in messages for job_id in _job_ids(message)}
+        return {job_id for message in messages for job_id in _read_job_ids(message)}
 
     def is_intact(self) -> bool:
-        """Whether the broker still has what it had at the last call; False once after it lost its contents.
+        """Whether the broker has kept its contents since the last call; False once after it lost them.
 
         Raises:
             QueueUnavailable: the broker did not answer.
         """
-        with _translated():
+        with _translate_errors():
             return not self.redis.set(CANARY, 1, nx=True)
 
 
 def connect(url: str) -> Broker:
-    """Make the sending side of `redis://…`; nothing is contacted yet."""
+    """Make the sending side for a `redis://…` address, without contacting it."""
     client = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
     return Broker(celery_app(url), client)
 
 
-def _lists(queue: str) -> list[str]:
-    """Name the Redis lists of a queue, one a priority, as kombu names them."""
+def _redis_lists(queue: str) -> list[str]:
+    """Return the names of a queue's Redis lists, one a priority, as kombu spells them."""
     return [f"{queue}\x06\x16{priority}" if priority else queue for priority in range(PRIORITIES)]
 
 
-def _job_ids(message: bytes | str) -> list[UUID]:
+def _read_job_ids(message: bytes | str) -> list[UUID]:
     """Read the first argument of a Celery message (protocol 2) that lies in Redis."""
     try:
         body = json.loads(base64.b64decode(json.loads(message)["body"]))
         return [UUID(job_id) for job_id in body[0][0]]
-    except (ValueError, LookupError, TypeError, AttributeError):  # not ours
+    except (ValueError, LookupError, TypeError, AttributeError):  # another program's message
         return []
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, OperationalError, OSError) as error:

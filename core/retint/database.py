@@ -19,13 +19,13 @@ BUSY_TIMEOUT_S = 20
 """How long SQLite waits for another writer before it gives up."""
 
 READ_ONLY = "postgresql_readonly"
-"""The option of a connection that says so; PostgreSQL then refuses to write."""
+"""Execution option of a read-only connection; PostgreSQL then refuses writes."""
 
 NO_SYNC = {"synchronize_session": False}
 """Execution options of a statement that changes rows which no mapped object in the session shows."""
 
 MIGRATION_LOCK = 0x52455449
-"""Key of PostgreSQL's advisory lock that one who migrates holds."""
+"""Key of PostgreSQL's advisory lock that a migration holds."""
 
 
 class DatabaseUnavailable(Transient):
@@ -35,7 +35,7 @@ class DatabaseUnavailable(Transient):
 
 
 def connect(url: str) -> Engine:
-    """Make the engine of `postgresql+psycopg://…` or `sqlite:///…`; the schema is the migrations' business."""
+    """Make the engine for `postgresql+psycopg://…` or `sqlite:///…`; see `migrate` for the schema."""
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
         return create_engine(
@@ -54,9 +54,9 @@ def connect(url: str) -> Engine:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # The driver's own BEGIN is DEFERRED: two readers that both want to write would deadlock.
-    reads = connection.get_execution_options().get(READ_ONLY)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    # The driver's own BEGIN is DEFERRED: two transactions that read and then write would deadlock.
+    is_read_only = connection.get_execution_options().get(READ_ONLY)
+    connection.exec_driver_sql("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
 
 
 def _configure_sqlite(connection: Any, _: object) -> None:
@@ -65,19 +65,19 @@ def _configure_sqlite(connection: Any, _: object) -> None:
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:
-    """Bring the schema to a revision; processes that start at once do it one after the other.
+    """Migrate the schema to a revision. Processes that do so at the same time wait for each other.
 
     Args:
         engine: see `connect`.
-        revision: `head`, `base`, or one's name; an older one than the present means down.
+        revision: `head`, `base`, or a revision's id; one that is older than the present means a downgrade.
 
     Raises:
-        DatabaseUnavailable: the database did not answer, or a table was busy for too long.
+        DatabaseUnavailable: the database did not answer, or a table was locked for too long.
     """
     config = Config()
     config.set_main_option("script_location", "retint_migrations:.")
     step = command.upgrade if revision == "head" else command.downgrade
-    with _translated(), engine.begin() as connection:
+    with _translate_errors(), engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is this lock
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         config.attributes["connection"] = connection
@@ -91,13 +91,13 @@ def begin(engine: Engine) -> Iterator[Session]:
     Raises:
         DatabaseUnavailable: the database did not answer, or was too busy.
     """
-    with _translated(), Session(engine, expire_on_commit=False) as session, session.begin():
+    with _translate_errors(), Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
 
 
 @contextmanager
 def read(engine: Engine) -> Iterator[Session]:
-    """Open a transaction that only reads: on SQLite it waits for no writer, and none for it.
+    """Open a read-only transaction: on SQLite it waits for no writer, and no writer waits for it.
 
     Raises:
         DatabaseUnavailable: the database did not answer, or was too busy.
@@ -107,12 +107,12 @@ def read(engine: Engine) -> Iterator[Session]:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise DatabaseUnavailable(f"The database did not answer ({_name(error)}).") from error
+        raise DatabaseUnavailable(f"The database did not answer ({_driver_error_name(error)}).") from error
 
 
-def _name(error: Exception) -> str:
+def _driver_error_name(error: Exception) -> str:
     return type(getattr(error, "orig", None) or error).__name__

@@ -1,24 +1,24 @@
-"""What can go wrong, as one tree.
+"""Every error that Retint raises on purpose, as one tree.
 
     RetintError
-    ├── Refused              the input is at fault; trying again gives the same answer
+    ├── Refused              the input is at fault; a retry gives the same answer
     │   ├── InvalidPhoto     the file is not a photograph that can be restored
-    │   ├── NotFound         no such thing, or another tenant's; callers cannot tell which
+    │   ├── NotFound         it does not exist, or is another tenant's; callers cannot tell which
     │   ├── IllegalMove      the thing is no longer in the state that this needs
-    │   ├── NotAllowed       the person may not do this
-    │   └── InvalidRequest   the request makes no sense as it stands
-    └── Transient            the surroundings are at fault; trying again can help
+    │   ├── NotAllowed       the person has no right to do this
+    │   └── InvalidRequest   the request is malformed
+    └── Transient            the surroundings are at fault; a retry can help
         ├── StoreUnavailable
         ├── QueueUnavailable
         ├── OutOfMemory
-        └── WorkerLost       a process died or outlived its time
+        └── WorkerLost       a process died or exceeded its time limit
 
-All else is a bug.
+Every other exception is a bug.
 """
 
 
 class RetintError(Exception):
-    """What Retint raises on purpose. The message is one sentence that a person understands."""
+    """Base of all errors that Retint raises on purpose. The message is one sentence for people."""
 
     code = "error"
     status = 500
@@ -30,7 +30,7 @@ class RetintError(Exception):
             self.code = code
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Cross a process border whole: the code lies in `__dict__`, not in the arguments."""
+        """Pickle with the code, which is not among the arguments of the exception."""
         return _rebuild, (type(self), self.message, self.code)
 
 
@@ -39,9 +39,9 @@ def _rebuild(kind: type[RetintError], message: str, code: str) -> RetintError:
 
 
 class Refused(RetintError):
-    """The input is at fault; trying again gives the same answer.
+    """The input is at fault; a retry gives the same answer.
 
-    `code` is stable and for programs; `status` is the HTTP status that it becomes.
+    `code` is a stable name for programs; `status` is the HTTP status of the answer.
     """
 
     code = "refused"
@@ -55,7 +55,7 @@ class InvalidPhoto(Refused):
 
 
 class NotFound(Refused):
-    """No such thing, or another tenant's; callers cannot tell which."""
+    """It does not exist, or belongs to another tenant; callers cannot tell which."""
 
     code = "not_found"
     status = 404
@@ -69,21 +69,21 @@ class IllegalMove(Refused):
 
 
 class NotAllowed(Refused):
-    """The person may not do this."""
+    """The person has no right to do this."""
 
     code = "not_allowed"
     status = 403
 
 
 class InvalidRequest(Refused):
-    """The request makes no sense as it stands."""
+    """The request is malformed."""
 
     code = "invalid_request"
     status = 400
 
 
 class Transient(RetintError):
-    """The surroundings are at fault; trying again can help."""
+    """The surroundings are at fault; a retry can help."""
 
     code = "transient"
     status = 503
@@ -104,12 +104,12 @@ class QueueUnavailable(Transient):
 
 
 class OutOfMemory(Transient):
-    """There was not enough memory, of the machine or of the GPU."""
+    """The machine or the GPU has too little memory."""
 
     code = "out_of_memory"
 
 
 class WorkerLost(Transient):
-    """A process died or outlived its time."""
+    """A process died or exceeded its time limit."""
 
     code = "worker_lost"

@@ -1,4 +1,4 @@
-"""Workers and fleets as the database knows them, and which process leads where only one may."""
+"""Workers and fleets as the database knows them, and the leases on roles that only one process may have."""
 
 import uuid
 
@@ -11,12 +11,12 @@ from retint.lifecycle import FLEETS
 from retint.tables import Fleet, Leader, Worker, now
 
 LIVE_S = 30.0
-"""A worker that was silent for longer is taken for dead."""
+"""A worker without a heartbeat for longer is taken for dead, in seconds."""
 
 
-def register(session: Session, fleet: str, host: str, pid: int, device: str, version: str) -> uuid.UUID:
-    """Introduce a worker that has just started."""
-    # Whoever had this process number before is gone.
+def register_worker(session: Session, fleet: str, host: str, pid: int, device: str, version: str) -> uuid.UUID:
+    """Add the row of a worker that has just started. Returns its id."""
+    # A worker with the same process id has ended: the system uses an id again only then.
     before = (Worker.host == host, Worker.pid == pid, Worker.ended_at.is_(None))
     session.execute(update(Worker).where(*before).values(ended_at=now(), activity=""))
     worker = Worker(fleet=fleet, host=host, pid=pid, device=device, version=version)
@@ -25,10 +25,11 @@ def register(session: Session, fleet: str, host: str, pid: int, device: str, ver
     return worker.id
 
 
-def beat(session: Session, worker_id: uuid.UUID, activity: str) -> bool:
-    """Say that a worker lives and what it does (nothing: it is idle); tells whether it may go on.
+def record_heartbeat(session: Session, worker_id: uuid.UUID, activity: str) -> bool:
+    """Record that a worker is alive and what it does; an empty activity means that it is idle.
 
-    One that may not ends after its bundle, and whoever started it starts another.
+    Returns:
+        Whether the worker may continue. Otherwise it ends after its bundle, and its supervisor starts another.
     """
     row = session.execute(
         update(Worker)
@@ -41,27 +42,32 @@ def beat(session: Session, worker_id: uuid.UUID, activity: str) -> bool:
         .returning(Worker.restart_at),
         execution_options=NO_SYNC,
     ).one_or_none()
-    # Without a row, the database is another one: start anew under a new name.
+    # Without its row the worker looks at another database: it must start again and register.
     return row is not None and row.restart_at is None
 
 
-def end(session: Session, worker_id: uuid.UUID) -> None:
-    """Say that a worker has ended."""
+def end_worker(session: Session, worker_id: uuid.UUID) -> None:
+    """Record that a worker has ended."""
     session.execute(update(Worker).where(Worker.id == worker_id).values(ended_at=now(), activity=""))
 
 
-def live(session: Session) -> list[Worker]:
-    """List the workers that have not ended and were heard of lately, the longest-serving first."""
-    heard = Worker.heartbeat_at > now(-LIVE_S)
-    return list(session.scalars(select(Worker).where(Worker.ended_at.is_(None), heard).order_by(Worker.started_at)))
+def list_live(session: Session) -> list[Worker]:
+    """List the workers that have not ended and have a recent heartbeat, the oldest first."""
+    has_heartbeat = Worker.heartbeat_at > now(-LIVE_S)
+    return list(
+        session.scalars(select(Worker).where(Worker.ended_at.is_(None), has_heartbeat).order_by(Worker.started_at))
+    )
 
 
 def restart_idle(session: Session, fleet: str, idle_s: float) -> list[uuid.UUID]:
-    """Tell the workers of a fleet that have been idle for so long to restart; tells which.
+    """Ask the workers of a fleet that have been idle for `idle_s` seconds to restart.
 
-    For workers that beat but take nothing although messages wait (celery#10302).
+    For workers that send heartbeats but receive nothing although messages wait (celery#10302).
+
+    Returns:
+        The workers that were asked.
     """
-    told = session.scalars(
+    asked = session.scalars(
         update(Worker)
         .where(
             Worker.fleet == fleet,
@@ -74,58 +80,58 @@ def restart_idle(session: Session, fleet: str, idle_s: float) -> list[uuid.UUID]
         .returning(Worker.id),
         execution_options=NO_SYNC,
     )
-    return list(told)
+    return list(asked)
 
 
-def bury(session: Session) -> int:
-    """Mark the workers as ended that were silent for ten times as long as a live one may be; tells how many."""
-    buried = session.scalars(
+def end_silent(session: Session) -> int:
+    """Mark workers as ended that have had no heartbeat for ten times `LIVE_S`. Returns how many."""
+    ended = session.scalars(
         update(Worker)
         .where(Worker.ended_at.is_(None), Worker.heartbeat_at < now(-10 * LIVE_S))
         .values(ended_at=Worker.heartbeat_at, activity="")
         .returning(Worker.id),
         execution_options=NO_SYNC,
     )
-    return len(buried.all())
+    return len(ended.all())
 
 
-def hanging(session: Session, host: str, silent_s: float) -> set[int]:
-    """Process ids of a host's workers that were silent for so long: their loop stands still, a signal is no use."""
+def list_hanging_pids(session: Session, host: str, silent_s: float) -> set[int]:
+    """List the process ids of a host's workers without a heartbeat for `silent_s` seconds: their loop hangs."""
     silent = Worker.heartbeat_at < now(-silent_s)
     return set(session.scalars(select(Worker.pid).where(Worker.host == host, Worker.ended_at.is_(None), silent)))
 
 
-def wanted(session: Session) -> dict[str, int]:
-    """Tell how many workers of each fleet the administrator wants: one, until somebody says otherwise."""
-    said = {fleet.name: fleet.wanted for fleet in session.scalars(select(Fleet))}
-    return {name: said.get(name, 1) for name in FLEETS}
+def get_wanted(session: Session) -> dict[str, int]:
+    """Return how many workers of each fleet the administrator wants; one if nobody has set it."""
+    wanted = {fleet.name: fleet.wanted for fleet in session.scalars(select(Fleet))}
+    return {name: wanted.get(name, 1) for name in FLEETS}
 
 
 def set_wanted(session: Session, fleet: str, n: int) -> None:
-    """Say how many workers of a fleet are wanted."""
+    """Set how many workers of a fleet are wanted."""
     session.merge(Fleet(name=fleet, wanted=n))
 
 
-def lead(session: Session, role: str, holder: str, lease_s: float) -> bool:
-    """Take or keep the lead in a role for some seconds; tells whether it is the holder's."""
+def acquire_lead(session: Session, role: str, holder: str, lease_s: float) -> bool:
+    """Acquire or renew the lease on a role for `lease_s` seconds. Returns whether the holder has it."""
     free = or_(Leader.holder == holder, Leader.until < now())
-    took = session.scalar(
+    taken = session.scalar(
         update(Leader)
         .where(Leader.role == role, free)
         .values(holder=holder, until=now(lease_s))
         .returning(Leader.role),
         execution_options=NO_SYNC,
     )
-    if took or session.get(Leader, role):
-        return took is not None
+    if taken or session.get(Leader, role):
+        return taken is not None
     try:
         with session.begin_nested():
             session.add(Leader(role=role, holder=holder, until=now(lease_s)))
-    except IntegrityError:  # another was quicker
+    except IntegrityError:  # another process was faster
         return False
     return True
 
 
-def step_down(session: Session, role: str, holder: str) -> None:
-    """Give the lead back, so that a standby need not wait."""
+def release_lead(session: Session, role: str, holder: str) -> None:
+    """Release the lease on a role, so that a standby need not wait for its end."""
     session.execute(update(Leader).where(Leader.role == role, Leader.holder == holder).values(until=now()))

@@ -1,4 +1,4 @@
-"""The life of a job: its stages, its states, and the moves between them. Pure; `jobs` carries them out."""
+"""The life cycle of a job: its stages, its states, and the moves between them. No I/O; `jobs` carries out the moves."""
 
 import random
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Stage(StrEnum):
-    """A step of the pipeline, in the order of a photo's way."""
+    """A step of the pipeline; the members are in the order of the pipeline."""
 
     INGEST = "ingest"
     COLORIZE = "colorize"
@@ -16,7 +16,7 @@ class Stage(StrEnum):
 
     @property
     def next(self) -> "Stage | None":
-        """The stage after this one; none after the last."""
+        """The stage after this one; None after the last."""
         following = STAGES[STAGES.index(self) + 1 :]
         return following[0] if following else None
 
@@ -29,7 +29,7 @@ QUEUES: Final[dict[Stage, str]] = {
     Stage.DEFADE: "gpu",
     Stage.RENDER: "cpu",
 }
-"""Which fleet runs a stage."""
+"""Fleet that runs each stage."""
 
 FLEETS: Final = ("cpu", "gpu")
 
@@ -87,12 +87,12 @@ MOVES: Final[dict[State, frozenset[State]]] = {
     State.REFUSED: frozenset(),
     State.CANCELLED: frozenset(),
 }
-"""From each state, the states that one move may lead to."""
+"""For each state, the states that one move may lead to."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a job stands: the cursor, and how many attempts of this stage ended in faults."""
+    """A job's cursor (stage and state), and how many attempts of the stage ended in faults."""
 
     stage: Stage
     state: State
@@ -100,12 +100,12 @@ class Position:
 
 
 def next_position(stage: Stage, faults: int, outcome: Outcome) -> Position:
-    """Tell where a running job stands when its attempt has ended.
+    """Return the position of a running job after its attempt.
 
     Args:
-        stage: the stage that was attempted.
-        faults: attempts of this stage that had ended in faults before this one.
-        outcome: how it ended.
+        stage: stage of the attempt.
+        faults: attempts of this stage that ended in faults before this one.
+        outcome: how the attempt ended.
     """
     if outcome is Outcome.DONE:
         return Position(stage.next, State.QUEUED) if stage.next else Position(stage, State.RESTORED)
@@ -118,5 +118,5 @@ def next_position(stage: Stage, faults: int, outcome: Outcome) -> Position:
 
 
 def backoff(faults: int, first_s: float) -> float:
-    """Tell how many seconds to wait after the nth fault: doubled each time, times 0.5 to 1.5 by chance."""
+    """Return the seconds to wait after the nth fault: exponential backoff with jitter (a factor of 0.5 to 1.5)."""
     return first_s * 2.0 ** (faults - 1) * random.uniform(0.5, 1.5)  # noqa: S311

@@ -1,9 +1,9 @@
-"""A photo from an address on the web, fetched without opening a door into the network that Retint stands in.
+"""Fetch a photo from an address on the web, without giving access to the network around Retint (SSRF).
 
-Who names an address makes this machine ask for it. So a name is resolved once, every address that it stands for must
-be a public one, and the connection goes to exactly that address; the name itself is then only a header and what the
-certificate must be for. A redirection is a new address and goes through all of it again. Sources: OWASP, Server-Side
-Request Forgery Prevention; IANA's registries of special-purpose addresses (RFC 6890); RFC 6052 (NAT64).
+Whoever names an address makes this machine send a request to it. So a host name is resolved once, all of its addresses
+must be public, and the connection goes to exactly one of them; the name is used only for the Host header and the
+certificate. A redirection goes through all of this again. Sources: OWASP, Server-Side Request Forgery Prevention;
+IANA's registries of special-purpose addresses (RFC 6890); RFC 6052 (NAT64).
 """
 
 import asyncio
@@ -28,8 +28,8 @@ CONNECT_S = 10.0
 NAME_BYTES = 200
 UNICAST = ip_network("2000::/3")
 NAT64 = ip_network("64:ff9b::/96")
-KEPT_OUT = tuple(ip_network(network) for network in ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20"))
-"""Global by their number only: a cloud's service for its own machines, protocols, relays of 6to4, documentation."""
+EXCLUDED = tuple(ip_network(network) for network in ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20"))
+"""Global only by number: a cloud's service for its own machines, protocols, 6to4 relays, documentation."""
 
 
 class NotFetched(Refused):
@@ -39,97 +39,97 @@ class NotFetched(Refused):
 
 
 def is_public(address: str, port: int) -> bool:
-    """Say whether a server may be asked: a public unicast address, and one of the web's own two ports."""
+    """Whether a server may be asked: a public unicast address, and port 80 or 443."""
     ip = ip_address(address)
     if isinstance(ip, IPv6Address):
         if ip.ipv4_mapped or ip in NAT64:
             ip = ip.ipv4_mapped or IPv4Address(int(ip) & 0xFFFFFFFF)
         elif ip not in UNICAST or ip.sixtofour or ip.teredo:
             return False
-    is_special = ip.is_multicast or ip.is_reserved or any(ip in network for network in KEPT_OUT)
+    is_special = ip.is_multicast or ip.is_reserved or any(ip in network for network in EXCLUDED)
     return port in PORTS and ip.is_global and not is_special
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Ask the system for the addresses of a host.
+    """Resolve a host name.
 
     Raises:
-        OSError, UnicodeError: it knows none.
+        OSError, UnicodeError: there is no such host.
     """
     return list(dict.fromkeys(str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
 
 
 @dataclass(frozen=True)
-class Way:
-    """How servers are found and which may be asked. There is one; tests lay another to servers of their own."""
+class AccessPolicy:
+    """How host names are resolved, and which servers may be asked. Tests use another one to reach their own servers."""
 
     resolve: Callable[[str, int], list[str]] = resolve
     is_allowed: Callable[[str, int], bool] = is_public
     trust: ssl.SSLContext | bool = True
 
 
-INTERNET = Way()
+INTERNET = AccessPolicy()
 
 
-def is_address(text: str) -> bool:
-    """Say whether somebody means an address on the web, not a file."""
+def is_web_address(text: str) -> bool:
+    """Whether a text is an address on the web, not the path of a file."""
     return text.lower().startswith(("http://", "https://"))
 
 
-def fetch(url: str, path: Path, limit_bytes: int, timeout_s: float = 30, way: Way = INTERNET) -> str:
-    """Fetch a file from the web. What it holds is for `ingest` to judge.
+def fetch(url: str, path: Path, limit_bytes: int, timeout_s: float = 30, policy: AccessPolicy = INTERNET) -> str:
+    """Fetch a file from the web. Its content is not checked here.
 
     Args:
         url: `http://` or `https://`, without a password in it.
-        path: where the bytes go; nothing is left there when they do not come.
-        limit_bytes: the most that are taken.
-        timeout_s: for everything together, from the name to the last byte.
-        way: how to get there.
+        path: where to write it; no file is left there on failure.
+        limit_bytes: largest size.
+        timeout_s: for everything together, from resolving the name to the last byte.
+        policy: which servers may be asked.
 
     Returns:
-        What the file is called: by the server, else by its address; fit to be a file's name.
+        The file's name as the server gives it, else from the address; safe to use as a file's name.
 
     Raises:
-        NotFetched: the sentence says why.
+        NotFetched: the message says why.
     """
     resolver = ThreadPoolExecutor(1, "retint-resolver")
     try:
-        return asyncio.run(_fetch(url, path, limit_bytes, timeout_s, way, resolver))
+        return asyncio.run(_fetch(url, path, limit_bytes, timeout_s, policy, resolver))
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     finally:
-        resolver.shutdown(wait=False)  # the system's own patience with a name server is longer than ours
+        resolver.shutdown(wait=False)  # do not wait: the system's timeout for name servers is longer
 
 
 async def _fetch(
-    url: str, path: Path, limit_bytes: int, timeout_s: float, way: Way, resolver: ThreadPoolExecutor
+    url: str, path: Path, limit_bytes: int, timeout_s: float, policy: AccessPolicy, resolver: ThreadPoolExecutor
 ) -> str:
-    at = _parsed(url)
+    at = _parse_url(url)
     try:
         async with asyncio.timeout(timeout_s):
             for _ in range(REDIRECTIONS + 1):
-                async with _asked(at, way, resolver) as answer:
+                async with _request(at, policy, resolver) as answer:
                     if not answer.has_redirect_location:
-                        await _take(answer, at, path, limit_bytes)
-                        return _name(answer.headers.get("content-disposition"), at)
-                    at = _parsed(answer.headers["location"], at)
+                        await _download(answer, at, path, limit_bytes)
+                        return _file_name(answer.headers.get("content-disposition"), at)
+                    at = _parse_url(answer.headers["location"], at)
     except TimeoutError as error:
         raise NotFetched(f"{at.host} took longer than {timeout_s:g} seconds.", code="fetch_timeout") from error
     except httpx.HTTPError as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            problem = "it cannot prove that it is this server: its certificate is not good"
+            problem = "its certificate is not valid for this server"
         else:
             problem = str(error).rstrip(".") or type(error).__name__
         raise NotFetched(f"Nothing came from {at.host}: {problem}.") from error
-    raise NotFetched(f"The address leads on more than {REDIRECTIONS} times.")
+    raise NotFetched(f"The address redirects more than {REDIRECTIONS} times.")
 
 
-def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
-    """Read an address, or a redirection's from `base`.
+def _parse_url(url: str, base: httpx.URL | None = None) -> httpx.URL:
+    """Parse an address; a redirection is relative to `base`.
 
     Raises:
-        NotFetched: it is none that is fetched from.
+        NotFetched: it is not an address that can be fetched.
     """
     try:
         parsed = base.join(url) if base else httpx.URL(url.strip())
@@ -138,25 +138,25 @@ def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise NotFetched("An address on the web begins with https:// or http://.", code="no_address")
     if parsed.userinfo:
-        raise NotFetched("An address with a name or a password in it is not fetched from.", code="no_address")
+        raise NotFetched("An address with a name or a password in it cannot be fetched.", code="no_address")
     return parsed
 
 
 @asynccontextmanager
-async def _asked(url: httpx.URL, way: Way, resolver: ThreadPoolExecutor) -> AsyncIterator[httpx.Response]:
-    """Ask the server of an address for it, at the first of the server's addresses that can be connected to.
+async def _request(url: httpx.URL, policy: AccessPolicy, resolver: ThreadPoolExecutor) -> AsyncIterator[httpx.Response]:
+    """Send the request, to the first of the host's addresses that accepts a connection.
 
     Raises:
-        NotFetched: there is no such server, or it is not to be asked.
+        NotFetched: there is no such host, or it may not be asked.
     """
     host = url.raw_host.decode()
     port = url.port or (443 if url.scheme == "https" else 80)
     try:
-        addresses = await asyncio.get_running_loop().run_in_executor(resolver, way.resolve, host, port)
+        addresses = await asyncio.get_running_loop().run_in_executor(resolver, policy.resolve, host, port)
     except (OSError, UnicodeError) as error:
         raise NotFetched(f"There is no server {url.host}.", code="no_server") from error
-    if not addresses or not all(way.is_allowed(address, port) for address in addresses):
-        sentence = f"{url.netloc.decode()} is not asked: only public servers on the ports 80 and 443 are."
+    if not addresses or not all(policy.is_allowed(address, port) for address in addresses):
+        sentence = f"{url.netloc.decode()} is not asked: only public servers on ports 80 and 443 may be."
         raise NotFetched(sentence, code="not_public")
     headers = {
         "Host": url.netloc.decode(),
@@ -164,8 +164,8 @@ async def _asked(url: httpx.URL, way: Way, resolver: ThreadPoolExecutor) -> Asyn
         "Accept": "image/*, video/*;q=0.9, */*;q=0.5",
         "Accept-Encoding": "identity",
     }
-    limits = httpx.Timeout(None, connect=CONNECT_S)  # all else has the one limit of `fetch`
-    async with httpx.AsyncClient(trust_env=False, verify=way.trust, timeout=limits) as client:
+    limits = httpx.Timeout(None, connect=CONNECT_S)  # everything else falls under the one timeout of `fetch`
+    async with httpx.AsyncClient(trust_env=False, verify=policy.trust, timeout=limits) as client:
         for left, address in zip(reversed(range(len(addresses))), addresses, strict=True):
             pinned = url.copy_with(host=address)
             request = client.build_request("GET", pinned, headers=headers, extensions={"sni_hostname": host})
@@ -182,17 +182,17 @@ async def _asked(url: httpx.URL, way: Way, resolver: ThreadPoolExecutor) -> Asyn
             return
 
 
-async def _take(answer: httpx.Response, url: httpx.URL, path: Path, limit_bytes: int) -> None:
-    """Write what the server sends to a file.
+async def _download(answer: httpx.Response, url: httpx.URL, path: Path, limit_bytes: int) -> None:
+    """Write the body of the answer to a file.
 
     Raises:
-        NotFetched: it is no file, or too large.
+        NotFetched: there is no file, or it is too large.
     """
     if answer.status_code != httpx.codes.OK:
-        said = f"{answer.status_code} {httpx.codes.get_reason_phrase(answer.status_code)}".strip()
-        raise NotFetched(f"{url.host} has no photo at this address: it answered {said}.", code="no_photo")
+        status = f"{answer.status_code} {httpx.codes.get_reason_phrase(answer.status_code)}".strip()
+        raise NotFetched(f"{url.host} has no photo at this address: it answered {status}.", code="no_photo")
     if answer.headers.get("content-encoding", "identity") != "identity":
-        raise NotFetched(f"{url.host} sends the photo packed, although it was asked not to.", code="no_photo")
+        raise NotFetched(f"{url.host} sends the photo compressed, although it was asked not to.", code="no_photo")
     too_large = NotFetched(f"The file is larger than {limit_bytes >> 20} MiB.", code="too_large")
     length = answer.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit_bytes:
@@ -208,12 +208,12 @@ async def _take(answer: httpx.Response, url: httpx.URL, path: Path, limit_bytes:
         raise NotFetched(f"{url.host} sent an empty file.", code="no_photo")
 
 
-def _name(disposition: str | None, url: httpx.URL) -> str:
-    """Name a file as the server does (RFC 6266), else as its address ends: no folders, nothing unprintable."""
+def _file_name(disposition: str | None, url: httpx.URL) -> str:
+    """Return the file's name from the server's header (RFC 6266), else from the address; without folders, printable."""
     message = Message()
     message["Content-Disposition"] = disposition or "attachment"
-    said = message.get_filename() or url.path
-    last = "".join(c for c in said.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if c.isprintable())
+    path = message.get_filename() or url.path
+    last = "".join(c for c in path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if c.isprintable())
     name = PurePosixPath(last.strip(" .") or "photo")
     suffix = name.suffix[:16]
     return name.stem.encode()[: NAME_BYTES - len(suffix.encode())].decode(errors="ignore") + suffix

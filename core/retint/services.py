@@ -1,4 +1,4 @@
-"""What one process works with: settings, database, store. The one place that picks implementations."""
+"""The settings, the database and the store of one process. The one place that picks implementations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from retint.settings import Settings
 
 @dataclass(frozen=True)
 class Services:
-    """Made once by an entry point and passed on."""
+    """What a process works with; made once by an entry point and passed on."""
 
     settings: Settings
     engine: Engine
@@ -22,7 +22,7 @@ class Services:
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
-        """Pick the implementations that the settings name; nothing is contacted yet."""
+        """Make what the settings name, without contacting it."""
         return cls(settings, database.connect(settings.database), stores.connect(settings))
 
     @contextmanager

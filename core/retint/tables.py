@@ -1,4 +1,4 @@
-"""The tables. The schema changes only by migrations; what a row may become is `lifecycle`'s."""
+"""The tables. Only migrations change the schema; `lifecycle` says which moves a job may make."""
 
 import uuid
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from retint.stores import keys
 
 
 class Moment(TypeDecorator[datetime]):
-    """A point in time, always UTC and aware; SQLite has no such type of its own."""
+    """A point in time, always aware and in UTC; SQLite has no such type of its own."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -43,7 +43,7 @@ class Moment(TypeDecorator[datetime]):
 
 
 class now(GenericFunction[datetime]):  # noqa: N801  named as the SQL function that it is
-    """The database's clock, `now()`, or some seconds after it, `now(60.0)`. Leases are judged by no other clock.
+    """The database's clock, `now()`, or some seconds after it, `now(60.0)`. Leases depend on no other clock.
 
     On PostgreSQL it is the statement's time: stable within it, so that an index can be searched with it.
     """
@@ -54,20 +54,20 @@ class now(GenericFunction[datetime]):  # noqa: N801  named as the SQL function t
 
 
 @compiles(now, "postgresql")
-def _postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+def _compile_postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     seconds = compiler.process(element.clauses, **kw)
     return f"(statement_timestamp() + make_interval(secs => {seconds}))" if seconds else "statement_timestamp()"
 
 
 @compiles(now, "sqlite")
-def _sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
+def _compile_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     seconds = compiler.process(element.clauses, **kw)
     shift = f", ({seconds}) || ' seconds'" if seconds else ""
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now'{shift}) || '000')"
 
 
 def new_id() -> uuid.UUID:
-    """A new row's name: time-ordered (RFC 9562, version 7), so that an index grows at its end."""
+    """Return a new row's id: time-ordered (UUID version 7, RFC 9562), so that an index grows at its end."""
     milliseconds = int(datetime.now(UTC).timestamp() * 1000)
     random = uuid.uuid4().int & ((1 << 74) - 1)
     return uuid.UUID(
@@ -75,13 +75,13 @@ def new_id() -> uuid.UUID:
     )
 
 
-def _names(kind: type[Any]) -> Enum:
-    """A StrEnum stored as its text, so that a new value needs no migration of a database type."""
+def _text_enum(kind: type[Any]) -> Enum:
+    """Make the type of a StrEnum that is stored as text: a new value then needs no migration."""
     return Enum(kind, native_enum=False, length=16, values_callable=lambda e: [member.value for member in e])
 
 
 class Table(DeclarativeBase):
-    """What all mapped classes share."""
+    """Base of the mapped classes."""
 
     metadata = MetaData(
         naming_convention={
@@ -95,9 +95,9 @@ class Table(DeclarativeBase):
     type_annotation_map = {
         datetime: Moment(),
         dict[str, Any]: JSON(),
-        Stage: _names(Stage),
-        State: _names(State),
-        Outcome: _names(Outcome),
+        Stage: _text_enum(Stage),
+        State: _text_enum(State),
+        Outcome: _text_enum(Outcome),
     }
 
 
@@ -170,7 +170,7 @@ class Batch(Table):
     created_at: Mapped[datetime] = mapped_column(default=now())
     paused_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
-    trial: Mapped[uuid.UUID | None] = mapped_column(doc="The trial that it is one try of; most batches are of none.")
+    trial: Mapped[uuid.UUID | None] = mapped_column(doc="The trial that it is a try of; NULL for most batches.")
     __table_args__ = (
         Index(None, "tenant_id", "created_at"),
         UniqueConstraint("tenant_id", "idempotency_key"),
@@ -185,7 +185,7 @@ class Batch(Table):
 
 
 class Photo(Table):
-    """One original file, by its bytes: deposited twice, it is kept once. Immutable."""
+    """One original file, identified by its bytes: deposited twice, it is stored once. Immutable."""
 
     __tablename__ = "photos"
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
@@ -204,7 +204,7 @@ class Photo(Table):
 class Job(Table):
     """One photo of a batch through the batch's recipe. Carries the cursor: stage and state.
 
-    Every deposited file is one job, also when its bytes were there already: a batch's report is its jobs.
+    Every deposited file is one job, also when its bytes were deposited before: a batch's report lists its jobs.
     Only `retint.jobs` moves the cursor.
     """
 
@@ -227,20 +227,20 @@ class Job(Table):
     created_at: Mapped[datetime] = mapped_column(default=now())
     ended_at: Mapped[datetime | None]
     __table_args__ = (
-        # A retried upload of the same file under the same name finds the job that it made.
+        # An upload is idempotent: the same file under the same name in a batch is the same job.
         UniqueConstraint("batch_id", "photo_id", "name"),
-        # What the dispatcher takes next, and pages of a batch by state.
+        # What the dispatcher queues next, and pages of a batch by state.
         Index("ix_jobs_next", "batch_id", "state", "stage", "not_before"),
         # Pages of a batch in the order of deposit.
         Index(None, "batch_id", "id"),
-        # What may have been lost: small whatever the table's size.
+        # Passed deadlines: this index stays small whatever the size of the table.
         Index(
             "ix_jobs_due",
             "deadline",
             postgresql_where=text("state IN ('queued', 'running')"),
             sqlite_where=text("state IN ('queued', 'running')"),
         ),
-        # How fast a batch goes: the newest that ended.
+        # The rate of a batch: its newest ended jobs.
         Index(
             "ix_jobs_ended",
             "batch_id",
@@ -261,7 +261,7 @@ class Job(Table):
 
 
 class Attempt(Table):
-    """One try at one stage of one job, written when it has ended. Append-only.
+    """One attempt at one stage of one job, written when it has ended. Append-only.
 
     `files` names what the attempt put into the store; a file that no attempt names is an orphan.
     """
@@ -279,8 +279,14 @@ class Attempt(Table):
     files: Mapped[dict[str, Any]] = mapped_column(default=dict, doc="What it wrote: name to key in the store.")
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict, doc="What it found: sizes, kind, checks, checksums.")
     timings: Mapped[dict[str, Any]] = mapped_column(default=dict, doc="Seconds by step.")
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; 0 where its start is unknown."""
+        return (self.ended_at - self.started_at).total_seconds() if self.started_at else 0.0
+
     __table_args__ = (
-        # The promise "nothing is done twice", kept by the database itself.
+        # Nothing is done twice: one done attempt per job and stage.
         Index(
             "uq_attempts_done",
             "job_id",
@@ -293,7 +299,7 @@ class Attempt(Table):
 
 
 class Tally(Table):
-    """How many jobs of a batch stand where: the sum of `n`. Written by triggers on `jobs`, folded by the dispatcher."""
+    """A part of a batch's count by stage and state; the count is the sum of `n`. Written by triggers on `jobs`."""
 
     __tablename__ = "tallies"
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
@@ -305,7 +311,7 @@ class Tally(Table):
 
 
 class Worker(Table):
-    """A process that runs stages, as it last said of itself."""
+    """A process that runs stages, as of its last heartbeat."""
 
     __tablename__ = "workers"
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
@@ -332,7 +338,7 @@ class Fleet(Table):
 
 
 class Leader(Table):
-    """Who leads in a role that only one process may have, and until when."""
+    """The lease on a role that only one process may have."""
 
     __tablename__ = "leaders"
     role: Mapped[str] = mapped_column(String(40), primary_key=True)

@@ -1,4 +1,4 @@
-"""Logs and metrics: structlog set up for a process, and what Prometheus is told."""
+"""Logging of a process with structlog, and the metrics for Prometheus."""
 
 import logging
 import sys
@@ -14,18 +14,18 @@ from retint.lifecycle import FLEETS
 from retint.settings import Settings
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""Content type of what `metrics` writes."""
+"""Content type of what `render_metrics` returns."""
 
-TOO_CHATTY = ("celery", "kombu", "amqp", "botocore", "boto3", "s3transfer", "urllib3", "httpx", "alembic", "PIL")
-"""Libraries whose warnings alone are of interest."""
+WARNINGS_ONLY = ("celery", "kombu", "amqp", "botocore", "boto3", "s3transfer", "urllib3", "httpx", "alembic", "PIL")
+"""Libraries that log warnings and errors only."""
 
 
 def configure(settings: Settings, process: str) -> None:
-    """Set up logging for a whole process: to standard error, one line an event, also what libraries log.
+    """Set up logging for a whole process, libraries included: to standard error, one line an event.
 
     Args:
         settings: JSON lines or text.
-        process: the process's name, in every line.
+        process: name of the process, written in every line.
     """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -42,7 +42,7 @@ def configure(settings: Settings, process: str) -> None:
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if settings.log_json
         else [
-            # The default would print every frame's variables: passwords and tokens among them.
+            # The default prints the variables of every frame, passwords and tokens among them.
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     )
@@ -56,37 +56,37 @@ def configure(settings: Settings, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    for name in TOO_CHATTY:
+    for name in WARNINGS_ONLY:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(process=process)
 
 
-def metrics(session: Session) -> bytes:
-    """Write what the whole house does, for Prometheus: read from the database, so that any one portal may be asked."""
+def render_metrics(session: Session) -> bytes:
+    """Render metrics of all tenants for Prometheus. They come from the database, so any portal can be scraped."""
     registry = CollectorRegistry()
 
     def gauge(name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"retint_{name}", text, labels, registry=registry)
 
-    standing = gauge("jobs", "Jobs that are not ended, by stage and state; paused batches left out.", "stage", "state")
+    jobs = gauge("jobs", "Jobs that are not ended, by stage and state; paused batches left out.", "stage", "state")
     oldest = gauge("oldest_seconds", "How long the oldest waiting job of a stage has waited.", "stage")
-    for depth in tallies.depths(session):
+    for depth in tallies.measure_depths(session):
         for state in ("ready", "queued", "running"):
-            standing.labels(depth.stage, state).set(getattr(depth, state))
+            jobs.labels(depth.stage, state).set(getattr(depth, state))
         oldest.labels(depth.stage).set(depth.oldest_s)
 
     failed = gauge("failed_jobs", "Jobs that were refused or quarantined, by reason.", "reason_code", "state")
-    for group in tallies.failures(session, None):
+    for group in tallies.group_failures(session, None):
         failed.labels(group.reason_code, group.state).set(group.count)
 
     workers = gauge("workers", "Live workers.", "fleet", "activity")
     wanted = gauge("workers_wanted", "Workers that the administrator wants.", "fleet")
-    live = fleets.live(session)
+    live = fleets.list_live(session)
     for fleet in FLEETS:
         for activity in ("busy", "idle"):
             matching = [
                 worker for worker in live if worker.fleet == fleet and bool(worker.activity) == (activity == "busy")
             ]
             workers.labels(fleet, activity).set(len(matching))
-        wanted.labels(fleet).set(fleets.wanted(session)[fleet])
+        wanted.labels(fleet).set(fleets.get_wanted(session)[fleet])
     return generate_latest(registry)

@@ -1,4 +1,4 @@
-"""The way to a tenant's rows: two functions, and no query that a person can reach goes around them."""
+"""Access to a tenant's rows: every query that a person can reach goes through these two functions."""
 
 from typing import TypeVar
 from uuid import UUID
@@ -13,7 +13,7 @@ Owned = TypeVar("Owned", User, Token, Batch, Photo, Job, Attempt)
 Named = TypeVar("Named", User, Token, Batch, Photo, Job)
 
 
-def owned(table: type[Owned], tenant_id: UUID) -> Select[Owned]:
+def select_owned(table: type[Owned], tenant_id: UUID) -> Select[Owned]:
     """Start a query that sees one tenant's rows only."""
     return select(table).where(table.tenant_id == tenant_id)
 
@@ -22,9 +22,9 @@ def get_owned(session: Session, table: type[Named], tenant_id: UUID, row_id: UUI
     """Fetch one row of the tenant.
 
     Raises:
-        NotFound: no such row, or another tenant's; callers cannot tell which.
+        NotFound: no such row, or another tenant's: callers cannot tell which.
     """
-    row = session.scalar(owned(table, tenant_id).where(table.id == row_id))
+    row = session.scalar(select_owned(table, tenant_id).where(table.id == row_id))
     if row is None:
         raise NotFound(f"There is no such {table.__name__.lower()}.")
     return row

@@ -1,7 +1,7 @@
 """Trials: one photo through several recipes, side by side, before a thousand photos go through one.
 
-A try is a batch of one job that carries the trial's id; so it runs exactly as a deposit would, and what is seen is what
-a deposit gives. The photo is kept once however often it is tried, and need not be sent again when it is deposited.
+A try is a batch of one job that carries the trial's id. It runs exactly as a deposit does, and gives the same result.
+The photo is stored once, however many tries it has, and is not sent again when it is deposited.
 """
 
 from collections.abc import Sequence
@@ -22,24 +22,24 @@ from retint.lifecycle import ACTIVE, Outcome, Stage, State
 from retint.names import clean_name
 from retint.recipes import Recipe
 from retint.tables import Attempt, Batch, Job, Photo, new_id
-from retint.tenancy import get_owned, owned
+from retint.tenancy import get_owned, select_owned
 from retint_models.weights.cards import IMPORTED, Card, read_cards
 
-USUAL: Final = 12
-"""Tries of the usual set, at most: what a person can compare."""
-MOST: Final = 24
-"""Tries of one trial, at most, with those that were added."""
+SUGGESTED_LIMIT: Final = 12
+"""Most recipes that are suggested: as many as a person can compare."""
+TRY_LIMIT: Final = 24
+"""Most tries of one trial, with those that were added."""
 PRIORITY: Final = 8
-"""Before deposits: a person looks at an empty frame."""
-VARIED: Final = ("render_factor", "gain")
+"""Priority of tries, above that of deposits: a person waits in front of an empty frame."""
+VARIED_SETTINGS: Final = ("render_factor", "gain")
 """The settings that change a picture most; a network has one of them or none."""
-SPREAD: Final = (1.0, 0.6, 1.25)
-"""Which shares of its default are tried, the most telling first."""
+FACTORS: Final = (1.0, 0.6, 1.25)
+"""Factors of the default value that are tried, the most informative first."""
 
 
 @dataclass(frozen=True)
 class Try:
-    """One recipe of a trial, and how far its picture is."""
+    """One recipe of a trial, and the progress of its job."""
 
     batch_id: UUID
     job_id: UUID
@@ -49,7 +49,7 @@ class Try:
     reason_code: str | None
     reason: str | None
     seconds: float = 0
-    """Time that done attempts worked on it."""
+    """Time that its done attempts took."""
     files: dict[str, str] = field(default_factory=dict)
     """Name to key in the store."""
     facts: dict[Stage, dict[str, Any]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Try:
 
 @dataclass(frozen=True)
 class Trial:
-    """One photo and all that was tried with it."""
+    """One photo and all of its tries."""
 
     id: UUID
     name: str
@@ -73,12 +73,12 @@ class Trial:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more comes by itself."""
-        return not any(each.state in ACTIVE for each in self.tries)
+        """Whether no try waits or runs any more."""
+        return not any(one.state in ACTIVE for one in self.tries)
 
 
 @dataclass(frozen=True)
-class Listed:
+class TrialSummary:
     """A trial in a list."""
 
     id: UUID
@@ -86,40 +86,40 @@ class Listed:
     created_at: datetime
     tries: int
     job_id: UUID | None
-    """One of its jobs that are restored, to show its picture; none before one is."""
+    """One of its restored jobs, to show its picture; None until there is one."""
 
 
-def usual(names: Sequence[str] = (), base: Recipe | None = None, imported: Path = IMPORTED) -> list[Recipe]:
-    """Put together what is tried if nobody says: every network that is here, at up to three settings each.
+def suggest_recipes(names: Sequence[str] = (), base: Recipe | None = None, imported: Path = IMPORTED) -> list[Recipe]:
+    """Suggest recipes for a trial: every colorizer that is here, at up to three values of its main setting.
 
     Args:
-        names: of which colorizers; all of them where none is named.
-        base: what all tries have in common.
+        names: only these colorizers; all if empty.
+        base: the other fields of the recipes.
         imported: folder of imported weights.
 
     Raises:
-        InvalidRequest: a colorizer is named that is not here.
+        InvalidRequest: a named colorizer is not here.
     """
     base = base or Recipe.model_validate({})
     here = recipes.usable_networks("colorizer", imported)
     for name in names:
         recipes.check(Recipe.model_validate({"colorizer": name}), imported)
     wanted = [here[name] for name in names] if names else [here[name] for name in here if name != "keep"]
-    # The usual setting of each before the second setting of any: nobody is left out where there are many.
-    turns = zip_longest(*(_variants(network) for network in wanted))
-    tried = [one for turn in turns for one in turn if one is not None][:USUAL]
+    # First the best variant of every colorizer, then the second ones: no colorizer is left out.
+    rounds = zip_longest(*(_list_variants(network) for network in wanted))
+    variants = [variant for one_round in rounds for variant in one_round if variant is not None][:SUGGESTED_LIMIT]
     places = {network.name: place for place, network in enumerate(wanted)}
-    tried.sort(key=lambda one: (places[one[0]], list(one[1].values())))
-    return [base.model_copy(update={"colorizer": name, "colorizer_settings": settings}) for name, settings in tried]
+    variants.sort(key=lambda variant: (places[variant[0]], list(variant[1].values())))
+    return [base.model_copy(update={"colorizer": name, "colorizer_settings": settings}) for name, settings in variants]
 
 
-def _variants(network: Card) -> list[tuple[str, dict[str, float]]]:
-    """Name a network's settings that are worth comparing, the usual one first."""
-    for name in VARIED:
+def _list_variants(network: Card) -> list[tuple[str, dict[str, float]]]:
+    """List a network's settings that are worth comparing, as its name and the settings; the default comes first."""
+    for name in VARIED_SETTINGS:
         if name in network.settings:
             setting = network.settings[name]
-            shares = (round(round(setting.default * share / setting.step) * setting.step, 6) for share in SPREAD)
-            values = dict.fromkeys(min(max(value, setting.least), setting.most) for value in shares)
+            stepped = (round(round(setting.default * factor / setting.step) * setting.step, 6) for factor in FACTORS)
+            values = dict.fromkeys(min(max(value, setting.least), setting.most) for value in stepped)
             return [(network.name, {name: value}) for value in values]
     return [(network.name, {})]
 
@@ -134,20 +134,20 @@ def open(
     created_by: UUID | None = None,
     imported: Path = IMPORTED,
 ) -> UUID:
-    """Begin to try a photo with some recipes; gives the trial's id.
+    """Open a trial of a photo with some recipes. Returns the trial's id.
 
     Raises:
-        InvalidRequest: no recipe, too many, one that cannot be run here, or no name.
+        InvalidRequest: no recipe, too many, one that cannot be used here, or no name.
     """
-    if not 0 < len(wanted) <= MOST:
-        raise InvalidRequest(f"A trial has 1 to {MOST} recipes.", code="too_many_tries")
+    if not 0 < len(wanted) <= TRY_LIMIT:
+        raise InvalidRequest(f"A trial has 1 to {TRY_LIMIT} recipes.", code="too_many_tries")
     trial_id = new_id()
     for recipe in {recipe.hash: recipe for recipe in wanted}.values():
-        _begin(session, tenant_id, trial_id, photo, name, recipe, created_by, imported)
+        _start_try(session, tenant_id, trial_id, photo, name, recipe, created_by, imported)
     return trial_id
 
 
-def add(
+def add_try(
     session: Session,
     tenant_id: UUID,
     trial_id: UUID,
@@ -156,25 +156,27 @@ def add(
     created_by: UUID | None = None,
     imported: Path = IMPORTED,
 ) -> UUID:
-    """Try one recipe more; one that is tried already is not tried again. Gives its job's id.
+    """Add a recipe to a trial, unless it is there already. Returns the id of its job.
 
     Raises:
         NotFound: no such trial.
-        InvalidRequest: the recipe cannot be run here.
+        InvalidRequest: the recipe cannot be used here.
         Refused: the trial is full.
     """
-    tried = {batch.id: batch for batch in _batches(session, tenant_id, trial_id)}
-    found = session.scalars(owned(Job, tenant_id).where(Job.batch_id.in_(tried)).order_by(Job.id)).all()
+    tried = {batch.id: batch for batch in _get_batches(session, tenant_id, trial_id)}
+    found = session.scalars(select_owned(Job, tenant_id).where(Job.batch_id.in_(tried)).order_by(Job.id)).all()
     for job in found:
         if tried[job.batch_id].recipe_hash == recipe.hash and job.state is not State.CANCELLED:
             return job.id
-    if len(found) >= MOST:
-        raise Refused(f"A trial has at most {MOST} tries. Begin another one with this photo.", code="too_many_tries")
+    if len(found) >= TRY_LIMIT:
+        raise Refused(
+            f"A trial has at most {TRY_LIMIT} tries. Begin another one with this photo.", code="too_many_tries"
+        )
     photo = get_owned(session, Photo, tenant_id, found[0].photo_id)
-    return _begin(session, tenant_id, trial_id, photo, found[0].name, recipe, created_by, imported).id
+    return _start_try(session, tenant_id, trial_id, photo, found[0].name, recipe, created_by, imported).id
 
 
-def _begin(
+def _start_try(
     session: Session,
     tenant_id: UUID,
     trial_id: UUID,
@@ -198,17 +200,17 @@ def _begin(
     return changes.add_job(session, batch, photo, name)
 
 
-def show(session: Session, tenant_id: UUID, trial_id: UUID) -> Trial:
-    """Gather everything that a trial's page shows.
+def load(session: Session, tenant_id: UUID, trial_id: UUID) -> Trial:
+    """Load everything that a trial's page shows.
 
     Raises:
         NotFound: no such trial.
     """
-    tried = {batch.id: batch for batch in _batches(session, tenant_id, trial_id)}
-    found = session.scalars(owned(Job, tenant_id).where(Job.batch_id.in_(tried)).order_by(Job.id)).all()
+    tried = {batch.id: batch for batch in _get_batches(session, tenant_id, trial_id)}
+    found = session.scalars(select_owned(Job, tenant_id).where(Job.batch_id.in_(tried)).order_by(Job.id)).all()
     done: dict[UUID, list[Attempt]] = {job.id: [] for job in found}
     for attempt in session.scalars(
-        owned(Attempt, tenant_id)
+        select_owned(Attempt, tenant_id)
         .where(Attempt.job_id.in_(done), Attempt.outcome == Outcome.DONE)
         .order_by(Attempt.number)
     ):
@@ -218,23 +220,22 @@ def show(session: Session, tenant_id: UUID, trial_id: UUID) -> Trial:
         name=found[0].name,
         created_at=min(batch.created_at for batch in tried.values()),
         photo=get_owned(session, Photo, tenant_id, found[0].photo_id),
-        tries=sorted((_try(tried[job.batch_id], job, done[job.id]) for job in found), key=_place),
+        tries=sorted((_make_try(tried[job.batch_id], job, done[job.id]) for job in found), key=_sort_key),
     )
 
 
-def _place(each: Try) -> tuple[Any, ...]:
-    """Put what is alike next to each other: by network, then by setting."""
+def _sort_key(one: Try) -> tuple[Any, ...]:
+    """Sort similar tries next to each other: by network, then by setting."""
     networks = [*read_cards(), "keep"]
-    recipe = each.recipe
+    recipe = one.recipe
     place = networks.index(recipe.colorizer) if recipe.colorizer in networks else len(networks)
-    return place, sorted(recipe.colorizer_settings.items()), recipe.defader, recipe.strength, each.job_id
+    return place, sorted(recipe.colorizer_settings.items()), recipe.defader, recipe.strength, one.job_id
 
 
-def _try(batch: Batch, job: Job, done: Sequence[Attempt]) -> Try:
+def _make_try(batch: Batch, job: Job, done: Sequence[Attempt]) -> Try:
     files: dict[str, str] = {}
     for attempt in done:
         files |= attempt.files
-    spans = [(attempt.ended_at - attempt.started_at).total_seconds() for attempt in done if attempt.started_at]
     return Try(
         batch_id=batch.id,
         job_id=job.id,
@@ -243,15 +244,15 @@ def _try(batch: Batch, job: Job, done: Sequence[Attempt]) -> Try:
         state=job.state,
         reason_code=job.reason_code,
         reason=job.reason,
-        seconds=round(sum(spans), 3),
+        seconds=round(sum(attempt.seconds for attempt in done), 3),
         files=files,
         facts={Stage(attempt.stage): attempt.facts for attempt in done},
     )
 
 
-def page(session: Session, tenant_id: UUID, after: UUID | None = None, limit: int = 50) -> list[Listed]:
+def list_page(session: Session, tenant_id: UUID, after: UUID | None = None, limit: int = 50) -> list[TrialSummary]:
     """List a tenant's trials, newest first, those after the trial `after`."""
-    # Ids are time-ordered, those of trials, too.
+    # Ids are time-ordered, also those of trials.
     newest = (
         select(Batch.trial)
         .where(Batch.tenant_id == tenant_id, Batch.trial.is_not(None))
@@ -266,25 +267,27 @@ def page(session: Session, tenant_id: UUID, after: UUID | None = None, limit: in
         .where(Batch.tenant_id == tenant_id, Batch.trial.in_(wanted))
         .order_by(Job.id)
     )
-    found: dict[UUID, Listed] = {}
+    found: dict[UUID, TrialSummary] = {}
     for row in session.execute(tried):
-        so_far = found.get(row.trial, Listed(row.trial, row.name, row.created_at, 0, None))
+        so_far = found.get(row.trial, TrialSummary(row.trial, row.name, row.created_at, 0, None))
         picture = so_far.job_id or (row.id if row.state is State.RESTORED else None)
         found[row.trial] = replace(so_far, tries=so_far.tries + 1, job_id=picture)
     return [found[trial_id] for trial_id in wanted if trial_id]
 
 
 def cancel(session: Session, tenant_id: UUID, trial_id: UUID) -> int:
-    """Cancel what has not ended of a trial; tells how many tries.
+    """Cancel the jobs of a trial that have not ended. Returns how many.
 
     Raises:
         NotFound: no such trial.
     """
-    return sum(changes.cancel_batch(session, tenant_id, batch.id) for batch in _batches(session, tenant_id, trial_id))
+    return sum(
+        changes.cancel_batch(session, tenant_id, batch.id) for batch in _get_batches(session, tenant_id, trial_id)
+    )
 
 
-def _batches(session: Session, tenant_id: UUID, trial_id: UUID) -> Sequence[Batch]:
-    found = session.scalars(owned(Batch, tenant_id).where(Batch.trial == trial_id).order_by(Batch.id)).all()
+def _get_batches(session: Session, tenant_id: UUID, trial_id: UUID) -> Sequence[Batch]:
+    found = session.scalars(select_owned(Batch, tenant_id).where(Batch.trial == trial_id).order_by(Batch.id)).all()
     if not found:
         raise NotFound("There is no such trial.")
     return found

@@ -53,7 +53,7 @@ def test_every_photo_is_restored_once_while_everything_is_killed(
             .where(Attempt.outcome == Outcome.DONE)
             .group_by(Attempt.job_id, Attempt.stage)
         ).all()
-        counted = tallies.counts(session, [batch_id])[batch_id]
+        counted = tallies.count_jobs(session, [batch_id])[batch_id]
     assert states == {State.RESTORED: PHOTOS}
     assert counted.restored == counted.total == PHOTOS
     assert len(done) == PHOTOS * len(STAGES)
@@ -72,7 +72,7 @@ def push(folder: Path, platform: PlatformUnderTest) -> UUID:
 
 def ended(services: Services, batch_id: UUID) -> int:
     with services.begin() as session:
-        return tallies.counts(session, [batch_id])[batch_id].ended
+        return tallies.count_jobs(session, [batch_id])[batch_id].ended
 
 
 def wait_until_ended(services: Services, batch_id: UUID, count: int) -> None:

@@ -164,7 +164,7 @@ class Bench:
         deadline = time.monotonic() + timeout_s
         while True:
             with self.services.read() as session:
-                counts = tallies.counts(session, [batch_id])[batch_id]
+                counts = tallies.count_jobs(session, [batch_id])[batch_id]
             if counts.restored >= count:
                 return
             assert not counts.quarantined, "photos failed"

@@ -121,7 +121,7 @@ class Bench:
         deadline = time.monotonic() + timeout_s
         while True:
             with self.services.read() as session:
-                ended = tallies.counts(session, [batch_id])[batch_id].ended
+                ended = tallies.count_jobs(session, [batch_id])[batch_id].ended
             if ended >= count:
                 return
             assert time.monotonic() < deadline, f"{ended} of {count} ended"
@@ -178,8 +178,8 @@ class Bench:
             started = time.monotonic()
             with self.services.read() as session:
                 tenant_id = session.get_one(Batch, batch_id).tenant_id
-                batches.progress(session, tenant_id, batch_id)
-                batches.jobs_page(session, tenant_id, batch_id, limit=60)
+                batches.measure_progress(session, tenant_id, batch_id)
+                batches.list_jobs_page(session, tenant_id, batch_id, limit=60)
             return time.monotonic() - started
 
         return 1000 * statistics.median(one() for _ in range(5 * REPEATS))
@@ -242,7 +242,7 @@ def measure(settings: Settings, photos: int, fills: Sequence[int]) -> None:
         bulk = bench.batch(5000)
         busy = bench.urgent_wait_s()
         with bench.services.read() as session:
-            left = tallies.counts(session, [bulk])[bulk]
+            left = tallies.count_jobs(session, [bulk])[bulk]
         row(
             f"the same while 5,000 of another tenant run ({left.total - left.ended:,} left)",
             f"{busy:.2f} s",

@@ -15,7 +15,7 @@ RESTORED_MS = 120_000
 TRIES = 6
 """Two networks are here on every machine, with three settings each."""
 GAIN = read_cards()["compact"].settings["gain"].default
-STRONG, STRONGEST = (f"{trials.usual()[place].colorizer_settings['gain']:g}" for place in (2, 5))
+STRONG, STRONGEST = (f"{trials.suggest_recipes()[place].colorizer_settings['gain']:g}" for place in (2, 5))
 """The largest gain that is tried of each."""
 
 

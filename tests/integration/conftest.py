@@ -109,7 +109,7 @@ class Site:
 
     def read_counts(self, batch_id: uuid.UUID) -> Counts:
         with self.services.begin() as session:
-            return tallies.counts(session, [batch_id])[batch_id]
+            return tallies.count_jobs(session, [batch_id])[batch_id]
 
     def count_rows(self, batch_id: uuid.UUID) -> dict[tuple[Stage, State], int]:
         """Count a batch's jobs by stage and state from their rows, without the tallies."""

@@ -8,7 +8,7 @@ from flask import Flask, Request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from retint import __version__, remote
-from retint.photos import spool
+from retint.photos import make_spool_folder
 from retint.services import Services
 from retint_web import errors, health, security
 from retint_web import services as running_services
@@ -39,7 +39,7 @@ class PortalRequest(Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        folder = spool(running_services().settings)
+        folder = make_spool_folder(running_services().settings)
         return cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=1 << 16, dir=str(folder)))
 
 
@@ -60,7 +60,7 @@ def create_app(services: Services) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
     for module in BLUEPRINTS:
         app.register_blueprint(module.blueprint)
-    app.config["WAY"] = remote.INTERNET
+    app.config["ACCESS_POLICY"] = remote.INTERNET
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = security.YEAR_S
     app.url_defaults(_version_static)
     return app

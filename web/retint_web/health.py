@@ -38,7 +38,7 @@ class Readiness:
                 checks = {
                     "database": self._database,
                     "store": self.services.store.check,
-                    "broker": broker.connect(self.services.settings.broker_url).depth,
+                    "broker": broker.connect(self.services.settings.broker_url).count_messages,
                 }
                 self._results = {name: _run(check) for name, check in checks.items()}
                 self._checked_at = time.monotonic()
@@ -72,7 +72,7 @@ def readyz() -> ResponseReturnValue:
 def metrics() -> ResponseReturnValue:
     """Metrics for Prometheus: sums over all tenants, nothing about any of them."""
     with services().begin() as session:
-        return Response(telemetry.metrics(session), content_type=telemetry.METRICS_TYPE)
+        return Response(telemetry.render_metrics(session), content_type=telemetry.METRICS_TYPE)
 
 
 def _run(check: Callable[[], object]) -> str:

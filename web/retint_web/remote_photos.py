@@ -38,9 +38,11 @@ def fetch(address: str) -> Iterator[tuple[str, BinaryIO]]:
         Refused: the address cannot be fetched.
     """
     settings = services().settings
-    path = photos.spool(settings) / f"{photos.SPOOLED}{new_id()}"
+    path = photos.make_spool_folder(settings) / f"{photos.SPOOL_PREFIX}{new_id()}"
     try:
-        name = remote.fetch(address.strip(), path, settings.upload_limit_mib << 20, way=current_app.config["WAY"])
+        name = remote.fetch(
+            address.strip(), path, settings.upload_limit_mib << 20, policy=current_app.config["ACCESS_POLICY"]
+        )
         with path.open("rb") as source:
             yield name, source
     finally:

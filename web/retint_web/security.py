@@ -114,7 +114,7 @@ def require_token() -> None:
     if kind.lower() != "bearer" or not secret.strip():
         raise Unauthorized("A token is missing. Send it in the header `Authorization: Bearer retint_…`.")
     with services().begin() as transaction:
-        g.identity = accounts.bearer(transaction, secret.strip())
+        g.identity = accounts.identify_token(transaction, secret.strip())
 
 
 def accepts_uploads(view: View[P]) -> View[P]:
@@ -161,7 +161,7 @@ def _identify() -> None:
     except (KeyError, ValueError, AttributeError):  # a valid signature, but the content of an older version
         return session.clear()
     with services().begin() as transaction:
-        g.identity = accounts.recall(transaction, user_id, stamp)
+        g.identity = accounts.identify_session(transaction, user_id, stamp)
 
 
 def _security_headers(settings: Settings, is_https: bool) -> dict[str, str]:

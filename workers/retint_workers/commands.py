@@ -29,7 +29,7 @@ class SourceType(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Convert a value of the command line."""
-        return value if isinstance(value, str) and remote.is_address(value) else super().convert(value, param, ctx)
+        return value if isinstance(value, str) and remote.is_web_address(value) else super().convert(value, param, ctx)
 
 
 class NumberList(click.ParamType[Any]):
@@ -128,11 +128,11 @@ def _settings_on(device: str) -> Settings:
 
 def _expand_folders(files: Iterable[Path | str]) -> list[Path | str]:
     """Replace folders by the files in them."""
-    from retint.command.push import files_in
+    from retint.command.push import list_files
 
     sources: list[Path | str] = []
     for file in files:
-        sources.extend(files_in(file) if isinstance(file, Path) and file.is_dir() else [file])
+        sources.extend(list_files(file) if isinstance(file, Path) and file.is_dir() else [file])
     return sources
 
 

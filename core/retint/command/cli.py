@@ -1,4 +1,4 @@
-"""The command `retint`. The parts add their subcommands by the entry points `retint.commands`."""
+"""The command `retint`. Other parts add their subcommands through the entry points `retint.commands`."""
 
 import json
 import sys
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from retint.services import Services
 
 
-class Parts(click.Group):
-    """The commands of the core and those of every part that is installed."""
+class PartsGroup(click.Group):
+    """The core's commands, and those of every part that is installed."""
 
-    def _adopt(self) -> None:
+    def _load_parts(self) -> None:
         for entry_point in entry_points(group="retint.commands"):
             for name, command in entry_point.load().commands.items():
                 self.commands.setdefault(name, command)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: D102
-        self._adopt()
+        self._load_parts()
         return super().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
-        self._adopt()
+        self._load_parts()
         return super().get_command(ctx, cmd_name)
 
 
 @click.group(
-    cls=Parts,
+    cls=PartsGroup,
     epilog="""\b
-Exit status: 0 done; 1 done, but not for every photo or check; 2 the request or its
-input is at fault; 3 something around did not answer: try again.
+Exit status: 0 success; 1 some photos or checks failed; 2 the request or its input is
+at fault; 3 a service did not answer: try again later.
 """,
 )
 @click.version_option(__version__, prog_name="retint")
@@ -48,7 +48,7 @@ def retint() -> None:
 
 
 def main() -> None:
-    """Run the command; what Retint raises on purpose becomes one sentence and an exit status."""
+    """Run the command; a RetintError becomes one sentence and an exit status."""
     try:
         retint(prog_name="retint")
     except RetintError as error:
@@ -63,16 +63,18 @@ Examples:
   retint push scans/ --server http://127.0.0.1:8000 --dry-run
   retint push prints/ --server http://127.0.0.1:8000 --colorizer compact-vivid --strength .7 --priority 5
 
-Interrupted, start it again: what the server has is not sent twice.
+After an interruption run it again: what the server has is not sent twice.
 """
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--server", required=True, help="The portal's address.")
+@click.option("--server", required=True, help="Address of the portal.")
 @click.option("--token", envvar="RETINT_TOKEN", required=True, help="API token [env: RETINT_TOKEN].")
-@click.option("--name", help="The batch's name; the folder's by default.")
+@click.option("--name", help="Name of the batch; by default the folder's name.")
 @recipe_options
-@click.option("--priority", type=click.IntRange(0, 9), default=0, show_default=True, help="9 goes before 0.")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent, send nothing.")
+@click.option(
+    "--priority", type=click.IntRange(0, 9), default=0, show_default=True, help="A higher priority is served first."
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be sent, send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 def push(
     folder: Path,
@@ -84,7 +86,7 @@ def push(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Deposit a folder, with all folders in it, as one batch."""
+    """Deposit a folder, with all its subfolders, as one batch."""
     from retint.command import push as pushing
 
     batch = pushing.NewBatch(name or folder.resolve().name, recipe, priority)
@@ -101,10 +103,10 @@ def push(
 @retint.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as a JSON list.")
 def doctor(as_json: bool) -> None:
-    """Say what is missing here, and how to get it. Exit status 1 if something is."""
-    from retint.command.doctor import examine
+    """Check what this machine lacks to run Retint, and how to get it. Exit status 1 if something is missing."""
+    from retint.command.doctor import run_checks
 
-    checks = examine(Settings())
+    checks = run_checks(Settings())
     if as_json:
         click.echo(json.dumps([check.__dict__ for check in checks], indent=2))
     else:
@@ -118,7 +120,7 @@ def doctor(as_json: bool) -> None:
 @retint.group()
 @click.pass_context
 def admin(context: click.Context) -> None:
-    """Users and tokens: what only an operator may do."""
+    """Manage users, tokens, the schema and the number of workers (for operators)."""
     from retint.services import Services
 
     context.obj = Services.connect(Settings())
@@ -126,35 +128,35 @@ def admin(context: click.Context) -> None:
 
 @admin.command("create-user", epilog="\b\nExample:\n  retint admin create-user jo@museum.example --admin")
 @click.argument("email")
-@click.option("--tenant", "tenant_name", default="Archive", show_default=True, help="Institution; made where missing.")
+@click.option("--tenant", "tenant_name", default="Archive", show_default=True, help="Institution; created if missing.")
 @click.option("--admin", "is_admin", is_flag=True, help="May scale the workers and see failures.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_obj
 def create_user(services: "Services", email: str, tenant_name: str, is_admin: bool, as_json: bool) -> None:
-    """Add a person and print the one-time link that they sign in with."""
+    """Add a user and print the one-time link to sign in with."""
     from retint import accounts
 
     with services.begin() as session:
-        tenant = accounts.tenant(session, tenant_name)
+        tenant = accounts.get_or_create_tenant(session, tenant_name)
         user = accounts.create_user(session, tenant.id, email, is_admin=is_admin)
         link = _link(services, accounts.invite(session, user))
-    _say({"email": user.email, "tenant": tenant_name, "sign_in": link}, link, as_json)
+    _print({"email": user.email, "tenant": tenant_name, "sign_in": link}, link, as_json)
 
 
 @admin.command("sign-in-link")
 @click.argument("email")
 @click.option(
-    "--hours", default=24.0, show_default=True, type=click.FloatRange(0.1, 24 * 30), help="How long it is good."
+    "--hours", default=24.0, show_default=True, type=click.FloatRange(0.1, 24 * 30), help="How long the link is valid."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_obj
 def sign_in_link(services: "Services", email: str, hours: float, as_json: bool) -> None:
-    """Print a new one-time sign-in link; the one before is no good any more."""
+    """Print a new one-time sign-in link; the earlier one becomes invalid."""
     from retint import accounts
 
     with services.begin() as session:
         secret = accounts.invite(session, accounts.find_user(session, email), hours)
-    _say({"sign_in": _link(services, secret)}, _link(services, secret), as_json)
+    _print({"sign_in": _link(services, secret)}, _link(services, secret), as_json)
 
 
 @admin.command("create-token", epilog="\b\nExample:\n  retint admin create-token jo@museum.example --name scanner-2")
@@ -163,18 +165,18 @@ def sign_in_link(services: "Services", email: str, hours: float, as_json: bool) 
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_obj
 def create_token(services: "Services", email: str, name: str, as_json: bool) -> None:
-    """Print a new API token of a user. It is shown this once."""
+    """Print a new API token of a user. It cannot be shown again."""
     from retint import accounts
 
     with services.begin() as session:
-        token = accounts.issue(session, accounts.find_user(session, email), name)
-    _say({"token": token}, token, as_json)
+        token = accounts.issue_token(session, accounts.find_user(session, email), name)
+    _print({"token": token}, token, as_json)
 
 
 @admin.command()
 @click.pass_obj
 def migrate(services: "Services") -> None:
-    """Bring the database's schema up to date, and make the bucket or the folder of the store."""
+    """Bring the database's schema up to date, and create the bucket or the folder of the store."""
     from retint import database
 
     database.migrate(services.engine)
@@ -187,7 +189,7 @@ def migrate(services: "Services") -> None:
 @click.argument("wanted", type=click.IntRange(0, 1000))
 @click.pass_obj
 def scale(services: "Services", fleet: str, wanted: int) -> None:
-    """Set how many workers of a fleet shall run; where `retint up` runs, they do so at once."""
+    """Set how many workers of a fleet should run; `retint up` starts or stops them at once."""
     from retint import fleets
 
     with services.begin() as session:
@@ -199,7 +201,7 @@ def _link(services: "Services", secret: str) -> str:
     return f"{services.settings.public_url or 'http://127.0.0.1:8000'}/sign-in/{secret}"
 
 
-def _say(values: dict[str, str], sentence: str, as_json: bool) -> None:
+def _print(values: dict[str, str], sentence: str, as_json: bool) -> None:
     click.echo(json.dumps(values) if as_json else sentence)
 
 

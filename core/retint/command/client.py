@@ -1,4 +1,4 @@
-"""A client of the JSON API: what `retint push` and `retint demo` talk to a portal with."""
+"""A client of the JSON API, for `retint push` and `retint demo`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,10 +21,10 @@ class PortalUnavailable(Transient):
 
 
 class Client:
-    """One portal, one token. Every call is tried again when the portal does not answer or is busy.
+    """A client for one portal with one token. Calls are retried while the portal does not answer or is busy.
 
-    Every method raises PortalUnavailable when it stays so, NotAllowed when the token is not good for it, and Refused
-    with the portal's own sentence when the request is at fault.
+    Methods raise PortalUnavailable after the last retry, NotAllowed when the token does not permit the call, and
+    Refused with the portal's own sentence when the request is at fault.
     """
 
     def __init__(self, server: str, token: str) -> None:
@@ -41,37 +41,39 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def known(self, hashes: list[str]) -> set[str]:
-        """Ask which of these SHA-256 the server has already."""
+    def find_known(self, hashes: list[str]) -> set[str]:
+        """Return which of these SHA-256 the server has already."""
         found: set[str] = set()
         for start in range(0, len(hashes), 500):
-            answer = self._json("POST", "/api/v1/photos/known", json={"sha256": hashes[start : start + 500]})
+            answer = self._request("POST", "/api/v1/photos/known", json={"sha256": hashes[start : start + 500]})
             found.update(answer["known"])
         return found
 
     def open_batch(self, name: str, *, key: str, recipe: Recipe | None = None, priority: int = 0) -> dict[str, Any]:
-        """Open a batch; the same key gives the same batch again."""
+        """Open a batch; the same idempotency key returns the same batch."""
         body = {"name": name, "priority": priority} | ({"recipe": recipe.model_dump()} if recipe else {})
-        return self._json("POST", "/api/v1/batches", json=body, headers={"Idempotency-Key": key})
+        return self._request("POST", "/api/v1/batches", json=body, headers={"Idempotency-Key": key})
 
-    def upload(self, batch_id: str, name: str, path: Path, sent: Callable[[int], None]) -> dict[str, Any]:
-        """Deposit one file; `sent` hears how many of its bytes have gone."""
+    def upload(self, batch_id: str, name: str, path: Path, on_progress: Callable[[int], None]) -> dict[str, Any]:
+        """Deposit one file; `on_progress` is called with the number of bytes sent."""
         query = {"name": name}
-        return self._json("PUT", f"/api/v1/batches/{batch_id}/files", params=query, file=path, sent=sent)
+        return self._request(
+            "PUT", f"/api/v1/batches/{batch_id}/files", params=query, file=path, on_progress=on_progress
+        )
 
     def add(self, batch_id: str, name: str, sha256: str) -> dict[str, Any]:
-        """Deposit a file whose bytes the server has."""
-        return self._json("POST", f"/api/v1/batches/{batch_id}/jobs", json={"sha256": sha256, "name": name})
+        """Deposit a file whose bytes the server has already."""
+        return self._request("POST", f"/api/v1/batches/{batch_id}/jobs", json={"sha256": sha256, "name": name})
 
     def batch(self, batch_id: str) -> dict[str, Any]:
         """Read a batch with its counts."""
-        return self._json("GET", f"/api/v1/batches/{batch_id}")
+        return self._request("GET", f"/api/v1/batches/{batch_id}")
 
     def jobs(self, batch_id: str) -> Iterator[dict[str, Any]]:
         """Read the batch's jobs, page by page."""
         query: dict[str, Any] = {"limit": 200}
         while True:
-            page = self._json("GET", f"/api/v1/batches/{batch_id}/jobs", params=query)
+            page = self._request("GET", f"/api/v1/batches/{batch_id}/jobs", params=query)
             yield from page["items"]
             if not page["next"]:
                 return
@@ -79,38 +81,38 @@ class Client:
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Read one job with its attempts and files."""
-        return self._json("GET", f"/api/v1/jobs/{job_id}")
+        return self._request("GET", f"/api/v1/jobs/{job_id}")
 
     def download(self, job_id: str, file: str, path: Path) -> None:
-        """Save one of the job's files, such as `result`; the file appears when it is whole."""
+        """Save one of the job's files, such as `result`; it appears at `path` when it is complete."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
         with (
             self._http.stream("GET", f"/api/v1/jobs/{job_id}/files/{file}", follow_redirects=True) as answer,
             part.open("wb") as sink,
         ):
-            _check(answer)
+            _raise_for_status(answer)
             for chunk in answer.iter_bytes():
                 sink.write(chunk)
         part.replace(path)
 
-    def _json(
+    def _request(
         self,
         method: str,
         url: str,
         *,
         file: Path | None = None,
-        sent: Callable[[int], None] | None = None,
+        on_progress: Callable[[int], None] | None = None,
         **request: Any,
     ) -> dict[str, Any]:
         for retry in range(RETRIES + 1):
             try:
                 if file:
                     with file.open("rb") as source:
-                        answer = self._http.request(method, url, content=_reading(source, sent), **request)
+                        answer = self._http.request(method, url, content=_read_chunks(source, on_progress), **request)
                 else:
                     answer = self._http.request(method, url, **request)
-                _check(answer)
+                _raise_for_status(answer)
                 return answer.json()  # type: ignore[no-any-return]
             except httpx.TransportError as error:
                 problem: RetintError = PortalUnavailable(f"{self.server} does not answer ({error}).")
@@ -121,14 +123,15 @@ class Client:
         raise problem
 
 
-def _reading(source: BinaryIO, sent: Callable[[int], None] | None) -> Iterator[bytes]:
+def _read_chunks(source: BinaryIO, on_progress: Callable[[int], None] | None) -> Iterator[bytes]:
     while chunk := source.read(CHUNK):
         yield chunk
-        if sent:
-            sent(source.tell())
+        if on_progress:
+            on_progress(source.tell())
 
 
-def _check(answer: httpx.Response) -> None:
+def _raise_for_status(answer: httpx.Response) -> None:
+    """Raise the error that an answer of the portal stands for, if it does."""
     if answer.is_success:
         return
     answer.read()

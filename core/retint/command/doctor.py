@@ -1,4 +1,4 @@
-"""What a machine lacks to do its part, and how to get it: `retint doctor`."""
+"""What a machine lacks to run Retint, and how to get it: `retint doctor`."""
 
 import shutil
 import sys
@@ -26,7 +26,7 @@ SPACE_GIB = 2
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: what was found, and what to do where it is not well."""
+    """One check: what was found, and what to do if something is missing."""
 
     name: str
     ok: bool
@@ -34,79 +34,79 @@ class Check:
     remedy: str = ""
 
 
-def examine(settings: Settings) -> list[Check]:
-    """Look at everything that Retint may need here; contacts what the settings name, changes nothing of it."""
+def run_checks(settings: Settings) -> list[Check]:
+    """Check everything that Retint may need here. Contacts the services that the settings name, changes nothing."""
     version = ".".join(map(str, sys.version_info[:3]))
     return [
         Check("Python", (3, 11) <= sys.version_info[:2] <= (3, 14), version, "Install Python 3.11 to 3.14."),
-        *(_part(part, modules) for part, modules in PARTS.items()),
-        *_weights(settings),
-        _graphics(settings),
-        _space(settings),
-        _answers("database", settings.database, lambda: _ask_database(settings)),
-        _answers("store", settings.store, lambda: _ask_store(settings)),
-        _broker(settings),
+        *(_check_part(part, modules) for part, modules in PARTS.items()),
+        *_check_weights(settings),
+        _check_gpu(settings),
+        _check_disk(settings),
+        _check_service("database", settings.database, lambda: _query_database(settings)),
+        _check_service("store", settings.store, lambda: _query_store(settings)),
+        _check_broker(settings),
     ]
 
 
-def _part(part: str, modules: tuple[str, ...]) -> Check:
+def _check_part(part: str, modules: tuple[str, ...]) -> Check:
     missing = [module for module in modules if find_spec(module) is None]
     finding = f"without {', '.join(missing)}" if missing else "complete"
     return Check(part, not missing, finding, f"pip install 'retint[{EXTRAS[part]}]'")
 
 
-def _weights(settings: Settings) -> list[Check]:
+def _check_weights(settings: Settings) -> list[Check]:
     if not (index := SHIPPED / "weights.toml").is_file():
         return [Check("weights", False, f"no {index}", "Install Retint again.")]
     checks = []
-    for name, network in read_cards(settings.weights).items():
-        if network.is_here:
-            same = hash_file(network.path) == network.sha256
-            finding = f"{network.size / 1e6:.1f} MB, checksum good" if same else "checksum differs"
-        elif network.official and not network.path.exists():
-            continue  # nobody wanted them
+    for name, card in read_cards(settings.weights).items():
+        if card.is_here:
+            same = hash_file(card.path) == card.sha256
+            finding = f"{card.size / 1e6:.1f} MB, checksum good" if same else "checksum differs"
+        elif card.official and not card.path.exists():
+            continue  # optional weights that nobody imported
         else:
-            finding = "missing, or without a record of their import" if network.official else "missing"
-        checks.append(Check(f"weights of {name}", finding.endswith("good"), finding, network.command))
+            finding = "missing, or without a record of their import" if card.official else "missing"
+        checks.append(Check(f"weights of {name}", finding.endswith("good"), finding, card.command))
     return checks
 
 
-def _graphics(settings: Settings) -> Check:
-    found = shutil.which("nvidia-smi") is not None
-    finding = "an NVIDIA driver is here" if found else "no NVIDIA GPU seen; networks run on the CPU"
-    wanted = settings.device.startswith("cuda")
-    return Check("GPU", found or not wanted, finding, "Install the NVIDIA driver, or set RETINT_DEVICE=cpu.")
+def _check_gpu(settings: Settings) -> Check:
+    has_driver = shutil.which("nvidia-smi") is not None
+    finding = "an NVIDIA driver is installed" if has_driver else "no NVIDIA GPU found; networks run on the CPU"
+    is_required = settings.device.startswith("cuda")
+    return Check("GPU", has_driver or not is_required, finding, "Install the NVIDIA driver, or set RETINT_DEVICE=cpu.")
 
 
-def _space(settings: Settings) -> Check:
+def _check_disk(settings: Settings) -> Check:
     folder = next(path for path in (settings.data.resolve(), *settings.data.resolve().parents) if path.exists())
     free = shutil.disk_usage(folder).free / 2**30
     return Check("disk", free > SPACE_GIB, f"{free:.0f} GiB free at {folder}", "Free some space, or set RETINT_DATA.")
 
 
-def _ask_database(settings: Settings) -> None:
+def _query_database(settings: Settings) -> None:
     if settings.database_url is None and not settings.data.exists():
-        return  # `retint up` makes it
+        return  # `retint up` creates it
     with database.begin(database.connect(settings.database)) as session:
         session.connection()
 
 
-def _ask_store(settings: Settings) -> None:
+def _query_store(settings: Settings) -> None:
     if settings.store_url is None and not settings.data.exists():
         return
     stores.connect(settings).check()
 
 
-def _answers(name: str, where: str, ask: Callable[[], None]) -> Check:
-    shown = where.rsplit("@", 1)[-1]  # never a password
+def _check_service(name: str, address: str, query: Callable[[], None]) -> Check:
+    shown = address.rsplit("@", 1)[-1]  # without the password
     try:
-        ask()
+        query()
     except RetintError as error:
         return Check(name, False, error.message, f"Start it, or set RETINT_{name.upper()}_URL; now it is {shown}.")
     return Check(name, True, shown)
 
 
-def _broker(settings: Settings) -> Check:
+def _check_broker(settings: Settings) -> Check:
     if "broker_url" not in settings.model_fields_set:
         return Check("broker", True, "`retint up` starts its own; for a cluster set RETINT_BROKER_URL")
     try:

@@ -10,14 +10,22 @@ from retint import recipes
 
 
 def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take the options of a recipe; it is called with the `recipe`."""
+    """Add the options of a recipe to a command, which is called with the `recipe`."""
 
     @click.option("--colorizer", default="compact", show_default=True, help="Colorizer, or `keep` for none.")
     @click.option("--gain", type=float, help="How vivid; each colorizer has its own default and range.")
     @click.option("--limit", type=float, help="How much more vivid than usual a place may become (compact).")
-    @click.option("--render-factor", type=int, help="How large DeOldify's networks see the photo.")
+    @click.option(
+        "--render-factor", type=int, help="Size at which DeOldify's networks see the photo, in units of 16 pixels."
+    )
     @click.option("--defader", default="compact-defade", show_default=True, help="Defader, or `keep` for none.")
-    @click.option("--strength", type=click.FloatRange(0, 1), default=1, show_default=True, help="How much is defaded.")
+    @click.option(
+        "--strength",
+        type=click.FloatRange(0, 1),
+        default=1,
+        show_default=True,
+        help="How much of the repair is applied.",
+    )
     @click.option("--insist", is_flag=True, help="Colorize photos that are already in color, too.")
     @click.option("--watermark", is_flag=True, help="Draw a painter's palette into the lower left corner.")
     @wraps(command)

@@ -1,4 +1,4 @@
-"""A folder to a portal: recursive, resumable, nothing sent that the server has."""
+"""Deposit a folder at a portal: recursive, resumable, and without sending what the server has."""
 
 import hashlib
 from collections.abc import Callable
@@ -27,7 +27,7 @@ PARALLEL = 4
 
 @dataclass(frozen=True)
 class NewBatch:
-    """What a folder is deposited as."""
+    """The batch that a folder is deposited as."""
 
     name: str
     recipe: Recipe
@@ -35,8 +35,8 @@ class NewBatch:
 
 
 @dataclass
-class Pushed:
-    """What became of a folder."""
+class PushResult:
+    """How many files of a folder were sent, known, or refused."""
 
     url: str | None
     total: int
@@ -47,7 +47,7 @@ class Pushed:
 
     @property
     def sentence(self) -> str:
-        """Say it to a person."""
+        """The result as a sentence for people."""
         done = "would be sent" if self.dry_run else "sent"
         where = f" See {self.url}." if self.url else ""
         return (
@@ -55,7 +55,7 @@ class Pushed:
         )
 
     def as_json(self) -> dict[str, object]:
-        """Say it to a script."""
+        """Return the result as JSON values for scripts."""
         return {
             "batch": self.url,
             "total": self.total,
@@ -66,35 +66,35 @@ class Pushed:
         }
 
 
-def push(folder: Path, server: str, token: str, new: NewBatch, *, dry_run: bool, quiet: bool) -> Pushed:
+def push(folder: Path, server: str, token: str, new: NewBatch, *, dry_run: bool, quiet: bool) -> PushResult:
     """Deposit every file under a folder as one batch, under its path in the folder.
 
-    The batch's idempotency key is made from what it is and the files: started again after an interruption, the same
+    The batch's idempotency key is a hash of its name, recipe, priority and files. After an interruption, the same
     folder goes into the same batch, and only what is missing is sent.
 
     Raises:
         InvalidRequest: the folder holds no files, or the portal does not have what the recipe names.
-        NotAllowed: the token is not good.
+        NotAllowed: the token is not valid.
         PortalUnavailable: the portal does not answer.
     """
-    files = files_in(folder)
+    files = list_files(folder)
     console = Console(stderr=True, quiet=quiet)
-    with Client(server, token) as client, _bar(console) as progress:
-        hashes = _hash(files, progress)
-        known = client.known(sorted(set(hashes.values())))
+    with Client(server, token) as client, _make_progress_bar(console) as progress:
+        hashes = _hash_files(files, progress)
+        known = client.find_known(sorted(set(hashes.values())))
         missing = {digest: file for file, digest in hashes.items() if digest not in known}
         if dry_run:
-            return Pushed(None, len(files), len(missing), len(files) - len(missing), dry_run=True)
+            return PushResult(None, len(files), len(missing), len(files) - len(missing), dry_run=True)
         names = {file: file.relative_to(folder).as_posix() for file in files}
         facts = [new.name, new.recipe.hash, str(new.priority), *(f"{hashes[file]} {names[file]}" for file in files)]
         key = hashlib.sha256("\n".join(facts).encode()).hexdigest()
         batch = client.open_batch(new.name, key=key, recipe=new.recipe, priority=new.priority)
-        outcome = Pushed(batch["url"], len(files))
+        outcome = PushResult(batch["url"], len(files))
         bytes_sent = progress.add_task("Sending", total=sum(file.stat().st_size for file in missing.values()))
 
         def deposit(file: Path) -> str | None:
             try:
-                client.upload(batch["id"], names[file], file, _advance(progress, bytes_sent))
+                client.upload(batch["id"], names[file], file, _count_up(progress, bytes_sent))
             except NotAllowed:
                 raise
             except (Refused, OSError) as error:
@@ -108,13 +108,13 @@ def push(folder: Path, server: str, token: str, new: NewBatch, *, dry_run: bool,
                 outcome.refused[names[file]] = reason
             elif missing.get(digest) is file:
                 outcome.sent += 1
-            else:  # by now the server has these bytes, from an earlier push or under another name
+            else:  # the server has these bytes, from an earlier push or under another name
                 client.add(batch["id"], names[file], digest)
                 outcome.known += 1
     return outcome
 
 
-def files_in(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     """List the files under a folder, hidden ones and those of file managers left out, in the order of their paths.
 
     Raises:
@@ -130,12 +130,12 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts) or path.name in ("Thumbs.db", "desktop.ini")
 
 
-def _bar(console: Console) -> Progress:
+def _make_progress_bar(console: Console) -> Progress:
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 
-def _hash(files: list[Path], progress: Progress) -> dict[Path, str]:
+def _hash_files(files: list[Path], progress: Progress) -> dict[Path, str]:
     reading = progress.add_task("Reading", total=sum(file.stat().st_size for file in files))
     hashes = {}
     for file in files:
@@ -144,13 +144,13 @@ def _hash(files: list[Path], progress: Progress) -> dict[Path, str]:
     return hashes
 
 
-def _advance(progress: Progress, task: TaskID) -> Callable[[int], None]:
-    """Turn the bytes of one file sent so far into steps of the whole bar; a repeated try starts over."""
+def _count_up(progress: Progress, task: TaskID) -> Callable[[int], None]:
+    """Return a callback that adds the sent bytes of one file to the whole bar; a retry starts at zero again."""
     before = 0
 
-    def sent(now: int) -> None:
+    def on_progress(now: int) -> None:
         nonlocal before
         progress.advance(task, now - before)
         before = now
 
-    return sent
+    return on_progress

@@ -1,7 +1,7 @@
-"""How many jobs stand where, and why some went no further: what pages and the dispatcher read.
+"""Counts of jobs by stage and state, and groups of failures, for pages and for the dispatcher.
 
-Counts are sums of `tallies`, which the database's own triggers write (see `migrations`); nothing here counts rows of
-jobs that have gone well.
+Counts are sums over the table `tallies`, which triggers of the database write (see `migrations`). No query here counts
+the rows of restored jobs.
 """
 
 import uuid
@@ -21,16 +21,16 @@ TALLIES = Table.metadata.tables["tallies"]
 
 @dataclass(frozen=True)
 class Counts:
-    """How many jobs stand where."""
+    """Numbers of jobs by stage and state."""
 
     by: dict[tuple[Stage, State], int] = field(default_factory=dict)
 
     def of(self, *states: State) -> int:
-        """Jobs in any of these states, whatever the stage."""
+        """Count the jobs in any of these states, at all stages."""
         return sum(n for (_, state), n in self.by.items() if state in states)
 
     def at(self, stage: Stage, *states: State) -> int:
-        """Jobs at a stage, in any of these states, or in whichever."""
+        """Count the jobs at a stage in any of these states; in all states if none is given."""
         return sum(n for (at, state), n in self.by.items() if at is stage and (not states or state in states))
 
     @property
@@ -67,20 +67,20 @@ class Counts:
 
     @property
     def ended(self) -> int:
-        """Restored, refused or cancelled: nothing more will happen to them."""
+        """Jobs in a final state: restored, refused or cancelled."""
         return self.of(*FINAL)
 
 
 @dataclass(frozen=True)
 class Depth:
-    """What waits and runs at one stage, paused batches left out."""
+    """Jobs that wait and run at one stage, without those of paused batches."""
 
     stage: Stage
     ready: int
     queued: int
     running: int
     oldest_s: float
-    """How long the oldest ready or queued job has waited, in seconds; 0 where there is none."""
+    """Seconds that the oldest ready or queued job has waited; 0 if there is none."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class FailureGroup:
 
     reason_code: str
     reason: str
-    """One of their sentences."""
+    """The sentence of one of them."""
     state: State
     count: int
     batches: int
@@ -97,7 +97,7 @@ class FailureGroup:
 
 @dataclass(frozen=True)
 class Load:
-    """Jobs of one batch that stand at one stage in one active state, and what the dispatcher ranks them by."""
+    """Number of jobs of one batch at one stage in one active state, with what the dispatcher ranks them by."""
 
     tenant_id: uuid.UUID
     weight: int
@@ -110,8 +110,8 @@ class Load:
     n: int
 
 
-def counts(session: Session, batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Counts]:
-    """Count the jobs of batches by stage and state; the cost does not depend on how many there are."""
+def count_jobs(session: Session, batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Counts]:
+    """Count the jobs of batches by stage and state; the cost does not depend on the number of jobs."""
     found: dict[uuid.UUID, dict[tuple[Stage, State], int]] = {batch_id: {} for batch_id in batch_ids}
     rows = session.execute(
         select(Tally.batch_id, Tally.stage, Tally.state, func.sum(Tally.n).label("n"))
@@ -125,19 +125,22 @@ def counts(session: Session, batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, 
 
 
 def fold(session: Session, since: int) -> int:
-    """Replace the tallies of every batch that moved by their sums; tells where to go on the next time.
+    """Replace the tallies of every batch that changed by their sums.
 
     Args:
         session: the transaction.
-        since: what the last call told; 0 for the first.
+        since: what the last call returned; 0 for the first call.
+
+    Returns:
+        The newest tally's id, for the next call.
     """
-    moved = select(Tally.batch_id).where(Tally.id > since).distinct()
-    if since == 0:  # the whole table: what is folded already stays as it is
-        moved = moved.group_by(Tally.batch_id, Tally.stage, Tally.state).having(func.count() > 1)
+    changed = select(Tally.batch_id).where(Tally.id > since).distinct()
+    if since == 0:  # the whole table: leave out what is folded already
+        changed = changed.group_by(Tally.batch_id, Tally.stage, Tally.state).having(func.count() > 1)
     sums: dict[tuple[uuid.UUID, Stage, State], int] = {}
-    gone = delete(Tally).where(Tally.batch_id.in_(moved.scalar_subquery()))
+    deleted = delete(Tally).where(Tally.batch_id.in_(changed.scalar_subquery()))
     for row in session.execute(
-        gone.returning(Tally.batch_id, Tally.stage, Tally.state, Tally.n),
+        deleted.returning(Tally.batch_id, Tally.stage, Tally.state, Tally.n),
         execution_options=NO_SYNC,
     ):
         key = row.batch_id, row.stage, row.state
@@ -152,8 +155,8 @@ def fold(session: Session, since: int) -> int:
     return session.scalar(select(func.max(Tally.id))) or 0
 
 
-def loads(session: Session) -> list[Load]:
-    """List what is ready, queued and running, by batch and stage. The cost grows with the batches at work alone."""
+def list_loads(session: Session) -> list[Load]:
+    """Count ready, queued and running jobs by batch and stage; the cost grows with the active batches only."""
     total = func.sum(Tally.n)
     rows = session.execute(
         select(
@@ -176,31 +179,31 @@ def loads(session: Session) -> list[Load]:
     return [Load(**row._mapping) for row in rows]
 
 
-def depths(session: Session) -> list[Depth]:
-    """Tell what waits and runs at each stage, in the order of the stages."""
-    active = [load for load in loads(session) if not load.paused]
+def measure_depths(session: Session) -> list[Depth]:
+    """Measure what waits and runs at each stage, in the order of the stages."""
+    active = [load for load in list_loads(session) if not load.paused]
     oldest: dict[Stage, float] = {}
     for load in active:
         if load.state is not State.RUNNING:
-            oldest[load.stage] = max(oldest.get(load.stage, 0.0), _waited_s(session, load))
+            oldest[load.stage] = max(oldest.get(load.stage, 0.0), _measure_wait_s(session, load))
 
-    def standing(stage: Stage, state: State) -> int:
+    def count(stage: Stage, state: State) -> int:
         return sum(load.n for load in active if load.stage is stage and load.state is state)
 
     return [
         Depth(
-            stage,
-            standing(stage, State.READY),
-            standing(stage, State.QUEUED),
-            standing(stage, State.RUNNING),
-            oldest.get(stage, 0.0),
+            stage=stage,
+            ready=count(stage, State.READY),
+            queued=count(stage, State.QUEUED),
+            running=count(stage, State.RUNNING),
+            oldest_s=oldest.get(stage, 0.0),
         )
         for stage in Stage
     ]
 
 
-def _waited_s(session: Session, load: Load) -> float:
-    """Tell how long the oldest of these jobs has waited: one look into the index."""
+def _measure_wait_s(session: Session, load: Load) -> float:
+    """Measure how long the oldest of these jobs has waited, in seconds; reads one entry of an index."""
     oldest = select(func.min(Job.not_before), now()).where(
         Job.batch_id == load.batch_id, Job.state == load.state, Job.stage == load.stage
     )
@@ -208,17 +211,24 @@ def _waited_s(session: Session, load: Load) -> float:
     return max(0.0, (at - since).total_seconds()) if since else 0.0
 
 
-def failures(session: Session, tenant_id: uuid.UUID | None, *, batch_id: uuid.UUID | None = None) -> list[FailureGroup]:
-    """Group the refused and the quarantined by reason, the largest group first; of all tenants where None.
+def group_failures(
+    session: Session, tenant_id: uuid.UUID | None, *, batch_id: uuid.UUID | None = None
+) -> list[FailureGroup]:
+    """Group refused and quarantined jobs by reason, the largest group first.
 
-    What trials refused counts only where their batch is asked for: it is one photo, many times.
+    Refused tries of trials count only if their batch is asked for: they are one photo, many times.
+
+    Args:
+        session: the transaction.
+        tenant_id: whose jobs; None for those of all tenants.
+        batch_id: only this batch's.
     """
     count = func.count()
-    wanted = ((Job.tenant_id, tenant_id), (Job.batch_id, batch_id))
-    mine = [field == value for field, value in wanted if value is not None]
+    filters = ((Job.tenant_id, tenant_id), (Job.batch_id, batch_id))
+    conditions = [column == value for column, value in filters if value is not None]
     if batch_id is None:
-        tried = exists(select(Batch.id).where(Batch.id == Job.batch_id, Batch.trial.is_not(None)))
-        mine.append(or_(Job.state == State.QUARANTINED, ~tried))
+        is_try = exists(select(Batch.id).where(Batch.id == Job.batch_id, Batch.trial.is_not(None)))
+        conditions.append(or_(Job.state == State.QUARANTINED, ~is_try))
     rows = session.execute(
         select(
             func.coalesce(Job.reason_code, "unknown").label("reason_code"),
@@ -227,7 +237,7 @@ def failures(session: Session, tenant_id: uuid.UUID | None, *, batch_id: uuid.UU
             count.label("count"),
             func.count(Job.batch_id.distinct()).label("batches"),
         )
-        .where(Job.state.in_((State.QUARANTINED, State.REFUSED)), *mine)
+        .where(Job.state.in_((State.QUARANTINED, State.REFUSED)), *conditions)
         .group_by(Job.reason_code, Job.state)
         .order_by(count.desc(), Job.reason_code)
     )

@@ -12,23 +12,23 @@ from retint.tables import Leader, Worker, now
 
 def register(site: Site, fleet: str = "cpu", pid: int = 7) -> UUID:
     with site.services.begin() as session:
-        return fleets.register(session, fleet, "host", pid, "cpu (2 cores)", "1.0")
+        return fleets.register_worker(session, fleet, "host", pid, "cpu (2 cores)", "1.0")
 
 
 def test_a_worker_is_idle_until_it_says_otherwise(site: Site) -> None:
     worker_id = register(site)
     with site.services.begin() as session:
-        [worker] = fleets.live(session)
+        [worker] = fleets.list_live(session)
         idle_since = worker.idle_since
         assert idle_since
-        assert fleets.beat(session, worker_id, "")
+        assert fleets.record_heartbeat(session, worker_id, "")
     with site.services.begin() as session:
         assert session.get_one(Worker, worker_id).idle_since == idle_since
-        fleets.beat(session, worker_id, "ingest × 16")
+        fleets.record_heartbeat(session, worker_id, "ingest × 16")
     with site.services.begin() as session:
         worker = session.get_one(Worker, worker_id)
         assert (worker.idle_since, worker.activity) == (None, "ingest × 16")
-        fleets.beat(session, worker_id, "")
+        fleets.record_heartbeat(session, worker_id, "")
     with site.services.begin() as session:
         worker = session.get_one(Worker, worker_id)
         assert worker.idle_since is not None
@@ -38,22 +38,22 @@ def test_a_worker_is_idle_until_it_says_otherwise(site: Site) -> None:
 def test_a_worker_that_ended_or_fell_silent_is_not_live(site: Site) -> None:
     ended, silent, live = (register(site, pid=pid) for pid in (1, 2, 3))
     with site.services.begin() as session:
-        fleets.end(session, ended)
+        fleets.end_worker(session, ended)
         session.execute(update(Worker).where(Worker.id == silent).values(heartbeat_at=now(-fleets.LIVE_S - 1)))
-        assert [worker.id for worker in fleets.live(session)] == [live]
-        assert fleets.hanging(session, "host", 10) == {2}
-        assert fleets.hanging(session, "elsewhere", 10) == set()
-        assert fleets.bury(session) == 0
+        assert [worker.id for worker in fleets.list_live(session)] == [live]
+        assert fleets.list_hanging_pids(session, "host", 10) == {2}
+        assert fleets.list_hanging_pids(session, "elsewhere", 10) == set()
+        assert fleets.end_silent(session) == 0
         session.execute(update(Worker).where(Worker.id == silent).values(heartbeat_at=now(-11 * fleets.LIVE_S)))
-        assert fleets.bury(session) == 1
-        assert fleets.hanging(session, "host", 10) == set()
+        assert fleets.end_silent(session) == 1
+        assert fleets.list_hanging_pids(session, "host", 10) == set()
 
 
 def test_a_new_worker_with_the_number_of_a_dead_one_replaces_it(site: Site) -> None:
     register(site, pid=9)
     second = register(site, pid=9)
     with site.services.begin() as session:
-        assert [worker.id for worker in fleets.live(session)] == [second]
+        assert [worker.id for worker in fleets.list_live(session)] == [second]
 
 
 def test_only_workers_of_the_fleet_that_idled_long_are_told_to_restart(site: Site) -> None:
@@ -61,45 +61,45 @@ def test_only_workers_of_the_fleet_that_idled_long_are_told_to_restart(site: Sit
     with site.services.begin() as session:
         idle = Worker.id.in_([deaf, other])
         session.execute(update(Worker).where(idle).values(idle_since=now(-60.0)))
-        fleets.beat(session, busy, "render × 1")
+        fleets.record_heartbeat(session, busy, "render × 1")
         assert fleets.restart_idle(session, "cpu", 30) == [deaf]
         assert fleets.restart_idle(session, "cpu", 30) == []
-        assert not fleets.beat(session, deaf, "")
-        assert fleets.beat(session, fresh, "")
+        assert not fleets.record_heartbeat(session, deaf, "")
+        assert fleets.record_heartbeat(session, fresh, "")
 
 
 def test_a_worker_that_nobody_knows_is_told_to_start_anew(site: Site) -> None:
     with site.services.begin() as session:
-        assert not fleets.beat(session, site.get_tenant("no worker"), "")
+        assert not fleets.record_heartbeat(session, site.get_tenant("no worker"), "")
 
 
 def test_one_worker_of_each_fleet_is_wanted_until_somebody_says_otherwise(site: Site) -> None:
     with site.services.begin() as session:
-        assert fleets.wanted(session) == {"cpu": 1, "gpu": 1}
+        assert fleets.get_wanted(session) == {"cpu": 1, "gpu": 1}
         fleets.set_wanted(session, "gpu", 3)
         fleets.set_wanted(session, "gpu", 0)
-        assert fleets.wanted(session) == {"cpu": 1, "gpu": 0}
+        assert fleets.get_wanted(session) == {"cpu": 1, "gpu": 0}
 
 
 def test_one_leads_until_it_steps_down_or_its_lease_runs_out(site: Site) -> None:
     with site.services.begin() as session:
-        assert fleets.lead(session, "dispatcher", "a", 60)
-        assert not fleets.lead(session, "dispatcher", "b", 60)
-        assert fleets.lead(session, "dispatcher", "a", 60)
-        assert fleets.lead(session, "another role", "b", 60)
-        fleets.step_down(session, "dispatcher", "b")
-        assert not fleets.lead(session, "dispatcher", "b", 60)
-        fleets.step_down(session, "dispatcher", "a")
+        assert fleets.acquire_lead(session, "dispatcher", "a", 60)
+        assert not fleets.acquire_lead(session, "dispatcher", "b", 60)
+        assert fleets.acquire_lead(session, "dispatcher", "a", 60)
+        assert fleets.acquire_lead(session, "another role", "b", 60)
+        fleets.release_lead(session, "dispatcher", "b")
+        assert not fleets.acquire_lead(session, "dispatcher", "b", 60)
+        fleets.release_lead(session, "dispatcher", "a")
     with site.services.begin() as session:
-        assert fleets.lead(session, "dispatcher", "b", 60)
+        assert fleets.acquire_lead(session, "dispatcher", "b", 60)
         session.execute(update(Leader).where(Leader.role == "dispatcher").values(until=now(-1.0)))
-        assert fleets.lead(session, "dispatcher", "a", 60)
+        assert fleets.acquire_lead(session, "dispatcher", "a", 60)
 
 
 def test_of_many_that_want_to_lead_at_once_one_does(site: Site) -> None:
     def try_to_lead(name: str) -> bool:
         with site.services.begin() as session:
-            return fleets.lead(session, "dispatcher", name, 60)
+            return fleets.acquire_lead(session, "dispatcher", name, 60)
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(try_to_lead, "abcdef")) == 1

@@ -1,4 +1,4 @@
-"""Photos from the web: servers of our own on real sockets, reached by a way that only tests lay."""
+"""Photos from the web: servers of our own on real sockets, reached by a policy that only tests have."""
 
 import ssl
 import time
@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from retint import remote
-from retint.remote import NotFetched, Way
+from retint.remote import AccessPolicy, NotFetched
 
 PHOTO = bytes(range(256)) * 40
 HOST = "photos.example"
@@ -130,19 +130,19 @@ def museum() -> Iterator[int]:
         yield port
 
 
-def way(port: int, *answers: str, trust: ssl.SSLContext | bool = True) -> Way:
-    """The way to a server of ours: the name stands for these addresses, and only they, at that port, are allowed."""
+def policy_for(port: int, *answers: str, trust: ssl.SSLContext | bool = True) -> AccessPolicy:
+    """A policy by which the host name resolves to these addresses, and only they may be asked, at this port."""
     there = answers or ("127.0.0.1",)
 
     def resolve(host: str, port: int) -> list[str]:
         return list(there) if host == HOST else remote.resolve(host, port)
 
-    return Way(resolve, lambda address, asked: address in there and asked == port, trust)
+    return AccessPolicy(resolve, lambda address, asked: address in there and asked == port, trust)
 
 
 def fetch(port: int, path: str, folder: Path, limit: int = 1 << 20, timeout_s: float = 10) -> tuple[str, bytes]:
     to = folder / "fetched"
-    name = remote.fetch(f"http://{HOST}:{port}/{path}", to, limit, timeout_s, way(port))
+    name = remote.fetch(f"http://{HOST}:{port}/{path}", to, limit, timeout_s, policy_for(port))
     return name, to.read_bytes()
 
 
@@ -165,7 +165,7 @@ def test_a_photo_comes_with_its_name(museum: int, path: str, name: str, tmp_path
     [
         ("gone", "no_photo", "photos.example has no photo at this address: it answered 410 Gone."),
         ("empty", "no_photo", "empty"),
-        ("packed", "no_photo", "packed"),
+        ("packed", "no_photo", "compressed"),
         ("around", "not_fetched", "more than 5 times"),
         ("broken", "not_fetched", "Nothing came from photos.example"),
         ("nonsense", "not_fetched", "Nothing came from photos.example"),
@@ -205,7 +205,7 @@ def test_a_resolver_that_does_not_answer_is_left_when_the_time_is_over(tmp_path:
 
     started = time.monotonic()
     with pytest.raises(NotFetched, match="longer than"):
-        remote.fetch("https://photos.example", tmp_path / "x", 1, 0.2, Way(sleepy))
+        remote.fetch("https://photos.example", tmp_path / "x", 1, 0.2, AccessPolicy(sleepy))
     assert time.monotonic() - started < 1.5
 
 
@@ -296,9 +296,9 @@ def test_a_redirection_inside_is_refused(museum: int, inside: str, tmp_path: Pat
 
 
 def test_one_address_inside_among_public_ones_is_enough_to_refuse(museum: int, tmp_path: Path) -> None:
-    mixed = Way(lambda *_: ["127.0.0.1", "127.0.0.2"], lambda address, _: address == "127.0.0.1")
+    mixed = AccessPolicy(lambda *_: ["127.0.0.1", "127.0.0.2"], lambda address, _: address == "127.0.0.1")
     with pytest.raises(NotFetched, match="only public servers"):
-        remote.fetch(f"http://{HOST}:{museum}/photo", tmp_path / "x", 1 << 20, way=mixed)
+        remote.fetch(f"http://{HOST}:{museum}/photo", tmp_path / "x", 1 << 20, policy=mixed)
 
 
 def test_a_name_is_asked_once_and_the_connection_goes_where_it_pointed_then(museum: int, tmp_path: Path) -> None:
@@ -310,16 +310,16 @@ def test_a_name_is_asked_once_and_the_connection_goes_where_it_pointed_then(muse
         asked.append(host)
         return next(answers)
 
-    there = Way(rebinding, lambda address, _: address == "127.0.0.1")
-    remote.fetch(f"http://{HOST}:{museum}/photo", tmp_path / "x", 1 << 20, way=there)
+    there = AccessPolicy(rebinding, lambda address, _: address == "127.0.0.1")
+    remote.fetch(f"http://{HOST}:{museum}/photo", tmp_path / "x", 1 << 20, policy=there)
     assert asked == [HOST]
     with pytest.raises(NotFetched, match="only public servers"):  # a new connection is a new question
-        remote.fetch(f"http://{HOST}:{museum}/photo", tmp_path / "x", 1 << 20, way=there)
+        remote.fetch(f"http://{HOST}:{museum}/photo", tmp_path / "x", 1 << 20, policy=there)
 
 
 def test_an_address_that_does_not_answer_is_not_the_end(museum: int, tmp_path: Path) -> None:
     to = tmp_path / "x"
-    remote.fetch(f"http://{HOST}:{museum}/photo", to, 1 << 20, way=way(museum, "127.0.0.9", "127.0.0.1"))
+    remote.fetch(f"http://{HOST}:{museum}/photo", to, 1 << 20, policy=policy_for(museum, "127.0.0.9", "127.0.0.1"))
     assert to.read_bytes() == PHOTO
 
 
@@ -352,18 +352,18 @@ def test_the_certificate_is_checked_against_the_name_and_not_the_address(
 ) -> None:
     port, seen, trust = secured
     to = tmp_path / "x"
-    remote.fetch(f"https://{HOST}:{port}/photo", to, 1 << 20, way=way(port, trust=trust))
+    remote.fetch(f"https://{HOST}:{port}/photo", to, 1 << 20, policy=policy_for(port, trust=trust))
     assert to.read_bytes() == PHOTO
     assert seen == [f"{HOST}:{port}"]
-    stranger = Way(lambda *_: ["127.0.0.1"], lambda *_: True, trust)
-    with pytest.raises(NotFetched, match="cannot prove"):
-        remote.fetch(f"https://elsewhere.example:{port}/photo", to, 1 << 20, way=stranger)
+    stranger = AccessPolicy(lambda *_: ["127.0.0.1"], lambda *_: True, trust)
+    with pytest.raises(NotFetched, match="certificate is not valid"):
+        remote.fetch(f"https://elsewhere.example:{port}/photo", to, 1 << 20, policy=stranger)
 
 
 def test_a_certificate_signed_by_itself_is_refused(
     secured: tuple[int, list[str], ssl.SSLContext], tmp_path: Path
 ) -> None:
     port, seen, _ = secured
-    with pytest.raises(NotFetched, match="cannot prove"):
-        remote.fetch(f"https://{HOST}:{port}/photo", tmp_path / "x", 1 << 20, way=way(port))
+    with pytest.raises(NotFetched, match="certificate is not valid"):
+        remote.fetch(f"https://{HOST}:{port}/photo", tmp_path / "x", 1 << 20, policy=policy_for(port))
     assert seen == []

@@ -16,9 +16,9 @@ def test_the_figures_tell_what_waits_runs_and_failed(site: Site) -> None:
     leases = site.claim(site.add_many_jobs(5)[:3])
     site.settle((leases[0], InvalidPhoto("This is not a photograph.")))
     with site.services.begin() as session:
-        fleets.register(session, "gpu", "host", 1, "a GPU", "1.0")
+        fleets.register_worker(session, "gpu", "host", 1, "a GPU", "1.0")
         fleets.set_wanted(session, "gpu", 3)
-        text = telemetry.metrics(session).decode()
+        text = telemetry.render_metrics(session).decode()
     figures = {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)

@@ -98,14 +98,14 @@ def make_person(services: Services, app: Flask) -> Callable[..., Person]:
         with services.begin() as session:
             user = accounts.create_user(
                 session,
-                accounts.tenant(session, tenant).id,
+                accounts.get_or_create_tenant(session, tenant).id,
                 email or f"{'admin' if is_admin else 'member'}@{tenant}.example",
                 is_admin=is_admin,
                 password=PASSWORD,
             )
-            token = accounts.issue(session, user, "tests")
+            token = accounts.issue_token(session, user, "tests")
             session.flush()
-            identity = accounts.bearer(session, token)
+            identity = accounts.identify_token(session, token)
         return Person(identity, token, app)
 
     return make
@@ -181,10 +181,10 @@ def _files(stage: Stage, result: bytes, suffix: str) -> dict[str, tuple[str, byt
 def worker(services: Services) -> Iterator[UUID]:
     """A registered worker."""
     with services.begin() as session:
-        worker_id = fleets.register(session, "gpu", "host", 4711, "cpu (1 thread)", "0.1.0")
+        worker_id = fleets.register_worker(session, "gpu", "host", 4711, "cpu (1 thread)", "0.1.0")
     yield worker_id
     with services.begin() as session:
-        fleets.end(session, worker_id)
+        fleets.end_worker(session, worker_id)
 
 
 def csrf_token(browser: FlaskClient, path: str) -> str:

@@ -218,6 +218,6 @@ def test_details_of_a_fault_are_for_administrators(admin: Person, member: Person
 def test_the_core_refuses_what_is_too_large_by_itself(member: Person, services: Services, settings: Settings) -> None:
     strict = Services(settings.model_copy(update={"upload_limit_mib": 1}), services.engine, services.store)
     with pytest.raises(photos.TooLarge):
-        photos.accept(strict, member.identity.tenant_id, io.BytesIO(bytes((1 << 20) + 1)))
+        photos.store_original(strict, member.identity.tenant_id, io.BytesIO(bytes((1 << 20) + 1)))
     assert not list(services.store.list("tenants/"))
     assert not list((settings.data / "spool").iterdir())

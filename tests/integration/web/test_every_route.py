@@ -55,7 +55,7 @@ def ids(admin: Person, services: Services, restore: Callable[..., None]) -> dict
     restore(job["id"])
     trial = admin.api("POST", "/trials", json={"sha256": job["sha256"], "name": f"{SECRET_NAME}.jpg"})
     with services.begin() as session:
-        [token] = accounts.tokens(session, admin.identity)
+        [token] = accounts.list_tokens(session, admin.identity)
     return {
         "trial_id": trial.json["id"],
         "network": "compact",

@@ -112,8 +112,8 @@ def test_a_disabled_person_is_out_at_once(member: Person, services: Services) ->
 def test_a_revoked_token_opens_nothing(member: Person, services: Services) -> None:
     assert member.api("GET", "/batches").status_code == 200
     with services.begin() as session:
-        [token] = accounts.tokens(session, member.identity)
-        accounts.revoke(session, member.identity, token.id)
+        [token] = accounts.list_tokens(session, member.identity)
+        accounts.revoke_token(session, member.identity, token.id)
     assert member.api("GET", "/batches").status_code == 401
 
 
@@ -220,8 +220,8 @@ def test_a_large_body_is_taken_for_files_only(app: Flask, services: Services, se
     strict = settings.model_copy(update={"upload_limit_mib": 3})
     app = create_app(Services(strict, services.engine, services.store))
     with services.begin() as session:
-        user = accounts.create_user(session, accounts.tenant(session, "x").id, "x@x.example")
-        token = accounts.issue(session, user, "t")
+        user = accounts.create_user(session, accounts.get_or_create_tenant(session, "x").id, "x@x.example")
+        token = accounts.issue_token(session, user, "t")
         person = Person(accounts.Identity(user.tenant_id, user.id, is_admin=False), token, app)
     too_much = b"x" * ((1 << 20) + 1)
     answer = person.api("POST", "/batches", data=too_much)

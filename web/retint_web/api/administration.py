@@ -17,7 +17,7 @@ from retint_web.api.blueprint import api
 def list_workers() -> responses.Workers:
     """List the running workers."""
     with services().begin() as session:
-        live = fleets.live(session)
+        live = fleets.list_live(session)
     return responses.Workers(
         items=[
             responses.Worker(
@@ -40,7 +40,7 @@ def list_workers() -> responses.Workers:
 def list_queues() -> responses.Queues:
     """Count the jobs that wait or run at each stage."""
     with services().begin() as session:
-        depths = tallies.depths(session)
+        depths = tallies.measure_depths(session)
     return responses.Queues(
         items=[
             responses.Queue(
@@ -69,7 +69,7 @@ def scale_fleet(name: str, body: requests.FleetSize) -> responses.Fleet:
     with services().begin() as session:
         _check_fleet(name)
         fleets.set_wanted(session, name, body.wanted)
-        accounts.record(session, "fleet_scaled", f"{name} {body.wanted}", g.identity)
+        accounts.record_action(session, "fleet_scaled", f"{name} {body.wanted}", g.identity)
         session.flush()
         return _fleet(session, name)
 
@@ -78,7 +78,7 @@ def scale_fleet(name: str, body: requests.FleetSize) -> responses.Fleet:
 def list_failures() -> responses.Failures:
     """Count refused and quarantined jobs by reason."""
     with services().begin() as session:
-        groups = tallies.failures(session, g.identity.tenant_id)
+        groups = tallies.group_failures(session, g.identity.tenant_id)
     return responses.Failures(
         items=[
             responses.FailureGroup(
@@ -102,7 +102,7 @@ def retry_failures(body: requests.FailureFilter) -> responses.RetriedJobs:
         retried = changes.retry_jobs(
             session, g.identity.tenant_id, batch_id=body.batch_id, reason_code=body.reason_code
         )
-        accounts.record(session, "failures_retried", f"{body.reason_code or 'all'} {retried}", g.identity)
+        accounts.record_action(session, "failures_retried", f"{body.reason_code or 'all'} {retried}", g.identity)
     return responses.RetriedJobs(retried=retried)
 
 
@@ -113,5 +113,5 @@ def _check_fleet(name: str) -> None:
 
 def _fleet(session: Session, name: str) -> responses.Fleet:
     _check_fleet(name)
-    live = sum(worker.fleet == name for worker in fleets.live(session))
-    return responses.Fleet(name=name, wanted=fleets.wanted(session)[name], live=live)
+    live = sum(worker.fleet == name for worker in fleets.list_live(session))
+    return responses.Fleet(name=name, wanted=fleets.get_wanted(session)[name], live=live)

@@ -26,14 +26,14 @@ KEY_LENGTH: Final = 100
 def known(body: requests.Hashes) -> responses.KnownHashes:
     """Find out which files the server has already."""
     with services().begin() as session:
-        found = photos.known(session, g.identity.tenant_id, body.sha256)
+        found = photos.find_by_sha256(session, g.identity.tenant_id, body.sha256)
     return responses.KnownHashes(known=sorted(found))
 
 
 @api.operation("PUT", "/photos", responses.StoredPhoto, status=201, query=requests.PhotoQuery, body=OCTETS)
 def keep_photo(query: requests.PhotoQuery) -> responses.StoredPhoto:
     """Upload a photo that batches and trials may name later; the same bytes sent again are the same photo."""
-    photo = photos.accept(services(), g.identity.tenant_id, request.stream, sha256=query.sha256)
+    photo = photos.store_original(services(), g.identity.tenant_id, request.stream, sha256=query.sha256)
     return responses.StoredPhoto(id=photo.id, sha256=photo.sha256, size=photo.size)
 
 
@@ -63,15 +63,15 @@ def open_batch(body: requests.NewBatch) -> responses.Batch:
             idempotency_key=key,
             imported=services().settings.weights,
         )
-        return _batch(batch, tallies.counts(session, [batch.id])[batch.id])
+        return _batch(batch, tallies.count_jobs(session, [batch.id])[batch.id])
 
 
 @api.operation("GET", "/batches", responses.Page[responses.Batch], query=requests.PageQuery)
 def list_batches(query: requests.PageQuery) -> responses.Page[responses.Batch]:
     """List batches, newest first."""
     with services().begin() as session:
-        found = batches.page(session, g.identity.tenant_id, query.after, query.limit)
-        counts = tallies.counts(session, [batch.id for batch in found])
+        found = batches.list_page(session, g.identity.tenant_id, query.after, query.limit)
+        counts = tallies.count_jobs(session, [batch.id for batch in found])
     items = [_batch(batch, counts[batch.id]) for batch in found]
     return responses.Page(items=items, next=next_cursor(items, query.limit))
 
@@ -107,7 +107,7 @@ def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
         with services().begin() as session:
             return _deposited_job(session, job)
     with services().begin() as session:
-        job = photos.add_known(session, g.identity.tenant_id, batch_id, body.name or "", body.sha256 or "")
+        job = photos.add_by_sha256(session, g.identity.tenant_id, batch_id, body.name or "", body.sha256 or "")
         return _deposited_job(session, job)
 
 
@@ -115,7 +115,7 @@ def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
 def list_jobs(batch_id: UUID, query: requests.JobsQuery) -> responses.Page[responses.JobSummary]:
     """List a batch's jobs in the order of deposit."""
     with services().begin() as session:
-        cards = batches.jobs_page(
+        cards = batches.list_jobs_page(
             session, g.identity.tenant_id, batch_id, state=query.state, after=query.after, limit=query.limit
         )
     items = [
@@ -212,7 +212,7 @@ def _batch(batch: tables.Batch, counts: tallies.Counts) -> responses.Batch:
 def _batch_with_progress(session: Session, batch_id: UUID) -> responses.BatchWithProgress:
     session.expire_all()  # pausing and the like change rows behind the session's back
     batch = get_owned(session, tables.Batch, g.identity.tenant_id, batch_id)
-    progress = batches.progress(session, g.identity.tenant_id, batch_id)
+    progress = batches.measure_progress(session, g.identity.tenant_id, batch_id)
     return responses.BatchWithProgress(
         **_batch_fields(batch, progress.counts), rate_per_minute=progress.rate_per_minute, eta_s=progress.eta_s
     )

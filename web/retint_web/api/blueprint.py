@@ -54,4 +54,4 @@ def next_cursor(items: list[Any], limit: int) -> str | None:
 
 def record(session: Session, action: str, subject: UUID) -> None:
     """Write what the caller did to a batch, job or trial into the audit log."""
-    accounts.record(session, action, str(subject), g.identity)
+    accounts.record_action(session, action, str(subject), g.identity)

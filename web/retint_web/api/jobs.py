@@ -52,7 +52,7 @@ def cancel_job(job_id: UUID) -> responses.Job:
 
 def _job(session: Session, job_id: UUID) -> responses.Job:
     session.expire_all()  # retrying and cancelling change rows behind the session's back
-    shown = photos.show(session, g.identity.tenant_id, job_id)
+    shown = photos.load_details(session, g.identity.tenant_id, job_id)
     job = shown.job
     return responses.Job(
         id=job.id,

@@ -96,7 +96,7 @@ class NewTrial(Body):
     )
     recipes: list[Recipe] = Field(
         default_factory=list,
-        max_length=trials.MOST,
+        max_length=trials.TRY_LIMIT,
         description="Recipes to try; if empty, every installed network with up to three settings.",
     )
 

@@ -17,11 +17,11 @@ def begin_trial(body: requests.NewTrial) -> responses.Trial:
     tenant_id, imported = g.identity.tenant_id, services().settings.weights
     if body.url is not None:
         with remote_photos.fetch(body.url) as (server_name, source):
-            photo, name = photos.accept(services(), tenant_id, source), body.name or server_name
+            photo, name = photos.store_original(services(), tenant_id, source), body.name or server_name
     else:
         with services().begin() as session:
-            photo, name = photos.get_known(session, tenant_id, body.sha256 or ""), body.name or "photo"
-    chosen = body.recipes or trials.usual(imported=imported)
+            photo, name = photos.get_by_sha256(session, tenant_id, body.sha256 or ""), body.name or "photo"
+    chosen = body.recipes or trials.suggest_recipes(imported=imported)
     with services().begin() as session:
         trial_id = trials.open(
             session, tenant_id, photo, name, chosen, created_by=g.identity.user_id, imported=imported
@@ -33,7 +33,7 @@ def begin_trial(body: requests.NewTrial) -> responses.Trial:
 def list_trials(query: requests.PageQuery) -> responses.Page[responses.TrialSummary]:
     """List trials, newest first."""
     with services().begin() as session:
-        found = trials.page(session, g.identity.tenant_id, query.after, query.limit)
+        found = trials.list_page(session, g.identity.tenant_id, query.after, query.limit)
     items = [
         responses.TrialSummary(
             id=trial.id, name=trial.name, url=_trial_url(trial.id), created_at=trial.created_at, tries=trial.tries
@@ -54,7 +54,7 @@ def show_trial(trial_id: UUID) -> responses.Trial:
 def add_try(trial_id: UUID, body: requests.NewTry) -> responses.Trial:
     """Try one more recipe."""
     with services().begin() as session:
-        trials.add(
+        trials.add_try(
             session,
             g.identity.tenant_id,
             trial_id,
@@ -80,7 +80,7 @@ def _trial_url(trial_id: UUID) -> str:
 
 def _trial(session: Session, trial_id: UUID) -> responses.Trial:
     session.expire_all()  # cancelling changes rows behind the session's back
-    trial = trials.show(session, g.identity.tenant_id, trial_id)
+    trial = trials.load(session, g.identity.tenant_id, trial_id)
     return responses.Trial(
         id=trial.id,
         name=trial.name,

@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from zipstream import ZIP_STORED, ZipStream
 
 from retint import batches, photos
-from retint.batches import Row
+from retint.batches import ReportRow
 from retint.errors import NotFound
 from retint.names import unique_path
 from retint.stores import BlobStore
@@ -100,7 +100,7 @@ def send_results(batch_id: UUID) -> ResponseReturnValue:
         NotFound: there is no such batch.
     """
     name = _batch_name(batch_id)
-    rows = batches.report(services(), g.identity.tenant_id, batch_id)
+    rows = batches.read_report(services(), g.identity.tenant_id, batch_id)
     response = Response(_stream_zip(services().store, rows), content_type="application/zip")
     response.headers["Content-Disposition"] = blobs.content_disposition("attachment", f"{name}.zip")
     response.headers["Cache-Control"] = "no-store"
@@ -114,14 +114,14 @@ def send_report(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
         NotFound: there is no such batch.
     """
     name = _batch_name(batch_id)
-    rows = batches.report(services(), g.identity.tenant_id, batch_id)
+    rows = batches.read_report(services(), g.identity.tenant_id, batch_id)
     response = Response(_csv_lines(rows, prefix), content_type="text/csv; charset=utf-8; header=present")
     response.headers["Content-Disposition"] = blobs.content_disposition("attachment", f"{name}.csv")
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _stream_zip(store: BlobStore, rows: Iterable[Row]) -> Iterator[bytes]:
+def _stream_zip(store: BlobStore, rows: Iterable[ReportRow]) -> Iterator[bytes]:
     # Pictures are compressed already. Entries are added one at a time, so only the zip's directory grows in memory.
     archive = ZipStream(compress_type=ZIP_STORED)
     with SpooledTemporaryFile(max_size=1 << 20) as table:
@@ -145,13 +145,13 @@ def _read_blob(store: BlobStore, key: str) -> Iterator[bytes]:
             yield chunk
 
 
-def _csv_lines(rows: Iterable[Row], prefix: str) -> Iterator[str]:
+def _csv_lines(rows: Iterable[ReportRow], prefix: str) -> Iterator[str]:
     yield prefix + _csv_line(COLUMNS)
     for row in rows:
         yield _csv_line(_cells(row))
 
 
-def _cells(row: Row) -> tuple[object, ...]:
+def _cells(row: ReportRow) -> tuple[object, ...]:
     return (
         row.name,
         row.state.value,
@@ -182,7 +182,7 @@ def _find_file(job_id: UUID, name: str) -> tuple[str, str]:
     """Return the name under which a job's photo was deposited, and the key of one of its files."""
     with services().begin() as session:
         job = get_owned(session, Job, g.identity.tenant_id, job_id)
-        found = photos.files(session, g.identity.tenant_id, job_id)
+        found = photos.list_files(session, g.identity.tenant_id, job_id)
     if name not in found:
         raise NotFound("The photo has no such file, or does not have it yet.")
     return job.name, found[name]

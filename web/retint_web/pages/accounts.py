@@ -66,7 +66,7 @@ def issue() -> ResponseReturnValue:
     """Create a token and show its secret once. It is part of this response, so that no session or database holds it."""
     with services().begin() as session:
         user = get_owned(session, User, g.identity.tenant_id, g.identity.user_id)
-        secret = accounts.issue(session, user, request.form.get("name", ""))
+        secret = accounts.issue_token(session, user, request.form.get("name", ""))
     return _render_account(secret)
 
 
@@ -75,7 +75,7 @@ def issue() -> ResponseReturnValue:
 def revoke(token_id: UUID) -> ResponseReturnValue:
     """Revoke a token."""
     with services().begin() as session:
-        accounts.revoke(session, g.identity, token_id)
+        accounts.revoke_token(session, g.identity, token_id)
     flash("The token is revoked.")
     return redirect(url_for("accounts.show"), code=303)
 
@@ -97,6 +97,6 @@ def set_password() -> ResponseReturnValue:
 
 def _render_account(secret: str | None = None) -> ResponseReturnValue:
     with services().begin() as session:
-        tokens = accounts.tokens(session, g.identity)
+        tokens = accounts.list_tokens(session, g.identity)
     server = services().settings.public_url or request.host_url.rstrip("/")
     return render_template("accounts/show.html", tokens=tokens, secret=secret, server=server)

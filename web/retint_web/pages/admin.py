@@ -14,7 +14,7 @@ from retint.errors import InvalidRequest, NotFound
 from retint.jobs import changes, tallies
 from retint.lifecycle import FLEETS, QUEUES, Stage, State
 from retint.tables import Batch, Worker
-from retint.tenancy import owned
+from retint.tenancy import select_owned
 from retint_web import services
 from retint_web.pages import words
 from retint_web.security import admin_required
@@ -84,7 +84,7 @@ def scale(name: str) -> ResponseReturnValue:
         raise InvalidRequest(f"A fleet has 0 to {MAX_WORKERS} workers.")
     with services().begin() as session:
         fleets.set_wanted(session, name, wanted)
-        accounts.record(session, "fleet_scaled", f"{name} {wanted}", g.identity)
+        accounts.record_action(session, "fleet_scaled", f"{name} {wanted}", g.identity)
     return _redirect_to_index()
 
 
@@ -95,7 +95,7 @@ def retry() -> ResponseReturnValue:
     reason_code = request.form.get("reason_code") or None
     with services().begin() as session:
         retried = changes.retry_jobs(session, g.identity.tenant_id, reason_code=reason_code)
-        accounts.record(session, "failures_retried", reason_code or "all", g.identity)
+        accounts.record_action(session, "failures_retried", reason_code or "all", g.identity)
     flash(f"{words.pluralize(retried, 'photo')} will be retried.")
     return _redirect_to_index()
 
@@ -106,13 +106,13 @@ def _redirect_to_index() -> Response:
 
 def _page_values(session: Session) -> dict[str, object]:
     """Collect the template values of the page and of its fragments."""
-    workers = fleets.live(session)
+    workers = fleets.list_live(session)
     return {
-        "fleets": _fleet_statuses(workers, fleets.wanted(session)),
+        "fleets": _fleet_statuses(workers, fleets.get_wanted(session)),
         "workers": workers,
-        "depths": tallies.depths(session),
+        "depths": tallies.measure_depths(session),
         "unfinished": _unfinished_batches(session),
-        "failures": tallies.failures(session, g.identity.tenant_id),
+        "failures": tallies.group_failures(session, g.identity.tenant_id),
     }
 
 
@@ -123,12 +123,12 @@ def _fleet_statuses(workers: list[Worker], wanted: dict[str, int]) -> list[Fleet
 def _unfinished_batches(session: Session) -> list[UnfinishedBatch]:
     """List the tenant's batches in which photos wait or run, oldest first. The tries of a trial are one entry."""
     counts: dict[UUID, tuple[int, int]] = {}
-    for load in tallies.loads(session):
+    for load in tallies.list_loads(session):
         if load.tenant_id == g.identity.tenant_id:
             waiting, running = counts.get(load.batch_id, (0, 0))
             is_running = load.state is State.RUNNING
             counts[load.batch_id] = (waiting, running + load.n) if is_running else (waiting + load.n, running)
-    batches = owned(Batch, g.identity.tenant_id).where(Batch.id.in_(counts))
+    batches = select_owned(Batch, g.identity.tenant_id).where(Batch.id.in_(counts))
     unfinished: dict[UUID, UnfinishedBatch] = {}
     for batch in session.scalars(batches.order_by(Batch.created_at)):
         entry = unfinished.get(batch.trial or batch.id, UnfinishedBatch(batch, 0, 0))

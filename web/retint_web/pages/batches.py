@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from retint import accounts, batches
-from retint.batches import Card, Progress
+from retint.batches import JobSummary, Progress
 from retint.errors import InvalidRequest
 from retint.jobs import changes, tallies
 from retint.lifecycle import State
@@ -33,7 +33,7 @@ class BatchPreview:
 
     batch: Batch
     progress: Progress
-    cards: list[Card]
+    cards: list[JobSummary]
 
     @property
     def status(self) -> str:
@@ -47,18 +47,18 @@ def index() -> ResponseReturnValue:
     """Show all batches, newest first."""
     tenant_id, after = g.identity.tenant_id, _id_argument("after")
     with services().begin() as session:
-        found = batches.page(session, tenant_id, after, BATCHES_PER_PAGE + 1)
+        found = batches.list_page(session, tenant_id, after, BATCHES_PER_PAGE + 1)
         previews = [_preview(session, batch) for batch in found[:BATCHES_PER_PAGE]]
     more = previews[-1].batch.id if len(found) > BATCHES_PER_PAGE else None
     return render_template("batches/index.html", previews=previews, after=after, more=more)
 
 
 def _preview(session: Session, batch: Batch) -> BatchPreview:
-    cards = batches.jobs_page(session, batch.tenant_id, batch.id, state=State.RESTORED, limit=PREVIEWS_PER_BATCH)
+    cards = batches.list_jobs_page(session, batch.tenant_id, batch.id, state=State.RESTORED, limit=PREVIEWS_PER_BATCH)
     if not cards:
-        first = batches.jobs_page(session, batch.tenant_id, batch.id, limit=PREVIEWS_PER_BATCH)
+        first = batches.list_jobs_page(session, batch.tenant_id, batch.id, limit=PREVIEWS_PER_BATCH)
         cards = [card for card in first if card.picture]
-    return BatchPreview(batch, batches.progress(session, batch.tenant_id, batch.id), cards)
+    return BatchPreview(batch, batches.measure_progress(session, batch.tenant_id, batch.id), cards)
 
 
 @blueprint.get("/batches/<uuid:batch_id>")
@@ -70,7 +70,7 @@ def show(batch_id: UUID) -> ResponseReturnValue:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
         if batch.trial:
             return redirect(url_for("trials.show", trial_id=batch.trial))
-        cards = batches.jobs_page(
+        cards = batches.list_jobs_page(
             session, batch.tenant_id, batch_id, state=state, after=after, limit=PHOTOS_PER_PAGE + 1
         )
         values = _progress_values(session, batch)
@@ -103,23 +103,25 @@ def live(batch_id: UUID) -> ResponseReturnValue:
     with services().begin() as session:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
         values = _progress_values(session, batch)
-        cards = batches.cards(session, batch.tenant_id, batch_id, open_ids)
+        cards = batches.list_jobs(session, batch.tenant_id, batch_id, open_ids)
         new_cards = []
         if room > 0 and state is None:
-            new_cards = batches.jobs_page(session, batch.tenant_id, batch_id, after=_id_argument("last"), limit=room)
+            new_cards = batches.list_jobs_page(
+                session, batch.tenant_id, batch_id, after=_id_argument("last"), limit=room
+            )
     return render_template("batches/_refresh.html", **values, cards=cards, new_cards=new_cards, state=state)
 
 
 def _progress_values(session: Session, batch: Batch) -> dict[str, object]:
     """Collect the template values of the head of a batch's page."""
-    progress = batches.progress(session, batch.tenant_id, batch.id)
+    progress = batches.measure_progress(session, batch.tenant_id, batch.id)
     failed = progress.counts.refused + progress.counts.quarantined
     is_active = words.count_unfinished(progress.counts) > 0 and batch.cancelled_at is None
     return {
         "batch": batch,
         "progress": progress,
         "status": words.describe_progress(batch, progress),
-        "failures": tallies.failures(session, batch.tenant_id, batch_id=batch.id) if failed else [],
+        "failures": tallies.group_failures(session, batch.tenant_id, batch_id=batch.id) if failed else [],
         "is_live": is_active or not progress.counts.total or batches.is_growing(session, batch.tenant_id, batch.id),
     }
 
@@ -130,7 +132,7 @@ def pause(batch_id: UUID) -> ResponseReturnValue:
     """Pause a batch."""
     with services().begin() as session:
         batch = batches.pause(session, g.identity.tenant_id, batch_id)
-        accounts.record(session, "batch_paused", str(batch_id), g.identity)
+        accounts.record_action(session, "batch_paused", str(batch_id), g.identity)
     return _redirect_to_batch(batch.id)
 
 
@@ -140,7 +142,7 @@ def resume(batch_id: UUID) -> ResponseReturnValue:
     """Resume a paused batch."""
     with services().begin() as session:
         batch = batches.resume(session, g.identity.tenant_id, batch_id)
-        accounts.record(session, "batch_resumed", str(batch_id), g.identity)
+        accounts.record_action(session, "batch_resumed", str(batch_id), g.identity)
     return _redirect_to_batch(batch.id)
 
 
@@ -151,10 +153,10 @@ def cancel(batch_id: UUID) -> ResponseReturnValue:
     with services().begin() as session:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
         if request.method == "GET":
-            counts = batches.progress(session, batch.tenant_id, batch_id).counts
+            counts = batches.measure_progress(session, batch.tenant_id, batch_id).counts
             return render_template("batches/cancel.html", batch=batch, counts=counts)
         cancelled = changes.cancel_batch(session, batch.tenant_id, batch_id)
-        accounts.record(session, "batch_cancelled", str(batch_id), g.identity)
+        accounts.record_action(session, "batch_cancelled", str(batch_id), g.identity)
     flash(f"Cancelled. {words.pluralize(cancelled, 'photo')} will not be restored.")
     return _redirect_to_batch(batch_id)
 
@@ -167,7 +169,7 @@ def retry(batch_id: UUID) -> ResponseReturnValue:
         get_owned(session, Batch, g.identity.tenant_id, batch_id)
         reason_code = request.form.get("reason_code") or None
         retried = changes.retry_jobs(session, g.identity.tenant_id, batch_id=batch_id, reason_code=reason_code)
-        accounts.record(session, "failures_retried", str(batch_id), g.identity)
+        accounts.record_action(session, "failures_retried", str(batch_id), g.identity)
     flash(f"{words.pluralize(retried, 'photo')} will be retried.")
     return _redirect_to_batch(batch_id)
 

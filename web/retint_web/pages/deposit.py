@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from retint import batches, photos
 from retint.errors import Refused
 from retint.jobs import changes
-from retint.photos import Shown
+from retint.photos import PhotoDetails
 from retint.recipes import Recipe
 from retint.tables import Batch
 from retint_web import remote_photos, services
@@ -118,14 +118,14 @@ def _open_batch() -> Batch:
             imported=services().settings.weights,
         )
         if "include" in request.form:
-            shown = photos.show(session, g.identity.tenant_id, parameters.parse_id(request.form["include"]))
+            shown = photos.load_details(session, g.identity.tenant_id, parameters.parse_id(request.form["include"]))
             changes.add_job(session, batch, shown.photo, shown.job.name)
         return batch
 
 
-def _find_like() -> Shown | None:
+def _find_like() -> PhotoDetails | None:
     """Find the job whose recipe fills in the form."""
     if not request.args.get("like"):
         return None
     with services().begin() as session:
-        return photos.show(session, g.identity.tenant_id, parameters.parse_id(request.args["like"]))
+        return photos.load_details(session, g.identity.tenant_id, parameters.parse_id(request.args["like"]))

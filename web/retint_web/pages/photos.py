@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from retint import accounts, photos
 from retint.jobs import changes
 from retint.lifecycle import ACTIVE, STAGES, Outcome, Stage, State
-from retint.photos import Shown
+from retint.photos import PhotoDetails
 from retint.recipes import Recipe
 from retint.tables import Attempt
 from retint_web import services
@@ -63,7 +63,7 @@ class Step:
 def show(job_id: UUID) -> ResponseReturnValue:
     """Show a photo before and after."""
     with services().begin() as session:
-        shown = photos.show(session, g.identity.tenant_id, job_id)
+        shown = photos.load_details(session, g.identity.tenant_id, job_id)
     return render_template(
         "photos/show.html",
         **_progress_values(shown),
@@ -79,14 +79,14 @@ def show(job_id: UUID) -> ResponseReturnValue:
 def live(job_id: UUID) -> ResponseReturnValue:
     """Return the fragment that an unfinished photo's page polls; make the page reload when the photo has ended."""
     with services().begin() as session:
-        shown = photos.show(session, g.identity.tenant_id, job_id)
+        shown = photos.load_details(session, g.identity.tenant_id, job_id)
     values = _progress_values(shown)
     fragment = render_template("photos/_progress.html", **values)
     must_reload = shown.job.state not in ACTIVE or (values["has_picture"] and "picture" not in request.args)
     return Response(fragment, headers={"HX-Refresh": "true"} if must_reload else {})
 
 
-def _progress_values(shown: Shown) -> dict[str, object]:
+def _progress_values(shown: PhotoDetails) -> dict[str, object]:
     """Collect the template values that show how far a photo is."""
     size = _size(shown)
     return {
@@ -106,14 +106,14 @@ def _progress_values(shown: Shown) -> dict[str, object]:
 def retry(job_id: UUID) -> ResponseReturnValue:
     """Give a quarantined photo another three attempts."""
     with services().begin() as session:
-        photos.show(session, g.identity.tenant_id, job_id)
+        photos.load_details(session, g.identity.tenant_id, job_id)
         retried = changes.retry_jobs(session, g.identity.tenant_id, job_id=job_id)
-        accounts.record(session, "job_retried", str(job_id), g.identity)
+        accounts.record_action(session, "job_retried", str(job_id), g.identity)
     flash("The photo will be retried." if retried else "There is nothing to retry.")
     return redirect(url_for("photos.show", job_id=job_id), code=303)
 
 
-def _steps(shown: Shown) -> list[Step]:
+def _steps(shown: PhotoDetails) -> list[Step]:
     """List the stages of a job with their states and attempts."""
     job = shown.job
     steps = []
@@ -125,13 +125,13 @@ def _steps(shown: Shown) -> list[Step]:
     return steps
 
 
-def _size(shown: Shown) -> tuple[int, int] | None:
+def _size(shown: PhotoDetails) -> tuple[int, int] | None:
     """Return the upright picture's width and height in pixels; None before ingest."""
     facts = shown.facts.get(Stage.INGEST, {})
     return (facts["width"], facts["height"]) if {"width", "height"} <= facts.keys() else None
 
 
-def _original_facts(shown: Shown) -> Iterator[tuple[str, str]]:
+def _original_facts(shown: PhotoDetails) -> Iterator[tuple[str, str]]:
     """Yield label and text of each fact about the original."""
     facts: dict[str, Any] = shown.facts.get(Stage.INGEST, {})
     if size := _size(shown):
@@ -167,7 +167,7 @@ def _film_facts(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Sound", "yes, kept unchanged" if facts.get("audio") else "none"
 
 
-def _describe_restoration(shown: Shown) -> Iterator[str]:
+def _describe_restoration(shown: PhotoDetails) -> Iterator[str]:
     """Yield sentences that say what was done and how far it can be trusted."""
     if shown.job.state is not State.RESTORED:
         return

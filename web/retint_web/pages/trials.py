@@ -62,7 +62,7 @@ class Original:
 def new() -> ResponseReturnValue:
     """Show the form that chooses a photo and networks."""
     with services().begin() as session:
-        earlier = trials.page(session, g.identity.tenant_id, limit=EARLIER)
+        earlier = trials.list_page(session, g.identity.tenant_id, limit=EARLIER)
     return render_template(
         "trials/new.html",
         **recipe_form.template_values(),
@@ -79,7 +79,7 @@ def begin() -> ResponseReturnValue:
     settings = services().settings
     try:
         with _find_photo() as (photo, name):
-            chosen = trials.usual(request.form.getlist("network"), imported=settings.weights)
+            chosen = trials.suggest_recipes(request.form.getlist("network"), imported=settings.weights)
             with services().begin() as session:
                 trial_id = trials.open(
                     session,
@@ -105,13 +105,13 @@ def _find_photo() -> Iterator[tuple[Photo, str]]:
     file, address = request.files.get("photo"), request.form.get("address", "").strip()
     if "job" in request.form:
         with services().begin() as session:
-            shown = photos.show(session, tenant_id, parameters.parse_id(request.form["job"]))
+            shown = photos.load_details(session, tenant_id, parameters.parse_id(request.form["job"]))
         yield shown.photo, shown.job.name
     elif file and file.filename:
-        yield photos.accept(services(), tenant_id, file.stream), file.filename
+        yield photos.store_original(services(), tenant_id, file.stream), file.filename
     elif address:
         with remote_photos.fetch(address) as (name, source):
-            yield photos.accept(services(), tenant_id, source), name
+            yield photos.store_original(services(), tenant_id, source), name
     else:
         raise InvalidRequest("Choose a photo to try.")
 
@@ -143,7 +143,7 @@ def live(trial_id: UUID) -> ResponseReturnValue:
 def add(trial_id: UUID) -> ResponseReturnValue:
     """Try one more recipe."""
     with services().begin() as session:
-        job_id = trials.add(
+        job_id = trials.add_try(
             session,
             g.identity.tenant_id,
             trial_id,
@@ -160,7 +160,7 @@ def cancel(trial_id: UUID) -> ResponseReturnValue:
     """Cancel the tries that have not ended."""
     with services().begin() as session:
         trials.cancel(session, g.identity.tenant_id, trial_id)
-        accounts.record(session, "trial_cancelled", str(trial_id), g.identity)
+        accounts.record_action(session, "trial_cancelled", str(trial_id), g.identity)
     return _redirect_to_trial(trial_id)
 
 
@@ -171,7 +171,7 @@ def _redirect_to_trial(trial_id: UUID) -> AnyResponse:
 def _page_values(trial_id: UUID) -> dict[str, object]:
     """Collect the template values of a trial's page."""
     with services().begin() as session:
-        trial = trials.show(session, g.identity.tenant_id, trial_id)
+        trial = trials.load(session, g.identity.tenant_id, trial_id)
     return {
         "trial": trial,
         "cards": [
@@ -187,7 +187,7 @@ def _page_values(trial_id: UUID) -> dict[str, object]:
         "is_live": not trial.is_over,
         "ended": sum(each.state.is_final for each in trial.tries),
         "restored": sum(each.state is State.RESTORED for each in trial.tries),
-        "most": trials.MOST,
+        "most": trials.TRY_LIMIT,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from flask import Flask, g, url_for
 
 from retint import __version__
-from retint.batches import Card, Progress
+from retint.batches import JobSummary, Progress
 from retint.jobs.tallies import Counts
 from retint.lifecycle import ACTIVE, State
 from retint.recipes import Recipe
@@ -137,12 +137,12 @@ def file_type(key: str) -> str:
     return {"JPG": "JPEG", "TIF": "TIFF", "SAFETENSORS": "safetensors"}.get(suffix, suffix)
 
 
-def picture_url(card: Card) -> str | None:
+def picture_url(card: JobSummary) -> str | None:
     """Return the address of the best picture of a job so far; None if there is none yet."""
     return url_for("downloads.file", job_id=card.id, name=card.picture) if card.picture else None
 
 
-def describe_state(card: Card) -> str:
+def describe_state(card: JobSummary) -> str:
     """Return what a card shows beside its state: the reason of a failure, or the current stage."""
     if card.state in (State.REFUSED, State.QUARANTINED):
         return card.reason or "No reason was recorded."

@@ -97,7 +97,7 @@ class Dispatcher:
         """Give up the lead, so that a standby takes over at once."""
         try:
             with self.services.begin() as session:
-                fleets.step_down(session, ROLE, self._name)
+                fleets.release_lead(session, ROLE, self._name)
         except Transient as error:
             log.warning("lead_not_given_up", reason=error.message)
 
@@ -106,7 +106,7 @@ class Dispatcher:
         at = time.monotonic()
         if at - self._lead_renewed_at > LEASE_S / 4:
             with self.services.begin() as session:
-                leads = fleets.lead(session, ROLE, self._name, LEASE_S)
+                leads = fleets.acquire_lead(session, ROLE, self._name, LEASE_S)
             if leads and at > self._leads_until:
                 log.info("dispatcher_leads", name=self._name)
                 self._folded_to = 0
@@ -127,7 +127,7 @@ class Dispatcher:
             return
         with self.services.begin() as session:
             self._folded_to = tallies.fold(session, self._folded_to)
-            fleets.bury(session)
+            fleets.end_silent(session)
         self._folded_at = time.monotonic()
 
     def _continue_sweep(self) -> None:
@@ -151,7 +151,7 @@ class Dispatcher:
             overdue = dict(queueing.list_overdue(session))
         if not overdue:
             return
-        waiting = self.broker.waiting() & overdue.keys()
+        waiting = self.broker.list_waiting_jobs() & overdue.keys()
         settings = self.services.settings
         with self.services.begin() as session:
             unqueued = queueing.unqueue(session, overdue.keys() - waiting)
@@ -169,8 +169,8 @@ class Dispatcher:
     def _send_bundles(self) -> int:
         """Send what the workers have room for; return the number of bundles."""
         with self.services.read() as session:
-            live = Counter(worker.fleet for worker in fleets.live(session))
-            loads = tallies.loads(session)
+            live = Counter(worker.fleet for worker in fleets.list_live(session))
+            loads = tallies.list_loads(session)
         if not any(load.state is State.READY and live[QUEUES[load.stage]] for load in loads):
             return 0
         self._windows.adapt(live, count_in_flight(loads))

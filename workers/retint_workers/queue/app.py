@@ -136,7 +136,7 @@ class QueueProbe:
             return
         self._checked_at = at
         try:
-            has_messages = self._connection.depth()[self._heartbeat.fleet] > 0
+            has_messages = self._connection.count_messages()[self._heartbeat.fleet] > 0
         except QueueUnavailable as error:
             raise ConnectionError(error.message) from error
         received = self._heartbeat.messages_received

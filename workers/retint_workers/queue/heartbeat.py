@@ -46,7 +46,7 @@ class Heartbeat:
         while self.worker_id is None:
             try:
                 with self.services.begin() as session:
-                    self.worker_id = fleets.register(
+                    self.worker_id = fleets.register_worker(
                         session, self.fleet, socket.gethostname(), os.getpid(), self.device, __version__
                     )
             except Transient as error:
@@ -74,7 +74,7 @@ class Heartbeat:
         activity, self._last_activity = self._activity or self._last_activity, ""
         try:
             with self.services.begin() as session:
-                self.may_continue = fleets.beat(session, self.worker_id, activity)
+                self.may_continue = fleets.record_heartbeat(session, self.worker_id, activity)
         except Transient as error:
             log.warning("heartbeat_missed", reason=error.message)
 
@@ -84,6 +84,6 @@ class Heartbeat:
             return
         try:
             with self.services.begin() as session:
-                fleets.end(session, self.worker_id)
+                fleets.end_worker(session, self.worker_id)
         except Transient as error:
             log.warning("worker_end_not_recorded", reason=error.message)

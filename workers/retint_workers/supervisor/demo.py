@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from retint import accounts
 from retint.command.client import Client
-from retint.command.push import files_in
+from retint.command.push import list_files
 from retint.errors import InvalidRequest
 from retint.filetypes import PHOTO_SUFFIXES
 from retint.recipes import Recipe
@@ -67,7 +67,7 @@ def run(data: Path, photos: Path | None, port: int | None, recipe: Recipe, *, on
         NotStarted: the platform did not start.
     """
     console = Console()
-    files = files_in(photos) if photos else _make_prints(data / "samples")
+    files = list_files(photos) if photos else _make_prints(data / "samples")
     with _start_platform(data, port) as platform, Client(platform.url, platform.token) as client:
         name, key = f"Demo: {(photos or Path('old prints')).name}", secrets.token_urlsafe(12)
         batch = client.open_batch(name, key=key, recipe=recipe)
@@ -119,7 +119,7 @@ def _start_platform(data: Path, port: int | None) -> Iterator[StartedPlatform]:
             services = Services.connect(Settings().model_copy(update={"data": data}))
             with services.begin() as session:
                 administrator = accounts.find_user(session, ADMIN)
-                token = accounts.issue(session, administrator, "demo")
+                token = accounts.issue_token(session, administrator, "demo")
                 url, link = announced["url"], announced["sign_in"]
                 link = link or f"{url}/sign-in/{accounts.invite(session, administrator)}"
             yield StartedPlatform(up, url, link, token)

@@ -110,8 +110,8 @@ class LocalFleets:
             Transient: the database did not answer.
         """
         with services.begin() as session:
-            wanted = fleets.wanted(session)
-            hanging = fleets.hanging(session, socket.gethostname(), max(HANG_S, 2 * self.settings.lease_s))
+            wanted = fleets.get_wanted(session)
+            hanging = fleets.list_hanging_pids(session, socket.gethostname(), max(HANG_S, 2 * self.settings.lease_s))
         for name, workers in self.running.items():
             while len(workers) < wanted[name]:
                 workers.append(self._make_worker(name))

@@ -162,7 +162,7 @@ def _make_administrator(platform: Platform) -> str | None:
     with platform.services.begin() as session:
         if session.scalar(select(User.id).limit(1)):
             return None
-        user = accounts.create_user(session, accounts.tenant(session, "Archive").id, ADMIN, is_admin=True)
+        user = accounts.create_user(session, accounts.get_or_create_tenant(session, "Archive").id, ADMIN, is_admin=True)
         return f"{platform.url}/sign-in/{accounts.invite(session, user)}"
 
 

@@ -428,7 +428,7 @@ def test_the_tallies_agree_with_the_rows_whatever_moves(site: Site, seed: int) -
     with site.services.begin() as session:
         session.execute(delete(Attempt))
         session.execute(delete(Job))
-        assert tallies.counts(session, [batches[0].id])[batches[0].id].total == 0
+        assert tallies.count_jobs(session, [batches[0].id])[batches[0].id].total == 0
         tallies.fold(session, 0)
         assert session.scalars(select(Tally)).all() == []
 
@@ -479,7 +479,7 @@ def test_depths_leave_paused_batches_out_and_tell_the_oldest(site: Site) -> None
     with site.services.begin() as session:
         session.execute(update(Batch).where(Batch.id == paused.id).values(paused_at=now()))
         session.execute(update(Job).where(Job.id == job_ids[2]).values(not_before=now(-100.0)))
-        ingest, *others = tallies.depths(session)
+        ingest, *others = tallies.measure_depths(session)
     assert (ingest.stage, ingest.ready, ingest.queued, ingest.running) == (Stage.INGEST, 2, 0, 1)
     assert 100 <= ingest.oldest_s < 120
     assert [(depth.ready, depth.oldest_s) for depth in others] == [(0, 0.0)] * 3
@@ -491,9 +491,9 @@ def test_failures_are_grouped_by_reason_within_the_tenant(site: Site) -> None:
         site.settle((lease, InvalidPhoto(f"{lease.name} is not a photograph.")))
     site.add_many_jobs(1, batch, State.QUARANTINED)
     with site.services.begin() as session:
-        groups = tallies.failures(session, batch.tenant_id)
-        everywhere = tallies.failures(session, None)
-        here = tallies.failures(session, other.tenant_id, batch_id=other.id)
+        groups = tallies.group_failures(session, batch.tenant_id)
+        everywhere = tallies.group_failures(session, None)
+        here = tallies.group_failures(session, other.tenant_id, batch_id=other.id)
     assert [(group.reason_code, group.state, group.count, group.batches) for group in groups] == [
         ("invalid_photo", State.REFUSED, 3, 1),
         ("unknown", State.QUARANTINED, 1, 1),

@@ -44,7 +44,7 @@ def photo_url(app: Flask) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    app.config["WAY"] = remote.Way(is_allowed=lambda address, port: True)
+    app.config["ACCESS_POLICY"] = remote.AccessPolicy(is_allowed=lambda address, port: True)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/album/aunt.jpg"

@@ -73,8 +73,8 @@ def test_where_all_networks_are_here_each_is_tried_once_before_any_is_tried_twic
     for name in colorizers:
         (tmp_path / f"{name}.safetensors").write_bytes(b"weights")
         (tmp_path / f"{name}.toml").write_text('sha256 = "0"\n')
-    usual = trials.usual(imported=tmp_path)
-    assert len(usual) == trials.USUAL
+    usual = trials.suggest_recipes(imported=tmp_path)
+    assert len(usual) == trials.SUGGESTED_LIMIT
     assert {recipe.colorizer for recipe in usual} == set(colorizers)
     for recipe in usual:
         recipes.check(recipe, tmp_path)
@@ -109,7 +109,7 @@ def test_tries_overtake_deposits_of_the_same_tenant(
     begin_trial(recipes=[{}])
     member.deposit(member.open_batch(priority=5))
     with services.begin() as session:
-        assert sorted(load.priority for load in tallies.loads(session)) == [5, trials.PRIORITY]
+        assert sorted(load.priority for load in tallies.list_loads(session)) == [5, trials.PRIORITY]
 
 
 @EMBEDDED
@@ -124,7 +124,7 @@ def test_one_more_is_tried_once_and_no_more_than_a_page_holds(
     not_here = member.api("POST", path, json={"recipe": {"colorizer": "stable"}})
     assert not_here.status_code == 400
     assert "weights of stable are not here" in not_here.json["detail"]
-    for strength in range(trials.MOST - 2):
+    for strength in range(trials.TRY_LIMIT - 2):
         member.api("POST", path, json={"recipe": {"strength": strength / 100}})
     full = member.api("POST", path, json={"recipe": {"strength": 0.5}})
     assert (full.status_code, full.json["code"]) == (422, "too_many_tries")

@@ -59,7 +59,7 @@ def receive(sender: Broker, fleet: str = "cpu") -> list[Message]:
 def register_workers(site: Site, fleet: str = "cpu", workers: int = 1) -> list[UUID]:
     """Register workers that have no process."""
     with site.services.begin() as session:
-        return [fleets.register(session, fleet, fleet, pid, "none", "1.0") for pid in range(workers)]
+        return [fleets.register_worker(session, fleet, fleet, pid, "none", "1.0") for pid in range(workers)]
 
 
 def complete(site: Site, message: Message) -> None:
@@ -241,7 +241,7 @@ def test_ingest_waits_while_the_gpus_have_their_fill(sqlite_site: Site, dispatch
             ended = [(lease, Done()) for lease in sqlite_site.claim(message.job_ids)]
             sqlite_site.settle(*ended)
     with sqlite_site.services.begin() as session:
-        ingest, colorize, *_ = tallies.depths(session)
+        ingest, colorize, *_ = tallies.measure_depths(session)
     assert colorize.queued == 2 * ROOM
     assert ingest.ready > 0
     assert ingest.queued == 0
@@ -323,7 +323,7 @@ class FailingBroker(Broker):
     """A broker that takes one bundle and fails after that."""
 
     def send(self, first: Stage, job_ids: Sequence[UUID], priority: int = 0) -> None:
-        if self.depth()["cpu"]:
+        if self.count_messages()["cpu"]:
             raise QueueUnavailable("The broker did not answer.")
         super().send(first, job_ids, priority)
 
@@ -354,14 +354,19 @@ def test_each_priority_is_received_in_its_turn(sqlite_site: Site, dispatcher: Di
     sent = {priority: sqlite_site.add_many_jobs(1)[0] for priority in (0, 9, 5, 1)}
     for priority, job_id in sent.items():
         dispatcher.broker.send(Stage.INGEST, [job_id], priority)
-    assert dispatcher.broker.depth() == {"cpu": 4, "gpu": 0}
-    assert dispatcher.broker.waiting() == set(sent.values())
+    assert dispatcher.broker.count_messages() == {"cpu": 4, "gpu": 0}
+    assert dispatcher.broker.list_waiting_jobs() == set(sent.values())
     order = [message.job_ids[0] for message in receive(dispatcher.broker)]
     assert order == [sent[priority] for priority in (9, 5, 1, 0)]
 
 
 def test_a_broker_that_is_not_there_is_a_fault_and_no_bug_and_told_soon(sqlite_site: Site) -> None:
     nobody = dataclasses.replace(broker.connect("redis://127.0.0.1:1/0"))
-    for ask in (nobody.depth, nobody.waiting, nobody.is_intact, lambda: nobody.send(Stage.INGEST, [])):
+    for ask in (
+        nobody.count_messages,
+        nobody.list_waiting_jobs,
+        nobody.is_intact,
+        lambda: nobody.send(Stage.INGEST, []),
+    ):
         with pytest.raises(QueueUnavailable):
             ask()

@@ -30,7 +30,7 @@ def assert_restored_once(site: Site, job_ids: list[UUID]) -> None:
 def wait_for_workers(site: Site, *fleet_names: str) -> list[Worker]:
     def live() -> list[Worker]:
         with site.services.begin() as session:
-            return fleets.live(session)
+            return fleets.list_live(session)
 
     site.wait_until(lambda: sorted(worker.fleet for worker in live()) == sorted(fleet_names))
     return live()
@@ -183,7 +183,7 @@ def test_messages_may_be_delivered_twice(sqlite_site: Site, make_processes: Make
     for fleet in ("cpu", "cpu", "gpu", "gpu"):
         processes.start("worker", fleet)
     assert_restored_once(sqlite_site, job_ids)
-    sqlite_site.wait_until(lambda: not any(sender.depth().values()))
+    sqlite_site.wait_until(lambda: not any(sender.count_messages().values()))
     assert_restored_once(sqlite_site, job_ids)
 
 
@@ -211,7 +211,7 @@ def test_a_worker_that_is_told_to_end_finishes_its_bundle(
     slow, *others = sqlite_site.add_jobs("slow@ingest:2", "a", "b", "c")
     sqlite_site.wait_for([slow], State.RUNNING)
     with sqlite_site.services.begin() as session:
-        [row] = fleets.live(session)
+        [row] = fleets.list_live(session)
         if how == "restart":
             session.get_one(Worker, row.id).restart_at = row.started_at
     if how == "SIGTERM":
@@ -220,7 +220,7 @@ def test_a_worker_that_is_told_to_end_finishes_its_bundle(
     outcomes = sqlite_site.count_outcomes([slow, *others])
     assert outcomes[Stage.INGEST, Outcome.DONE] == outcomes.total() >= 1
     with sqlite_site.services.begin() as session:
-        assert fleets.live(session) == []
+        assert fleets.list_live(session) == []
         assert session.scalars(select(Worker.ended_at)).one() is not None
 
 
@@ -253,7 +253,7 @@ def test_urgent_photos_are_run_first_at_every_stage(sqlite_site: Site, make_proc
     sender.send(Stage.INGEST, urgent, 5)
     processes = make_processes(sqlite_site)
     processes.start("worker", "cpu")
-    sqlite_site.wait_until(lambda: sender.depth() == {"cpu": 0, "gpu": 7})
+    sqlite_site.wait_until(lambda: sender.count_messages() == {"cpu": 0, "gpu": 7})
     processes.start("worker", "gpu")
     assert_restored_once(sqlite_site, [*bulk, *urgent])
     with sqlite_site.services.begin() as session:
@@ -272,7 +272,7 @@ def test_a_busy_worker_is_not_taken_for_deaf_and_an_idle_one_says_so(
 
     def activities() -> dict[str, str]:
         with sqlite_site.services.begin() as session:
-            return {worker.fleet: worker.activity for worker in fleets.live(session)}
+            return {worker.fleet: worker.activity for worker in fleets.list_live(session)}
 
     sqlite_site.wait_until(lambda: activities().get("cpu") == "ingest × 1")
     sqlite_site.wait_for([job_id])

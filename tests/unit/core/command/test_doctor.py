@@ -12,7 +12,7 @@ def test_weights_that_are_here_are_checked_and_those_that_nobody_wanted_are_not(
         (tmp_path / f"{name}.safetensors").write_bytes(b"weights")
         if record:
             (tmp_path / f"{name}.toml").write_text(f'sha256 = "{record}"\n')
-    found = {check.name: check for check in doctor._weights(Settings(weights=tmp_path))}
+    found = {check.name: check for check in doctor._check_weights(Settings(weights=tmp_path))}
     shipped = {f"weights of {name}" for name in ("compact", "compact-vivid", "compact-defade")}
     assert found.keys() == shipped | {"weights of artistic", "weights of stable", "weights of video"}
     assert {name for name, check in found.items() if check.ok} == shipped | {"weights of artistic"}
