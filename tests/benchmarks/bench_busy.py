@@ -40,7 +40,7 @@ from retint.recipes import Recipe
 from retint.services import Services
 from retint.settings import Settings
 from retint.tables import Batch, Job, Photo, Tenant
-from retint_models.networks.deoldify import CONFIGS, Generator
+from retint_models.networks.deoldify import CONFIGS, DeoldifyGenerator
 from retint_workers.dispatch import dispatcher
 from retint_workers.inference import loading
 from retint_workers.queue import app, stages
@@ -235,7 +235,7 @@ def main(arguments: Sequence[str]) -> None:
             stack.callback(running[start].stop)
         weights = part(folder, "weights")
         with torch.device("meta"):
-            generator = Generator(CONFIGS["artistic"])
+            generator = DeoldifyGenerator(CONFIGS["artistic"])
         named_weights.write_card("artistic", named_weights.tensors_for(generator), weights)
         settings = Settings(
             data=folder,

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/bench_networks.py [--factors 21 35] [--batches 1 8] [--threads 2] [--longest 60]
 
-The plain network is `deoldify.Generator` as it stands: float32, channels first. Its weights are filled from the names
-of its tensors; values do not matter for speed. The ways take turns, and the best round of each counts, so that what
-else the machine does slows one as well as the other. Memory is the peak of all that is resident in a process that loads
-the network from a file, prepares it and colors one batch. On a GPU: photos per second, and the share of the rate that a
+The plain network is `deoldify.DeoldifyGenerator` as it stands: float32, channels first. Its weights are filled from the
+names of its tensors; values do not matter for speed. The ways take turns, and the best round of each counts, so that
+what else the machine does slows one as well as the other. Memory is the peak resident set of a process that loads the
+network from a file, prepares it and colors one batch. On a GPU: photos per second, and the share of the rate that a
 bare product of matrices reaches there.
 """
 
@@ -24,10 +24,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from retint_models.acceleration import prepare
+from retint_models.acceleration.prepare import Precision, fastest_precision, prepare, supports_bfloat16
 from retint_models.networks import deoldify, registry
 
-WAYS: dict[str, prepare.Precision | None] = {"plain": None, "fast float32": "float32", "fast bfloat16": "bfloat16"}
+WAYS: dict[str, Precision | None] = {"plain": None, "fast float32": "float32", "fast bfloat16": "bfloat16"}
 ROUNDS = 3
 SIDE = 512
 """Of what `compact` sees of a square photo."""
@@ -37,9 +37,9 @@ Run = Callable[[Tensor], Tensor]
 
 def made(file: Path, way: str, device: str = "cpu") -> Run:
     """Load `artistic` and prepare it one way."""
-    network = deoldify.generator("artistic", load_file(file))
+    network = deoldify.load_network("artistic", load_file(file))
     precision = WAYS[way]
-    return network if precision is None else prepare.prepared(network, device, precision)
+    return network if precision is None else prepare(network, device, precision)
 
 
 def photos(batch: int, side: int) -> Tensor:
@@ -101,12 +101,12 @@ def compare(file: Path, factor: int, batch: int, threads: int, runs: dict[str, R
 def on_cpu(file: Path, factors: list[int], batches: list[int], threads: int, longest: float) -> None:
     """Print the table of this machine's processor."""
     torch.set_num_threads(threads)
-    runs = {way: made(file, way) for way in WAYS if way != "fast bfloat16" or prepare.supports_bfloat16("cpu")}
+    runs = {way: made(file, way) for way in WAYS if way != "fast bfloat16" or supports_bfloat16("cpu")}
     for run in runs.values():
         seconds(run, photos(1, 32))  # compile, once and for all
     if len(runs) < len(WAYS):
         print("this CPU cannot run bfloat16: it is left out")
-    print(f"artistic, {threads} threads; the precision that is chosen here: {prepare.natural('cpu')}")
+    print(f"artistic, {threads} threads; the precision that is chosen here: {fastest_precision('cpu')}")
     heads = f"{'render factor':14}{'batch':>6}  {'way':14}{'seconds/photo':>14}{'ratio':>8}{'MB':>10}"
     print(heads, " largest, mean difference")
     for factor in factors:
@@ -152,7 +152,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "artistic.safetensors")
         with torch.device("meta"):
-            network = deoldify.Generator(deoldify.CONFIGS["artistic"])
+            network = deoldify.DeoldifyGenerator(deoldify.CONFIGS["artistic"])
         save_file(named_weights.tensors_for(network), file)
         on_cpu(file, options.factors, options.batches, options.threads, options.longest)
         if torch.cuda.is_available():

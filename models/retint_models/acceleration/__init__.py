@@ -1,1 +1,1 @@
-"""What makes inference fast: folded norms, reduced precision, Winograd convolutions in strips."""
+"""Fast inference: folded norms, reduced precision, Winograd convolutions in strips."""

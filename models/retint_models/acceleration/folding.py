@@ -1,55 +1,81 @@
-"""Norms, constant in evaluation, folded into the convolutions before them."""
+"""Fold norms, which are constant in evaluation, into the convolutions before them."""
 
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from retint_models.acceleration.onednn import convert
-from retint_models.networks.deoldify import Residual, SpectralConv, WeightNormConv
+from retint_models.acceleration.onednn import use_onednn
+
+
+@runtime_checkable
+class Reparametrized(Protocol):
+    """A convolution that computes its kernel from other tensors, as spectral norm and weight norm do."""
+
+    def to_plain(self) -> nn.Module:
+        """Return a plain convolution with the kernel that evaluation uses."""
+
+
+@runtime_checkable
+class NamesItsNorms(Protocol):
+    """A block that is no `nn.Sequential` and names the pairs that can be folded.
+
+    Attributes:
+        batch_norm_after: Name of a convolution to name of the batch norm that directly follows it.
+    """
+
+    batch_norm_after: dict[str, str]
 
 
 def fold(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
-    """Put norms into the convolutions before them, everywhere in a network; return it.
+    """Fold the norms everywhere in a network, in place, and return it.
 
     Args:
         network: In evaluation mode.
-        dtype: Let oneDNN do the convolutions, in this precision; step by step, which takes less memory.
+        dtype: If given, oneDNN runs the convolutions in this precision. They are converted module by module, which
+            needs less memory than converting all at once.
     """
     for name, child in network.named_children():
-        if isinstance(child, SpectralConv | WeightNormConv):
-            network.register_module(name, plain(child))
+        if isinstance(child, Reparametrized):
+            network.register_module(name, child.to_plain())
         else:
             fold(child, dtype)
-    if isinstance(network, Residual):
-        for number in range(1, network.count + 1):
-            join(network, f"conv{number}", f"bn{number}")
-    elif isinstance(network, nn.Sequential):
-        for conv, norm in pairwise(list(network._modules)):
-            join(network, conv, norm)
+    for conv_name, norm_name in foldable_pairs(network):
+        fold_batch_norm(network, conv_name, norm_name)
     if dtype is not None:
-        convert(network, dtype)
+        use_onednn(network, dtype)
     return network
 
 
-def plain(conv: SpectralConv | WeightNormConv) -> nn.Module:
-    """Return a convolution without norm."""
-    if isinstance(conv, SpectralConv):
-        weight = conv.weight_orig / conv.weight_u.dot(conv.weight_orig.flatten(1).mv(conv.weight_v))
-    else:
-        weight = conv.weight_v * (conv.weight_g / torch.linalg.vector_norm(conv.weight_v, dim=(1, 2, 3), keepdim=True))
-    kind = nn.Conv1d if weight.dim() == 3 else nn.Conv2d
-    stride, padding = (conv.stride, conv.padding) if isinstance(conv, SpectralConv) else (1, 0)
-    with torch.device("meta"):
-        new = kind(weight.shape[1], weight.shape[0], weight.shape[-1], stride, padding, bias=conv.bias is not None)
-    new.weight = nn.Parameter(weight, requires_grad=False)
-    new.bias = conv.bias
-    return new
+def foldable_pairs(network: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield the names of direct children that follow each other: a convolution and a batch norm, perhaps."""
+    if isinstance(network, NamesItsNorms):
+        yield from network.batch_norm_after.items()
+    elif isinstance(network, nn.Sequential):
+        yield from pairwise(list(network._modules))
 
 
-def join(network: nn.Module, conv_name: str, norm_name: str) -> None:
-    """Replace a convolution and the batch norm that follows it by one convolution, where they are these."""
+def fold_batch_norm(network: nn.Module, conv_name: str, norm_name: str) -> None:
+    """Replace a convolution and its batch norm by one convolution; leave modules of other types alone."""
     conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
     if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
         network.register_module(conv_name, torch.nn.utils.fuse_conv_bn_eval(conv.eval(), norm.eval()))
         network.register_module(norm_name, nn.Identity())
+
+
+def plain_conv(weight: Tensor, bias: nn.Parameter | None, stride: int = 1, padding: int = 0) -> nn.Module:
+    """Return a convolution with this kernel, (outside, inside, k) or (outside, inside, k, k), that is not trained."""
+    kind = nn.Conv1d if weight.dim() == 3 else nn.Conv2d
+    with torch.device("meta"):
+        conv = kind(weight.shape[1], weight.shape[0], weight.shape[-1], stride, padding, bias=bias is not None)
+    conv.weight = nn.Parameter(weight, requires_grad=False)
+    conv.bias = bias
+    return conv
+
+
+def batch_norm_affine(norm: Any) -> tuple[Tensor, Tensor]:
+    """Return the gain and the offset, (channels,) each, that a batch norm applies in evaluation."""
+    gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return gain, norm.bias - norm.running_mean * gain

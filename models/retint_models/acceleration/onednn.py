@@ -1,9 +1,9 @@
-"""Convolutions and products of matrices by oneDNN, also where torch does without it.
+"""Convolutions and matrix products by oneDNN, also where torch does not use it.
 
-In float32 torch does without it for products of matrices, and for convolutions where a thread works alone: half as fast
-on a processor that is not Intel's. The operators here are those that code of torch.compile calls; the version of torch
-is pinned. Kernels stay as they are: torch's rearranged ones gain a twentieth for maps of the size that they were
-rearranged for, but a map of another size may take a hundred times as long.
+In float32 torch does not use oneDNN for matrix products, nor for convolutions on a single thread; on a processor that
+is not Intel's this halves the speed. The operators called here are those that torch.compile generates calls to; the
+version of torch is pinned. Kernels keep their memory layout: torch's reordered kernels are 5 % faster for maps of the
+size that they were reordered for, but up to a hundred times slower for other sizes.
 """
 
 from typing import Any
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 
 class Convolution(nn.Module):
-    """A convolution without dilation, with a copy of what it is given.
+    """A convolution without dilation, with its own copy of kernel and bias.
 
     Args:
-        weight: (outside, inside / groups, h, w), float32 or bfloat16, as its inputs will be.
+        weight: (outside, inside / groups, h, w), float32 or bfloat16; inputs must have the same type.
         bias: (outside,).
-        stride: Steps down and across.
+        stride: Down and across.
         padding: Zeros above and below, left and right.
-        groups: Of channels, each by itself.
+        groups: Number of channel groups.
         relu: Whether a ReLU follows.
     """
 
@@ -45,17 +45,17 @@ class Convolution(nn.Module):
         return y
 
 
-def convert(network: nn.Module, dtype: torch.dtype) -> None:
-    """Let oneDNN do the convolutions among a network's own steps, not in theirs."""
+def use_onednn(network: nn.Module, dtype: torch.dtype) -> None:
+    """Replace the convolutions among a network's direct children by `Convolution`s of a precision."""
     for name, child in network.named_children():
         if isinstance(child, nn.Conv2d) and is_simple(child):
             kernel, padding = child.weight.to(dtype), tuple(map(int, child.padding))
-            ours = Convolution(kernel, child.bias, stride=child.stride, padding=padding, groups=child.groups)
-            network.register_module(name, ours)
+            conv = Convolution(kernel, child.bias, stride=child.stride, padding=padding, groups=child.groups)
+            network.register_module(name, conv)
 
 
 def is_simple(conv: nn.Conv2d) -> bool:
-    """Tell whether a convolution does nothing that `Convolution` does not."""
+    """Whether `Convolution` can replace a convolution."""
     plain = type(conv) is nn.Conv2d and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
     return plain and not isinstance(conv.padding, str)
 

@@ -109,10 +109,11 @@ PyTorch's files, old and new, and safetensors are read; nothing in them is ever 
 @IMPORTED_FOLDER
 def import_file(file: Path, name: str, folder: Path) -> None:
     """Check that FILE holds a network's weights, and keep them as safetensors."""
+    from retint_models.networks.registry import NETWORKS
     from retint_models.weights import importing
 
     with refusing(), told_by_a_bar() as tell:
-        taken = importing.take(file, name, folder, tell)
+        taken = importing.take(file, name, NETWORKS, folder, tell)
     say_taken(taken)
 
 
@@ -131,10 +132,11 @@ Interrupted, start it again: it goes on where it was.
 @IMPORTED_FOLDER
 def fetch(name: str, address: str, sha256: str, folder: Path) -> None:
     """Download a network's official weights, check them, and keep them as safetensors."""
+    from retint_models.networks.registry import NETWORKS
     from retint_models.weights import importing
 
     with refusing(), told_by_a_bar() as tell:
-        taken = importing.fetch(name, folder, tell, address=address, sha256=sha256.lower())
+        taken = importing.fetch(name, NETWORKS, folder, tell, address=address, sha256=sha256.lower())
     say_taken(taken)
 
 

@@ -55,7 +55,7 @@ class SameConv2d(nn.Conv2d):
         return functional.conv2d(functional.pad(x, pads), self.weight, self.bias, self.stride, 0, 1, self.groups)
 
 
-def convolved(inside: int, outside: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+def conv_and_norm(inside: int, outside: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
     """Return a convolution and its batch norm, as the encoder's weights name them."""
     return [
         SameConv2d(inside, outside, kernel, stride, groups=groups, bias=False),
@@ -69,9 +69,9 @@ class InvertedResidual(nn.Module):
     def __init__(self, inside: int, outside: int, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
         wide = inside * expand
-        steps = [nn.Sequential(*convolved(inside, wide), nn.ReLU6(inplace=True))] if expand > 1 else []
-        steps.append(nn.Sequential(*convolved(wide, wide, kernel, stride, wide), nn.ReLU6(inplace=True)))
-        steps.append(nn.Sequential(*convolved(wide, outside)))
+        steps = [nn.Sequential(*conv_and_norm(inside, wide), nn.ReLU6(inplace=True))] if expand > 1 else []
+        steps.append(nn.Sequential(*conv_and_norm(wide, wide, kernel, stride, wide), nn.ReLU6(inplace=True)))
+        steps.append(nn.Sequential(*conv_and_norm(wide, outside)))
         self.block = nn.Sequential(*steps)
         self.has_shortcut = stride == 1 and inside == outside
 
@@ -91,7 +91,7 @@ class Encoder(nn.Module):
 
     def __init__(self, channels: int = 1, depth: int = len(STAGES)) -> None:
         super().__init__()
-        stages: list[nn.Module] = [nn.Sequential(*convolved(channels, 32, 3, 2), nn.ReLU6(inplace=True))]
+        stages: list[nn.Module] = [nn.Sequential(*conv_and_norm(channels, 32, 3, 2), nn.ReLU6(inplace=True))]
         inside = 32
         for expand, outside, repeats, stride, kernel in STAGES[:depth]:
             blocks = [

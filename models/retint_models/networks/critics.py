@@ -9,22 +9,22 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from retint_models.networks import deoldify_2018
-from retint_models.networks.deoldify import Attention, SpectralConv
+from retint_models.networks.deoldify_2018 import Attention2018, Block2018
+from retint_models.networks.spectral import SpectralAttention, SpectralConv
 
 
-def convolved(inside: int, outside: int, kernel: int, *more: nn.Module) -> nn.Sequential:
+def conv_leaky_relu(inside: int, outside: int, kernel: int, *more: nn.Module) -> nn.Sequential:
     """Return a convolution under a spectral norm and a leaky ReLU; a kernel of 4 halves the map."""
     conv = SpectralConv(inside, outside, (kernel, kernel), bias=True, stride=kernel - 2 if kernel == 4 else 1)
     return nn.Sequential(conv, nn.LeakyReLU(0.2), *more)
 
 
-def judge(channels: int) -> SpectralConv:
+def score_conv(channels: int) -> SpectralConv:
     """Return the last convolution: one score a place."""
     return SpectralConv(channels, 1, (4, 4), padding=0)
 
 
-def check(rgb: Tensor, least: int) -> None:
+def check_pictures(rgb: Tensor, least: int) -> None:
     """Refuse what is not a batch of pictures with sides of at least so many pixels.
 
     Raises:
@@ -36,17 +36,19 @@ def check(rgb: Tensor, least: int) -> None:
         raise ValueError(f"expected a height and width of at least {least}, not {rgb.shape[2]} x {rgb.shape[3]}")
 
 
-class Critic(nn.Sequential):
+class DeoldifyCritic(nn.Sequential):
     """The critic of the current DeOldify: 94,555,649 parameters at 256 channels."""
 
     def __init__(self, channels: int = 256) -> None:
-        steps: list[nn.Module] = [convolved(3, channels, 4), nn.Dropout2d(0.075)]
+        steps: list[nn.Module] = [conv_leaky_relu(3, channels, 4), nn.Dropout2d(0.075)]
         for number in range(3):
-            attention = [Attention(2 * channels)] if number == 0 else []
-            steps += [convolved(channels, channels, 3), nn.Dropout2d(0.15)]
-            steps.append(convolved(channels, 2 * channels, 4, *attention))
+            attention = [SpectralAttention(2 * channels)] if number == 0 else []
+            steps += [conv_leaky_relu(channels, channels, 3), nn.Dropout2d(0.15)]
+            steps.append(conv_leaky_relu(channels, 2 * channels, 4, *attention))
             channels *= 2
-        super().__init__(*steps, convolved(channels, channels, 3), nn.Sequential(judge(channels)), nn.Flatten())
+        super().__init__(
+            *steps, conv_leaky_relu(channels, channels, 3), nn.Sequential(score_conv(channels)), nn.Flatten()
+        )
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Score pictures.
@@ -60,7 +62,7 @@ class Critic(nn.Sequential):
         Raises:
             ValueError: not such a tensor.
         """
-        check(rgb, 64)
+        check_pictures(rgb, 64)
         scores: Tensor = super().forward(rgb)  # type: ignore[no-untyped-call]
         return scores
 
@@ -74,9 +76,9 @@ class Critic2018(nn.Module):
         self.initial = nn.Sequential(first, nn.Dropout2d(0.2), second)
         steps: list[nn.Module] = []
         for inside, outside in pairwise(channels << number for number in range(4)):
-            steps += [nn.Dropout2d(0.5), critic_block(inside, outside, 4, deoldify_2018.Attention(outside))]
+            steps += [nn.Dropout2d(0.5), critic_block(inside, outside, 4, Attention2018(outside))]
         self.mid = nn.Sequential(*steps)
-        self.out = nn.Sequential(deoldify_2018.Block(judge(8 * channels)))
+        self.out = nn.Sequential(Block2018(score_conv(8 * channels)))
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
         """Score pictures.
@@ -90,11 +92,11 @@ class Critic2018(nn.Module):
         Raises:
             ValueError: not such a tensor.
         """
-        check(rgb, 64)
+        check_pictures(rgb, 64)
         features = self.mid(self.initial(rgb))
         return self.out(features), features
 
 
-def critic_block(inside: int, outside: int, kernel: int, *more: nn.Module) -> deoldify_2018.Block:
-    """Return what `convolved` does under the names of 2018."""
-    return deoldify_2018.Block(*convolved(inside, outside, kernel, *more))
+def critic_block(inside: int, outside: int, kernel: int, *more: nn.Module) -> Block2018:
+    """Return what `conv_leaky_relu` does under the names of 2018."""
+    return Block2018(*conv_leaky_relu(inside, outside, kernel, *more))

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models.acceleration import prepare
+from retint_models.acceleration.prepare import prepare
 from retint_models.layers import fitting
 from retint_models.layers.types import DensityLayer
-from retint_models.networks import deoldify, deoldify_colorizer, proxies
+from retint_models.networks import deoldify_colorizer, proxies
 from retint_models.networks.blocks import expect_batch, expect_values
 from retint_models.networks.color import luma_of
-from retint_models.networks.deoldify import TAPS, SpectralConv, encoder
+from retint_models.networks.resnet import SKIPS, resnet_encoder
+from retint_models.networks.spectral import SpectralAttention, SpectralConv
 from retint_models.weights.cards import Card
 from retint_models.weights.loading import fill_network, load_tensors
 
@@ -35,8 +36,8 @@ PLACES = 512
 """Attention is at a quarter of the size: at 576 pixels all places against all would take gigabytes."""
 
 
-class Attention(deoldify.Attention):
-    """Today's attention with biases and a scalar gain."""
+class Attention2018(SpectralAttention):
+    """`SpectralAttention` with biases and a scalar gain."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
@@ -52,7 +53,7 @@ class Attention(deoldify.Attention):
         return x + self.gamma * torch.cat(chosen, 1).transpose(1, 2).reshape(x.shape)
 
 
-class Block(nn.Module):
+class Block2018(nn.Module):
     """Steps under the name that they have in the files."""
 
     def __init__(self, *steps: nn.Module) -> None:
@@ -65,12 +66,12 @@ class Block(nn.Module):
         return y
 
 
-class Shuffle(nn.Module):
+class Shuffle2018(nn.Module):
     """Double a map by pixel shuffle (arXiv:1609.05158)."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
-        wide = Block(SpectralConv(inside, 4 * outside, bias=True), nn.BatchNorm2d(4 * outside))
+        wide = Block2018(SpectralConv(inside, 4 * outside, bias=True), nn.BatchNorm2d(4 * outside))
         self.sequence = nn.Sequential(nn.Sequential(wide), nn.PixelShuffle(2), nn.BatchNorm2d(outside))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,14 +80,14 @@ class Shuffle(nn.Module):
         return y
 
 
-class Up(nn.Module):
+class Up2018(nn.Module):
     """Double a map and join it with the encoder's map of about that size (after U-Net, arXiv:1505.04597)."""
 
     def __init__(self, inside: int, skip: int, outside: int, attention: bool = False) -> None:
         super().__init__()
-        self.x_conv = Block(SpectralConv(skip, outside // 2, (1, 1), bias=True))
-        self.tr_conv = Shuffle(inside, outside // 2)
-        self.out = nn.Sequential(nn.BatchNorm2d(outside), *([Attention(outside)] if attention else []))
+        self.x_conv = Block2018(SpectralConv(skip, outside // 2, (1, 1), bias=True))
+        self.tr_conv = Shuffle2018(inside, outside // 2)
+        self.out = nn.Sequential(nn.BatchNorm2d(outside), *([Attention2018(outside)] if attention else []))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map (B, inside, h, w) and (B, skip, H, W), H and W at most 2 h and 2 w, to (B, outside, 2 h, 2 w)."""
@@ -97,18 +98,18 @@ class Up(nn.Module):
         return y
 
 
-class Generator(nn.Module):
+class Generator2018(nn.Module):
     """A gray picture in, the repaired picture out: 80,681,860 parameters with 1024 channels in the decoder."""
 
     def __init__(self, channels: int = 1024, depths: tuple[int, ...] = (3, 4, 6, 3)) -> None:
         super().__init__()
-        self.rn = encoder(depths, bottleneck=False)
-        self.up1 = Up(512, 256, channels)
-        self.up2 = Up(channels, 128, channels)
-        self.up3 = Up(channels, 64, channels, attention=True)
-        self.up4 = Up(channels, 64, channels // 2)
-        self.up5 = Shuffle(channels // 2, 64)
-        self.out = nn.Sequential(Block(SpectralConv(64, 3, bias=True)), nn.Tanh())
+        self.rn = resnet_encoder(depths)
+        self.up1 = Up2018(512, 256, channels)
+        self.up2 = Up2018(channels, 128, channels)
+        self.up3 = Up2018(channels, 64, channels, attention=True)
+        self.up4 = Up2018(channels, 64, channels // 2)
+        self.up5 = Shuffle2018(channels // 2, 64)
+        self.out = nn.Sequential(Block2018(SpectralConv(64, 3, bias=True)), nn.Tanh())
 
     def forward(self, x: Tensor) -> Tensor:
         """Repair a picture.
@@ -126,7 +127,7 @@ class Generator(nn.Module):
         y, skips = x, []
         for number, step in enumerate(self.rn.children()):
             y = step(y)
-            if number in TAPS:
+            if number in SKIPS:
                 skips.append(y)
         # Another ReLU stands here in the original; it does nothing: a ResNet's block ends with one.
         for up in (self.up1, self.up2, self.up3, self.up4):
@@ -145,7 +146,7 @@ def check(x: Tensor, dtype: torch.dtype) -> None:
     expect_values(x, -1, 1, "pictures in 0..1, times 2, minus 1")
 
 
-def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:
+def load_network(name: str, tensors: Mapping[str, Tensor]) -> Generator2018:
     """Return the generator with its weights, ready to run.
 
     Args:
@@ -157,12 +158,12 @@ def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:
         ValueError: not its weights: a tensor too many, too few, of another shape, or not finite.
     """
     with torch.device("meta"):
-        network = Generator()
-    fill_network(network, today(tensors), name)
+        network = Generator2018()
+    fill_network(network, with_second_vectors(tensors), name)
     return network
 
 
-def today(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def with_second_vectors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Put a second vector in the place of a divided kernel W / sigma: v along u W, so long that u W v is sigma."""
     state = dict(tensors)
     for key, kernel in tensors.items():
@@ -184,7 +185,7 @@ class Colorizer2018(deoldify_colorizer.DeoldifyColorizer):
 
     def plain(self) -> nn.Module:
         """Make the network."""
-        return generator(self.card.name, load_tensors(self.card))
+        return load_network(self.card.name, load_tensors(self.card))
 
 
 class Defader2018:
@@ -202,7 +203,7 @@ class Defader2018:
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
-        self.network = prepare.prepared(generator(card.name, load_tensors(card)), device)
+        self.network = prepare(load_network(card.name, load_tensors(card)), device)
         self.at_once = 1 if torch.device(device).type == "cpu" else 8
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> list[DensityLayer]:

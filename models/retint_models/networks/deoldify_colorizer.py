@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models.acceleration import prepare
+from retint_models.acceleration.prepare import prepare
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import color, proxies
-from retint_models.networks.deoldify import MEAN, STD, generator
+from retint_models.networks.deoldify import MEAN, STD, load_network
 from retint_models.weights.cards import Card
 from retint_models.weights.loading import load_tensors
 
@@ -45,12 +45,12 @@ class DeoldifyColorizer:
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
-        self.network = prepare.prepared(self.plain(), device)
+        self.network = prepare(self.plain(), device)
         self.at_once = 1 if torch.device(device).type == "cpu" else 8
 
     def plain(self) -> nn.Module:
         """Make the network."""
-        return generator(self.card.name, load_tensors(self.card))
+        return load_network(self.card.name, load_tensors(self.card))
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
         """Decide on proxies, uint8 (h, w, 3), sRGB, of any sizes.

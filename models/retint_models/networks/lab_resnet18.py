@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models.acceleration import prepare
+from retint_models.acceleration.prepare import prepare
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import proxies
 from retint_models.networks.blocks import expect_batch, expect_values
 from retint_models.networks.color import chroma_of, lab_of, luma_of, rgb_of_lab
-from retint_models.networks.deoldify import encoder
+from retint_models.networks.resnet import resnet_encoder
 from retint_models.weights.cards import Card
 from retint_models.weights.loading import fill_network, load_tensors
 
@@ -33,9 +33,9 @@ SIDE = 256
 """Short side of what the network is shown: what its authors validated it at."""
 
 
-def resnet(*depths: int) -> nn.Sequential:
-    """Return the first steps of a ResNet for one channel."""
-    steps = encoder(depths, bottleneck=False)
+def gray_resnet18() -> nn.Sequential:
+    """Return a ResNet-18 for one channel, without its classifier."""
+    steps = resnet_encoder((2, 2, 2, 2))
     steps[0] = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
     return steps
 
@@ -45,7 +45,7 @@ class Tutorial(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.midlevel_resnet = resnet(2, 2)
+        self.midlevel_resnet = gray_resnet18()[:6]
         self.upsample = nn.Sequential(
             *(nn.Conv2d(128, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU(), nn.Upsample(scale_factor=2)),
             *(nn.Conv2d(128, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
@@ -105,7 +105,7 @@ class Repository(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        whole = resnet(2, 2, 2, 2)
+        whole = gray_resnet18()
         self.midlevel_resnet = whole[:6]
         self.global_resnet = whole
         self.fusion_and_colorization_net = Fusion()
@@ -127,7 +127,7 @@ def check(gray: Tensor) -> None:
     expect_values(gray, 0, 1, "gray")
 
 
-def generator(name: str, tensors: Mapping[str, Tensor]) -> Tutorial | Repository:
+def load_network(name: str, tensors: Mapping[str, Tensor]) -> Tutorial | Repository:
     """Return the network with its weights, ready to run; which version it is, the keys say.
 
     Args:
@@ -155,7 +155,7 @@ class LabColorizer:
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
         # In bfloat16 a step of the answer is half a unit of a or b, which shows in skies.
-        self.network = prepare.prepared(generator(card.name, load_tensors(card)), device, precision="float32")
+        self.network = prepare(load_network(card.name, load_tensors(card)), device, precision="float32")
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
         """Decide on proxies, uint8 (h, w, 3), sRGB, of any sizes.

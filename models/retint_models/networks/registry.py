@@ -83,13 +83,13 @@ DEFADERS: dict[str, Callable[[Card, str], Defader]] = {
     "defade-deoldify": late("deoldify_2018", "Defader2018"),
 }
 NETWORKS: "dict[str, Callable[[str, Mapping[str, Tensor]], nn.Module]]" = {
-    "artistic": late("deoldify", "generator"),
-    "stable": late("deoldify", "generator"),
-    "video": late("deoldify", "generator"),
-    "deoldify-2018": late("deoldify_2018", "generator"),
-    "yuv-gan": late("yuv_gan", "generator"),
-    "lab-resnet18": late("lab_resnet18", "generator"),
-    "defade-deoldify": late("deoldify_2018", "generator"),
+    "artistic": late("deoldify", "load_network"),
+    "stable": late("deoldify", "load_network"),
+    "video": late("deoldify", "load_network"),
+    "deoldify-2018": late("deoldify_2018", "load_network"),
+    "yuv-gan": late("yuv_gan", "load_network"),
+    "lab-resnet18": late("lab_resnet18", "load_network"),
+    "defade-deoldify": late("deoldify_2018", "load_network"),
 }
 
 

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models.acceleration import prepare
+from retint_models.acceleration.prepare import prepare
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import proxies
 from retint_models.networks.blocks import expect_batch, expect_values
 from retint_models.networks.color import chroma_of, luma_of
-from retint_models.networks.deoldify import Residual
+from retint_models.networks.resnet import BasicBlock
+from retint_models.vision import models
 from retint_models.weights.cards import Card
 from retint_models.weights.loading import fill_network, load_tensors
 
@@ -48,7 +49,7 @@ class Shortcut(nn.Sequential):
         return y + x[:, :, 2:-2, 2:-2]
 
 
-class Generator(nn.Sequential):
+class YuvGenerator(nn.Sequential):
     """Luma in, U and V out."""
 
     def __init__(self) -> None:
@@ -78,16 +79,11 @@ class Generator(nn.Sequential):
         return decided
 
 
-class Critic(nn.Module):
-    """A ResNet-18 (arXiv:1512.03385) that tells photographs (1) from what the generator colors (0)."""
+class YuvCritic(models.ResNet):  # type: ignore[misc]  # torchvision has no types
+    """A ResNet-18 that tells photographs (1) from pictures that the generator colored (0)."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        for stage, (inside, width) in enumerate(((64, 64), (64, 128), (128, 256), (256, 512)), 1):
-            first = Residual(inside, width, 1 if stage == 1 else 2, bottleneck=False)
-            self.add_module(f"layer{stage}", nn.Sequential(first, Residual(width, width, 1, bottleneck=False)))
+        super().__init__(BasicBlock, [2, 2, 2, 2])
         self.fc = nn.Sequential(nn.Linear(512, 1), nn.Sigmoid())
 
     def forward(self, yuv: Tensor) -> Tensor:
@@ -104,10 +100,7 @@ class Critic(nn.Module):
         """
         if yuv.dtype != torch.float32 or yuv.dim() != 4 or yuv.shape[1] != 3 or 0 in yuv.shape:
             raise ValueError(f"expected float32 (N, 3, H, W), not {yuv.dtype} {tuple(yuv.shape)}")
-        x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(yuv))), 3, 2, 1)
-        for stage in range(1, 5):
-            x = self.get_submodule(f"layer{stage}")(x)
-        judged: Tensor = self.fc(x.mean((2, 3)))
+        judged: Tensor = super().forward(yuv)
         return judged
 
 
@@ -123,7 +116,7 @@ def check(luma: Tensor) -> None:
     expect_values(luma, -0.5, 0.5, "luma minus .5")
 
 
-def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:
+def load_network(name: str, tensors: Mapping[str, Tensor]) -> YuvGenerator:
     """Return the generator with its weights, ready to run.
 
     Args:
@@ -134,7 +127,7 @@ def generator(name: str, tensors: Mapping[str, Tensor]) -> Generator:
         ValueError: not its weights: a tensor too many, too few, of another shape, or not finite.
     """
     with torch.device("meta"):
-        network = Generator()
+        network = YuvGenerator()
     fill_network(network, tensors, name)
     return network
 
@@ -150,7 +143,7 @@ class YuvGanColorizer:
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
-        self.network = prepare.prepared(generator(card.name, load_tensors(card)), device, precision="float32")
+        self.network = prepare(load_network(card.name, load_tensors(card)), device, precision="float32")
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
         """Decide on proxies, uint8 (h, w, 3), sRGB, of any sizes.

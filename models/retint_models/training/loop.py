@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from retint_models.acceleration.prepare import natural
+from retint_models.acceleration.prepare import fastest_precision
 from retint_models.training.journal import Journal, Tell
 
 Step = Callable[[float, torch.Generator], dict[str, Tensor]]
@@ -314,7 +314,7 @@ def rate_at(progress: float, warm_up: float) -> float:
 
 def is_mixed(device: torch.device) -> bool:
     """Say whether networks are trained in bfloat16: on GPUs that have it; on CPUs it brought nothing (backward)."""
-    return device.type == "cuda" and natural(str(device)) == "bfloat16"
+    return device.type == "cuda" and fastest_precision(str(device)) == "bfloat16"
 
 
 def mixed(device: torch.device) -> AbstractContextManager[Any]:

@@ -159,7 +159,7 @@ def backbone(file: Path | None, taps: Sequence[int]) -> Vgg | Lite | None:
 
 
 def resnet(file: Path | None) -> dict[str, Tensor]:
-    """Read a ResNet as torchvision names it, under the numbers of `deoldify.encoder`; nothing for no file.
+    """Read a ResNet as torchvision names it, under the numbers of `resnet.resnet_encoder`; nothing for no file.
 
     Raises:
         ValueError: the file holds something else.

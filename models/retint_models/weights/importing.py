@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from retint_models.networks import registry
 from retint_models.weights import cards, checkpoints
 from retint_models.weights.cards import IMPORTED, Card, ReportProgress, ignore_progress
 
@@ -26,6 +25,9 @@ LIMIT = 4 << 30
 TIMEOUT_S = 30.0
 TRIES = 5
 """How often a download goes on where it broke off, before somebody has to start it again."""
+
+Makers = Mapping[str, Callable[[str, Mapping[str, Tensor]], nn.Module]]
+"""Name of a network to the function that fills it with tensors and refuses those that do not fit."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Taken:
 def take(
     file: Path,
     name: str,
+    makers: Makers,
     folder: Path = IMPORTED,
     tell: ReportProgress = ignore_progress,
     *,
@@ -50,6 +53,7 @@ def take(
     Args:
         file: PyTorch's, old or new, or safetensors.
         name: The network whose weights they are.
+        makers: Of all networks, to check whether the weights fit.
         folder: Where imported weights are kept; weights of the same network that lie there are replaced.
         tell: Told how far the checking is.
         source: Where the file came from, for the record; its name by default.
@@ -60,11 +64,7 @@ def take(
         OSError: it cannot be read, or the folder not be written to.
         ValueError: no such network, or these are not its weights; says whose they are if that is known.
     """
-    makes = registry.NETWORKS.get(name)
-    if makes is None or registry.card(name, folder).is_shipped:
-        able = ", ".join(other for other in registry.NETWORKS if not registry.card(other, folder).is_shipped)
-        raise ValueError(f"weights can be imported for {able}, not for {name!r}")
-    card = registry.card(name, folder)
+    card = _importable(name, makers, folder)
     sha256 = cards.hash_file(file, tell)
     if expected and sha256 != expected:
         raise ValueError(f"{file.name} has another checksum than it should: SHA-256 {sha256}, expected {expected}")
@@ -73,20 +73,32 @@ def take(
             raise ValueError(f"{file.name} is the official file of {other.name}, not of {name}")
     tensors = checkpoints.read(file)
     try:
-        makes(name, tensors)
+        makers[name](name, tensors)
     except ValueError as error:
-        raise ValueError(f"{file.name}: {_whose(tensors) or error}") from error
+        raise ValueError(f"{file.name}: {_whose(tensors, makers) or error}") from error
     _keep(tensors, card, folder, {"name": source or file.name, "sha256": sha256, "bytes": file.stat().st_size})
     official = card.official.sha256 if card.official else ""
-    return Taken(registry.card(name, folder), sha256 == official if official else None)
+    return Taken(cards.read_cards(folder)[name], sha256 == official if official else None)
 
 
-def _whose(tensors: Mapping[str, Tensor]) -> str:
+def _importable(name: str, makers: Makers, folder: Path) -> Card:
+    """Return the card of a network whose weights can be imported.
+
+    Raises:
+        ValueError: no such network, or its weights are part of the package.
+    """
+    importable = {other: card for other, card in cards.read_cards(folder).items() if other in makers and not card.is_shipped}
+    if name not in importable:
+        raise ValueError(f"weights can be imported for {', '.join(importable)}, not for {name!r}")
+    return importable[name]
+
+
+def _whose(tensors: Mapping[str, Tensor], makers: Makers) -> str:
     """Say which networks these are the weights of; nothing where they fit none."""
     fitting = []
-    for name, makes in registry.NETWORKS.items():
+    for name, make in makers.items():
         try:
-            makes(name, tensors)
+            make(name, tensors)
         except ValueError:
             continue
         fitting.append(name)
@@ -138,12 +150,19 @@ def _quoted(value: str | int) -> str:
 
 
 def fetch(
-    name: str, folder: Path = IMPORTED, tell: ReportProgress = ignore_progress, *, address: str = "", sha256: str = ""
+    name: str,
+    makers: Makers,
+    folder: Path = IMPORTED,
+    tell: ReportProgress = ignore_progress,
+    *,
+    address: str = "",
+    sha256: str = "",
 ) -> Taken:
     """Download a network's weights and import them. What broke off goes on where it was, also in a later call.
 
     Args:
         name: The network.
+        makers: Of all networks, to check whether the weights fit.
         folder: Where imported weights are kept.
         tell: Told how far it is.
         address: Where to download, http or https; that of the official file by default.
@@ -154,7 +173,7 @@ def fetch(
         ValueError: nobody knows an address, what is there is no such file, or not the one that it should be.
         OSError: the folder cannot be written to.
     """
-    card = registry.card(name, folder)
+    card = _importable(name, makers, folder)
     official = card.official
     address = address or (official.address if official else "")
     if not address:
@@ -165,7 +184,8 @@ def fetch(
     with httpx.Client(follow_redirects=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as client:
         part = _downloaded(client, address, name, folder, tell, (known.bytes if known else 0) or LIMIT)
     try:
-        return take(part, name, folder, tell, source=address, expected=sha256 or (known.sha256 if known else ""))
+        expected = sha256 or (known.sha256 if known else "")
+        return take(part, name, makers, folder, tell, source=address, expected=expected)
     finally:  # what is whole is either taken or no good
         for left in folder.glob(f"{name}.*.part"):
             left.unlink()

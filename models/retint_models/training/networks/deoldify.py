@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from retint_models.datasets.photographs import Photos
 from retint_models.networks.color import chroma_of
-from retint_models.networks.critics import Critic
-from retint_models.networks.deoldify import CONFIGS, MEAN, STD, Config, Generator
+from retint_models.networks.critics import DeoldifyCritic
+from retint_models.networks.deoldify import CONFIGS, MEAN, STD, DeoldifyGenerator, GeneratorConfig
 from retint_models.training.adversary import Rivals, alternate, logits_loss, towards
 from retint_models.training.crops import Draw, crops
 from retint_models.training.judging import judge_on, samples_of
@@ -83,7 +83,7 @@ class Recipe:
     repeats: int = 5
     pictures: int = 2000
     channels: int = 256
-    config: Config | None = None
+    config: GeneratorConfig | None = None
 
 
 ARTISTIC = Recipe()
@@ -175,10 +175,10 @@ class Training:
         known = {"recipe": f"deoldify {self.name}", "step": step, "photos": self.photos.identity}
         return known | self.given.settings | {"started_from": self.start_from is not None} | asdict(self.recipe)
 
-    def network(self) -> Generator:
+    def network(self) -> DeoldifyGenerator:
         """Make the generator, its body as it was given."""
         torch.manual_seed(self.pace.seed)
-        network = Generator(self.recipe.config or CONFIGS[self.name])
+        network = DeoldifyGenerator(self.recipe.config or CONFIGS[self.name])
         adopt(network.layers["0"], self.given.encoder)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -220,7 +220,7 @@ class Training:
     def critic(self, folder: Path, made: Path, before: Path | None) -> Run:
         """Set up step 2: the critic alone, on pictures that the generator of a finished run makes now."""
         torch.manual_seed(self.pace.seed)
-        network = Critic(self.recipe.channels).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = DeoldifyCritic(self.recipe.channels).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         first, again = self.recipe.critic_rates
         if before is not None:
             network.load_state_dict(tensors_of(before))
@@ -254,7 +254,7 @@ class Training:
         """Set up step 3, from the weights of two finished runs."""
         network = self.network()
         network.load_state_dict(tensors_of(made))
-        rivals = Rivals(Critic(self.recipe.channels), self.recipe.threshold).to(self.device)
+        rivals = Rivals(DeoldifyCritic(self.recipe.channels), self.recipe.threshold).to(self.device)
         rivals.critic.load_state_dict(tensors_of(critic))
         groups = groups_of(network, network.layers["0"])
         freeze(groups, (0.0, 0.0, 1.0))

@@ -28,7 +28,7 @@ from retint_models.datasets.photographs import Photos
 from retint_models.evaluation.metrics import delta_e_2000, psnr
 from retint_models.networks.color import chroma_of, luma_of
 from retint_models.networks.critics import Critic2018
-from retint_models.networks.deoldify_2018 import Generator
+from retint_models.networks.deoldify_2018 import Generator2018
 from retint_models.training.adversary import Rivals, alternate, hinge_loss
 from retint_models.training.crops import crops
 from retint_models.training.judging import as_sheet, judge_on, samples_of
@@ -103,7 +103,7 @@ def start(
     """Set up a run of one of the tasks. Weights are not averaged and gradients not clipped, as in the original."""
     recipe = recipe or recipe_of(task)
     torch.manual_seed(pace.seed)
-    network = Generator(recipe.channels, recipe.depths)
+    network = Generator2018(recipe.channels, recipe.depths)
     adopt(network.rn, given.encoder)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     rivals = Rivals(Critic2018(recipe.channels // 4)).to(device)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.datasets.photographs import Photos
-from retint_models.networks.yuv_gan import BLUE, RED, Critic, Generator, chroma
+from retint_models.networks.yuv_gan import BLUE, RED, YuvCritic, YuvGenerator, chroma
 from retint_models.training.adversary import Rivals, alternate
 from retint_models.training.crops import crops
 from retint_models.training.judging import judge_on, samples_of
@@ -43,8 +43,8 @@ def start(
     """Set up a run; both networks start from nothing. Gradients are not clipped."""
     recipe = recipe or Recipe()
     torch.manual_seed(pace.seed)
-    network = Generator().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rivals = Rivals(Critic()).to(device)
+    network = YuvGenerator().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rivals = Rivals(YuvCritic()).to(device)
     parameters = [{"params": list(module.parameters())} for module in (network, rivals)]
     optimizer = torch.optim.Adam(parameters, lr=recipe.rate, betas=(0.5, 0.999))
     settings = {"recipe": "yuv-gan", "photos": photos.identity} | asdict(recipe)

@@ -16,7 +16,7 @@ from tests.paths import REFERENCE
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models.acceleration import prepare
+from retint_models.acceleration.prepare import Precision, prepare
 from retint_models.layers.rendering import colorize_proxy
 from retint_models.layers.types import LUMA
 from retint_models.networks import deoldify, lab_resnet18, proxies, yuv_gan
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"needs the origi
 SIZES = ["1x{}x64x64", "2x{}x96x80"]
 DEOLDIFY = ["artistic", "stable", "video"]
 SMALL: dict[str, Callable[[str, Mapping[str, Tensor]], nn.Module]] = {
-    "yuvgan_g": yuv_gan.generator,
-    "lab_tutorial": lab_resnet18.generator,
-    "lab_repo": lab_resnet18.generator,
+    "yuvgan_g": yuv_gan.load_network,
+    "lab_tutorial": lab_resnet18.load_network,
+    "lab_repo": lab_resnet18.load_network,
 }
 
 Row = tuple[str, str, float, float]
@@ -63,13 +63,13 @@ def picture(name: str) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module", params=DEOLDIFY)
-def network(request: pytest.FixtureRequest) -> tuple[str, deoldify.Generator]:
-    return request.param, deoldify.generator(request.param, named_weights.reference_tensors(request.param))
+def network(request: pytest.FixtureRequest) -> tuple[str, deoldify.DeoldifyGenerator]:
+    return request.param, deoldify.load_network(request.param, named_weights.reference_tensors(request.param))
 
 
 @pytest.mark.parametrize("size", [size.format(3) for size in SIZES])
 def test_deoldify_gives_what_the_original_gives(
-    network: tuple[str, deoldify.Generator], size: str, table: list[Row]
+    network: tuple[str, deoldify.DeoldifyGenerator], size: str, table: list[Row]
 ) -> None:
     name, run = network
     ours, theirs = run(tensor(f"input_{size}")).numpy(), tensor(f"{name}.output_{size}").numpy()
@@ -78,13 +78,13 @@ def test_deoldify_gives_what_the_original_gives(
 
 @pytest.mark.parametrize("precision", precisions.on_this_cpu())
 def test_prepared_to_run_fast_it_gives_the_same(
-    network: tuple[str, deoldify.Generator],
-    precision: prepare.Precision,
+    network: tuple[str, deoldify.DeoldifyGenerator],
+    precision: Precision,
     table: list[Row],
 ) -> None:
     name, run = network
     largest, mean = {"float32": (1e-4, 1e-5), "bfloat16": (0.15, 0.02)}[precision]
-    prepared = prepare.prepared(deoldify.generator(name, run.state_dict()), precision=precision)
+    prepared = prepare(deoldify.load_network(name, run.state_dict()), precision=precision)
     for size in [size.format(3) for size in SIZES]:
         ours, theirs = prepared(tensor(f"input_{size}")).numpy(), tensor(f"{name}.output_{size}").numpy()
         assert compare(table, name, f"fast, {precision}, {size}", ours, theirs) <= largest
@@ -92,7 +92,7 @@ def test_prepared_to_run_fast_it_gives_the_same(
 
 
 def test_a_photo_gets_the_colors_that_the_original_gives_it(
-    network: tuple[str, deoldify.Generator], table: list[Row]
+    network: tuple[str, deoldify.DeoldifyGenerator], table: list[Row]
 ) -> None:
     name, run = network
     kept = "stable" if name == "video" else name  # one network, and here the same weights
@@ -160,7 +160,7 @@ def test_the_small_networks_give_what_the_originals_give(name: str, size: str, t
 
 @pytest.mark.parametrize("size", [size.format(1) for size in SIZES])
 def test_the_yuv_critic_judges_as_the_original_does(size: str, table: list[Row]) -> None:
-    critic = yuv_gan.Critic()
+    critic = yuv_gan.YuvCritic()
     fill_network(critic, named_weights.reference_tensors("yuvgan_d"), "yuvgan_d")
     seen = torch.cat([shown("yuvgan_g", size), tensor(f"yuvgan_g.output_{size}")], 1)
     ours, theirs = critic(seen).numpy(), tensor(f"yuvgan_d.output_{size}").numpy()
@@ -169,7 +169,7 @@ def test_the_yuv_critic_judges_as_the_original_does(size: str, table: list[Row])
 
 @pytest.mark.parametrize("size", [size.format(1) for size in SIZES])
 def test_the_yuv_gan_colors_in_evaluation_which_its_authors_forgot(size: str, table: list[Row]) -> None:
-    run = yuv_gan.generator("yuv-gan", named_weights.reference_tensors("yuvgan_g"))
+    run = yuv_gan.load_network("yuv-gan", named_weights.reference_tensors("yuvgan_g"))
     kept, forgotten = (tensor(f"yuvgan_g.{mode}output_{size}").numpy() for mode in ("", "trainmode."))
     assert np.abs(run(shown("yuvgan_g", size)).numpy() - kept).max() <= 1e-4
     assert np.abs(kept - forgotten).max() > 0.1

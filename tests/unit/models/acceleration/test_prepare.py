@@ -9,11 +9,13 @@ from tests import named_weights, precisions
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models.acceleration import onednn, prepare, strips
+from retint_models.acceleration import onednn, strips
+from retint_models.acceleration import prepare as preparing
+from retint_models.acceleration.prepare import Precision, prepare
 from retint_models.acceleration.winograd import Winograd
-from retint_models.networks.deoldify import Config, Generator, UpConfig
+from retint_models.networks.deoldify import DeoldifyGenerator, GeneratorConfig, UpConfig
 
-DEEP = Config(
+DEEP = GeneratorConfig(
     (1, 1, 1, 1),
     False,
     (
@@ -23,7 +25,7 @@ DEEP = Config(
         UpConfig(20, 64, 8, 9, 2),
     ),
 )
-WIDE = Config(
+WIDE = GeneratorConfig(
     (1, 1, 1, 1),
     False,
     (UpConfig(512, 256, 8, 16, 1), UpConfig(16, 128, 8, 16, 1), UpConfig(16, 64, 8, 16, 1), UpConfig(16, 64, 8, 8, 1)),
@@ -34,14 +36,14 @@ TOLERANCES = {"float32": (1e-4, 1e-5), "bfloat16": (0.15, 0.02)}
 
 
 @cache
-def tensors(config: Config) -> dict[str, Tensor]:
+def tensors(config: GeneratorConfig) -> dict[str, Tensor]:
     with torch.device("meta"):
-        return named_weights.tensors_for(Generator(config))
+        return named_weights.tensors_for(DeoldifyGenerator(config))
 
 
-def generator(config: Config) -> Generator:
+def generator(config: GeneratorConfig) -> DeoldifyGenerator:
     with torch.device("meta"):
-        network = Generator(config)
+        network = DeoldifyGenerator(config)
     network.load_state_dict(tensors(config), assign=True)
     return network.eval()
 
@@ -55,18 +57,18 @@ def picture(batch: int, height: int, width: int) -> Tensor:
 
 
 @pytest.fixture(scope="module", params=[DEEP, WIDE], ids=["deep", "wide"])
-def config(request: pytest.FixtureRequest) -> Config:
-    config: Config = request.param
+def config(request: pytest.FixtureRequest) -> GeneratorConfig:
+    config: GeneratorConfig = request.param
     return config
 
 
 @pytest.mark.parametrize("precision", precisions.on_this_cpu())
 @pytest.mark.parametrize("strip", [1 << 12, 1 << 23], ids=["short-strips", "long-strips"])
 def test_a_prepared_generator_decides_as_the_plain_one(
-    config: Config, precision: prepare.Precision, strip: int, monkeypatch: pytest.MonkeyPatch
+    config: GeneratorConfig, precision: Precision, strip: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strips, "STRIP", strip)
-    plain, prepared = generator(config), prepare.prepared(generator(config), precision=precision)
+    monkeypatch.setattr(strips, "STRIP_BYTES", strip)
+    plain, prepared = generator(config), prepare(generator(config), precision=precision)
     assert prepared.precision == precision
     largest, mean = TOLERANCES[precision]
     for size in SIZES:
@@ -87,7 +89,7 @@ def test_any_number_of_threads_gives_the_same(threads: int) -> None:
         torch.set_num_threads(threads)
         with torch.inference_mode():
             theirs = generator(DEEP)(x)
-        assert (prepare.prepared(generator(DEEP), precision="float32")(x) - theirs).abs().max() <= 1e-4
+        assert (prepare(generator(DEEP), precision="float32")(x) - theirs).abs().max() <= 1e-4
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -96,19 +98,19 @@ def test_any_number_of_threads_gives_the_same(threads: int) -> None:
 @pytest.mark.parametrize("shape", [(1, 3, 7, 8), (1, 1, 8, 8), (3, 8, 8)])
 def test_a_prepared_generator_refuses_what_the_plain_one_refuses(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        prepare.prepared(generator(DEEP))(torch.zeros(shape))
+        prepare(generator(DEEP))(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16"])
 def test_a_cpu_without_bfloat16_is_given_float32_and_says_so(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {flag: True})
-    monkeypatch.setattr(prepare, "supports_bfloat16", lambda device: True)
-    assert prepare.natural("cpu") == "bfloat16"
-    monkeypatch.setattr(prepare, "supports_bfloat16", lambda device: False)
-    assert prepare.natural("cpu") == "float32"
-    assert prepare.prepared(nn.Sequential(nn.Conv2d(1, 1, 1)).eval()).precision == "float32"
+    monkeypatch.setattr(preparing, "supports_bfloat16", lambda device: True)
+    assert preparing.fastest_precision("cpu") == "bfloat16"
+    monkeypatch.setattr(preparing, "supports_bfloat16", lambda device: False)
+    assert preparing.fastest_precision("cpu") == "float32"
+    assert prepare(nn.Sequential(nn.Conv2d(1, 1, 1)).eval()).precision == "float32"
     with pytest.raises(ValueError, match=r"this CPU cannot run networks in bfloat16.*use float32"):
-        prepare.prepared(nn.Sequential(nn.Conv2d(1, 1, 1)).eval(), precision="bfloat16")
+        prepare(nn.Sequential(nn.Conv2d(1, 1, 1)).eval(), precision="bfloat16")
 
 
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.bfloat16, 0.2)])
@@ -139,7 +141,7 @@ def test_other_networks_are_folded_and_given_to_onednn() -> None:
     x = torch.randn(2, 3, 21, 30)
     with torch.inference_mode():
         expected = network(x)
-    prepared = prepare.prepared(network, precision="float32")
+    prepared = prepare(network, precision="float32")
     assert (prepared(x) - expected).abs().max() <= 1e-5
     names = [type(step) for step in prepared.modules()]
     assert names.count(onednn.Convolution) == 2

@@ -18,9 +18,9 @@ from retint_models.networks import deoldify, deoldify_2018, lab_resnet18, regist
 LEAST = {"render_factor": 7.0}
 """The smallest square: heavy networks decide on it in a moment."""
 NETWORKS: dict[str, tuple[str, Callable[[], nn.Module], dict[str, float]]] = {
-    "artistic": ("artistic", lambda: deoldify.Generator(deoldify.DEEP), LEAST),
-    "deoldify-2018": ("deoldify-2018", deoldify_2018.Generator, LEAST),
-    "yuv-gan": ("yuv-gan", yuv_gan.Generator, {}),
+    "artistic": ("artistic", lambda: deoldify.DeoldifyGenerator(deoldify.DEEP), LEAST),
+    "deoldify-2018": ("deoldify-2018", deoldify_2018.Generator2018, LEAST),
+    "yuv-gan": ("yuv-gan", yuv_gan.YuvGenerator, {}),
     "lab-resnet18, tutorial": ("lab-resnet18", lab_resnet18.Tutorial, {}),
     "lab-resnet18, repository": ("lab-resnet18", lab_resnet18.Repository, {}),
 }

@@ -7,22 +7,22 @@ import torch
 from tests.paths import REFERENCE
 from torch import nn
 
-from retint_models.networks.critics import Critic, Critic2018
-from retint_models.networks.deoldify import SpectralConv
+from retint_models.networks.critics import Critic2018, DeoldifyCritic
+from retint_models.networks.spectral import SpectralConv
 
 
 def test_names_shapes_types_and_order_are_those_of_the_official_files() -> None:
     if not REFERENCE.exists():
         pytest.skip(f"needs the reference's list of keys at {REFERENCE}")
     with torch.device("meta"):
-        state = Critic().state_dict()
+        state = DeoldifyCritic().state_dict()
     ours = [[key, list(tensor.shape), str(tensor.dtype)[6:]] for key, tensor in state.items()]
     assert ours == json.loads((REFERENCE / "critic.keys.json").read_text())
 
 
 def test_there_are_as_many_parameters_as_published() -> None:
     with torch.device("meta"):
-        assert sum(p.numel() for p in Critic().parameters()) == 94_555_649
+        assert sum(p.numel() for p in DeoldifyCritic().parameters()) == 94_555_649
 
 
 def test_the_critic_of_2018_attends_in_every_halving() -> None:
@@ -37,13 +37,13 @@ def test_the_critic_of_2018_attends_in_every_halving() -> None:
 @pytest.mark.parametrize(("size", "scores"), [((64, 64), 1), ((67, 64), 1), ((80, 96), 6)])
 def test_there_is_a_score_a_place(size: tuple[int, int], scores: int) -> None:
     rgb = torch.rand(2, 3, *size)
-    assert Critic(8)(rgb).shape == (2, scores)
+    assert DeoldifyCritic(8)(rgb).shape == (2, scores)
     judged, features = Critic2018(8)(rgb)
     assert judged.flatten(1).shape == (2, scores)
     assert features.shape[1] == 64
 
 
-@pytest.mark.parametrize("critic", [Critic(8), Critic2018(8)], ids=["today", "2018"])
+@pytest.mark.parametrize("critic", [DeoldifyCritic(8), Critic2018(8)], ids=["today", "2018"])
 def test_what_is_no_picture_or_too_small_is_refused(critic: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"float32 \(N, 3, H, W\)"):
         critic(torch.zeros(1, 1, 64, 64))

@@ -8,10 +8,11 @@ import torch
 from tests.paths import REFERENCE
 from torch import Tensor, nn
 
-from retint_models.networks.deoldify import CONFIGS, Config, Generator, SpectralConv, UpConfig, check, generator
+from retint_models.networks.deoldify import CONFIGS, DeoldifyGenerator, GeneratorConfig, UpConfig, load_network
 from retint_models.networks.deoldify_colorizer import colorized, merged, stretched
+from retint_models.networks.spectral import SpectralConv
 
-SMALL = Config(
+SMALL = GeneratorConfig(
     (1, 1, 1, 1),
     False,
     (UpConfig(512, 256, 8, 8, 2), UpConfig(8, 128, 8, 8, 2), UpConfig(8, 64, 4, 4, 1), UpConfig(4, 64, 4, 4, 1)),
@@ -21,7 +22,7 @@ SMALL = Config(
 def state(name: str) -> dict[str, Tensor]:
     """The right names and shapes, without values and without memory."""
     with torch.device("meta"):
-        return Generator(CONFIGS[name]).state_dict()
+        return DeoldifyGenerator(CONFIGS[name]).state_dict()
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -35,7 +36,7 @@ def test_names_shapes_types_and_order_are_those_of_the_official_files(name: str)
 @pytest.mark.parametrize(("name", "parameters"), [("artistic", 63_646_881), ("stable", 218_222_197)])
 def test_there_are_as_many_parameters_as_published(name: str, parameters: int) -> None:
     with torch.device("meta"):
-        assert sum(p.numel() for p in Generator(CONFIGS[name]).parameters()) == parameters
+        assert sum(p.numel() for p in DeoldifyGenerator(CONFIGS[name]).parameters()) == parameters
 
 
 def test_the_spectral_norm_divides_by_what_the_stored_vectors_say() -> None:
@@ -50,7 +51,7 @@ def test_the_spectral_norm_divides_by_what_the_stored_vectors_say() -> None:
 def test_a_picture_of_any_even_size_keeps_it(size: tuple[int, int]) -> None:
     torch.manual_seed(1)
     with torch.inference_mode():
-        colors = Generator(SMALL).eval()(torch.rand(2, 3, *size))
+        colors = DeoldifyGenerator(SMALL).eval()(torch.rand(2, 3, *size))
     assert colors.shape == (2, 3, *size)
     assert colors.abs().max() <= 3
 
@@ -72,40 +73,40 @@ def test_a_picture_of_any_even_size_keeps_it(size: tuple[int, int]) -> None:
 )
 def test_what_is_no_batch_of_normalised_pictures_is_refused(x: Tensor, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        check(x)
+        DeoldifyGenerator.check(x)
 
 
 def test_weights_of_another_network_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="not the weights of stable: layers"):
-        generator("stable", state("artistic"))
+        load_network("stable", state("artistic"))
     with pytest.raises(ValueError, match="artistic, stable, video"):
-        generator("dramatic", {})
+        load_network("dramatic", {})
 
 
 def test_a_tensor_too_few_too_many_or_of_another_shape_is_named() -> None:
     right = state("artistic")
     fewer = {key: tensor for key, tensor in right.items() if key != "layers.11.0.bias"}
     with pytest.raises(ValueError, match=r"layers\.11\.0\.bias is missing"):
-        generator("artistic", fewer)
+        load_network("artistic", fewer)
     with pytest.raises(ValueError, match="more is unknown"):
-        generator("artistic", right | {"more": torch.zeros(1)})
+        load_network("artistic", right | {"more": torch.zeros(1)})
     first = next(iter(right))
     with pytest.raises(ValueError, match=r"layers\.0\.0\.weight is \[64, 1, 7, 7\], not \[64, 3, 7, 7\]"):
-        generator("artistic", right | {first: torch.zeros(64, 1, 7, 7)})
+        load_network("artistic", right | {first: torch.zeros(64, 1, 7, 7)})
 
 
 def test_weights_that_hold_nan_are_refused() -> None:
     right = state("artistic")
     first = next(iter(right))
     with pytest.raises(ValueError, match=r"damaged: layers\.0\.0\.weight holds NaN"):
-        generator("artistic", right | {first: torch.full((64, 3, 7, 7), float("nan"))})
+        load_network("artistic", right | {first: torch.full((64, 3, 7, 7), float("nan"))})
 
 
 class Gray(nn.Module):
     """Colors nothing."""
 
     def forward(self, x: Tensor) -> Tensor:
-        check(x)
+        DeoldifyGenerator.check(x)
         return x
 
 

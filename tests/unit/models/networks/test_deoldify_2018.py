@@ -9,25 +9,26 @@ from torch import Tensor, nn
 
 from retint_models.layers.rendering import apply
 from retint_models.layers.types import DensityLayer
-from retint_models.networks import deoldify, registry
-from retint_models.networks.deoldify_2018 import Attention, Defader2018, Generator, check, generator
+from retint_models.networks import registry
+from retint_models.networks.deoldify_2018 import Attention2018, Defader2018, Generator2018, check, load_network
+from retint_models.networks.spectral import SpectralAttention
 
 
 def state() -> dict[str, Tensor]:
     with torch.device("meta"):
-        return Generator().state_dict()
+        return Generator2018().state_dict()
 
 
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, Tensor]:
     with torch.device("meta"):
-        network = Generator()
+        network = Generator2018()
     return named_weights.tensors_for(network)
 
 
 @pytest.fixture(scope="module")
-def network(tensors: dict[str, Tensor]) -> Generator:
-    return generator("deoldify-2018", tensors)
+def network(tensors: dict[str, Tensor]) -> Generator2018:
+    return load_network("deoldify-2018", tensors)
 
 
 def test_the_names_and_channels_are_those_of_the_description() -> None:
@@ -62,18 +63,18 @@ def test_there_are_as_many_parameters_as_the_description_adds_up_to() -> None:
     attention = 2 * block(1024, 128, 1) + block(1024, 1024, 1) + 1
     ups = up(512, 256, 1024) + up(1024, 128, 1024) + up(1024, 64, 1024) + up(1024, 64, 512)
     with torch.device("meta"):
-        ours = sum(p.numel() for p in Generator().parameters())
+        ours = sum(p.numel() for p in Generator2018().parameters())
     assert ours == body + ups + attention + shuffle(512, 64) + block(64, 3, 3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (32, 64), (49, 36)])
-def test_a_picture_of_any_size_keeps_it(network: Generator, size: tuple[int, int]) -> None:
+def test_a_picture_of_any_size_keeps_it(network: Generator2018, size: tuple[int, int]) -> None:
     repaired = network(torch.rand(2, 3, *size) * 2 - 1)
     assert repaired.shape == (2, 3, *size)
     assert repaired.abs().max() <= 1
 
 
-def test_what_stands_beside_a_picture_that_is_no_multiple_of_32_is_cut_not_squeezed_in(network: Generator) -> None:
+def test_what_stands_beside_a_picture_that_is_no_multiple_of_32_is_cut_not_squeezed_in(network: Generator2018) -> None:
     picture = torch.from_numpy(color_photo(0, 128).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     whole, part = network(picture), network(picture[:, :, :112])
     assert (whole[:, :, :16] - part[:, :, :16]).abs().mean() < 0.2 * (whole[:, :, :16] - part[:, :, 16:32]).abs().mean()
@@ -95,7 +96,7 @@ def test_what_is_no_batch_of_pictures_is_refused(x: Tensor, says: str) -> None:
         check(x, torch.float32)
 
 
-def test_a_file_of_before_pytorch_1_gives_the_same(tensors: dict[str, Tensor], network: Generator) -> None:
+def test_a_file_of_before_pytorch_1_gives_the_same(tensors: dict[str, Tensor], network: Generator2018) -> None:
     """Its spectral norms hold u and the divided kernel, its batch norms no counters."""
     old = {key: value for key, value in tensors.items() if not key.endswith(("weight_v", "num_batches_tracked"))}
     for key in list(old):
@@ -104,28 +105,28 @@ def test_a_file_of_before_pytorch_1_gives_the_same(tensors: dict[str, Tensor], n
             sigma = tensors[f"{stem}_u"] @ tensors[key].flatten(1) @ tensors[f"{stem}_v"]
             old[stem] = tensors[key] / sigma
     x = torch.rand(1, 3, 32, 32) * 2 - 1
-    assert (generator("deoldify-2018", old)(x) - network(x)).abs().max() < 1e-4
+    assert (load_network("deoldify-2018", old)(x) - network(x)).abs().max() < 1e-4
 
 
 def test_weights_of_another_network_are_refused(tensors: dict[str, Tensor]) -> None:
     fewer = {key: tensor for key, tensor in tensors.items() if key != "up3.out.1.gamma"}
     with pytest.raises(ValueError, match=r"not the weights of defade-deoldify: up3\.out\.1\.gamma is missing"):
-        generator("defade-deoldify", fewer)
+        load_network("defade-deoldify", fewer)
 
 
 def test_attention_in_parts_is_attention() -> None:
     torch.manual_seed(0)
-    attention = Attention(16).eval()
+    attention = Attention2018(16).eval()
     nn.init.constant_(attention.gamma, 0.5)
     for part in (attention.query, attention.key, attention.value):
         nn.init.normal_(part.weight_orig)
     x = torch.rand(2, 16, 30, 40)
-    assert (attention(x) - deoldify.Attention.forward(attention, x)).abs().max() < 1e-5
+    assert (attention(x) - SpectralAttention.forward(attention, x)).abs().max() < 1e-5
     assert (attention(x) - x).abs().max() > 0.1
 
 
 def test_attention_learns_its_biases() -> None:
-    attention = Attention(16)
+    attention = Attention2018(16)
     nn.init.constant_(attention.gamma, 0.5)
     attention(torch.rand(2, 16, 4, 4)).square().sum().backward()
     assert attention.value.bias is not None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.networks.color import chroma_of, lab_of, rgb_of_lab
-from retint_models.networks.lab_resnet18 import LabColorizer, Repository, Tutorial, check, chroma_at, generator, view
+from retint_models.networks.lab_resnet18 import LabColorizer, Repository, Tutorial, check, chroma_at, load_network, view
 
 VERSIONS = {"lab_tutorial": Tutorial, "lab_repo": Repository}
 
@@ -38,12 +38,12 @@ def test_there_are_as_many_parameters_as_published() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS.values())
 def test_which_version_a_checkpoint_is_its_keys_say(version: type[nn.Module]) -> None:
-    assert type(generator("lab-resnet18", named_weights.tensors_for(version()))) is version
+    assert type(load_network("lab-resnet18", named_weights.tensors_for(version()))) is version
 
 
 def test_what_was_loaded_last_under_the_second_name_holds() -> None:
     tensors = named_weights.tensors_for(Repository())
-    network = generator("lab-resnet18", tensors)
+    network = load_network("lab-resnet18", tensors)
     assert not torch.equal(tensors["midlevel_resnet.0.weight"], tensors["global_resnet.0.weight"])
     for part in ("midlevel_resnet", "global_resnet"):
         assert torch.equal(network.get_parameter(f"{part}.0.weight"), tensors["global_resnet.0.weight"])
@@ -57,7 +57,7 @@ def test_the_answer_is_rounded_up_to_eights(version: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS.values())
 def test_the_last_step_only_doubles(version: type[nn.Module]) -> None:
-    decided = generator("lab-resnet18", named_weights.tensors_for(version()))(torch.rand(1, 1, 24, 32))
+    decided = load_network("lab-resnet18", named_weights.tensors_for(version()))(torch.rand(1, 1, 24, 32))
     assert torch.equal(functional.interpolate(decided[:, :, ::2, ::2], scale_factor=2.0), decided)
 
 

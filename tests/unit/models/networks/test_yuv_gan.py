@@ -16,12 +16,12 @@ from retint_models.networks.color import chroma_of
 from retint_models.networks.yuv_gan import (
     U_SCALE,
     V_SCALE,
-    Critic,
-    Generator,
+    YuvCritic,
     YuvGanColorizer,
+    YuvGenerator,
     check,
     chroma,
-    generator,
+    load_network,
 )
 
 
@@ -30,7 +30,7 @@ def state(network: type[nn.Module]) -> dict[str, Tensor]:
         return network().state_dict()
 
 
-@pytest.mark.parametrize(("name", "network"), [("yuvgan_g", Generator), ("yuvgan_d", Critic)])
+@pytest.mark.parametrize(("name", "network"), [("yuvgan_g", YuvGenerator), ("yuvgan_d", YuvCritic)])
 def test_names_shapes_types_and_order_are_those_of_the_published_files(name: str, network: type[nn.Module]) -> None:
     if not REFERENCE.exists():
         pytest.skip(f"needs the reference's list of keys at {REFERENCE}")
@@ -40,19 +40,19 @@ def test_names_shapes_types_and_order_are_those_of_the_published_files(name: str
 
 def test_there_are_as_many_parameters_as_published() -> None:
     with torch.device("meta"):
-        assert sum(p.numel() for p in Generator().parameters()) == 1_671_458
+        assert sum(p.numel() for p in YuvGenerator().parameters()) == 1_671_458
 
 
 @pytest.mark.parametrize(("size", "gives"), [((41, 41), (44, 44)), ((41, 64), (44, 64)), ((51, 70), (52, 72))])
 def test_the_answer_is_rounded_up_to_fours(size: tuple[int, int], gives: tuple[int, int]) -> None:
     with torch.inference_mode():
-        decided = Generator().eval()(torch.rand(2, 1, *size) - 0.5)
+        decided = YuvGenerator().eval()(torch.rand(2, 1, *size) - 0.5)
     assert decided.shape == (2, 2, *gives)
     assert decided.abs().max() <= 1
 
 
 def test_what_is_too_much_lies_right_and_below() -> None:
-    run = generator("yuv-gan", named_weights.tensors_for(Generator()))
+    run = load_network("yuv-gan", named_weights.tensors_for(YuvGenerator()))
     picture = torch.from_numpy(color_photo(0, 64).copy()).permute(2, 0, 1)[None, :1].float() / 255 - 0.5
     whole, cut = run(picture), run(picture[:, :, :61, :62])
     middle = (slice(None), slice(None), slice(0, 8), slice(0, 8))
@@ -60,9 +60,9 @@ def test_what_is_too_much_lies_right_and_below() -> None:
 
 
 def test_that_is_cut_off_and_what_is_too_small_is_continued(tmp_path: Path) -> None:
-    tensors = named_weights.tensors_for(Generator())
+    tensors = named_weights.tensors_for(YuvGenerator())
     colorizer = YuvGanColorizer(named_weights.write_card("yuv-gan", tensors, tmp_path))
-    run = generator("yuv-gan", tensors)
+    run = load_network("yuv-gan", tensors)
     luma = torch.rand(1, 1, 61, 30)
     decided = run(functional.pad(luma, (0, 11, 0, 0), mode="replicate") - 0.5)
     assert decided.shape == (1, 2, 64, 44)
@@ -96,17 +96,17 @@ def test_what_is_no_batch_of_luma_is_refused(luma: Tensor, says: str) -> None:
 
 def test_a_critic_refuses_what_is_no_yuv() -> None:
     with pytest.raises(ValueError, match=r"float32 \(N, 3, H, W\)"):
-        Critic()(torch.zeros(1, 1, 64, 64))
+        YuvCritic()(torch.zeros(1, 1, 64, 64))
 
 
 def test_weights_of_the_critic_are_refused() -> None:
     with pytest.raises(ValueError, match="not the weights of yuv-gan"):
-        generator("yuv-gan", state(Critic))
+        load_network("yuv-gan", state(YuvCritic))
 
 
 def test_both_learn() -> None:
     torch.manual_seed(0)
-    network, critic = Generator(), Critic()
+    network, critic = YuvGenerator(), YuvCritic()
     luma, real = torch.rand(2, 1, 44, 44) - 0.5, torch.full((2, 2, 44, 44), 0.3)
     fakes, reals = torch.zeros(2, 1), torch.ones(2, 1)
     learners = [torch.optim.Adam(part.parameters(), 1e-4, betas=(0.5, 0.999)) for part in (network, critic)]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from retint_models.networks.deoldify import encoder
+from retint_models.networks.resnet import resnet_encoder
 from retint_models.training.stages import Plan, Stage, freeze, groups_of
 
 PLAN = Plan([Stage(1, 64, 8, (0.0, 1.0), "cycle"), Stage(3, 128, 4, (0.1, 0.5)), Stage(1, 192, 2, (0.2, 0.2), "flat")])
@@ -26,7 +26,7 @@ def test_rates_cycle_fall_or_stay() -> None:
 
 
 def test_a_group_that_does_not_move_is_frozen_but_norms_are_with_the_rest() -> None:
-    body = encoder((1, 1, 1, 1), bottleneck=False)
+    body = resnet_encoder((1, 1, 1, 1))
     network = nn.Sequential(body, nn.Conv2d(512, 1, 1))
     groups = groups_of(network, body)
     assert sum(map(len, groups)) == len(list(network.parameters()))

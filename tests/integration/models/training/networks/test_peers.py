@@ -18,8 +18,9 @@ from torch.nn import functional
 
 from retint_models.datasets.photographs import Photos, open_photos
 from retint_models.networks.color import luma_of
-from retint_models.networks.deoldify import Config, UpConfig, encoder
+from retint_models.networks.deoldify import GeneratorConfig, UpConfig
 from retint_models.networks.lab_resnet18 import Tutorial
+from retint_models.networks.resnet import resnet_encoder
 from retint_models.training import losses
 from retint_models.training.adversary import Rivals, alternate
 from retint_models.training.crops import crops
@@ -28,7 +29,7 @@ from retint_models.training.networks import deoldify, deoldify_2018, lab_resnet1
 from retint_models.training.networks.deoldify_2018 import Given
 
 NOTHING = Given({}, None)
-TINY = Config(
+TINY = GeneratorConfig(
     (1, 1, 1, 1),
     False,
     (
@@ -241,7 +242,7 @@ def test_vgg16_gives_the_maps_before_its_max_pools() -> None:
 
 
 def test_a_resnet_of_torchvision_starts_the_body(tmp_path: Path) -> None:
-    body = encoder((2, 2, 2, 2), bottleneck=False)
+    body = resnet_encoder((2, 2, 2, 2))
     names = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
     state = {
         f"{names[name.partition('.')[0]]}.{name.partition('.')[2]}": value + 1 if value.is_floating_point() else value
@@ -255,4 +256,4 @@ def test_a_resnet_of_torchvision_starts_the_body(tmp_path: Path) -> None:
     losses.adopt(tutorial, read)
     assert torch.equal(tutorial.state_dict()["0.weight"], read["0.weight"].sum(1, keepdim=True))
     with pytest.raises(ValueError, match="the encoder does not fit this network"):
-        losses.adopt(encoder((3, 4, 6, 3), bottleneck=False), read)
+        losses.adopt(resnet_encoder((3, 4, 6, 3)), read)
