@@ -12,7 +12,7 @@ from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 
-from retint_models.layers.types import LUMA
+from retint_models.layers.color import LUMA
 
 RATE = 24
 TICKS = 24000

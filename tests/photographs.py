@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retint_models.datasets import fading
-from retint_models.layers.types import LUMA
+from retint_models.layers.color import LUMA
 
 Pixels = NDArray[Any]
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retint_models.layers.types import CB_SCALE, CR_SCALE, LUMA, ColorLayer, DensityLayer
+from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
+from retint_models.layers.types import ColorLayer, DensityLayer
 
 Pixels = NDArray[Any]
 

@@ -17,16 +17,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from retint_models.layers.types import CB_SCALE, CR_SCALE, LUMA
+from retint_models.layers.color import join_luma_chroma, linear_to_srgb, rec709_chroma, rec709_luma, srgb_to_density
 
 Floats = NDArray[np.float32]
 Family = Literal["dark", "light", "silver", "lighting", "clean"]
 
 SHARES: dict[Family, float] = {"dark": 0.23, "light": 0.15, "silver": 0.26, "lighting": 0.08, "clean": 0.28}
 """How often `simulate` meets each family in training; a network that must rest needs many clean photos."""
-
-DARKEST = 1e-4
-"""Linear reflectance that counts as black: density 4, below one code value of 8-bit sRGB."""
 
 MOST_LOST = 0.97
 """Share of a dye or of silver above which nothing could be read back from 8 bits."""
@@ -38,33 +35,6 @@ class Pair(NamedTuple):
     print: Floats
     truth: Floats
     family: Family
-
-
-# --- units ------------------------------------------------------------------------------------------------------------
-
-
-def density(pixels: Floats) -> Floats:
-    """Optical density D = -log10(R) of gamma-coded sRGB in [0, 1] (IEC 61966-2-1), from 0 (white) to 4 (black)."""
-    linear = np.where(pixels <= 0.04045, pixels / 12.92, ((np.maximum(pixels, 0.04045) + 0.055) / 1.055) ** 2.4)
-    return -np.log10(np.maximum(linear, DARKEST)).astype(np.float32)
-
-
-def pixels_of(densities: Floats) -> Floats:
-    """Gamma-coded sRGB in [0, 1] of optical densities; what is brighter than white is white."""
-    return encode(np.float32(10) ** -densities)
-
-
-def encode(linear: Floats) -> Floats:
-    """Gamma-code linear reflectance (IEC 61966-2-1), clipped to [0, 1]."""
-    linear = np.clip(linear, 0, 1)
-    coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055)
-    return coded.astype(np.float32)
-
-
-def luma(pixels: Floats) -> Floats:
-    """Rec. 709 luma Y' of gamma-coded sRGB (..., 3), kept as (..., 1)."""
-    weighed: Floats = pixels @ np.array(LUMA, np.float32)
-    return weighed[..., None]
 
 
 # --- what happens to a print ------------------------------------------------------------------------------------------
@@ -171,12 +141,6 @@ def rim(size: tuple[int, int], reach: float) -> Floats:
 # --- chroma as a colorizer leaves it ----------------------------------------------------------------------------------
 
 
-def chroma(pixels: Floats) -> Floats:
-    """Cb and Cr of gamma-coded sRGB (h, w, 3) as (h, w, 2), both in [-.5, .5] (ITU-R BT.709-6)."""
-    gray = luma(pixels)[..., 0]
-    return np.stack([(pixels[..., 2] - gray) / CB_SCALE, (pixels[..., 0] - gray) / CR_SCALE], axis=-1)
-
-
 def dull(chroma: Floats, gain: float, reach: int) -> Floats:
     """Chroma as a small network decides it: weaker, and blurred by shrinking `reach` times and back."""
     height, width = chroma.shape[:2]
@@ -186,16 +150,6 @@ def dull(chroma: Floats, gain: float, reach: int) -> Floats:
         for plane in np.ascontiguousarray(chroma.transpose(2, 0, 1) * np.float32(gain))
     ]
     return np.stack([np.asarray(plane, np.float32) for plane in planes], axis=-1)
-
-
-def tint(gray: Floats, chroma: Floats) -> Floats:
-    """Put chroma (h, w, 2) on luma (h, w, 1); out of gamut it loses chroma, never luma (see `rendering`)."""
-    blue, red = chroma[..., :1] * CB_SCALE, chroma[..., 1:] * CR_SCALE
-    green = -(LUMA[0] * red + LUMA[2] * blue) / LUMA[1]
-    difference = np.concatenate([red, green, blue], axis=-1).astype(np.float32)
-    room = np.where(difference > 0, 1 - gray, gray) / np.maximum(np.abs(difference), 1e-6)
-    tinted: Floats = np.clip(gray + np.minimum(1, room.min(axis=-1, keepdims=True)) * difference, 0, 1)
-    return tinted
 
 
 # --- prints at random -------------------------------------------------------------------------------------------------
@@ -217,11 +171,13 @@ def simulate(truth: Floats, rng: Generator, family: Family | None = None) -> Pai
     if family == "silver":
         return silver(truth, rng)
     if family in ("dark", "light"):
-        return Pair(scanned(faded_color(density(truth), family, rng), rng), truth, family)
+        return Pair(scanned(faded_color(srgb_to_density(truth), family, rng), rng), truth, family)
     if rng.random() < 0.35:
-        truth = tint(luma(truth), dull(chroma(truth), rng.uniform(0.1, 1), int(rng.integers(1, 9))))
+        truth = join_luma_chroma(
+            rec709_luma(truth), dull(rec709_chroma(truth), rng.uniform(0.1, 1), int(rng.integers(1, 9)))
+        )
     elif rng.random() < 0.2:
-        truth = np.repeat(luma(truth), 3, axis=-1)
+        truth = np.repeat(rec709_luma(truth), 3, axis=-1)
     if family == "lighting":
         return Pair(relight(truth, rng.uniform(0.3, 1.5), rng.uniform(-1.5, 1.5)), truth, family)
     return Pair(truth, truth, family)
@@ -232,20 +188,20 @@ def silver(truth: Floats, rng: Generator) -> Pair:
     if rng.random() < 0.5:
         return recolored_silver(truth, rng)
     pair = toned_silver(truth, rng)
-    return pair._replace(print=np.repeat(luma(pair.print), 3, axis=-1)) if rng.random() < 0.3 else pair
+    return pair._replace(print=np.repeat(rec709_luma(pair.print), 3, axis=-1)) if rng.random() < 0.3 else pair
 
 
 def toned_silver(truth: Floats, rng: Generator) -> Pair:
     """A silver print of the photograph, gone brown and weak; the truth is the gray picture."""
-    gray = np.repeat(luma(truth), 3, axis=-1)
-    return Pair(scanned(faded_silver(density(gray), rng), rng), gray, "silver")
+    gray = np.repeat(rec709_luma(truth), 3, axis=-1)
+    return Pair(scanned(faded_silver(srgb_to_density(gray), rng), rng), gray, "silver")
 
 
 def recolored_silver(truth: Floats, rng: Generator) -> Pair:
     """A faded silver print after colorization: its luma, with dull chroma that the truth carries, too."""
-    color = dull(chroma(truth), rng.uniform(0.1, 1), int(rng.integers(1, 9)))
+    color = dull(rec709_chroma(truth), rng.uniform(0.1, 1), int(rng.integers(1, 9)))
     print_ = toned_silver(truth, rng).print
-    return Pair(tint(luma(print_), color), tint(luma(truth), color), "silver")
+    return Pair(join_luma_chroma(rec709_luma(print_), color), join_luma_chroma(rec709_luma(truth), color), "silver")
 
 
 def faded_color(densities: Floats, family: Literal["dark", "light"], rng: Generator) -> Floats:
@@ -291,7 +247,7 @@ def scanned(densities: Floats, rng: Generator) -> Floats:
     stops = rng.uniform(-0.4, 0.4) + rng.uniform(-0.1, 0.1, 3)
     linear = scan(np.float32(10) ** -densities, rng.uniform(0, 0.07), (2**stops).astype(np.float32))
     noise = rng.standard_normal(linear.shape, np.float32) * np.float32(rng.uniform(0, 0.012))
-    return np.clip(encode(linear) + noise, 0, 1)
+    return np.clip(linear_to_srgb(linear).astype(np.float32) + noise, 0, 1)
 
 
 def old_print(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
@@ -305,8 +261,8 @@ def old_print(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
         ValueError: not uint8 (h, w, 3).
     """
     rng = np.random.default_rng(seed)
-    gray = np.repeat(luma(as_floats(pixels)), 3, axis=-1)
-    faded = faded_silver(density(gray), rng, strength=rng.uniform(0.7, 1))
+    gray = np.repeat(rec709_luma(as_floats(pixels)), 3, axis=-1)
+    faded = faded_silver(srgb_to_density(gray), rng, strength=rng.uniform(0.7, 1))
     return as_bytes(scanned(faded, rng))
 
 

@@ -23,7 +23,7 @@ from retint_models.datasets.photographs import Photos
 from retint_models.evaluation import metrics
 from retint_models.evaluation.measuring import measured
 from retint_models.layers.types import ColorLayer
-from retint_models.networks.color import lab_of, luma_of, rgb_of, rgb_of_lab
+from retint_models.networks.color import join_luma_chroma, lab_to_rgb, rec709_luma, rgb_to_lab
 from retint_models.networks.registry import Colorizer
 
 UNCLEAR = ("ImageNet", "unstated", "not stated")
@@ -52,7 +52,7 @@ def shots_of(photos: Photos) -> list[Shot]:
     """Prepare photographs for judging; the stratum is what their file name begins with."""
     shots = []
     for entry, pixels in zip(photos.entries, photos, strict=True):
-        gray = as_pixels(luma_of(as_tensor(pixels)).expand(3, -1, -1))
+        gray = as_pixels(rec709_luma(as_tensor(pixels)).expand(3, -1, -1))
         stratum = str(entry.get("stratum") or str(entry["name"]).split("-")[0])
         shots.append(Shot(entry["name"], stratum, str(entry.get("license", "")), np.array(pixels), gray))
     return shots
@@ -82,8 +82,8 @@ def mean_ab(training: Photos) -> Maker:
     mean = torch.stack([small_lab(pixels)[1:].mean((1, 2)) for pixels in training]).mean(0)
 
     def make(number: int, seen: Pixels) -> Pixels:
-        lightness = lab_of(as_tensor(seen))[:1]
-        return as_pixels(rgb_of_lab(torch.cat([lightness, mean.view(2, 1, 1).expand(-1, *lightness.shape[1:])])))
+        lightness = rgb_to_lab(as_tensor(seen))[:1]
+        return as_pixels(lab_to_rgb(torch.cat([lightness, mean.view(2, 1, 1).expand(-1, *lightness.shape[1:])])))
 
     return make
 
@@ -99,8 +99,8 @@ def table(training: Photos, levels: int = 16, rows: int = 8) -> Maker:
     means = total / count.clamp_min(1)
 
     def make(number: int, seen: Pixels) -> Pixels:
-        lightness = lab_of(as_tensor(seen))[0]
-        return as_pixels(rgb_of_lab(torch.cat([lightness[None], means[:, cells(lightness, levels, rows)]])))
+        lightness = rgb_to_lab(as_tensor(seen))[0]
+        return as_pixels(lab_to_rgb(torch.cat([lightness[None], means[:, cells(lightness, levels, rows)]])))
 
     return make
 
@@ -114,7 +114,7 @@ def cells(lightness: Tensor, levels: int, rows: int) -> Tensor:
 
 def small_lab(pixels: Pixels, side: int = 32) -> Tensor:
     """Return a photo reduced to a square, in CIELAB."""
-    return lab_of(as_tensor(np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))))
+    return rgb_to_lab(as_tensor(np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))))
 
 
 def shuffled(shots: Sequence[Shot], seed: int = 0) -> Maker:
@@ -125,7 +125,7 @@ def shuffled(shots: Sequence[Shot], seed: int = 0) -> Maker:
     def make(number: int, seen: Pixels) -> Pixels:
         size = (seen.shape[1], seen.shape[0])
         other = np.asarray(Image.fromarray(shots[giver[number]].true).resize(size, Image.Resampling.BILINEAR))
-        return as_pixels(rgb_of_lab(torch.cat([lab_of(as_tensor(seen))[:1], lab_of(as_tensor(other))[1:]])))
+        return as_pixels(lab_to_rgb(torch.cat([rgb_to_lab(as_tensor(seen))[:1], rgb_to_lab(as_tensor(other))[1:]])))
 
     return make
 
@@ -141,9 +141,9 @@ def by(colorizer: Colorizer, settings: dict[str, float] | None = None) -> Maker:
 
 def applied(layer: ColorLayer, seen: Pixels) -> Pixels:
     """Put a color layer on the luma of a picture of about its size."""
-    luma = luma_of(as_tensor(seen))
+    luma = rec709_luma(as_tensor(seen))
     chroma = torch.from_numpy(layer.chroma.astype(np.float32))[None]
-    return as_pixels(rgb_of(luma, functional.interpolate(chroma, size=luma.shape[1:], mode="bilinear")[0]))
+    return as_pixels(join_luma_chroma(luma, functional.interpolate(chroma, size=luma.shape[1:], mode="bilinear")[0]))
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def pooled(pictures: Sequence[Pixels], each: int = 2048) -> Tensor:
     """Return the quantiles of the colors of a whole set, equally many places from each picture."""
     points = []
     for pixels in pictures:
-        ab = lab_of(as_tensor(pixels))[1:].flatten(1)
+        ab = rgb_to_lab(as_tensor(pixels))[1:].flatten(1)
         points.append(ab[:, torch.linspace(0, ab.shape[1] - 1, each).long()])
     return metrics.quantiles(torch.cat(points, 1))
 

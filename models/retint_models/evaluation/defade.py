@@ -21,25 +21,21 @@ from retint_models.datasets.fading import (
     Pair,
     as_bytes,
     as_floats,
-    chroma,
-    density,
-    encode,
     fade_dyes,
-    luma,
     oxidise,
     relight,
     rim,
     scan,
     shielded,
     stain,
-    tint,
 )
 from retint_models.datasets.photographs import Photos
 from retint_models.evaluation.colorize import KNOWN, UNCLEAR, as_pixels, as_tensor
 from retint_models.evaluation.measuring import measured
 from retint_models.evaluation.metrics import delta_e_2000, interval, intervals, psnr, ssim
 from retint_models.layers import rendering
-from retint_models.networks.color import lab_of, rgb_of_lab
+from retint_models.layers.color import join_luma_chroma, linear_to_srgb, rec709_chroma, rec709_luma, srgb_to_density
+from retint_models.networks.color import lab_to_rgb, rgb_to_lab
 from retint_models.networks.compact_defade import SIDE, DefadeNet, calmed, places, repair
 from retint_models.networks.registry import Defader
 
@@ -63,20 +59,20 @@ def judged_print(truth: Floats, family: Family, rng: Generator) -> Pair:
     strength = rng.uniform(0.25, 1.1)
     where = 1 + np.float32(rng.uniform(0, 0.5) * strength) * blotches(truth.shape[:2], rng)
     if family == "silver":
-        gray = np.repeat(luma(truth), 3, axis=-1)
+        gray = np.repeat(rec709_luma(truth), 3, axis=-1)
         warmth = np.array([1, rng.uniform(0.8, 0.97), rng.uniform(0.5, 0.88)], np.float32)
-        faded = oxidise(density(gray), strength * rng.uniform(0.15, 0.7), warmth, rng.uniform(0.4, 1.2), where)
+        faded = oxidise(srgb_to_density(gray), strength * rng.uniform(0.15, 0.7), warmth, rng.uniform(0.4, 1.2), where)
         truth, color = (gray, None) if rng.random() < 0.5 else recolored(truth, rng)
     else:
-        faded, color = judged_dyes(density(truth), family, strength, where, rng), None
+        faded, color = judged_dyes(srgb_to_density(truth), family, strength, where, rng), None
     rim_share = rng.uniform(0, 0.5)
     reach = 1 - rim_share + rim_share * rim(truth.shape[:2], rng.uniform(0.07, 0.18))
     added = rng.uniform(0, 0.36) * np.array([rng.uniform(0.08, 0.28), rng.uniform(0.28, 0.58), 1], np.float32)
     stops = rng.uniform(-0.42, 0.42) + rng.normal(0, 0.06, 3).clip(-0.12, 0.12)
     linear = scan(np.float32(10) ** -stain(faded, added, reach), rng.uniform(0, 0.06), (2**stops).astype(np.float32))
     noise = rng.standard_normal(linear.shape, np.float32) * np.float32(rng.uniform(0, 0.01))
-    print_ = np.clip(encode(linear) + noise, 0, 1)
-    return Pair(print_ if color is None else tint(luma(print_), color), truth, family)
+    print_ = np.clip(linear_to_srgb(linear).astype(np.float32) + noise, 0, 1)
+    return Pair(print_ if color is None else join_luma_chroma(rec709_luma(print_), color), truth, family)
 
 
 def judged_dyes(densities: Floats, family: Family, strength: float, where: Floats, rng: Generator) -> Floats:
@@ -99,8 +95,8 @@ def recolored(truth: Floats, rng: Generator) -> tuple[Floats, Floats]:
     height, width = truth.shape[:2]
     small = Image.fromarray(np.rint(truth * 255).astype(np.uint8)).resize((max(1, width // 6), max(1, height // 6)))
     blurred = as_floats(np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)))
-    color = chroma(blurred) * np.float32(rng.uniform(0.2, 0.9))
-    return tint(luma(truth), color), color
+    color = rec709_chroma(blurred) * np.float32(rng.uniform(0.2, 0.9))
+    return join_luma_chroma(rec709_luma(truth), color), color
 
 
 def blotches(size: tuple[int, int], rng: Generator) -> Floats:
@@ -172,9 +168,9 @@ def clahe(pixels: Pixels) -> Pixels:
     """Equalize lightness locally, contrast limited (Zuiderveld, Graphics Gems IV, 1994)."""
     from skimage import exposure  # an optional dependency: only this row needs it
 
-    lab = lab_of(as_tensor(pixels))
+    lab = rgb_to_lab(as_tensor(pixels))
     equalized = exposure.equalize_adapthist(lab[0].numpy() / 100, clip_limit=0.01)
-    return as_pixels(rgb_of_lab(torch.cat([100 * torch.from_numpy(equalized).float()[None], lab[1:]])))
+    return as_pixels(lab_to_rgb(torch.cat([100 * torch.from_numpy(equalized).float()[None], lab[1:]])))
 
 
 def by(defader: Defader) -> Maker:
@@ -249,8 +245,8 @@ def score(make: Maker, made: Pixels, case: Case) -> dict[str, float]:
     """Score one repair: how near it comes, and whether its maker leaves clean and repaired photographs alone."""
     ours, truth = as_tensor(made), as_tensor(case.truth)
     before, after = delta_e_2000(as_tensor(case.print), truth), delta_e_2000(ours, truth)
-    neutral = lab_of(truth)[1:].norm(dim=0) < NEUTRAL
-    chroma_left = lab_of(ours)[1:].norm(dim=0)[neutral]
+    neutral = rgb_to_lab(truth)[1:].norm(dim=0) < NEUTRAL
+    chroma_left = rgb_to_lab(ours)[1:].norm(dim=0)[neutral]
     return {
         "delta_e2000": after,
         "psnr": min(psnr(ours, truth), 60.0),
@@ -266,7 +262,7 @@ def score(make: Maker, made: Pixels, case: Case) -> dict[str, float]:
 def order_kept(before: Pixels, after: Pixels, pairs: int = 4096) -> float:
     """Tell how many of the pairs of places that differ clearly in luma are still in the same order."""
     places = np.random.default_rng(0).integers(0, before.shape[0] * before.shape[1], (2, pairs))
-    one, two = (luma(as_floats(pixels)).reshape(-1)[places] for pixels in (before, after))
+    one, two = (rec709_luma(as_floats(pixels)).reshape(-1)[places] for pixels in (before, after))
     change, changed = one[0] - one[1], two[0] - two[1]
     clear = np.abs(change) > 8 / 255
     return float((change * changed > 0)[clear].mean()) if clear.any() else 1.0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from retint_models.networks.color import delta_e, lab_of, luma_of
+from retint_models.networks.color import ciede2000, rec709_luma, rgb_to_lab
 
 DIRECTIONS = 32
 QUANTILES = 256
@@ -20,18 +20,18 @@ QUANTILES = 256
 
 def delta_e_2000(one: Tensor, two: Tensor) -> float:
     """Return the mean CIEDE2000 difference."""
-    return float(delta_e(lab_of(one), lab_of(two)).mean())
+    return float(ciede2000(rgb_to_lab(one), rgb_to_lab(two)).mean())
 
 
 def delta_e_chroma(made: Tensor, true: Tensor) -> float:
     """Return the mean CIEDE2000 difference if the made picture had the true lightness."""
-    true_lab = lab_of(true)
-    return float(delta_e(torch.cat([true_lab[:1], lab_of(made)[1:]]), true_lab).mean())
+    true_lab = rgb_to_lab(true)
+    return float(ciede2000(torch.cat([true_lab[:1], rgb_to_lab(made)[1:]]), true_lab).mean())
 
 
 def rmse_ab(made: Tensor, true: Tensor) -> float:
     """Return the root of the mean squared distance in CIELAB's a and b."""
-    return float((lab_of(made)[1:] - lab_of(true)[1:]).square().sum(0).mean().sqrt())
+    return float((rgb_to_lab(made)[1:] - rgb_to_lab(true)[1:]).square().sum(0).mean().sqrt())
 
 
 def psnr(made: Tensor, true: Tensor) -> float:
@@ -81,7 +81,7 @@ def quantiles_ab(rgb: Tensor) -> Tensor:
 
     Every second row and column is enough for 256 quantiles, and four times as fast.
     """
-    return quantiles(lab_of(rgb[:, ::2, ::2])[1:].flatten(1))
+    return quantiles(rgb_to_lab(rgb[:, ::2, ::2])[1:].flatten(1))
 
 
 def quantiles(points: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def sliced_wasserstein(one: Tensor, two: Tensor) -> float:
 def ab_distance(one: Tensor, two: Tensor) -> float:
     """Return the mean distance in CIELAB's a and b of two pictures, the larger one box-reduced to the smaller."""
     size = (min(one.shape[1], two.shape[1]), min(one.shape[2], two.shape[2]))
-    first, second = (lab_of(functional.adaptive_avg_pool2d(rgb, size))[1:] for rgb in (one, two))
+    first, second = (rgb_to_lab(functional.adaptive_avg_pool2d(rgb, size))[1:] for rgb in (one, two))
     return float((first - second).norm(dim=0).mean())
 
 
@@ -111,7 +111,7 @@ def luma_drift(made: Tensor, gray: Tensor) -> tuple[float, float]:
         made: (3, h, w), rounded to 8 bits.
         gray: (1, h, w), the luma that should be there.
     """
-    drift = 255 * (luma_of(made) - gray).abs()[0]
+    drift = 255 * (rec709_luma(made) - gray).abs()[0]
     inside = ((made > 0) & (made < 1)).all(0)
     return float(drift.mean()), float(drift[inside].max()) if bool(inside.any()) else 0.0
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retint_models.layers.rendering import DARKEST, linear_of
+from retint_models.layers.color import srgb_to_density
 from retint_models.layers.types import DENSITY_RANGE, DensityLayer
 
 Floats = NDArray[np.float64]
@@ -34,7 +34,7 @@ def fitted(gray: NDArray[Any], repaired: NDArray[Any], record: dict[str, Any]) -
         record: The layer's.
     """
     before, after = reduced(gray), reduced(repaired)
-    densities, wanted = (-np.log10(np.maximum(linear_of(values), DARKEST)).ravel() for values in (before, after))
+    densities, wanted = (srgb_to_density(values).ravel() for values in (before, after))
     # Of V = 1.055 R^(1 / 2.4) - .055 and D = -log10 R the slope dV / dD goes with V + .055.
     weights = (after.ravel() + 0.055) / 1.055
     curve = curve_through(densities, wanted, weights)

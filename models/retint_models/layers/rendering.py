@@ -11,14 +11,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from retint_models.layers.types import CB_SCALE, CR_SCALE, LUMA, ColorLayer, DensityLayer
+from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA, density_to_srgb, srgb_to_density
+from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.layers.upsampling import detail_slopes
 
 Floats = NDArray[np.float32]
 
-DETAIL_EPS = 1e-2
-"""Regularizes the slope of chroma along luma: larger follows the photo's detail (and grain) less."""
-DARKEST = 1e-4
-"""Linear reflectance of density 4, where density ends; below it lies less than a code value of 8-bit sRGB."""
 DEEPEST = 8.0
 REACH = 4.0
 STEPS = 4096
@@ -32,26 +30,14 @@ PER_DENSITY, PER_GAIN = np.float32(STEPS / DEEPEST), np.float32(STEPS / (2 * REA
 LOWEST = np.float32(-REACH)
 
 
-def linear_of(coded: NDArray[Any]) -> NDArray[np.float64]:
-    """Linear reflectance of gamma-coded sRGB, both in [0, 1] (IEC 61966-2-1)."""
-    coded = np.asarray(coded, np.float64)
-    return np.where(coded <= 0.04045, coded / 12.92, ((np.maximum(coded, 0.04045) + 0.055) / 1.055) ** 2.4)
-
-
-def coded_of(linear: NDArray[Any]) -> NDArray[np.float64]:
-    """Gamma-coded sRGB of linear reflectance, both in [0, 1] (IEC 61966-2-1)."""
-    linear = np.asarray(linear, np.float64)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055)
-
-
 def table(values: NDArray[Any]) -> Floats:
     """Values at even places, the last one twice: reading between two entries needs no test for the end."""
     return np.append(values, values[-1]).astype(np.float32)
 
 
-DENSITY_OF = table(-np.log10(np.maximum(linear_of(np.linspace(0, 1, STEPS + 1)), DARKEST)))
+DENSITY_OF = table(srgb_to_density(np.linspace(0, 1, STEPS + 1)))
 """Density of gamma-coded values in [0, 1]."""
-CODED_OF = table(coded_of(10.0 ** -np.linspace(0, DEEPEST, STEPS + 1)))
+CODED_OF = table(density_to_srgb(np.linspace(0, DEEPEST, STEPS + 1)))
 """Gamma-coded value of densities in [0, 8]."""
 FACTOR_OF = table(np.exp(np.linspace(-REACH, REACH, STEPS + 1)))
 """What a log gain in [-4, 4] multiplies density by."""
@@ -139,16 +125,9 @@ def luma_drift(before: NDArray[Any], after: NDArray[Any]) -> float:
 
 
 def chroma_maps(layer: ColorLayer) -> Floats:
-    """What is interpolated at full size, (h, w, 5): Cb, Cr, their slopes along luma, and luma.
-
-    Chroma at full size is up(C) + up(a) (Y - up(Y)) with a = cov(Y, C) / (var(Y) + eps) over 3 x 3 (after the fast
-    guided filter, He and Sun, arXiv:1505.00996, but keeping the chroma instead of smoothing it).
-    """
+    """Return what is interpolated at full size, (h, w, 5): Cb, Cr, their slopes along luma (see `upsampling`), luma."""
     luma, chroma = layer.luma.astype(np.float64), layer.chroma.astype(np.float64)
-    mean = _box(luma)
-    variance = _box(luma * luma) - mean * mean
-    slopes = [(_box(luma * c) - mean * _box(c)) / (variance + DETAIL_EPS) for c in chroma]
-    return np.stack([*chroma, *slopes, luma], -1).astype(np.float32)
+    return np.stack([*chroma, *detail_slopes(luma, chroma), luma], -1).astype(np.float32)
 
 
 def density_tables(layer: DensityLayer | None, orientation: int) -> tuple[Any, ...]:
@@ -181,13 +160,6 @@ def inverse(tone: Floats) -> Floats:
     """The inverse of a rising curve over [0, 1], sampled as finely; flat parts go to their middle's left."""
     places = np.linspace(0, 1, len(tone))
     return np.interp(places, np.maximum.accumulate(tone), places).astype(np.float32)
-
-
-def _box(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over 3 x 3; edges repeat."""
-    padded = np.pad(values, 1, mode="edge")
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9
 
 
 def _taps(width: int, samples: int) -> tuple[NDArray[np.uint32], Floats]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retint_models.layers.types import ColorLayer
+from retint_models.layers.upsampling import box_mean
 
 Floats = NDArray[np.float32]
 
@@ -114,7 +115,16 @@ class Smoother:
             size = (max(1, luma.shape[1] // CELL), max(1, luma.shape[0] // CELL))
             coarse = [np.asarray(Image.fromarray(each).resize(size, Image.Resampling.BOX)) for each in (luma, before)]
             rows, columns = displacement(*coarse)
-            _blend(boxed(luma), boxed(before), rows, columns, self._state["chroma"], self._state["ages"], chroma, ages)
+            _blend(
+                box_mean(luma),
+                box_mean(before),
+                rows,
+                columns,
+                self._state["chroma"],
+                self._state["ages"],
+                chroma,
+                ages,
+            )
         self._state = {"luma": luma, "chroma": chroma, "ages": ages}
         smoothed = np.clip(chroma, -0.5, 0.5).astype(np.float16)
         return ColorLayer(smoothed, layer.luma, layer.confidence, layer.record)
@@ -172,13 +182,6 @@ def exposed(before: Floats, after: Floats) -> Floats:
     """Give a frame the mean and the contrast of another: old films flicker."""
     gain = float(np.clip((after.std() + 0.02) / (before.std() + 0.02), 0.5, 2))
     return np.asarray((before - before.mean()) * gain + after.mean(), np.float32)
-
-
-def boxed(values: Floats) -> Floats:
-    """Mean over 3 x 3, edges repeated: less grain."""
-    padded = np.pad(values, 1, mode="edge")
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return np.asarray((rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9, np.float32)
 
 
 def displacement(after: Floats, before: Floats) -> tuple[Floats, Floats]:

@@ -12,11 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-# Rec. 709 luma of gamma-coded R'G'B' (ITU-R BT.709-6, item 3.2), and what its color differences are divided by.
-LUMA = (0.2126, 0.7152, 0.0722)
-CB_SCALE = 1.8556
-CR_SCALE = 1.5748
-
 DENSITY_RANGE = 2.6
 """Optical densities that a density layer speaks of: 0 (white) to 2.6 (1/400 of white)."""
 

@@ -20,10 +20,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from retint_models.datasets.fading import DARKEST
-from retint_models.layers.types import DENSITY_RANGE, LUMA, DensityLayer
+from retint_models.layers.color import LUMA
+from retint_models.layers.types import DENSITY_RANGE, DensityLayer
 from retint_models.networks.blocks import TAPS, Encoder
-from retint_models.networks.color import lab_of
+from retint_models.networks.color import density_to_srgb, rgb_to_lab, srgb_to_density
 from retint_models.weights.cards import Card
 from retint_models.weights.loading import fill_network, load_tensors
 
@@ -112,7 +112,7 @@ class DefadeNet(nn.Module):
     def forward(self, rgb: Tensor) -> Decision:
         """Decide for (B, 3, 128, 128), gamma-coded sRGB in [0, 1]."""
         config = self.config
-        densities = density(rgb)
+        densities = srgb_to_density(rgb)
         fine = self.fine(torch.cat([rgb * 2 - 1, densities / 1.3 - 1], 1))
         coarse = self.coarse(torch.cat([self.encoder(leveled(rgb))[-1], F.avg_pool2d(fine, 2)], 1))
         vector = self.vector(torch.cat([coarse.mean((2, 3)), coarse.amax((2, 3)), self.tone(tones(densities))], 1))
@@ -176,18 +176,6 @@ def edges(rgb: Tensor, size: tuple[int, int]) -> Tensor:
 # --- the density layer's formula, differentiable ----------------------------------------------------------------------
 
 
-def density(rgb: Tensor) -> Tensor:
-    """Optical density of gamma-coded sRGB in [0, 1], as `fading.density`."""
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4)
-    return -linear.clamp(min=DARKEST).log10()
-
-
-def encode(densities: Tensor) -> Tensor:
-    """Gamma-coded sRGB in [0, 1] of densities."""
-    linear = (densities * -2.302585093).exp().clamp(max=1)
-    return torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
-
-
 def repair(decision: Decision, rgb: Tensor, places: Tensor) -> Tensor:
     """Apply density layers: the formula of `layers.DensityLayer` with strength 1.
 
@@ -199,14 +187,14 @@ def repair(decision: Decision, rgb: Tensor, places: Tensor) -> Tensor:
     Returns:
         (B, 3, N), gamma-coded sRGB in [0, 1].
     """
-    before = density(rgb)
+    before = srgb_to_density(rgb)
     d = decision.matrix @ before + decision.shift[:, :, None]
     d = along(decision.curves, d)
     luma = torch.einsum("bcn,c->bn", rgb, torch.tensor(LUMA).to(rgb)) * 2 - 1
     at = torch.cat([places.expand(len(rgb), -1, -1), luma[:, :, None]], 2)[:, None, None]
     sliced = F.grid_sample(decision.grid, at, padding_mode="border", align_corners=False)[:, :, 0, 0]
     gain, offset = sliced[:, :3], sliced[:, 3:]
-    return encode(before + decision.gate[:, None, None] * (d * gain.exp() + offset - before))
+    return density_to_srgb(before + decision.gate[:, None, None] * (d * gain.exp() + offset - before))
 
 
 def along(curves: Tensor, d: Tensor) -> Tensor:
@@ -311,7 +299,7 @@ def calmed(decision: Decision, rgb: Tensor) -> Decision:
     """
     at = places(rgb.shape[2], rgb.shape[3], rgb.device).view(*rgb.shape[2:], 2)
     some, at = rgb[:, :, 2::4, 2::4], at[2::4, 2::4].flatten(0, 1)  # a mean over a sixteenth of the pixels is as good
-    move = (lab_of(repair(decision, some.flatten(2), at).view_as(some)) - lab_of(some)).norm(dim=1).mean((1, 2))
+    move = (rgb_to_lab(repair(decision, some.flatten(2), at).view_as(some)) - rgb_to_lab(some)).norm(dim=1).mean((1, 2))
     return decision._replace(gate=decision.gate * ((move - HARDLY) / (CLEARLY - HARDLY)).clamp(0, 1))
 
 

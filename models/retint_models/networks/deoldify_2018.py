@@ -24,7 +24,7 @@ from retint_models.layers import fitting
 from retint_models.layers.types import DensityLayer
 from retint_models.networks import deoldify_colorizer, proxies
 from retint_models.networks.blocks import expect_batch, expect_values
-from retint_models.networks.color import luma_of
+from retint_models.networks.color import rec709_luma
 from retint_models.networks.resnet import SKIPS, resnet_encoder
 from retint_models.networks.spectral import SpectralAttention, SpectralConv
 from retint_models.weights.cards import Card
@@ -219,6 +219,6 @@ class Defader2018:
         for first in range(0, len(pictures), self.at_once):
             some = pictures[first : first + self.at_once]
             grays = np.stack([deoldify_colorizer.gray_square(picture, self.render_factor) for picture in some])
-            repaired = luma_of(deoldify_colorizer.colors(self.network, grays, HALF, HALF))[:, 0].numpy()
+            repaired = rec709_luma(deoldify_colorizer.colors(self.network, grays, HALF, HALF))[:, 0].numpy()
             layers += [fitting.fitted(gray / 255, tone, record) for gray, tone in zip(grays, repaired, strict=True)]
         return layers

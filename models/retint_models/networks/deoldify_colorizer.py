@@ -91,8 +91,8 @@ def stretched(picture: NDArray[np.uint8], square: Tensor) -> tuple[Tensor, Tenso
     scale = min(1.0, square.shape[-1] / min(height, width))
     size = round(height * scale), round(width * scale)
     # Bilinear with the triangle as wide as a reduction needs it: that of PIL, which the original uses.
-    chroma = functional.interpolate(color.chroma_of(square)[None], size, mode="bilinear", antialias=True)
-    return color.luma_of(proxies.sized(picture, *size)), chroma
+    chroma = functional.interpolate(color.rec709_chroma(square)[None], size, mode="bilinear", antialias=True)
+    return color.rec709_luma(proxies.sized(picture, *size)), chroma
 
 
 def colorized(network: nn.Module, picture: NDArray[np.uint8], render_factor: int) -> NDArray[np.uint8]:
@@ -151,8 +151,8 @@ def merged(picture: NDArray[np.uint8], colored: NDArray[np.uint8]) -> NDArray[np
 
     Rec. 601 in integers of 14 bits, as OpenCV converts 8-bit YUV, hence exactly what the original gives.
     """
-    luma = luma_of(picture)
-    own = luma_of(colored)
+    luma = rec601_luma(picture)
+    own = rec601_luma(colored)
     half, middle = 1 << 13, 128 << 14
     u = np.clip((8061 * (colored[..., 2] - own) + middle + half) >> 14, 0, 255) - 128
     v = np.clip((14369 * (colored[..., 0] - own) + middle + half) >> 14, 0, 255) - 128
@@ -163,7 +163,7 @@ def merged(picture: NDArray[np.uint8], colored: NDArray[np.uint8]) -> NDArray[np
     return rgb
 
 
-def luma_of(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
+def rec601_luma(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Return Rec. 601 luma, int32 (h, w) in 0..255, of uint8 (h, w, 3)."""
     red, green, blue = np.moveaxis(rgb.astype(np.int32), -1, 0)
     luma: NDArray[np.int32] = (4899 * red + 9617 * green + 1868 * blue + (1 << 13)) >> 14

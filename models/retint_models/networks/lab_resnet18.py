@@ -24,7 +24,7 @@ from retint_models.acceleration.prepare import prepare
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import proxies
 from retint_models.networks.blocks import expect_batch, expect_values
-from retint_models.networks.color import chroma_of, lab_of, luma_of, rgb_of_lab
+from retint_models.networks.color import lab_to_rgb, rec709_chroma, rec709_luma, rgb_to_lab
 from retint_models.networks.resnet import resnet_encoder
 from retint_models.weights.cards import Card
 from retint_models.weights.loading import fill_network, load_tensors
@@ -185,7 +185,7 @@ def view(picture: NDArray[np.uint8]) -> proxies.View:
     scale = min(SIDE / min(height, width), proxies.LONG_SIDE / max(height, width))
     luma = proxies.sized(picture, *(max(1, round(side * min(1.0, scale))) for side in (height, width)))
     seen = proxies.sized(picture, *(max(8, round(side * scale / 8) * 8) for side in (height, width)))
-    return proxies.View(luma_of(luma), luma_of(seen).clamp(0, 1))
+    return proxies.View(rec709_luma(luma), rec709_luma(seen).clamp(0, 1))
 
 
 def chroma_at(luma: Tensor, ab: Tensor) -> Tensor:
@@ -193,5 +193,5 @@ def chroma_at(luma: Tensor, ab: Tensor) -> Tensor:
 
     Colors outside of sRGB are clipped to it first.
     """
-    lightness = lab_of(luma.expand(-1, 3, -1, -1))[:, :1]
-    return chroma_of(rgb_of_lab(torch.cat([lightness, ab], 1)))
+    lightness = rgb_to_lab(luma.expand(-1, 3, -1, -1))[:, :1]
+    return rec709_chroma(lab_to_rgb(torch.cat([lightness, ab], 1)))

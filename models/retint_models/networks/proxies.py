@@ -13,16 +13,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from retint_models.layers.types import ColorLayer
-from retint_models.networks.color import luma_of
+from retint_models.layers.upsampling import detail_slopes
+from retint_models.networks.color import rec709_luma
 from retint_models.weights.cards import Card
 
 SHORT_SIDE = 256
 """Short side of a color layer and of what networks see, unless the proxy is smaller."""
 LONG_SIDE = 640
 """Neither is longer than this: a panorama is seen smaller."""
-DETAIL = 1e-2
-"""Variance of luma under which its detail says nothing about chroma (recipes: eps of "bilinear + luma detail")."""
-
 UNTOLD = 0.5
 """Confidence of a network that tells none: neither sure nor a guess."""
 
@@ -49,10 +47,10 @@ def view(proxy: NDArray[np.uint8]) -> View:
     check(proxy)
     height, width = proxy.shape[:2]
     scale = min(1.0, SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width))
-    luma = luma_of(sized(proxy, max(1, round(height * scale)), max(1, round(width * scale))))
+    luma = rec709_luma(sized(proxy, max(1, round(height * scale)), max(1, round(width * scale))))
     scale = min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width))
     sides = [max(32, round(side * scale / 32) * 32) for side in (height, width)]
-    return View(luma, normalised(luma_of(sized(proxy, *sides))))
+    return View(luma, normalised(rec709_luma(sized(proxy, *sides))))
 
 
 def check(proxy: NDArray[Any]) -> None:
@@ -96,24 +94,14 @@ def grouped(views: Sequence[View], decide: Callable[[Tensor], Tensor]) -> list[T
 
 
 def enlarged(decision: Tensor, luma: Tensor) -> Tensor:
-    """Enlarge a decision (1, channels, h, w) to the size of luma (1, 1, H, W), following the detail that luma has.
-
-    Bilinear, plus the local slope of the decision over luma times the luma that the small picture could not hold.
-    """
+    """Enlarge a decision (1, channels, h, w) to the size of luma (1, 1, H, W), following its detail: `upsampling`."""
     size = luma.shape[-2:]
     if decision.shape[-2] > size[0] or decision.shape[-1] > size[1]:
         return functional.interpolate(decision, size=size, mode="bilinear", antialias=True)
     small = functional.interpolate(luma, size=decision.shape[-2:], mode="bilinear", antialias=True)
-    mean_luma, mean_decision = around(small), around(decision)
-    variance = around(small**2) - mean_luma**2
-    slope = (around(small * decision) - mean_luma * mean_decision) / (variance.clamp_min(0) + DETAIL)
+    slope = torch.from_numpy(detail_slopes(small[0, 0].numpy(), decision[0].numpy())).to(luma)[None]
     large = [functional.interpolate(part, size=size, mode="bilinear") for part in (decision, slope, small)]
     return large[0] + large[1] * (luma - large[2])
-
-
-def around(x: Tensor) -> Tensor:
-    """Return the mean of each place and its eight neighbors, edges repeated."""
-    return functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
 def untold(luma: Tensor, chroma: Tensor, record: dict[str, Any]) -> ColorLayer:

@@ -22,7 +22,7 @@ from retint_models.acceleration.prepare import prepare
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import proxies
 from retint_models.networks.blocks import expect_batch, expect_values
-from retint_models.networks.color import chroma_of, luma_of
+from retint_models.networks.color import rec709_chroma, rec709_luma
 from retint_models.networks.resnet import BasicBlock
 from retint_models.vision import models
 from retint_models.weights.cards import Card
@@ -155,7 +155,7 @@ class YuvGanColorizer:
         layers = []
         for picture in pictures:
             proxies.check(picture)
-            luma = luma_of(proxies.sized(picture, *picture.shape[:2]))
+            luma = rec709_luma(proxies.sized(picture, *picture.shape[:2]))
             layers.append(proxies.untold(luma, self.decide(luma), record))
         return layers
 
@@ -178,4 +178,4 @@ def chroma(decided: Tensor) -> Tensor:
     blue = decided[..., 0, :, :] * (1 - BLUE)
     red = decided[..., 1, :, :] * (1 - RED)
     green = -(RED * red + BLUE * blue) / (1 - RED - BLUE)
-    return chroma_of(torch.stack([red, green, blue], -3))
+    return rec709_chroma(torch.stack([red, green, blue], -3))

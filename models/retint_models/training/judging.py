@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from retint_models.datasets.photographs import Photos
 from retint_models.evaluation.metrics import colorfulness
-from retint_models.networks.color import delta_e, lab_of, luma_of, rgb_of
+from retint_models.networks.color import ciede2000, join_luma_chroma, rec709_luma, rgb_to_lab
 from retint_models.training.loop import Judge, Show
 
 Decide = Callable[[nn.Module, Tensor], Tensor]
@@ -23,7 +23,7 @@ def judge_on(
 ) -> Judge:
     """Return a judge: mean CIEDE2000 at the gain that gives a share of the true colorfulness.
 
-    At a fixed gain a drab network beats a better one; at a fixed colorfulness they can be compared. `delta_e` and
+    At a fixed gain a drab network beats a better one; at a fixed colorfulness they can be compared. `ciede2000` and
     `share` are error and colorfulness without gain.
     """
 
@@ -48,11 +48,11 @@ def judge_one(
     rgb = seen(photo, device_of(network))
     half = functional.avg_pool2d(rgb, 2)
     chroma = decided(network, decide, rgb, (half.shape[-2], half.shape[-1]))
-    true = lab_of(half)
+    true = rgb_to_lab(half)
     rows = [(0.0, colorfulness(half[0]))]
     for gain in gains:
-        made = rgb_of(luma_of(half), gain * chroma)
-        rows.append((float(delta_e(lab_of(made), true).mean()), colorfulness(made[0])))
+        made = join_luma_chroma(rec709_luma(half), gain * chroma)
+        rows.append((float(ciede2000(rgb_to_lab(made), true).mean()), colorfulness(made[0])))
     return np.array(rows)
 
 
@@ -65,8 +65,12 @@ def samples_of(photos: Photos, decide: Decide, count: int = 12, side: int = 128)
         rows = []
         for square in squares:
             rgb = seen(square, device_of(network))
-            gray = luma_of(rgb).expand(-1, 3, -1, -1)
-            rows.append(torch.cat([gray, rgb_of(luma_of(rgb), decided(network, decide, rgb, (side, side))), rgb], 3))
+            gray = rec709_luma(rgb).expand(-1, 3, -1, -1)
+            rows.append(
+                torch.cat(
+                    [gray, join_luma_chroma(rec709_luma(rgb), decided(network, decide, rgb, (side, side))), rgb], 3
+                )
+            )
         return as_sheet(torch.cat(rows, 2))
 
     return show
@@ -87,7 +91,7 @@ def seen(photo: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 def decided(network: nn.Module, decide: Decide, rgb: Tensor, size: tuple[int, int]) -> Tensor:
     """Return a network's decision on a picture at a size."""
-    chroma = decide(network, luma_of(rgb)).float()
+    chroma = decide(network, rec709_luma(rgb)).float()
     return functional.interpolate(chroma, size=size, mode="bilinear", antialias=True)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyvips
 
 from retint.filetypes import FILM_SUFFIXES
-from retint_models.layers.types import CB_SCALE, LUMA
+from retint_models.layers.color import CB_SCALE, LUMA
 from retint_workers.films import muxing, segments
 from retint_workers.films.decoder import Film
 from retint_workers.films.frame_renderer import (

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retint_models.layers.types import CB_SCALE, CR_SCALE, LUMA
+from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
 
 # Limits of chroma in code values of 255, for `detect_kind`. Set on 204 color photographs (one taken for toned), 35 real
 # old ones (all 6 in color found, 27 of 29 monochrome ones) and 510 simulated prints (none missed).

@@ -10,8 +10,9 @@ import pyvips
 from numpy.typing import NDArray
 from PIL import ImageCms
 
+from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
 from retint_models.layers.rendering import TONE_STEPS, colorize_proxy
-from retint_models.layers.types import CB_SCALE, CR_SCALE, LUMA, ColorLayer
+from retint_models.layers.types import ColorLayer
 
 ICC_FIELD = "icc-profile-data"
 """Libvips' name for the profile."""

@@ -14,7 +14,8 @@ import pyvips
 from numpy.typing import NDArray
 
 from retint.errors import InvalidPhoto, Transient
-from retint_models.layers.types import CB_SCALE, CR_SCALE, LUMA, ColorLayer
+from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
+from retint_models.layers.types import ColorLayer
 from retint_workers.imaging import provenance, watermark
 from retint_workers.imaging.formats import Header, read_header, sniff
 from retint_workers.imaging.metadata import XMP_FIELD

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from retint_models.datasets.photographs import Photos
 from retint_models.evaluation.metrics import colorfulnesses
-from retint_models.networks.color import chroma_of, delta_e, lab_of, luma_of, rgb_of
+from retint_models.networks.color import ciede2000, join_luma_chroma, rec709_chroma, rec709_luma, rgb_to_lab
 from retint_models.networks.compact import Compact, Config, Decision
 from retint_models.training.crops import crops
 from retint_models.training.judging import judge_on, samples_of
@@ -102,7 +102,7 @@ def stepper(network: Compact, photos: Photos, recipe: Recipe, *, pretrained: boo
         network.encoder.train(not pretrained)
         side = recipe.sides[int(torch.randint(len(recipe.sides), (), generator=chance))]
         rgb = draw(recipe.batch, side, chance)
-        luma = aged(rgb, chance) if recipe.aging else luma_of(rgb)
+        luma = aged(rgb, chance) if recipe.aging else rec709_luma(rgb)
         seen = luma.contiguous(memory_format=torch.channels_last)
         if recipe.encoder:
             with mixed(device):
@@ -120,9 +120,9 @@ def stepper(network: Compact, photos: Photos, recipe: Recipe, *, pretrained: boo
 
 def loss_of(decision: Decision, rgb: Tensor, recipe: Recipe) -> Tensor:
     """Return the loss of a decision against true sRGB of its size."""
-    true, luma = chroma_of(rgb), luma_of(rgb)
-    made = rgb_of(luma, decision.chroma).clamp(1e-3, 1)
-    off = delta_e(lab_of(made), lab_of(rgb.clamp(1e-3, 1))).unsqueeze(1)
+    true, luma = rec709_chroma(rgb), rec709_luma(rgb)
+    made = join_luma_chroma(luma, decision.chroma).clamp(1e-3, 1)
+    off = ciede2000(rgb_to_lab(made), rgb_to_lab(rgb.clamp(1e-3, 1))).unsqueeze(1)
     in_chroma = functional.smooth_l1_loss(20 * decision.chroma, 20 * true)
     surprise = (off.detach() / decision.error + decision.error.log()).mean()
     vividness = functional.smooth_l1_loss(20 * decision.vividness, 20 * true.norm(dim=1, keepdim=True))
@@ -151,7 +151,7 @@ def aged(rgb: Tensor, chance: torch.Generator) -> Tensor:
     red = draw(0.0, 0.15)
     blue = draw(0.3, 0.6)
     blind = red * rgb[:, :1] + (1 - red - blue) * rgb[:, 1:2] + blue * rgb[:, 2:]
-    luma = torch.where(some(0.2), blind, luma_of(rgb))
+    luma = torch.where(some(0.2), blind, rec709_luma(rgb))
     gamma = torch.exp(0.2 * torch.randn(count, 1, 1, 1, generator=chance)).to(rgb.device)
     contrast, lift = draw(0.7, 1.1), draw(-0.1, 0.1)
     toned = (luma.clamp(1e-3, 1) ** gamma - 0.5) * contrast + 0.5 + lift

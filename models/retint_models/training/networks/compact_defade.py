@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from retint_models.datasets.fading import Pair, as_floats, simulate
 from retint_models.datasets.photographs import Photos
 from retint_models.evaluation.defade import quick_scores
-from retint_models.networks.color import lab_of
+from retint_models.networks.color import rgb_to_lab
 from retint_models.networks.compact_defade import SIDE, Decision, DefadeNet, places, repair
 from retint_models.training.loop import Judge, Pace, Run, Step
 
@@ -135,19 +135,19 @@ def loss_of(network: DefadeNet, pairs: list[Pair], again: int, recipe: Recipe, r
     rows, columns = (slice(int(rng.integers(recipe.stride)), None, recipe.stride) for _ in range(2))
     at = places(SIDE, SIDE).view(SIDE, SIDE, 2)[rows, columns]
     before, after = seen[..., rows, columns], truth[..., rows, columns]
-    true_lab = lab_of(after)
+    true_lab = rgb_to_lab(after)
     error = torch.zeros(len(seen))
     for gate in (decision.gate, torch.ones_like(decision.gate)):
         ours = repair(decision._replace(gate=gate), before.flatten(2), at.flatten(0, 1)).view_as(before)
         error = error + difference(ours, after, true_lab) / 2
-    faded = (lab_of(before) - true_lab).norm(dim=1).mean((1, 2))
+    faded = (rgb_to_lab(before) - true_lab).norm(dim=1).mean((1, 2))
     closing = F.binary_cross_entropy_with_logits(decision.gate_logit, ((faded - 1.5) / 4).clamp(0, 1), weight)
     return (error * weight).mean() + recipe.gate * closing + recipe.smooth * roughness(decision)
 
 
 def difference(ours: Tensor, truth: Tensor, true_lab: Tensor) -> Tensor:
     """Tell how far pictures (B, 3, h, w) are from the truth, (B,): L1 in Lab / 10 + 2 L1 in sRGB."""
-    in_lab = (lab_of(ours) - true_lab).abs().mean((1, 2, 3))
+    in_lab = (rgb_to_lab(ours) - true_lab).abs().mean((1, 2, 3))
     return in_lab / 10 + 2 * (ours - truth).abs().mean((1, 2, 3))
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from retint_models.datasets.photographs import Photos
-from retint_models.networks.color import chroma_of
+from retint_models.networks.color import rec709_chroma
 from retint_models.networks.critics import DeoldifyCritic
 from retint_models.networks.deoldify import CONFIGS, MEAN, STD, DeoldifyGenerator, GeneratorConfig
 from retint_models.training.adversary import Rivals, alternate, logits_loss, towards
@@ -370,4 +370,4 @@ def noisy(rgb: Tensor, share: float, chance: torch.Generator) -> Tensor:
 
 def decide(network: nn.Module, luma: Tensor) -> Tensor:
     """Let a generator decide chroma."""
-    return chroma_of(restored(network(normalised(luma.clamp(0, 1).expand(-1, 3, -1, -1)))).clamp(0, 1))
+    return rec709_chroma(restored(network(normalised(luma.clamp(0, 1).expand(-1, 3, -1, -1)))).clamp(0, 1))

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from retint_models.datasets.photographs import Photos
 from retint_models.evaluation.metrics import delta_e_2000, psnr
-from retint_models.networks.color import chroma_of, luma_of
+from retint_models.networks.color import rec709_chroma, rec709_luma
 from retint_models.networks.critics import Critic2018
 from retint_models.networks.deoldify_2018 import Generator2018
 from retint_models.training.adversary import Rivals, alternate, hinge_loss
@@ -208,7 +208,7 @@ def judging(task: Task, held_back: Photos) -> tuple[Judge, Show]:
 def decide(network: nn.Module, luma: Tensor) -> Tensor:
     """Let a network decide chroma."""
     made: Tensor = network(2 * luma.clamp(0, 1).expand(-1, 3, -1, -1) - 1)
-    return chroma_of((made + 1) / 2)
+    return rec709_chroma((made + 1) / 2)
 
 
 def prints(photos: Photos, side: int) -> list[tuple[Tensor, Tensor]]:
@@ -246,5 +246,5 @@ def repaired_by(network: nn.Module, seen: Tensor) -> Tensor:
     """Let a network repair a gray print, (1, 3, h, w); only its luma counts."""
     device = next(network.parameters()).device
     made: Tensor = network(2 * seen.to(device) - 1)
-    luma: Tensor = luma_of((made.float().cpu() + 1) / 2).clamp(0, 1)
+    luma: Tensor = rec709_luma((made.float().cpu() + 1) / 2).clamp(0, 1)
     return luma.expand(-1, 3, -1, -1)

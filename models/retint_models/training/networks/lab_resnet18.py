@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.datasets.photographs import Photos
-from retint_models.networks.color import lab_of, luma_of
+from retint_models.networks.color import rec709_luma, rgb_to_lab
 from retint_models.networks.lab_resnet18 import Tutorial, chroma_at
 from retint_models.training.crops import crops
 from retint_models.training.judging import judge_on, samples_of
@@ -78,7 +78,7 @@ def stepper(network: nn.Module, photos: Photos, recipe: Recipe) -> Step:
     def step(progress: float, chance: torch.Generator) -> dict[str, Tensor]:
         rgb = draw(recipe.batch, recipe.side, chance)
         with mixed(device):
-            made = network(luma_of(rgb).clamp(0, 1))
+            made = network(rec709_luma(rgb).clamp(0, 1))
         return {"loss": loss_of(made.float(), rgb)}
 
     return step
@@ -86,7 +86,7 @@ def stepper(network: nn.Module, photos: Photos, recipe: Recipe) -> Step:
 
 def loss_of(made: Tensor, rgb: Tensor) -> Tensor:
     """Return the squared error of a and b plus 128, over 255, as the network gives them, (B, 2, h, w)."""
-    return functional.mse_loss(made, (lab_of(rgb)[:, 1:] + 128) / 255)
+    return functional.mse_loss(made, (rgb_to_lab(rgb)[:, 1:] + 128) / 255)
 
 
 def decide(network: nn.Module, luma: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from retint_models.evaluation import defade
 from retint_models.evaluation.colorize import as_tensor
 from retint_models.evaluation.metrics import delta_e_2000
 from retint_models.layers import rendering
+from retint_models.layers.color import rec709_chroma, rec709_luma
 from retint_models.networks import registry
 from retint_models.networks.registry import Defader
 
@@ -56,7 +57,7 @@ def test_old_prints_get_their_contrast_and_neutral_gray_back(defader: Defader) -
         old = fading.old_print(clean, seed=number)
         true, *pictures = [fading.as_floats(pixels) for pixels in (clean, old, defade.by(defader)(old))]
         spread.append([abs(contrast(pixels) - contrast(true)) for pixels in pictures])
-        cast.append([np.abs(fading.chroma(pixels)).mean() for pixels in pictures])
+        cast.append([np.abs(rec709_chroma(pixels)).mean() for pixels in pictures])
     before, after = np.mean(spread, axis=0)
     assert after < 0.8 * before
     before, after = np.mean(cast, axis=0)
@@ -65,7 +66,7 @@ def test_old_prints_get_their_contrast_and_neutral_gray_back(defader: Defader) -
 
 def contrast(pixels: fading.Floats) -> float:
     """How far dark and light lie apart."""
-    return float(np.ptp(np.percentile(fading.luma(pixels), (2, 98))))
+    return float(np.ptp(np.percentile(rec709_luma(pixels), (2, 98))))
 
 
 def test_a_gray_photograph_stays_gray(defader: Defader) -> None:
@@ -73,7 +74,7 @@ def test_a_gray_photograph_stays_gray(defader: Defader) -> None:
     gray = fading.old_print(clean, seed=5)[..., :1].repeat(3, -1)
     restored = rendering.apply(gray, 0, gray.shape[:2], None, defader([gray])[0])
     assert np.ptp(restored.astype(int), axis=-1).max() <= 1
-    truth = fading.as_bytes(np.repeat(fading.luma(fading.as_floats(clean)), 3, axis=-1))
+    truth = fading.as_bytes(np.repeat(rec709_luma(fading.as_floats(clean)), 3, axis=-1))
     assert difference(restored, truth) < difference(gray, truth)  # it is repaired, too, not only left as it is
 
 

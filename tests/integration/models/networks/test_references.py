@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.acceleration.prepare import Precision, prepare
+from retint_models.layers.color import LUMA
 from retint_models.layers.rendering import colorize_proxy
-from retint_models.layers.types import LUMA
 from retint_models.networks import deoldify, lab_resnet18, proxies, yuv_gan
 from retint_models.networks.deoldify_colorizer import colored_square, colorized, gray_square, merged, stretched
 from retint_models.weights.loading import fill_network

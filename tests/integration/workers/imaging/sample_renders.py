@@ -12,7 +12,8 @@ from tests import photographs, sample_layers
 
 from retint.recipes import Recipe, parse
 from retint.settings import Settings
-from retint_models.layers.types import LUMA, ColorLayer, DensityLayer
+from retint_models.layers.color import LUMA
+from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_workers.imaging.ingest import ingest
 from retint_workers.imaging.render import Rendered, RenderRequest, render
 

@@ -25,7 +25,7 @@ from tests.integration.workers.imaging.sample_renders import (
 )
 
 from retint.errors import InvalidPhoto
-from retint_models.layers.types import LUMA
+from retint_models.layers.color import LUMA
 from retint_workers.imaging import formats, provenance, render, verify, watermark
 from retint_workers.imaging.verify import NotVerified
 

@@ -10,12 +10,12 @@ from tests import photographs
 from retint_models.evaluation import colorize
 from retint_models.evaluation.colorize import Shot, as_pixels, as_tensor
 from retint_models.evaluation.measuring import measured
-from retint_models.networks.color import luma_of
+from retint_models.networks.color import rec709_luma
 
 
 def shot(number: int, license: str = "CC0") -> Shot:
     true = photographs.color_photo(number, 96)
-    gray = as_pixels(luma_of(as_tensor(true)).expand(3, -1, -1))
+    gray = as_pixels(rec709_luma(as_tensor(true)).expand(3, -1, -1))
     return Shot(f"{number}.jpg", "city", license, true, gray)
 
 

@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tests.photographs import color_photo
 
 from retint_models.evaluation import metrics
-from retint_models.networks.color import luma_of
+from retint_models.networks.color import rec709_luma
 
 
 def photo(number: int) -> torch.Tensor:
@@ -31,7 +31,7 @@ def test_psnr_and_ssim_agree_with_scikit_image() -> None:
 
 def test_gray_has_no_colorfulness_and_more_chroma_has_more() -> None:
     true = photo(1)
-    gray = luma_of(true).expand(3, -1, -1)
+    gray = rec709_luma(true).expand(3, -1, -1)
     assert metrics.colorfulness(gray) < 1e-6
     assert metrics.colorfulness(gray + 0.5 * (true - gray)) == pytest.approx(metrics.colorfulness(true) / 2, rel=1e-6)
 
@@ -46,8 +46,8 @@ def test_the_distance_of_two_sets_of_colors_is_how_far_one_was_shifted() -> None
 def test_chroma_error_ignores_lightness() -> None:
     true = photo(2)
     assert metrics.delta_e_chroma(true, true) < 1e-4
-    darker = 0.8 * luma_of(true).expand(3, -1, -1)
-    plain = luma_of(true).expand(3, -1, -1)
+    darker = 0.8 * rec709_luma(true).expand(3, -1, -1)
+    plain = rec709_luma(true).expand(3, -1, -1)
     assert metrics.delta_e_chroma(darker, true) == pytest.approx(metrics.delta_e_chroma(plain, true), rel=0.02)
     assert metrics.delta_e_2000(darker, true) > metrics.delta_e_2000(plain, true) + 1
 
@@ -74,7 +74,7 @@ def test_a_result_is_compared_with_that_of_another_size_by_its_color_only() -> N
     small = torch.nn.functional.avg_pool2d(large, 2)
     assert metrics.ab_distance(large, small) == pytest.approx(0, abs=1e-9)
     assert metrics.ab_distance(small, large) == pytest.approx(0, abs=1e-9)
-    assert metrics.ab_distance(large, luma_of(small).expand(3, -1, -1)) > 5
+    assert metrics.ab_distance(large, rec709_luma(small).expand(3, -1, -1)) > 5
 
 
 def test_intervals_leave_out_photographs_that_have_no_score() -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tests.photographs import color_photo
 
 from retint_models.datasets import fading
+from retint_models.layers.color import rec709_luma, srgb_to_density
 from retint_models.layers.fitting import fitted
 from retint_models.layers.rendering import apply
 from retint_models.layers.types import DensityLayer
@@ -16,14 +17,14 @@ Floats = NDArray[np.float32]
 
 
 def truth(number: int) -> Floats:
-    return fading.luma(fading.as_floats(color_photo(number, 288)))[..., 0]
+    return rec709_luma(fading.as_floats(color_photo(number, 288)))[..., 0]
 
 
 def silver(number: int) -> Floats:
     """A brown and uneven print, as gray as the network sees it."""
     rng = np.random.default_rng(number)
     gray = np.repeat(truth(number)[..., None], 3, -1)
-    return fading.luma(fading.scanned(fading.faded_silver(fading.density(gray), rng), rng))[..., 0]
+    return rec709_luma(fading.scanned(fading.faded_silver(srgb_to_density(gray), rng), rng))[..., 0]
 
 
 def relit(number: int) -> Floats:

@@ -13,8 +13,9 @@ from PIL import Image, ImageOps
 from tests import photographs, sample_layers
 
 from retint_models.layers import rendering
+from retint_models.layers.color import LUMA, linear_to_srgb, srgb_to_linear
 from retint_models.layers.rendering import Rendering, apply, colorize_proxy, luma_drift
-from retint_models.layers.types import LUMA, ColorLayer, DensityLayer
+from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_models.networks import compact_defade
 
 DEV = Path("../shared/data/dev")
@@ -178,8 +179,8 @@ def test_a_tone_curve_maps_there_and_back() -> None:
     gray = np.arange(65_536, dtype=np.uint16).reshape(256, 256)
     darker = plain_layer(shift=0.2)
     result = Rendering(None, darker, tone=tone).apply(gray, 0, gray.shape) / 65_535
-    linear = rendering.linear_of((gray / 65_535) ** 0.8) * 10**-0.2
-    wanted = rendering.coded_of(linear) ** (1 / 0.8)
+    linear = srgb_to_linear((gray / 65_535) ** 0.8) * 10**-0.2
+    wanted = linear_to_srgb(linear) ** (1 / 0.8)
     assert np.abs(result - wanted)[gray > 2000].max() < 1e-3
 
 

@@ -11,8 +11,9 @@ from tests import named_weights
 from tests.photographs import color_photo
 from torch import nn
 
+from retint_models.layers.color import LUMA
 from retint_models.layers.rendering import colorize_proxy
-from retint_models.layers.types import LUMA, ColorLayer
+from retint_models.layers.types import ColorLayer
 from retint_models.networks import deoldify, deoldify_2018, lab_resnet18, registry, yuv_gan
 
 LEAST = {"render_factor": 7.0}

@@ -12,7 +12,7 @@ from retint_models.evaluation.colorize import applied, as_tensor
 from retint_models.evaluation.metrics import colorfulness
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import proxies, registry
-from retint_models.networks.color import luma_of
+from retint_models.networks.color import rec709_luma
 from retint_models.networks.compact import Compact, CompactColorizer, Decision
 
 
@@ -22,7 +22,7 @@ def colorizer() -> CompactColorizer:
 
 
 def gray(number: int, height: int, width: int) -> np.ndarray:
-    luma = luma_of(as_tensor(color_photo(number, 256)))[0, :height, :width]
+    luma = rec709_luma(as_tensor(color_photo(number, 256)))[0, :height, :width]
     return np.repeat((255 * luma).round().byte().numpy()[..., None], 3, 2)
 
 
@@ -100,7 +100,7 @@ def test_gain_raises_what_is_sure_and_never_above_the_limit() -> None:
 def test_luma_stays_whatever_is_decided(colorizer: CompactColorizer) -> None:
     proxy = gray(2, 256, 200)
     made = as_tensor(applied(colorizer([proxy], {"gain": 4.0})[0], proxy))
-    assert (luma_of(made) - luma_of(as_tensor(proxy))).abs().max() * 255 <= 1
+    assert (rec709_luma(made) - rec709_luma(as_tensor(proxy))).abs().max() * 255 <= 1
 
 
 @pytest.mark.parametrize(

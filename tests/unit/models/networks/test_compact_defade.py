@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from retint_models.layers.types import LUMA, DensityLayer
+from retint_models.layers.color import LUMA
+from retint_models.layers.types import DensityLayer
 from retint_models.networks import compact_defade
 from retint_models.networks.compact_defade import CompactDefader, Decision, DefadeNet
 from retint_models.weights.loading import to_half_precision

@@ -12,7 +12,7 @@ from tests.photographs import color_photo
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models.networks.color import chroma_of, lab_of, rgb_of_lab
+from retint_models.networks.color import lab_to_rgb, rec709_chroma, rgb_to_lab
 from retint_models.networks.lab_resnet18 import LabColorizer, Repository, Tutorial, check, chroma_at, load_network, view
 
 VERSIONS = {"lab_tutorial": Tutorial, "lab_repo": Repository}
@@ -81,9 +81,9 @@ def test_lightness_is_that_of_the_gray_not_its_code() -> None:
     ab = torch.tensor([20.0, -30.0]).view(1, 2, 1, 1)
     for code in (0.2, 0.5, 0.8):
         luma = torch.full((1, 1, 1, 1), code)
-        lightness = lab_of(luma.expand(-1, 3, -1, -1))[:, :1]
+        lightness = rgb_to_lab(luma.expand(-1, 3, -1, -1))[:, :1]
         assert abs(lightness.item() - 100 * code) > 1
-        expected = chroma_of(rgb_of_lab(torch.cat([lightness, ab], 1)))
+        expected = rec709_chroma(lab_to_rgb(torch.cat([lightness, ab], 1)))
         assert torch.equal(chroma_at(luma, ab), expected)
     gray = torch.rand(1, 1, 4, 4)
     assert chroma_at(gray, torch.zeros(1, 2, 4, 4)).abs().max() < 1e-4
@@ -91,9 +91,9 @@ def test_lightness_is_that_of_the_gray_not_its_code() -> None:
 
 def test_a_photos_own_a_and_b_give_nearly_its_own_chroma() -> None:
     rgb = torch.from_numpy(color_photo(1, 64).copy()).permute(2, 0, 1)[None].float() / 255
-    lab = lab_of(rgb)
-    gray = rgb_of_lab(torch.cat([lab[:, :1], torch.zeros_like(lab[:, 1:])], 1))[:, :1]
-    assert (chroma_at(gray, lab[:, 1:]) - chroma_of(rgb)).abs().max() < 1e-3
+    lab = rgb_to_lab(rgb)
+    gray = lab_to_rgb(torch.cat([lab[:, :1], torch.zeros_like(lab[:, 1:])], 1))[:, :1]
+    assert (chroma_at(gray, lab[:, 1:]) - rec709_chroma(rgb)).abs().max() < 1e-3
 
 
 def test_an_answer_is_a_and_b_plus_128_over_255(tmp_path: Path) -> None:

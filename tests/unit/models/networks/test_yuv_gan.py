@@ -12,7 +12,7 @@ from tests.photographs import color_photo
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models.networks.color import chroma_of
+from retint_models.networks.color import rec709_chroma
 from retint_models.networks.yuv_gan import (
     U_SCALE,
     V_SCALE,
@@ -73,7 +73,7 @@ def test_its_u_and_v_become_the_chroma_of_the_same_picture() -> None:
     rgb = color_photo(1, 32) / 255
     yuv = torch.from_numpy(rgb2yuv(rgb)).permute(2, 0, 1)
     decided = yuv[1:] / torch.tensor([U_SCALE, V_SCALE]).view(2, 1, 1)
-    expected = chroma_of(torch.from_numpy(rgb).permute(2, 0, 1))
+    expected = rec709_chroma(torch.from_numpy(rgb).permute(2, 0, 1))
     assert (chroma(decided) - expected).abs().max() < 1e-6
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from retint_models.datasets.photographs import Photos, open_photos
-from retint_models.networks.color import luma_of
+from retint_models.networks.color import rec709_luma
 from retint_models.networks.deoldify import GeneratorConfig, UpConfig
 from retint_models.networks.lab_resnet18 import Tutorial
 from retint_models.networks.resnet import resnet_encoder
@@ -70,7 +70,7 @@ def test_lab_resnet18_beats_gray(photos: Photos, tmp_path: Path) -> None:
     recipe = lab_resnet18.Recipe(side=64, batch=8, rate=1e-3)
     network = trained(lab_resnet18.start(tmp_path, photos, photos, pace(50), {}, recipe))
     rgb = some(photos, 64)
-    ours = lab_resnet18.loss_of(network(luma_of(rgb).clamp(0, 1)), rgb)
+    ours = lab_resnet18.loss_of(network(rec709_luma(rgb).clamp(0, 1)), rgb)
     gray = lab_resnet18.loss_of(torch.full((16, 2, 64, 64), 128 / 255), rgb)
     assert ours < 0.95 * gray
 
