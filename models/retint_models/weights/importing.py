@@ -87,7 +87,9 @@ def _importable(name: str, makers: Makers, folder: Path) -> Card:
     Raises:
         ValueError: no such network, or its weights are part of the package.
     """
-    importable = {other: card for other, card in cards.read_cards(folder).items() if other in makers and not card.is_shipped}
+    importable = {
+        other: card for other, card in cards.read_cards(folder).items() if other in makers and not card.is_shipped
+    }
     if name not in importable:
         raise ValueError(f"weights can be imported for {', '.join(importable)}, not for {name!r}")
     return importable[name]

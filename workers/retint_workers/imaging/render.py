@@ -20,7 +20,6 @@ from retint.errors import InvalidPhoto
 from retint.filetypes import PHOTO_SUFFIXES
 from retint.recipes import Recipe
 from retint.settings import Settings
-from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
 from retint_models.layers.rendering import Rendering, luma_drift
 from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_workers.imaging import formats, metadata, profiles, tiff, verify
