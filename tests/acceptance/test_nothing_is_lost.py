@@ -1,4 +1,4 @@
-"""The promise: whatever dies, every deposited photo is restored, and none of it is done twice."""
+"""The promise: whatever process dies, every deposited photo is restored, and no stage is done twice."""
 
 import csv
 import io
@@ -25,9 +25,9 @@ from retint.services import Services
 from retint.tables import Attempt, Job
 
 PHOTOS = int(os.environ.get("RETINT_TEST_PHOTOS", "30"))
-PATIENCE_S = 120 + 4 * PHOTOS
+TIMEOUT_S = 120 + 4 * PHOTOS
 
-pytestmark = pytest.mark.timeout(PATIENCE_S + 120)
+pytestmark = pytest.mark.timeout(TIMEOUT_S + 120)
 
 
 def test_every_photo_is_restored_once_while_everything_is_killed(
@@ -39,7 +39,7 @@ def test_every_photo_is_restored_once_while_everything_is_killed(
 
     for number, victim in enumerate(("worker --fleet cpu", "dispatcher", "portal", "broker", "worker --fleet gpu"), 1):
         wait_until_ended(services, batch_id, PHOTOS * number // 7)
-        assert ended(services, batch_id) < PHOTOS, f"the batch was over before the {victim} could be killed"
+        assert count_ended(services, batch_id) < PHOTOS, f"the batch was over before the {victim} could be killed"
         if victim == "broker":
             lose_the_broker(platform, backends)
         else:
@@ -58,11 +58,11 @@ def test_every_photo_is_restored_once_while_everything_is_killed(
     assert counted.restored == counted.total == PHOTOS
     assert len(done) == PHOTOS * len(STAGES)
     assert {times for _, _, times in done} == {1}
-    every_file_stands_once_in_the_report(platform, batch_id, folder)
+    assert_the_report_lists_every_file_once(platform, batch_id, folder)
 
 
 def push(folder: Path, platform: PlatformUnderTest) -> UUID:
-    """Deposit a folder with the command that a museum uses."""
+    """Deposit a folder with `retint push`."""
     command = [sys.executable, "-m", "retint", "push", str(folder), "--server", platform.url, "--json"]
     pushed = subprocess.run([*command, "--token", platform.token], capture_output=True, text=True, check=False)
     assert pushed.returncode == 0, pushed.stderr
@@ -70,20 +70,20 @@ def push(folder: Path, platform: PlatformUnderTest) -> UUID:
     return UUID(batch["id"])
 
 
-def ended(services: Services, batch_id: UUID) -> int:
+def count_ended(services: Services, batch_id: UUID) -> int:
     with services.begin() as session:
         return tallies.count_jobs(session, [batch_id])[batch_id].ended
 
 
 def wait_until_ended(services: Services, batch_id: UUID, count: int) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while ended(services, batch_id) < count:
-        assert time.monotonic() < deadline, f"only {ended(services, batch_id)} of {count} have ended"
+    deadline = time.monotonic() + TIMEOUT_S
+    while count_ended(services, batch_id) < count:
+        assert time.monotonic() < deadline, f"only {count_ended(services, batch_id)} of {count} have ended"
         time.sleep(0.05)
 
 
 def lose_the_broker(platform: PlatformUnderTest, backends: Backends) -> None:
-    """Kill the broker and delete all that it remembers."""
+    """Kill the broker and delete its data."""
     if backends.database is None:
         # The folder goes first: the supervisor starts another broker as soon as this one is dead.
         shutil.rmtree(platform.settings.data / "broker" / "appendonlydir")
@@ -95,7 +95,7 @@ def lose_the_broker(platform: PlatformUnderTest, backends: Backends) -> None:
         backends.broker.start()
 
 
-def every_file_stands_once_in_the_report(platform: PlatformUnderTest, batch_id: UUID, folder: Path) -> None:
+def assert_the_report_lists_every_file_once(platform: PlatformUnderTest, batch_id: UUID, folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(platform.get(f"/api/v1/batches/{batch_id}/report.csv").text)))
     deposited = {path.relative_to(folder).as_posix(): hash_file(path) for path in folder.rglob("*.jpg")}
     assert sorted(row["file"] for row in rows) == sorted(deposited)
@@ -104,6 +104,6 @@ def every_file_stands_once_in_the_report(platform: PlatformUnderTest, batch_id: 
 
 
 @pytest.fixture(autouse=True)
-def _logs_on_failure(platform: PlatformUnderTest) -> Iterator[None]:
+def _print_logs(platform: PlatformUnderTest) -> Iterator[None]:
     yield
     print(platform.logs())

@@ -118,7 +118,7 @@ def _read_proxies(original: Path, wanted: Collection[int], proxy_side: int) -> I
     with Film(original) as film:
         converter = None
         for number, frame in enumerate(film.frames()):
-            converter = converter or FrameConverter(FrameFormat.of(frame, film.stream))
+            converter = converter or FrameConverter(FrameFormat.read(frame, film.stream))
             if number in wanted:
                 yield converter.to_proxy(frame, proxy_side)
 

@@ -87,7 +87,7 @@ def render_frames(request: RenderRequest) -> Iterator[int]:
         inputs = enumerate(islice(zip(film.frames(), colors, strict=False), done, None), done)
         renderer = None
         for number, (frame, color) in inputs:
-            renderer = renderer or FrameRenderer(request, film, FrameFormat.of(frame, film.stream), number)
+            renderer = renderer or FrameRenderer(request, film, FrameFormat.read(frame, film.stream), number)
             segment = chain([(number, (frame, color))], islice(inputs, SEGMENT_FRAMES - 1))
             for done in renderer.write_segment(segment, number):
                 if done % PROGRESS_FRAMES == 0:

@@ -52,7 +52,7 @@ class FrameFormat:
     field_order: str | None
 
     @classmethod
-    def of(cls, frame: av.VideoFrame, stream: av.VideoStream) -> Self:
+    def read(cls, frame: av.VideoFrame, stream: av.VideoStream) -> Self:
         """Read the format from a film's first frame."""
         source = frame.format
         channels = [channel for channel in source.components if not channel.is_alpha]

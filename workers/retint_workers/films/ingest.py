@@ -105,7 +105,7 @@ class Examination:
             InvalidPhoto: the film cannot be restored.
         """
         if self._format is None:
-            self._format = FrameFormat.of(frame, self._film.stream)
+            self._format = FrameFormat.read(frame, self._film.stream)
             self._converter = FrameConverter(self._format)
             self._first = frame.pts
             promised_s = (self._film.container.duration or 0) / 1_000_000

@@ -88,7 +88,7 @@ def _render_and_mux(request: RenderRequest) -> Iterator[int | list[str]]:
     """Render all frames and mux the result; yield progress, last the sentences about what could not be kept."""
     yield from render_frames(request)
     with Film(request.original) as film:
-        frame_format = FrameFormat.of(next(film.frames()), film.stream)
+        frame_format = FrameFormat.read(next(film.frames()), film.stream)
     with Film(request.original) as film:
         container = muxing.choose_container(film)
         record = request.provenance()
@@ -109,7 +109,7 @@ def _make_preview(request: RenderRequest, path: Path, output: Path) -> Iterator[
     with Film(path) as film:
         frames = film.frames()
         first = next(frames)
-        source = FrameFormat.of(first, film.stream)
+        source = FrameFormat.read(first, film.stream)
         target, converter = source.for_browsers(PREVIEW_SIDE), FrameConverter(source)
         with SegmentWriter(segment, encoder.h264(film, target, crf=PREVIEW_CRF, preset="veryfast")) as writer:
             for number, frame in enumerate(chain([first], frames), 1):

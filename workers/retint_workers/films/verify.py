@@ -90,7 +90,7 @@ class ResultCheck:
             NotVerified: it does not look as rendered.
         """
         if self._format is None:
-            self._format = FrameFormat.of(frame, self._film.stream)
+            self._format = FrameFormat.read(frame, self._film.stream)
             self._converter = FrameConverter(self._format)
         decoded = self._converter.to_thumbnail(frame, *THUMBNAIL_SIZE).astype(np.float64)
         expected = next(self._expected, None)
