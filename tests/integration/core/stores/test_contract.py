@@ -1,52 +1,20 @@
-"""The contract of BlobStore, kept by both implementations; then what only one of them can show."""
+"""The contract of BlobStore, kept by both implementations."""
 
 import hashlib
 import io
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import httpx
 import pytest
-from tests.servers import Server
+from tests.integration.core.stores.blobs import KEY, LARGE, read
 
 from retint.errors import NotFound, StoreUnavailable
 from retint.settings import Settings
 from retint.stores import BlobStore, connect
 from retint.stores.directory import DirectoryStore
 from retint.stores.s3 import S3Store
-
-KEY = "tenants/0190/photos/01/original"
-LARGE = os.urandom(20 << 20)
-"""More than two parts."""
-
-
-@pytest.fixture(params=["directory", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    values = request.getfixturevalue("s3_settings") if request.param == "s3" else {}
-    store = connect(Settings(data=tmp_path / "data", **values))
-    store.prepare()
-    return store
-
-
-@pytest.fixture
-def s3(s3_settings: dict[str, Any]) -> S3Store:
-    store = connect(Settings(**s3_settings))
-    assert isinstance(store, S3Store)
-    store.prepare()
-    return store
-
-
-def read(store: BlobStore, key: str = KEY, start: int = 0, stop: int | None = None) -> bytes:
-    with store.open(key, start, stop) as blob:
-        return blob.read()
 
 
 class Unseekable(io.RawIOBase):
@@ -238,123 +206,6 @@ def test_an_address_that_names_no_store_is_refused_with_the_setting_named(url: s
         connect(Settings(store_url=url))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("only root can mount the small disk that this test fills")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
-def test_a_full_disk_is_said_and_leaves_no_half_blob(small_disk: Path) -> None:
-    store = DirectoryStore(small_disk / "store")
-    with pytest.raises(StoreUnavailable, match=r"disk is full") as full:
-        store.put(KEY, LARGE)
-    assert full.value.code == "store_full"
-    assert [path for path in small_disk.rglob("*") if path.is_file()] == []
-    store.put(KEY, b"small enough")
-    assert read(store) == b"small enough"
-
-
-def test_a_writer_killed_half_way_leaves_no_blob_and_its_rest_is_cleared_after_a_day(tmp_path: Path) -> None:
-    code = f"""
-import pathlib, sys
-from retint.stores.directory import DirectoryStore
-DirectoryStore(pathlib.Path({str(tmp_path / "store")!r})).put({KEY!r}, sys.stdin.buffer)
-"""
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as writer:
-        assert writer.stdin
-        writer.stdin.write(bytes(4 << 20))
-        writer.stdin.flush()
-        writer.kill()
-    store = DirectoryStore(tmp_path / "store")
-    assert list(store.list("")) == []
-    [rest] = (tmp_path / "store/.incoming").iterdir()
-    store.prepare()
-    assert rest.exists(), "another process may be writing it"
-    two_days_ago = time.time() - 2 * 86_400
-    os.utime(rest, (two_days_ago, two_days_ago))
-    store.prepare()
-    assert not rest.exists()
-
-
-def test_a_directory_that_may_not_be_written_is_unavailable(tmp_path: Path) -> None:
-    (tmp_path / "store").write_text("a file stands where the folder should be")
-    with pytest.raises(StoreUnavailable, match="folder cannot be used"):
-        DirectoryStore(tmp_path / "store").put(KEY, b"")
-
-
-def test_a_signed_address_downloads_under_any_name_until_it_expires(s3_settings: dict[str, Any]) -> None:
-    store = connect(Settings(**s3_settings, s3_public_endpoint=s3_settings["s3_endpoint"]))
-    store.prepare()
-    store.put(KEY, b"scan")
-    hostile = 'Großmutter 1912"; filename=x.exe\r\n\u202egpj.tif'
-    url = store.url(KEY, expires_s=5, file_name=hostile, content_type="image/tiff")
-    assert url
-    answer = httpx.get(url)
-    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"scan", "image/tiff")
-    disposition = answer.headers["content-disposition"]
-    assert disposition.startswith("attachment; filename*=UTF-8''Gro%C3%9Fmutter%201912%22%3B%20filename%3Dx.exe%0D%0A")
-    assert httpx.get(url.replace("original", "originaL")).status_code == 403
-    deadline = time.monotonic() + 30
-    while (status := httpx.get(url).status_code) == 200 and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert status == 403
-
-
 def test_no_address_is_signed_where_browsers_cannot_reach_the_store(s3: S3Store, tmp_path: Path) -> None:
     for store in (s3, DirectoryStore(tmp_path)):
         assert store.url(KEY, expires_s=60, file_name="a.tif", content_type="image/tiff") is None
-
-
-def test_a_wrong_secret_is_unavailable(s3: S3Store, s3_settings: dict[str, Any]) -> None:
-    store = connect(Settings(**{**s3_settings, "s3_secret": "wrong"}))
-    with pytest.raises(StoreUnavailable, match="refused: SignatureDoesNotMatch"):
-        store.put(KEY, b"")
-    with pytest.raises(StoreUnavailable):
-        store.size(KEY)
-    with pytest.raises(StoreUnavailable):
-        store.check()
-
-
-def test_a_store_that_died_is_unavailable_within_seconds_and_comes_back_with_its_blobs(
-    s3: S3Store, s3_server: Server, tmp_path: Path
-) -> None:
-    s3.put(KEY, LARGE)
-    s3_server.kill()
-    began = time.monotonic()
-    with pytest.raises(StoreUnavailable, match="did not answer"):
-        s3.put("a/b", tmp_path / __file__)
-    with pytest.raises(StoreUnavailable, match="did not answer"):
-        s3.size(KEY)
-    with pytest.raises(StoreUnavailable, match="did not answer"):
-        s3.fetch(KEY, tmp_path / "fetched")
-    assert time.monotonic() - began < 60
-    s3_server.start()
-    assert read_at_last(s3) == LARGE
-
-
-def read_at_last(store: BlobStore) -> bytes:
-    """Read what a server that has just come back says it has, as soon as it has found it."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with suppress(StoreUnavailable):
-            return read(store)
-        time.sleep(0.1)
-    return read(store)
-
-
-def test_a_store_that_dies_while_it_is_read_is_unavailable(s3: S3Store, s3_server: Server) -> None:
-    s3.put(KEY, LARGE)
-    with s3.open(KEY) as blob:
-        assert blob.read(10) == LARGE[:10]
-        s3_server.kill()
-        with pytest.raises(StoreUnavailable):
-            blob.read()
-    s3_server.start()

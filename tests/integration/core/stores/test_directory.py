@@ -1,0 +1,66 @@
+"""What only the directory store can show: disks, crashes, folders."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.integration.core.stores.blobs import KEY, LARGE, read
+
+from retint.errors import StoreUnavailable
+from retint.stores.directory import DirectoryStore
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("only root can mount the small disk that this test fills")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_blob(small_disk: Path) -> None:
+    store = DirectoryStore(small_disk / "store")
+    with pytest.raises(StoreUnavailable, match=r"disk is full") as full:
+        store.put(KEY, LARGE)
+    assert full.value.code == "store_full"
+    assert [path for path in small_disk.rglob("*") if path.is_file()] == []
+    store.put(KEY, b"small enough")
+    assert read(store) == b"small enough"
+
+
+def test_a_writer_killed_half_way_leaves_no_blob_and_its_rest_is_cleared_after_a_day(tmp_path: Path) -> None:
+    code = f"""
+import pathlib, sys
+from retint.stores.directory import DirectoryStore
+DirectoryStore(pathlib.Path({str(tmp_path / "store")!r})).put({KEY!r}, sys.stdin.buffer)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as writer:
+        assert writer.stdin
+        writer.stdin.write(bytes(4 << 20))
+        writer.stdin.flush()
+        writer.kill()
+    store = DirectoryStore(tmp_path / "store")
+    assert list(store.list("")) == []
+    [rest] = (tmp_path / "store/.incoming").iterdir()
+    store.prepare()
+    assert rest.exists(), "another process may be writing it"
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(rest, (two_days_ago, two_days_ago))
+    store.prepare()
+    assert not rest.exists()
+
+
+def test_a_directory_that_may_not_be_written_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file stands where the folder should be")
+    with pytest.raises(StoreUnavailable, match="folder cannot be used"):
+        DirectoryStore(tmp_path / "store").put(KEY, b"")
