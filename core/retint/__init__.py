@@ -1,3 +1,3 @@
-"""The core of Retint: what is known and what is kept. Knows neither Flask nor torch."""
+"""The core of Retint: tables, jobs, stores, settings and the command. Knows neither Flask nor torch."""
 
 __version__ = "0.1.0"
