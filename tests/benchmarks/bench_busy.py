@@ -30,7 +30,7 @@ from PIL import Image
 from pydantic import SecretStr
 from sqlalchemy import insert
 from tests import named_weights, photographs, servers
-from tests.benchmarks.bench_pipeline import noop, part, row
+from tests.benchmarks.bench_pipeline import make_folder, print_row, run_noop_stage
 
 from retint import database, recipes, telemetry
 from retint.jobs import tallies
@@ -53,8 +53,8 @@ ROUNDS = 2
 HEAVY = {"colorizer": "artistic", "colorizer_settings": {"render_factor": 7}}
 
 
-class Distant:
-    """A store that answers each request so many seconds later."""
+class DelayedStore:
+    """A store that answers each request after a delay."""
 
     def __init__(self, store: Any, delay_s: float) -> None:
         self._store = store
@@ -65,8 +65,8 @@ class Distant:
         return getattr(self._store, name)
 
 
-class Watched:
-    """A network that writes down when it ran: lines of start and end."""
+class TimedNetwork:
+    """A network that logs when it ran: a line of start and end for each call."""
 
     def __init__(self, network: Any, log: Path) -> None:
         self.network = network
@@ -82,13 +82,13 @@ class Watched:
         return layers
 
 
-class InTurns:
-    """An executor that does the work where it is handed over, while everybody waits."""
+class InlineExecutor:
+    """An executor that does the work in the calling thread."""
 
     def __init__(self, _: int) -> None:
         pass
 
-    def __enter__(self) -> "InTurns":
+    def __enter__(self) -> "InlineExecutor":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,25 +100,25 @@ class InTurns:
         return done
 
 
-def work(fleet: str, log: str = "", delay_s: str = "0", way: str = "beside") -> None:
-    """Be a worker."""
+def run_worker(fleet: str, log: str = "", delay_s: str = "0", way: str = "beside") -> None:
+    """Run a worker."""
     settings = Settings()
     telemetry.configure(settings, "worker")
     services = Services.connect(settings)
     if fleet == "cpu":
-        app.run_worker(services, fleet, {Stage.RENDER: noop}, device="none")
+        app.run_worker(services, fleet, {Stage.RENDER: run_noop_stage}, device="none")
         return
     if float(delay_s):
-        services = replace(services, store=Distant(services.store, float(delay_s)))
+        services = replace(services, store=DelayedStore(services.store, float(delay_s)))
     if way == "in turns":
-        vars(stages)["ThreadPoolExecutor"] = InTurns
+        vars(stages)["ThreadPoolExecutor"] = InlineExecutor
     load = loading.load_network
-    loading.load_network = lambda *which: Watched(load(*which), Path(log))
+    loading.load_network = lambda *which: TimedNetwork(load(*which), Path(log))
     app.run_worker(services, fleet, stages.STAGES)
 
 
 class Bench:
-    """Servers, and photos that are ingested."""
+    """Connections to the servers, and photos that are ingested."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings = settings
@@ -132,8 +132,8 @@ class Bench:
             picture.crop((0, 0, SIDE, SIDE * 3 // 4)).save(buffer, "PNG", compress_level=3)
             self.services.store.put(PROXY.format(number), buffer.getvalue(), "image/png")
 
-    def batch(self, count: int, recipe: Recipe) -> uuid.UUID:
-        """Deposit photos whose proxies are made."""
+    def add_batch(self, count: int, recipe: Recipe) -> uuid.UUID:
+        """Deposit photos that are already ingested."""
         with self.services.begin() as session:
             tenant = Tenant(name=uuid.uuid4().hex)
             session.add(tenant)
@@ -171,21 +171,21 @@ class Bench:
             assert time.monotonic() < deadline, f"{counts.restored} of {count} done"
             time.sleep(0.05)
 
-    def share(self, count: int, recipe: Recipe, delay_s: float, way: str) -> tuple[float, float]:
-        """Tell the share of the wall time in which networks ran, and photos per second."""
+    def measure_share(self, count: int, recipe: Recipe, delay_s: float, way: str) -> tuple[float, float]:
+        """Return the share of the wall time in which networks ran, and photos per second."""
         log = self.folder / uuid.uuid4().hex
         gpu = "worker", "gpu", str(log), str(delay_s), way
-        with self.process("dispatcher"), self.process("worker", "cpu"), self.process(*gpu):
-            self.wait_for(self.batch(2, recipe), 2)
+        with self.run_process("dispatcher"), self.run_process("worker", "cpu"), self.run_process(*gpu):
+            self.wait_for(self.add_batch(2, recipe), 2)
             log.unlink()
-            self.wait_for(self.batch(count, recipe), count)
+            self.wait_for(self.add_batch(count, recipe), count)
         times = [(float(start), float(end)) for start, end in (line.split() for line in log.read_text().splitlines())]
         assert all(before[1] <= after[0] for before, after in pairwise(times))
         wall = times[-1][1] - times[0][0]
         return sum(end - start for start, end in times) / wall, count / wall
 
     @contextmanager
-    def process(self, *arguments: str) -> Iterator[None]:
+    def run_process(self, *arguments: str) -> Iterator[None]:
         root = str(Path(__file__).parents[2])
         threads = torch.get_num_threads()
         environment = self.settings.environment(PYTHONPATH=root, OMP_NUM_THREADS=str(threads))
@@ -199,7 +199,7 @@ class Bench:
             running.wait()
 
 
-def measure(bench: Bench, photos: int, heavy: int, delays_ms: Sequence[float]) -> None:
+def print_rows(bench: Bench, photos: int, heavy: int, delays_ms: Sequence[float]) -> None:
     """Print all rows."""
     what: dict[str, tuple[int, dict[str, Any]]] = {
         "compact + compact-defade": (photos, {}),
@@ -213,10 +213,10 @@ def measure(bench: Bench, photos: int, heavy: int, delays_ms: Sequence[float]) -
             best = dict.fromkeys(WAYS, (0.0, 0.0))
             for _ in range(ROUNDS):
                 for way in WAYS:
-                    best[way] = max(best[way], bench.share(count, recipes.parse(recipe), delay_ms / 1000, way))
+                    best[way] = max(best[way], bench.measure_share(count, recipes.parse(recipe), delay_ms / 1000, way))
             for way, (share, speed) in best.items():
                 where = f"SeaweedFS + {delay_ms:g} ms" if delay_ms else "SeaweedFS"
-                row(f"  {where}, reads and writes {way}", f"{share:.1%}", f"{speed:.2f} photos/s")
+                print_row(f"  {where}, reads and writes {way}", f"{share:.1%}", f"{speed:.2f} photos/s")
     bench.services.engine.dispose()
 
 
@@ -231,9 +231,9 @@ def main(arguments: Sequence[str]) -> None:
         folder.chmod(0o755)
         running = {}
         for start in (servers.start_valkey, servers.start_postgresql, servers.start_seaweedfs):
-            running[start] = start(part(folder, start.__name__))
+            running[start] = start(make_folder(folder, start.__name__))
             stack.callback(running[start].stop)
-        weights = part(folder, "weights")
+        weights = make_folder(folder, "weights")
         with torch.device("meta"):
             generator = DeoldifyGenerator(CONFIGS["artistic"])
         named_weights.write_card("artistic", named_weights.tensors_for(generator), weights)
@@ -248,7 +248,7 @@ def main(arguments: Sequence[str]) -> None:
             s3_key=servers.S3_KEY,
             s3_secret=SecretStr(servers.S3_SECRET),
         )
-        measure(Bench(settings, folder), options.photos, options.heavy, [0, options.delay_ms])
+        print_rows(Bench(settings, folder), options.photos, options.heavy, [0, options.delay_ms])
 
 
 @pytest.mark.bench
@@ -259,7 +259,7 @@ def test_a_worker_keeps_its_network_busy() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
-        work(*sys.argv[2:])
+        run_worker(*sys.argv[2:])
     elif sys.argv[1:] == ["dispatcher"]:
         dispatcher.run(Services.connect(Settings()))
     else:

@@ -1,12 +1,11 @@
-"""What it costs to run a heavy network, plain and prepared: seconds a photo and peak memory of `artistic`, as ratios.
+"""What it costs to run a heavy network, plain and accelerated: seconds a photo and peak memory of `artistic`.
 
     python tests/benchmarks/bench_networks.py [--factors 21 35] [--batches 1 8] [--threads 2] [--longest 60]
 
-The plain network is `deoldify.DeoldifyGenerator` as it stands: float32, channels first. Its weights are filled from the
-names of its tensors; values do not matter for speed. The ways take turns, and the best round of each counts, so that
-what else the machine does slows one as well as the other. Memory is the peak resident set of a process that loads the
-network from a file, prepares it and colors one batch. On a GPU: photos per second, and the share of the rate that a
-bare product of matrices reaches there.
+The plain network is `DeoldifyGenerator` unchanged: float32, channels first. Its weights are made from the names of its
+tensors; values do not matter for speed. The variants take turns, and the best round of each counts, so that other load
+on the machine slows all of them. Memory is the peak resident memory of a process that loads the network from a file,
+prepares it and runs one batch. On a GPU: photos per second, and the share of the rate of a matrix product alone.
 """
 
 import argparse
@@ -27,23 +26,23 @@ from torch.utils.flop_counter import FlopCounterMode
 from retint_models.acceleration.prepare import Precision, fastest_precision, prepare, supports_bfloat16
 from retint_models.networks import deoldify, registry
 
-WAYS: dict[str, Precision | None] = {"plain": None, "fast float32": "float32", "fast bfloat16": "bfloat16"}
+VARIANTS: dict[str, Precision | None] = {"plain": None, "fast float32": "float32", "fast bfloat16": "bfloat16"}
 ROUNDS = 3
 SIDE = 512
-"""Of what `compact` sees of a square photo."""
+"""Side of the square that `compact` sees, in pixels."""
 
-Run = Callable[[Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor]
 
 
-def made(file: Path, way: str, device: str = "cpu") -> Run:
-    """Load `artistic` and prepare it one way."""
+def load_variant(file: Path, variant: str, device: str = "cpu") -> Forward:
+    """Load `artistic` as one of the variants."""
     network = deoldify.load_network("artistic", load_file(file))
-    precision = WAYS[way]
+    precision = VARIANTS[variant]
     return network if precision is None else prepare(network, device, precision)
 
 
-def photos(batch: int, side: int) -> Tensor:
-    """Gray pictures with forms of all sizes, normalised."""
+def make_photos(batch: int, side: int) -> Tensor:
+    """Return gray pictures with shapes of all sizes, normalised, (batch, 3, side, side)."""
     torch.manual_seed(side)
     sizes = [size for size in (2, 4, 8, 16, 32) if size <= side]
     noise = [functional.interpolate(torch.rand(batch, 1, size, size), (side, side), mode="bilinear") for size in sizes]
@@ -51,7 +50,7 @@ def photos(batch: int, side: int) -> Tensor:
 
 
 @torch.inference_mode()
-def seconds(run: Run, x: Tensor) -> tuple[float, Tensor]:
+def time_run(run: Forward, x: Tensor) -> tuple[float, Tensor]:
     started = time.perf_counter()
     y = run(x)
     if x.is_cuda:
@@ -59,17 +58,17 @@ def seconds(run: Run, x: Tensor) -> tuple[float, Tensor]:
     return time.perf_counter() - started, y
 
 
-def peak(file: Path, way: str, threads: int, batch: int, side: int, answer: Connection) -> None:
-    """Load, prepare and run in this process; answer with the peak of its resident memory in MB."""
+def send_peak_memory(file: Path, variant: str, threads: int, batch: int, side: int, answer: Connection) -> None:
+    """Load, prepare and run in this process; send the peak of its resident memory in MB."""
     torch.set_num_threads(threads)
-    seconds(made(file, way), photos(batch, side))
+    time_run(load_variant(file, variant), make_photos(batch, side))
     status = Path("/proc/self/status").read_text()
     answer.send(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
 
 
-def peak_of(*arguments: object) -> float:
+def measure_peak_memory(*arguments: object) -> float:
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=peak, args=(*arguments, theirs))
+    process = multiprocessing.get_context("spawn").Process(target=send_peak_memory, args=(*arguments, theirs))
     process.start()
     theirs.close()
     most: float = ours.recv()
@@ -77,66 +76,74 @@ def peak_of(*arguments: object) -> float:
     return most
 
 
-def compare(file: Path, factor: int, batch: int, threads: int, runs: dict[str, Run], longest: float) -> float:
+def print_comparison(
+    file: Path, factor: int, batch: int, threads: int, runs: dict[str, Forward], longest: float
+) -> float:
     """Print the rows of a render factor and a batch size; return the plain network's seconds a photo."""
-    x, best, outputs = photos(batch, 16 * factor), dict.fromkeys(runs, float("inf")), dict[str, Tensor]()
+    x, best, outputs = make_photos(batch, 16 * factor), dict.fromkeys(runs, float("inf")), dict[str, Tensor]()
     for _ in range(ROUNDS):
-        for way, run in runs.items():
-            taken, outputs[way] = seconds(run, x)
-            best[way] = min(best[way], taken / batch)
+        for variant, run in runs.items():
+            taken, outputs[variant] = time_run(run, x)
+            best[variant] = min(best[variant], taken / batch)
         if sum(best.values()) * batch > longest:  # one round is enough then
             break
-    for way in runs:
-        megabytes = peak_of(file, way, threads, batch, 16 * factor)
+    for variant in runs:
+        megabytes = measure_peak_memory(file, variant, threads, batch, 16 * factor)
         ratio, differs = "", ""
         if "plain" in runs:
-            difference = (outputs[way] - outputs["plain"]).abs()
-            ratio = f"{best['plain'] / best[way]:.2f}"
+            difference = (outputs[variant] - outputs["plain"]).abs()
+            ratio = f"{best['plain'] / best[variant]:.2f}"
             differs = f"{difference.max():.1e} {difference.mean():.1e}"
         what = f"{factor} ({16 * factor} px)"
-        print(f"{what:14}{batch:6}  {way:14}{best[way]:14.2f}{ratio:>8}{megabytes:10.0f}  {differs}", flush=True)
+        print(
+            f"{what:14}{batch:6}  {variant:14}{best[variant]:14.2f}{ratio:>8}{megabytes:10.0f}  {differs}", flush=True
+        )
     return best.get("plain", float("nan"))
 
 
-def on_cpu(file: Path, factors: list[int], batches: list[int], threads: int, longest: float) -> None:
+def print_cpu_table(file: Path, factors: list[int], batches: list[int], threads: int, longest: float) -> None:
     """Print the table of this machine's processor."""
     torch.set_num_threads(threads)
-    runs = {way: made(file, way) for way in WAYS if way != "fast bfloat16" or supports_bfloat16("cpu")}
+    runs = {
+        variant: load_variant(file, variant)
+        for variant in VARIANTS
+        if variant != "fast bfloat16" or supports_bfloat16("cpu")
+    }
     for run in runs.values():
-        seconds(run, photos(1, 32))  # compile, once and for all
-    if len(runs) < len(WAYS):
+        time_run(run, make_photos(1, 32))  # compile, once and for all
+    if len(runs) < len(VARIANTS):
         print("this CPU cannot run bfloat16: it is left out")
     print(f"artistic, {threads} threads; the precision that is chosen here: {fastest_precision('cpu')}")
-    heads = f"{'render factor':14}{'batch':>6}  {'way':14}{'seconds/photo':>14}{'ratio':>8}{'MB':>10}"
+    heads = f"{'render factor':14}{'batch':>6}  {'variant':14}{'seconds/photo':>14}{'ratio':>8}{'MB':>10}"
     print(heads, " largest, mean difference")
     for factor in factors:
         plain = float("nan")
         for batch in batches:
-            some = {way: run for way, run in runs.items() if way != "plain" or not plain * batch > longest}
-            plain = compare(file, factor, batch, threads, some, longest)
+            some = {variant: run for variant, run in runs.items() if variant != "plain" or not plain * batch > longest}
+            plain = print_comparison(file, factor, batch, threads, some, longest)
             if len(some) < len(runs):
                 print(f"{'':22}plain is left out: more than {longest:.0f} s a round")
 
 
-def on_gpu(file: Path, factor: int, device: str = "cuda") -> None:
+def print_gpu_table(file: Path, factor: int, device: str = "cuda") -> None:
     """Print photos per second on a GPU, and the share of its rate that the network's own products take."""
     side, count = 8192, 20
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    taken = min(seconds(lambda x: [x @ b for _ in range(count)][-1], a)[0] for _ in range(ROUNDS))
+    taken = min(time_run(lambda x: [x @ b for _ in range(count)][-1], a)[0] for _ in range(ROUNDS))
     rate = 2 * side**3 * count / taken
     print(f"{torch.cuda.get_device_name()}: {rate / 1e12:.0f} TFLOP/s in bfloat16 products of {side} x {side}")
     compact = registry.load_colorizer("compact", device)
-    networks: dict[str, tuple[Run, Tensor]] = {
-        f"artistic, render factor {factor}": (made(file, "fast bfloat16", device), photos(1, 16 * factor)),
-        f"compact, {SIDE} px": (lambda x: compact.decide(x, 1, 1), photos(1, SIDE)[:, :1].clamp(0, 1)),  # type: ignore[attr-defined]
+    networks: dict[str, tuple[Forward, Tensor]] = {
+        f"artistic, render factor {factor}": (load_variant(file, "fast bfloat16", device), make_photos(1, 16 * factor)),
+        f"compact, {SIDE} px": (lambda x: compact.decide(x, 1, 1), make_photos(1, SIDE)[:, :1].clamp(0, 1)),  # type: ignore[attr-defined]
     }
     print(f"{'network':28}{'batch':>6}{'photos/s':>12}{'of the rate':>13}")
     for name, (run, photo) in networks.items():
         for batch in (1, 4, 16, 64):
             x = photo.repeat(batch, 1, 1, 1).to(device)
             with FlopCounterMode(display=False) as counter:
-                seconds(run, x)  # the first run of a size also tries what is fastest
-            best = min(seconds(run, x)[0] for _ in range(ROUNDS))
+                time_run(run, x)  # the first run of a size also tries what is fastest
+            best = min(time_run(run, x)[0] for _ in range(ROUNDS))
             share = counter.get_total_flops() / best / rate
             print(f"{name:28}{batch:6}{batch / best:12.1f}{share:13.1%}", flush=True)
 
@@ -147,16 +154,16 @@ def main() -> None:
     parser.add_argument("--factors", type=int, nargs="+", default=[21, 35], help="render factors")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--longest", type=float, default=60, help="seconds that a round of the plain network may take")
+    parser.add_argument("--longest", type=float, default=60, help="most seconds for a round of the plain network")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "artistic.safetensors")
         with torch.device("meta"):
             network = deoldify.DeoldifyGenerator(deoldify.CONFIGS["artistic"])
         save_file(named_weights.tensors_for(network), file)
-        on_cpu(file, options.factors, options.batches, options.threads, options.longest)
+        print_cpu_table(file, options.factors, options.batches, options.threads, options.longest)
         if torch.cuda.is_available():
-            on_gpu(file, max(options.factors))
+            print_gpu_table(file, max(options.factors))
         else:
             print("no GPU here: photos per second on one are left out")
 

@@ -1,10 +1,10 @@
-"""What the queue costs: no-op stages through the whole pipeline, beside a bare Celery chain of four no-op tasks.
+"""What the queue costs: no-op stages through the whole pipeline, beside a plain Celery chain of four no-op tasks.
 
     python tests/benchmarks/bench_pipeline.py [--database sqlite postgresql] [--photos 4000] [--jobs 1000 100000]
 
-Everything is real: broker, database, dispatcher, one `cpu` and one `gpu` worker. The bare chain runs on the same broker
-with as many worker processes and the same Celery settings. What is printed side by side was measured in one run;
-ratios mean something on any machine, seconds on this one only.
+Everything is real: broker, database, dispatcher, one `cpu` and one `gpu` worker. The plain chain runs on the same
+broker with as many worker processes and the same Celery settings. Figures printed side by side were measured in one
+run; ratios mean something on any machine, seconds on this one only.
 """
 
 import argparse
@@ -49,8 +49,8 @@ HEAVY_S = 2.0
 """What a heavy network takes for a photo on a CPU, and more."""
 
 
-def noop(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
-    """Run a stage that does nothing, and takes its time where a heavy network would."""
+def run_noop_stage(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
+    """Run a stage that does nothing; `colorize` of photos with heavy names takes as long as a heavy network."""
     for lease in leases:
         if not beat():
             return
@@ -59,8 +59,8 @@ def noop(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[At
         yield lease, Done()
 
 
-def bare_app(url: str) -> Celery:
-    """Make a Celery application of four tasks that do nothing; the last one counts."""
+def make_plain_celery_app(url: str) -> Celery:
+    """Return a Celery application of four tasks that do nothing; the last one counts."""
     link = broker.connect(url)
 
     def task(stage: Stage) -> Callable[[str], None]:
@@ -71,7 +71,7 @@ def bare_app(url: str) -> Celery:
         return nothing
 
     for stage in Stage:
-        link.app.task(name=f"bare.{stage}", ignore_result=True, shared=False)(task(stage))
+        link.app.task(name=f"plain.{stage}", ignore_result=True, shared=False)(task(stage))
     return link.app
 
 
@@ -84,8 +84,8 @@ class Bench:
         database.migrate(self.services.engine)
         self.link = broker.connect(settings.broker_url)
 
-    def batch(self, count: int, *, priority: int = 0, ended: bool = False, name: str = "") -> uuid.UUID:
-        """Deposit some photos for a new tenant, all at once; or photos that were restored long ago."""
+    def add_batch(self, count: int, *, priority: int = 0, ended: bool = False, name: str = "") -> uuid.UUID:
+        """Deposit some photos for a new tenant, all at once; `ended`: photos that were restored before."""
         recipe = parse({})
         with self.services.begin() as session:
             tenant = Tenant(name=uuid.uuid4().hex)
@@ -104,10 +104,10 @@ class Bench:
             common = {"tenant_id": tenant.id, "batch_id": batch.id, "photo_id": photo.id, **past}
             session.execute(insert(Job), [{"name": f"{name}{number}.jpg", **common} for number in range(count)])
             for number, stage in enumerate(STAGES if ended else (), start=1):
-                self._attempts(session, batch.id, number, stage)
+                self._add_attempts(session, batch.id, number, stage)
         return batch.id
 
-    def _attempts(self, session: Any, batch_id: uuid.UUID, number: int, stage: Stage) -> None:
+    def _add_attempts(self, session: Any, batch_id: uuid.UUID, number: int, stage: Stage) -> None:
         values = {"number": number, "stage": stage, "outcome": Outcome.DONE, "files": {}, "facts": {}, "timings": {}}
         columns = [literal(value, ATTEMPTS.c[name].type) for name, value in values.items()]
         rows = select(Job.id, Job.tenant_id, now(), *columns).where(Job.batch_id == batch_id)
@@ -128,51 +128,51 @@ class Bench:
             time.sleep(0.02)
 
     @contextmanager
-    def staff(self, turn_s: float = tasks.BUNDLE_S) -> Iterator[None]:
+    def run_workers(self, turn_s: float = tasks.BUNDLE_S) -> Iterator[None]:
         with ExitStack() as stack:
             for arguments in (("dispatcher",), *(("worker", fleet, str(turn_s)) for fleet in FLEETS)):
-                stack.enter_context(process(self.settings, *arguments))
-            self.wait_for(self.batch(2), 2)
+                stack.enter_context(run_process(self.settings, *arguments))
+            self.wait_for(self.add_batch(2), 2)
             yield
 
-    def photos_per_s(self, count: int) -> float:
+    def measure_photos_per_s(self, count: int) -> float:
         started = time.monotonic()
-        self.wait_for(self.batch(count), count)
+        self.wait_for(self.add_batch(count), count)
         return count / (time.monotonic() - started)
 
-    def bare_chains_per_s(self, count: int) -> float:
-        celery = bare_app(self.settings.broker_url)
+    def measure_chains_per_s(self, count: int) -> float:
+        celery = make_plain_celery_app(self.settings.broker_url)
         with ExitStack() as stack:
             for fleet in FLEETS:
-                stack.enter_context(process(self.settings, "bare", fleet))
-            self._send_bare(celery, 2)
+                stack.enter_context(run_process(self.settings, "plain", fleet))
+            self._run_plain_chains(celery, 2)
             started = time.monotonic()
-            self._send_bare(celery, count)
+            self._run_plain_chains(celery, count)
             return count / (time.monotonic() - started)
 
-    def _send_bare(self, celery: Celery, count: int) -> None:
+    def _run_plain_chains(self, celery: Celery, count: int) -> None:
         self.link.redis.delete(ENDED)
         for number in range(count):
             links = [
-                celery.signature(f"bare.{stage}", args=(str(number),), immutable=True, queue=QUEUES[stage])
+                celery.signature(f"plain.{stage}", args=(str(number),), immutable=True, queue=QUEUES[stage])
                 for stage in Stage
             ]
             chain(*links, app=celery).apply_async()
         while int(self.link.redis.get(ENDED) or 0) < count:
             time.sleep(0.02)
 
-    def urgent_wait_s(self, repeats: int = REPEATS) -> float:
-        """Tell how long one photo from a browser takes, start to end: the median of some."""
+    def measure_urgent_wait_s(self, repeats: int = REPEATS) -> float:
+        """Return how long one photo from a browser takes from start to end: the median of some."""
 
         def one() -> float:
             started = time.monotonic()
-            self.wait_for(self.batch(1, priority=URGENT), 1)
+            self.wait_for(self.add_batch(1, priority=URGENT), 1)
             return time.monotonic() - started
 
         return statistics.median(one() for _ in range(repeats))
 
-    def page_ms(self, batch_id: uuid.UUID) -> float:
-        """Tell what the data of a batch's page costs: progress and its first page of photos."""
+    def measure_page_ms(self, batch_id: uuid.UUID) -> float:
+        """Return what the data of a batch's page costs: its progress and its first page of photos."""
 
         def one() -> float:
             started = time.monotonic()
@@ -186,8 +186,8 @@ class Bench:
 
 
 @contextmanager
-def process(settings: Settings, *arguments: str) -> Iterator[None]:
-    """Run a part of this file as a process of its own."""
+def run_process(settings: Settings, *arguments: str) -> Iterator[None]:
+    """Run a part of this file in a process of its own."""
     root = str(Path(__file__).parents[2])
     command = [sys.executable, __file__, *arguments]
     running = subprocess.Popen(
@@ -200,22 +200,22 @@ def process(settings: Settings, *arguments: str) -> Iterator[None]:
         running.wait()
 
 
-def work(kind: str, fleet: str = "", turn_s: str = "") -> None:
+def run_part(kind: str, fleet: str = "", turn_s: str = "") -> None:
     settings = Settings()
     telemetry.configure(settings, kind)
     services = Services.connect(settings)
     if kind == "worker":
         tasks.BUNDLE_S = float(turn_s)
-        app.run_worker(services, fleet, dict.fromkeys(Stage, noop), device="none")
+        app.run_worker(services, fleet, dict.fromkeys(Stage, run_noop_stage), device="none")
     elif kind == "dispatcher":
         dispatcher.run(services)
     else:
-        celery = bare_app(settings.broker_url)
+        celery = make_plain_celery_app(settings.broker_url)
         options = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True, "quiet": True}
         celery.Worker(hostname=fleet, pool="solo", concurrency=1, queues=[fleet], loglevel="ERROR", **options).start()
 
 
-def row(what: str, value: str, ratio: str = "") -> None:
+def print_row(what: str, value: str, ratio: str = "") -> None:
     print(f"{what:<66}{value:>14}{ratio:>16}", flush=True)
 
 
@@ -224,38 +224,38 @@ def measure(settings: Settings, photos: int, fills: Sequence[int]) -> None:
     bench = Bench(settings)
     full = 0
     for fill in fills:
-        batch_id = bench.batch(fill - full, ended=True)
+        batch_id = bench.add_batch(fill - full, ended=True)
         # In turns, and the best of each: what else the machine does in the meantime slows one as well as the other.
-        bare, ours = 0.0, 0.0
+        plain, ours = 0.0, 0.0
         for _ in range(ROUNDS):
-            bare = max(bare, bench.bare_chains_per_s(photos // 4))
-            with bench.staff():
-                ours = max(ours, bench.photos_per_s(photos))
+            plain = max(plain, bench.measure_chains_per_s(photos // 4))
+            with bench.run_workers():
+                ours = max(ours, bench.measure_photos_per_s(photos))
         print(f"with {fill:,} jobs in the database")
-        row("  bare Celery chain of 4 no-op tasks", f"{bare:.0f} photos/s", "1.0")
-        row("  Retint", f"{ours:.0f} photos/s", f"{ours / bare:.1f} x bare")
-        row(f"  a page of a batch of {fill - full:,} photos", f"{bench.page_ms(batch_id):.1f} ms")
+        print_row("  plain Celery chain of 4 no-op tasks", f"{plain:.0f} photos/s", "1.0")
+        print_row("  Retint", f"{ours:.0f} photos/s", f"{ours / plain:.1f} x plain")
+        print_row(f"  a page of a batch of {fill - full:,} photos", f"{bench.measure_page_ms(batch_id):.1f} ms")
         full = fill
-    with bench.staff():
-        idle = bench.urgent_wait_s()
-        row("one photo from a browser, idle", f"{idle:.2f} s", "1.0")
-        bulk = bench.batch(5000)
-        busy = bench.urgent_wait_s()
+    with bench.run_workers():
+        idle = bench.measure_urgent_wait_s()
+        print_row("one photo from a browser, idle", f"{idle:.2f} s", "1.0")
+        bulk = bench.add_batch(5000)
+        busy = bench.measure_urgent_wait_s()
         with bench.services.read() as session:
             left = tallies.count_jobs(session, [bulk])[bulk]
-        row(
+        print_row(
             f"the same while 5,000 of another tenant run ({left.total - left.ended:,} left)",
             f"{busy:.2f} s",
             f"{busy / idle:.1f} x idle",
         )
     bench.cancel(bulk)
     for turn_s in (math.inf, tasks.BUNDLE_S):
-        with bench.staff(turn_s):
-            heavy_ones = bench.batch(200, name=HEAVY)
+        with bench.run_workers(turn_s):
+            heavy_batch = bench.add_batch(200, name=HEAVY)
             time.sleep(2 * HEAVY_S)
-            heavy = bench.urgent_wait_s(3)
-            bench.cancel(heavy_ones)
-        row(
+            heavy = bench.measure_urgent_wait_s(3)
+            bench.cancel(heavy_batch)
+        print_row(
             f"the same beside photos of {HEAVY_S:g} s, bundles run "
             + ("to their end" if math.isinf(turn_s) else f"for {turn_s:g} s"),
             f"{heavy:.1f} s",
@@ -274,18 +274,18 @@ def main(arguments: Sequence[str]) -> None:
         for name in options.database:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retint-bench-")))
             folder.chmod(0o755)
-            valkey = servers.start_valkey(part(folder, "broker"))
+            valkey = servers.start_valkey(make_folder(folder, "broker"))
             stack.callback(valkey.stop)
             values: dict[str, Any] = {"data": folder, "broker_url": f"redis://127.0.0.1:{valkey.port}/0"}
             if name == "postgresql":
-                postgresql = servers.start_postgresql(part(folder, "postgresql"))
+                postgresql = servers.start_postgresql(make_folder(folder, "postgresql"))
                 stack.callback(postgresql.stop)
                 values["database_url"] = f"postgresql+psycopg://retint@127.0.0.1:{postgresql.port}/postgres"
             print(f"\n{name}")
             measure(Settings(**values), options.photos, options.jobs)
 
 
-def part(folder: Path, name: str) -> Path:
+def make_folder(folder: Path, name: str) -> Path:
     (folder / name).mkdir()
     return folder / name
 
@@ -297,7 +297,7 @@ def test_the_pipeline_costs_less_than_a_bare_chain() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] and sys.argv[1] in ("worker", "dispatcher", "bare"):
-        work(*sys.argv[1:])
+    if sys.argv[1:2] and sys.argv[1] in ("worker", "dispatcher", "plain"):
+        run_part(*sys.argv[1:])
     else:
         main(sys.argv[1:])

@@ -1,9 +1,9 @@
-"""Render's seconds and peak memory, as ratios to a bare libvips copy of the same file: 1, 24 and 300 megapixels.
+"""Render's seconds and peak memory, as ratios to a copy of the same file by libvips: 1, 24 and 300 megapixels.
 
     python tests/benchmarks/bench_render.py [--megapixels 1 24 300] [--folder FOLDER]
 
-Each row is a run in processes of its own; memory is the peak of their whole tree, without file pages that the kernel
-may drop. The largest file needs about 5 GB below the folder, which is emptied afterwards.
+Each row is a run in a process of its own. Memory is the peak of that process and its children, without file pages that
+the kernel may drop. The largest file needs about 5 GB in the folder, which is emptied afterwards.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from retint_workers.imaging.vips import open_image
 ASPECT = 1.5
 
 
-def scan(path: Path, megapixels: float, bits: int, *, seed: int = 1) -> None:
+def write_scan(path: Path, megapixels: float, bits: int, *, seed: int = 1) -> None:
     """Write an uncompressed RGB TIFF that looks like a scan: soft forms, and grain."""
     height = round((megapixels * 1e6 / ASPECT) ** 0.5)
     width = round(height * ASPECT)
@@ -46,8 +46,8 @@ def scan(path: Path, megapixels: float, bits: int, *, seed: int = 1) -> None:
         picture.tiffsave(str(path))
 
 
-def layers(side: int = 768) -> tuple[ColorLayer, DensityLayer]:
-    """Layers of the usual size that change every pixel."""
+def make_layers(side: int = 768) -> tuple[ColorLayer, DensityLayer]:
+    """Return layers of the usual size that change every pixel."""
     rng = np.random.default_rng(2)
     height, width = round(side / ASPECT), side
     small = rng.uniform(-0.2, 0.2, (2, 6, 9))
@@ -62,20 +62,20 @@ def layers(side: int = 768) -> tuple[ColorLayer, DensityLayer]:
     return color, density
 
 
-def copied(source: Path, folder: Path) -> None:
-    """What libvips needs to read the file and write the same kind of file."""
+def copy_with_libvips(source: Path, folder: Path) -> None:
+    """Read the file and write the same kind of file."""
     kind = "jpeg" if source.suffix == ".jpg" else "tiff"
     image = open_image(source, kind)
     pyvips.Operation.call(f"{kind}save", image, str(folder / f"copy{source.suffix}"))
 
 
-def restored(source: Path, folder: Path, *, color: bool, density: bool) -> None:
-    """Render the file with all that belongs to a result."""
+def render_result(source: Path, folder: Path, *, color: bool, density: bool) -> None:
+    """Render the file, with everything that belongs to a result."""
     recipe, settings = parse({}), Settings()
     facts = ingest(source, recipe, settings).facts
-    chosen = [layer if wanted else None for layer, wanted in zip(layers(), (color, density), strict=True)]
+    chosen = [layer if is_wanted else None for layer, is_wanted in zip(make_layers(), (color, density), strict=True)]
     small = folder / "small.tif"
-    scan(small, 0.1, facts["bits"])  # a worker's child has long loaded its code when a photo comes
+    write_scan(small, 0.1, facts["bits"])  # a worker's child has long loaded its code when a photo comes
     render(RenderRequest(small, folder, ingest(small, recipe, settings).facts, recipe, *chosen), settings)  # type: ignore[arg-type]
     started = time.monotonic()
     rendered = render(RenderRequest(source, folder, facts, recipe, *chosen), settings)  # type: ignore[arg-type]
@@ -83,13 +83,13 @@ def restored(source: Path, folder: Path, *, color: bool, density: bool) -> None:
     assert "zoom" in rendered.files or max(facts["width"], facts["height"]) <= 2048
 
 
-def measured(work: Callable[..., None], *args: Any, **named: Any) -> tuple[float, float]:
-    """Run work in a fresh process: its seconds, and the peak of its tree's private memory in MB."""
+def measure_process(work: Callable[..., None], *args: Any, **named: Any) -> tuple[float, float]:
+    """Run a function in a new process; return its seconds and the peak private memory of it and its children in MB."""
     process = multiprocessing.get_context("spawn").Process(target=work, args=args, kwargs=named)
     started, peak = time.monotonic(), 0.0
     process.start()
     while process.is_alive():
-        peak = max(peak, tree_memory(process.pid))
+        peak = max(peak, private_memory(process.pid))
         time.sleep(0.05)
     process.join()
     if process.exitcode:
@@ -97,8 +97,8 @@ def measured(work: Callable[..., None], *args: Any, **named: Any) -> tuple[float
     return time.monotonic() - started, peak / 1e6
 
 
-def tree_memory(pid: int | None) -> float:
-    """Memory of a process and its children that is theirs alone, in bytes; shared file pages are not counted."""
+def private_memory(pid: int | None) -> float:
+    """Return the memory of a process and its children in bytes, without shared pages."""
     total = 0.0
     try:
         root = psutil.Process(pid)
@@ -119,37 +119,37 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         warm = Path(name, "warm.tif")
         for bits in (8, 16):  # compile, once and for all
-            scan(warm, 0.1, bits)
-            measured(one_run, warm, Path(name), restored, color=True, density=True)
+            write_scan(warm, 0.1, bits)
+            measure_process(run_once, warm, Path(name), render_result, color=True, density=True)
         print(f"{'file':24} {'work':14} {'seconds':>8} {'ratio':>6} {'MB':>6} {'ratio':>6}")
         for megapixels in arguments.megapixels:
             for suffix, bits in ((".jpg", 8), (".tif", 16)):
                 source = Path(name, f"scan{suffix}")
-                scan(source, megapixels, bits)
-                report(f"{megapixels:g} MP {suffix[1:]} {bits} bit RGB", source, Path(name))
+                write_scan(source, megapixels, bits)
+                print_rows(f"{megapixels:g} MP {suffix[1:]} {bits} bit RGB", source, Path(name))
 
 
-def report(title: str, source: Path, folder: Path) -> None:
+def print_rows(title: str, source: Path, folder: Path) -> None:
     """Print the rows of one file."""
     runs: dict[str, tuple[Callable[..., None], dict[str, bool]]] = {
-        "bare copy": (copied, {}),
-        "color": (restored, {"color": True, "density": False}),
-        "color, density": (restored, {"color": True, "density": True}),
+        "copy": (copy_with_libvips, {}),
+        "color": (render_result, {"color": True, "density": False}),
+        "color, density": (render_result, {"color": True, "density": True}),
     }
     base: tuple[float, float] | None = None
-    for name, (work, wanted) in runs.items():
-        seconds, peak = measured(one_run, source, folder, work, **wanted)
+    for name, (work, layers_wanted) in runs.items():
+        seconds, peak = measure_process(run_once, source, folder, work, **layers_wanted)
         seconds = float((folder / "seconds").read_text())
         base = base or (seconds, peak)
         ratios = seconds / base[0], peak / base[1]
         print(f"{title:24} {name:14} {seconds:8.2f} {ratios[0]:6.1f} {peak:6.0f} {ratios[1]:6.1f}", flush=True)
 
 
-def one_run(source: Path, folder: Path, work: Callable[..., None], **wanted: bool) -> None:
-    """Do the work in a folder that is gone afterwards; leave its seconds in a file."""
+def run_once(source: Path, folder: Path, work: Callable[..., None], **layers_wanted: bool) -> None:
+    """Do the work in a temporary folder; leave its seconds in a file."""
     with tempfile.TemporaryDirectory(dir=folder) as inner:
         started = time.monotonic()
-        work(source, Path(inner), **wanted)
+        work(source, Path(inner), **layers_wanted)
         seconds = Path(inner, "seconds")
         taken = float(seconds.read_text()) if seconds.exists() else time.monotonic() - started
     (folder / "seconds").write_text(str(taken))

@@ -1,10 +1,10 @@
-"""What each ingredient of `compact` brings: short runs that differ in one thing each, with several seeds.
+"""Ablation study of `compact`: short runs that differ in one thing each, with several seeds.
 
     python -m tests.benchmarks.study_compact RUNS [--steps 1500] [--seeds 1 2] [--at-once 2] [--svg curves.svg]
 
-Every run is a process with one thread; those that are in RUNS already are not repeated, and `--dry-run` says what there
-is to do. Afterwards a table in Markdown is printed: the mean over the seeds and each, at the end of a run (not its best
-judgement, which would flatter what is judged more often).
+Every run is a process with one thread. Runs that RUNS holds already are not repeated; `--dry-run` prints how many are
+left. Afterwards a table in Markdown is printed: the score at the end of each run, and its mean over the seeds. (The
+best score of a run would favor runs that are judged more often.)
 """
 
 import argparse
@@ -20,36 +20,39 @@ from typing import Any
 import torch
 from tests.paths import DATA
 
-from retint_models.command.train import imagenet
+from retint_models.command.run_training import read_imagenet_encoder
 from retint_models.datasets.photographs import open_photos
-from retint_models.training.loop import Pace, is_finished
+from retint_models.training.loop import TrainingOptions
 from retint_models.training.networks import compact
-from retint_models.training.networks.compact import Recipe
+from retint_models.training.networks.compact import Hyperparameters
+from retint_models.training.run_files import is_finished
 
 COLORS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#7a4a00")
-"""Okabe and Ito's (2008), which the color-blind can tell apart, and two more."""
+"""The palette of Okabe and Ito (2008), which color-blind people can tell apart, and two more colors."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """What a run differs in from the default: its recipe, its photographs, where its encoder starts."""
+    """What distinguishes a run from the default: hyperparameters, photographs, start of the encoder."""
 
-    told: str
-    recipe: Recipe = field(default_factory=Recipe)
+    description: str
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     shards: str = "*"
     pretrained: bool = True
 
 
 VARIATIONS = {
-    "default": Variation("the recipe as it stands"),
-    "no-delta-e": Variation("smooth L1 of chroma alone, without CIEDE2000", Recipe(delta_e=0.0, chroma=1.5)),
-    "no-aging": Variation("clean gray in, never aged", Recipe(aging=False)),
+    "default": Variation("the default hyperparameters"),
+    "no-delta-e": Variation("smooth L1 of chroma alone, without CIEDE2000", Hyperparameters(delta_e=0.0, chroma=1.5)),
+    "no-aging": Variation("clean gray in, never aged", Hyperparameters(aging=False)),
     "tier-a": Variation("without the 897 photographs of tier B", shards="train-0*"),
-    "encoder-trained": Variation("the encoder trained, at a tenth of the rate", Recipe(encoder=0.1)),
-    "encoder-from-nothing": Variation("the encoder not from ImageNet", Recipe(encoder=1.0), pretrained=False),
-    "one-size": Variation("crops of 128 pixels throughout", Recipe(sides=(128,))),
-    "less-regular": Variation("dropout .1 and weight decay .05, not .2 and .3", Recipe(dropout=0.1, decay=0.05)),
-    "colorful": Variation("a reward for colorfulness", Recipe(colorful=0.06, chroma=0.1)),
+    "encoder-trained": Variation("the encoder trained, at a tenth of the rate", Hyperparameters(encoder=0.1)),
+    "encoder-from-nothing": Variation("the encoder not from ImageNet", Hyperparameters(encoder=1.0), pretrained=False),
+    "one-size": Variation("crops of 128 pixels throughout", Hyperparameters(sides=(128,))),
+    "less-regular": Variation(
+        "dropout .1 and weight decay .05, not .2 and .3", Hyperparameters(dropout=0.1, decay=0.05)
+    ),
+    "colorful": Variation("a reward for colorfulness", Hyperparameters(colorful=0.06, chroma=0.1)),
 }
 
 
@@ -63,29 +66,31 @@ def main() -> None:
     parser.add_argument("--svg", type=Path, help="draw the curves here")
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     if not DATA.exists():
         sys.exit(f"There are no photographs to study on at {DATA}.")
-    if given.one:
-        train(given.runs, given.one[0], int(given.one[1]), given.steps)
+    if arguments.one:
+        train(arguments.runs, arguments.one[0], int(arguments.one[1]), arguments.steps)
         return
-    todo = [(name, seed) for seed in given.seeds for name in VARIATIONS if not finished(given.runs, name, seed)]
-    print(f"{len(todo)} of {len(VARIATIONS) * len(given.seeds)} runs to do", file=sys.stderr, flush=True)
-    if not given.dry_run:
-        open_photos(DATA / "train", given.runs / "photos")  # once, not by two processes at a time
-        with ThreadPoolExecutor(given.at_once) as pool:
-            list(pool.map(lambda run: launched(given.runs, run[0], run[1], given.steps), todo))
-    print(table(given.runs, given.seeds))
-    if given.svg and not given.dry_run:
-        given.svg.write_text(drawing(given.runs, given.seeds))
+    missing = [
+        (name, seed) for seed in arguments.seeds for name in VARIATIONS if not has_finished(arguments.runs, name, seed)
+    ]
+    print(f"{len(missing)} of {len(VARIATIONS) * len(arguments.seeds)} runs to do", file=sys.stderr, flush=True)
+    if not arguments.dry_run:
+        open_photos(DATA / "train", arguments.runs / "photos")  # once, not by two processes at a time
+        with ThreadPoolExecutor(arguments.at_once) as pool:
+            list(pool.map(lambda run: launch(arguments.runs, run[0], run[1], arguments.steps), missing))
+    print(make_table(arguments.runs, arguments.seeds))
+    if arguments.svg and not arguments.dry_run:
+        arguments.svg.write_text(draw_curves(arguments.runs, arguments.seeds))
 
 
-def finished(runs: Path, name: str, seed: int) -> bool:
-    """Say whether a run came to its end."""
+def has_finished(runs: Path, name: str, seed: int) -> bool:
+    """Return whether a run is finished."""
     return is_finished(runs / f"{name}-{seed}")
 
 
-def launched(runs: Path, name: str, seed: int, steps: int) -> None:
+def launch(runs: Path, name: str, seed: int, steps: int) -> None:
     """Train in a process of its own."""
     print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "tests.benchmarks.study_compact", runs, "--steps", steps, "--one", name, seed]
@@ -98,43 +103,44 @@ def train(runs: Path, name: str, seed: int, steps: int) -> None:
     chosen = VARIATIONS[name]
     photos = open_photos(DATA / "train", runs / "photos", pattern=chosen.shards)
     held_back = open_photos(DATA / "dev", runs / "photos")
-    pace = Pace(steps=steps, seed=seed, judge_every=2, sheet_every=steps)
-    encoder = imagenet(None, "compact") if chosen.pretrained else {}
-    compact.start(runs / f"{name}-{seed}", photos, held_back, encoder, pace, chosen.recipe).train(resume=True)
+    options = TrainingOptions(steps=steps, seed=seed, judge_every=2, sheet_every=steps)
+    encoder = read_imagenet_encoder(None, "compact") if chosen.pretrained else {}
+    run = compact.make_run(runs / f"{name}-{seed}", photos, held_back, encoder, options, chosen.hyperparameters)
+    run.train(resume=True)
 
 
-def log(runs: Path, name: str, seed: int) -> list[dict[str, Any]]:
-    """Read the journal of a run; empty if there is none."""
+def read_log(runs: Path, name: str, seed: int) -> list[dict[str, Any]]:
+    """Read the log of a run; empty if there is none."""
     file = runs / f"{name}-{seed}" / "log.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def judgements(runs: Path, name: str, seed: int) -> list[dict[str, Any]]:
-    """Return what a run was judged to be, in the order of its steps."""
-    return [entry for entry in log(runs, name, seed) if entry.get("event") == "judged"]
+def read_judgements(runs: Path, name: str, seed: int) -> list[dict[str, Any]]:
+    """Return the judgements of a run in the order of its steps."""
+    return [entry for entry in read_log(runs, name, seed) if entry.get("event") == "judged"]
 
 
-def table(runs: Path, seeds: Iterable[int]) -> str:
+def make_table(runs: Path, seeds: Iterable[int]) -> str:
     """Return the table in Markdown."""
     lines = [
         "| run | what is different | CIEDE2000 at .68 of the true colorfulness | seeds | minutes |",
         "|---|---|---|---|---|",
     ]
     for name, variation in VARIATIONS.items():
-        ends = [judgements(runs, name, seed)[-1] for seed in seeds if finished(runs, name, seed)]
+        ends = [read_judgements(runs, name, seed)[-1] for seed in seeds if has_finished(runs, name, seed)]
         if not ends:
             continue
         scores = [end["score"] for end in ends]
         each = ", ".join(f"{score:.2f}" for score in scores)
         minutes = sum(end["seconds"] for end in ends) / len(ends) / 60
-        lines.append(f"| {name} | {variation.told} | {sum(scores) / len(scores):.2f} | {each} | {minutes:.0f} |")
+        lines.append(f"| {name} | {variation.description} | {sum(scores) / len(scores):.2f} | {each} | {minutes:.0f} |")
     return "\n".join(lines)
 
 
-def drawing(runs: Path, seeds: Iterable[int], width: int = 760, height: int = 420) -> str:
+def draw_curves(runs: Path, seeds: Iterable[int], width: int = 760, height: int = 420) -> str:
     """Return the curves as SVG: score over steps, a line a run, a color a variation."""
     curves = {
-        (name, seed): [(entry["step"], entry["score"]) for entry in judgements(runs, name, seed)]
+        (name, seed): [(entry["step"], entry["score"]) for entry in read_judgements(runs, name, seed)]
         for name in VARIATIONS
         for seed in seeds
     }

@@ -1,1 +1,1 @@
-"""What the models' part adds to the command `retint`."""
+"""Subcommands of `retint` for networks: train, evaluate, weights, networks."""

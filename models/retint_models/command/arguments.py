@@ -1,4 +1,4 @@
-"""What the commands of the networks take, and how they refuse it."""
+"""Parameter types of the networks' commands, and how their errors reach the user."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,18 +19,21 @@ IMPORTED_FOLDER = click.option(
 )
 
 
-class Unanswered(click.ClickException):
-    """Something around did not answer; another try may help."""
+class Unavailable(click.ClickException):
+    """A server did not answer; another attempt may succeed."""
 
     exit_code = 3
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Turn what the networks' part refuses into a sentence and exit status 2, or 3 where another try may help."""
+def translate_errors() -> Iterator[None]:
+    """Turn errors of the networks' code into a message and an exit status.
+
+    Status 3 means that a server did not answer and another attempt may succeed; status 2 is every other error.
+    """
     try:
         yield
     except (ConnectionError, TimeoutError) as error:
-        raise Unanswered(str(error)) from error
+        raise Unavailable(str(error)) from error
     except (ValueError, OSError, ArithmeticError) as error:
         raise click.UsageError(str(error)) from error

@@ -1,4 +1,4 @@
-"""What the networks' part adds to the command `retint`."""
+"""The commands `retint weights` and `retint networks`, and the entry point of all the networks' commands."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from retint_models.command.arguments import FILE, IMPORTED_FOLDER, refusing
+from retint_models.command.arguments import FILE, IMPORTED_FOLDER, translate_errors
 from retint_models.command.evaluate import evaluate
 from retint_models.command.train import train
 from retint_models.weights.cards import Card, ReportProgress
@@ -35,20 +35,23 @@ Examples:
 """
 )
 def weights() -> None:
-    """Show, get and check the networks' weights."""
+    """Show, download, import and check the weights of networks."""
 
 
 @weights.command("list", epilog="\b\nExample:\n  retint weights list --json")
 @IMPORTED_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print all cards as one JSON object.")
 def list_cards(folder: Path, as_json: bool) -> None:
-    """List all networks, whether their weights are here, and how to get them."""
+    """List all networks.
+
+    Also whether their weights are here, and how to get those that are not.
+    """
     from retint_models.weights.cards import read_cards
 
-    with refusing():
+    with translate_errors():
         found = read_cards(folder)
     if as_json:
-        click.echo(json.dumps({name: values(card) for name, card in found.items()}, indent=2))
+        click.echo(json.dumps({name: card_to_json(card) for name, card in found.items()}, indent=2))
         return
     for card in found.values():
         state = f"here, {card.size / 1e6:.1f} MB" if card.is_here else "not here"
@@ -62,22 +65,25 @@ def list_cards(folder: Path, as_json: bool) -> None:
 @IMPORTED_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print the card as a JSON object.")
 def show(name: str, folder: Path, as_json: bool) -> None:
-    """Print all that is known of a network: its card."""
+    """Print the model card of a network."""
     from retint_models.networks.registry import card
 
-    with refusing():
+    with translate_errors():
         known = card(name, folder)
-    click.echo(json.dumps(values(known), indent=2) if as_json else known.describe())
+    click.echo(json.dumps(card_to_json(known), indent=2) if as_json else known.describe())
 
 
 @weights.command(epilog="\b\nExample:\n  retint weights verify")
 @IMPORTED_FOLDER
 @click.pass_context
 def verify(ctx: click.Context, folder: Path) -> None:
-    """Check every file that is here against its card; exit status 1 if one is missing or another."""
+    """Check all weights files by their SHA-256.
+
+    The exit status is 1 if an expected file is missing or differs from its card.
+    """
     from retint_models.weights.cards import read_cards
 
-    with refusing():
+    with translate_errors():
         found = read_cards(folder)
     failed = False
     for card in found.values():
@@ -85,8 +91,8 @@ def verify(ctx: click.Context, folder: Path) -> None:
             click.echo(f"{card.name}: not here")
             continue
         try:
-            with told_by_a_bar() as tell:
-                card.verify(tell)
+            with show_progress_bar() as report_progress:
+                card.verify(report_progress)
             click.echo(f"{card.name}: as its card says")
         except (ValueError, OSError) as error:
             failed = True
@@ -101,20 +107,23 @@ Examples:
   retint weights import ColorizeArtistic_gen.pth --as artistic
   retint weights import G.pth --as yuv-gan --folder /srv/retint/weights
 
-PyTorch's files, old and new, and safetensors are read; nothing in them is ever run.
+FILE is PyTorch's format, old or new, or safetensors. Nothing in it is ever run.
 """,
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--as", "name", required=True, help="The network whose weights these are.")
+@click.option("--as", "name", required=True, help="Name of the network whose weights these are.")
 @IMPORTED_FOLDER
 def import_file(file: Path, name: str, folder: Path) -> None:
-    """Check that FILE holds a network's weights, and keep them as safetensors."""
+    """Import the weights of a network from FILE.
+
+    They are checked and kept as safetensors.
+    """
     from retint_models.networks.registry import NETWORKS
     from retint_models.weights import importing
 
-    with refusing(), told_by_a_bar() as tell:
-        taken = importing.take(file, name, NETWORKS, folder, tell)
-    say_taken(taken)
+    with translate_errors(), show_progress_bar() as report_progress:
+        taken = importing.take(file, name, NETWORKS, folder, report_progress)
+    print_import(taken)
 
 
 @weights.command(
@@ -123,31 +132,38 @@ Examples:
   retint weights fetch artistic
   retint weights fetch video --from https://mirror.museum.example/ColorizeVideo_gen.pth
 
-Interrupted, start it again: it goes on where it was.
+If the download is interrupted, run the same command again: it continues where it was.
 """
 )
 @click.argument("name")
-@click.option("--from", "address", default="", help="Another address than its authors'.")
-@click.option("--sha256", default="", help="What the file must be; by default the official one, where that is known.")
+@click.option("--from", "address", default="", help="Download from this address instead of the authors'.")
+@click.option(
+    "--sha256",
+    default="",
+    help="SHA-256 of the file; that of the official file by default, where it is known.",
+)
 @IMPORTED_FOLDER
 def fetch(name: str, address: str, sha256: str, folder: Path) -> None:
-    """Download a network's official weights, check them, and keep them as safetensors."""
+    """Download a network's official weights.
+
+    They are checked and kept as safetensors.
+    """
     from retint_models.networks.registry import NETWORKS
     from retint_models.weights import importing
 
-    with refusing(), told_by_a_bar() as tell:
-        taken = importing.fetch(name, NETWORKS, folder, tell, address=address, sha256=sha256.lower())
-    say_taken(taken)
+    with translate_errors(), show_progress_bar() as report_progress:
+        taken = importing.fetch(name, NETWORKS, folder, report_progress, address=address, sha256=sha256.lower())
+    print_import(taken)
 
 
 @commands.group(epilog="\b\nExample:\n  retint networks run artistic --input x.npy --output y.npy")
 def networks() -> None:
-    """Run bare networks, without a photo around them."""
+    """Run networks on arrays, without the pipeline around them."""
 
 
 @networks.command("list")
 def list_networks() -> None:
-    """List the networks that can be run bare, and what each is given and gives."""
+    """List these networks, their inputs and outputs."""
     from retint_models.command.run_on_array import TENSORS
 
     for name, tensors in TENSORS.items():
@@ -160,49 +176,62 @@ Examples:
   retint networks run artistic --input x.npy --output y.npy
   retint networks run stable --weights ColorizeStable_gen.pth --input x.npy --output y.npy --threads 2
 
-`retint networks list` tells what each network is given and gives.
+`retint networks list` prints input and output of each network.
 """
 )
 @click.argument("name")
-@click.option("--input", "given", type=FILE, required=True, help="A float32 array in a .npy file.")
-@click.option("--output", "made", type=FILE, required=True, help="Where the network's answer is written, as .npy.")
-@click.option("--weights", "file", type=FILE, help="PyTorch's file or safetensors; by default the imported ones.")
+@click.option("--input", "input_file", type=FILE, required=True, help="A float32 array in a .npy file.")
+@click.option("--output", "output_file", type=FILE, required=True, help="The .npy file to write the output to.")
+@click.option("--weights", "weights_file", type=FILE, help="PyTorch's format or safetensors; imported ones by default.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
 @IMPORTED_FOLDER
-def run(name: str, given: Path, made: Path, file: Path | None, device: str, threads: int | None, folder: Path) -> None:
-    """Run the bare network NAME, plain and in float32, on a normalised array."""
+def run(
+    name: str,
+    input_file: Path,
+    output_file: Path,
+    weights_file: Path | None,
+    device: str,
+    threads: int | None,
+    folder: Path,
+) -> None:
+    """Run a network on a normalised array.
+
+    It runs in float32, without any acceleration.
+    """
     from retint_models.command import run_on_array
 
-    with refusing():
-        run_on_array.run(name, given, made, file=file, device=device, threads=threads, imported=folder)
-    click.echo(f"{given} -> {made}")
+    with translate_errors():
+        run_on_array.run_on_array(
+            name, input_file, output_file, weights_file=weights_file, device=device, threads=threads, imported=folder
+        )
+    click.echo(f"{input_file} -> {output_file}")
 
 
 commands.add_command(train)
 commands.add_command(evaluate)
 
 
-def values(card: Card) -> dict[str, Any]:
+def card_to_json(card: Card) -> dict[str, Any]:
     """Return a card as JSON values."""
     facts = asdict(card) | {"is_here": card.is_here, "bytes": card.size}
     return json.loads(json.dumps(facts, default=str))  # type: ignore[no-any-return]
 
 
-def say_taken(taken: "Taken") -> None:
-    """Say what an import gave."""
-    known = {
+def print_import(taken: "Taken") -> None:
+    """Print what was imported, and whether it is the official file."""
+    sentences = {
         True: "It is the official file.",
         False: "It fits the network, but it is not the official file: its SHA-256 is another.",
         None: "It fits the network; whether it is the official file cannot be told: no SHA-256 of that is known.",
     }
     card = taken.card
-    click.echo(f"{card.name}: {card.size / 1e6:.1f} MB in {card.path}. {known[taken.is_official]}")
+    click.echo(f"{card.name}: {card.size / 1e6:.1f} MB in {card.path}. {sentences[taken.is_official]}")
 
 
 @contextmanager
-def told_by_a_bar() -> Iterator[ReportProgress]:
-    """Show on a terminal how far something is."""
+def show_progress_bar() -> Iterator[ReportProgress]:
+    """Yield a callback that shows progress in bytes as a bar on a terminal; without a terminal it does nothing."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -213,9 +242,9 @@ def told_by_a_bar() -> Iterator[ReportProgress]:
     ) as progress:
         tasks: dict[str, TaskID] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what)
-            progress.update(tasks[what], completed=done, total=total or None)
+        def report_progress(title: str, done: int, total: int) -> None:
+            if title not in tasks:
+                tasks[title] = progress.add_task(title)
+            progress.update(tasks[title], completed=done, total=total or None)
 
-        yield tell
+        yield report_progress

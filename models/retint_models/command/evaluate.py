@@ -1,12 +1,17 @@
 """The command `retint evaluate`."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from retint_models.command.arguments import FILE, FOLDER, IMPORTED_FOLDER, refusing
+from retint_models.command.arguments import FILE, FOLDER, IMPORTED_FOLDER, translate_errors
+
+if TYPE_CHECKING:
+    from retint_models.datasets.photographs import Photos
+    from retint_models.networks.registry import Colorizer, Defader
 
 
 @click.command(
@@ -16,31 +21,37 @@ Examples:
   retint evaluate dev/ --colorizers all --defaders "" --every 4
   retint evaluate dev/ --old scans/ --old-sheet old.jpg
 
-PHOTOS must be in color: their gray is colored, their prints are faded, and the photographs are the truth.
+PHOTOS must be in color. Colorizers see their gray, defaders see simulated faded prints of them, and both are compared
+with the photographs.
 """
 )
 @click.argument("photos", type=FOLDER)
 @click.option(
-    "--training", type=FOLDER, help="Training photographs, for the rows `mean-ab` and `table`; by default PHOTOS."
+    "--training", type=FOLDER, help="Training photographs for the rows `mean-ab` and `table`; PHOTOS by default."
 )
 @click.option(
     "--colorizers",
     default="compact,compact-vivid",
     show_default=True,
-    help="Names, with commas; or `all` that are here.",
+    help="Names with commas between them; `all` for those whose weights are here.",
 )
 @click.option(
-    "--defaders", default="compact-defade", show_default=True, help="Names, with commas; or `all` that are here."
+    "--defaders",
+    default="compact-defade",
+    show_default=True,
+    help="Names with commas between them; `all` for those whose weights are here.",
 )
 @IMPORTED_FOLDER
-@click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep decoded photographs.")
-@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Judge on every n-th photo only.")
-@click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--cache", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps decoded photographs."
+)
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Use only every n-th photo.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
 @click.option("--json", "json_file", type=FILE, help="Write the rows to this file, under `colorize` and `defade`.")
-@click.option("--sheet", type=FILE, help="Write gray, results and truth of the photos judged on to this JPEG.")
+@click.option("--sheet", type=FILE, help="Write gray, results and truth of the first 60 photos to this JPEG.")
 @click.option("--defade-sheet", type=FILE, help="The same for the simulated prints.")
-@click.option("--old", type=FOLDER, help="Old photographs, to be judged by eye; --old-sheet says where to.")
+@click.option("--old", type=FOLDER, help="Old photographs, to be judged by eye; needs --old-sheet.")
 @click.option("--old-sheet", type=FILE, help="Write --old as they are, colorized, defaded, and both to this JPEG.")
 def evaluate(
     photos: Path,
@@ -58,54 +69,76 @@ def evaluate(
     old: Path | None,
     old_sheet: Path | None,
 ) -> None:
-    """Judge networks on PHOTOS in color, beside rows that say what a number is worth."""
-    from tempfile import TemporaryDirectory
+    """Score networks on photographs in color.
 
+    The tables hold baselines as well, which show what a score is worth.
+    """
     import torch
 
     from retint_models.datasets.photographs import open_photos
-    from retint_models.evaluation import colorize, defade, sheets
+    from retint_models.evaluation import sheets
     from retint_models.networks import registry
 
     if threads:
         torch.set_num_threads(threads)
-    with refusing(), TemporaryDirectory() as scratch:
+    with translate_errors(), TemporaryDirectory() as scratch:
         if (old is None) != (old_sheet is None):
             raise ValueError("--old and --old-sheet belong together")
-        painters = {
-            name: registry.load_colorizer(name, device, folder)
-            for name in chosen(colorizers, registry.COLORIZERS, folder)
-        }
-        repairers = {
-            name: registry.load_defader(name, device, folder) for name in chosen(defaders, registry.DEFADERS, folder)
-        }
+        names = choose_networks(colorizers, registry.COLORIZERS, folder)
+        chosen_colorizers = {name: registry.load_colorizer(name, device, folder) for name in names}
+        names = choose_networks(defaders, registry.DEFADERS, folder)
+        chosen_defaders = {name: registry.load_defader(name, device, folder) for name in names}
         decoded = cache or Path(scratch)
         held_back = open_photos(photos, decoded)
         if held_back.skipped:
             click.echo(f"{len(held_back)} photographs; skipped: {held_back.skipped}", err=True)
-        if painters:
-            shots = colorize.shots_of(held_back)[::every]
-            known = open_photos(training, decoded) if training else held_back
+        if chosen_colorizers:
             if not training:
                 click.echo("No --training given: the rows mean-ab and table know the photographs themselves.", err=True)
-            rows = told(colorize.heading(), colorize.rows_of(shots, known, painters), colorize.line)
-            if json_file:
-                colorize.write_json(json_file, rows)
-            if sheet:
-                sheets.colorized(shots[:60], painters).save(sheet, quality=85)
-        if repairers:
-            cases = defade.cases_of(held_back, every=every)
-            rows = told(defade.heading(), defade.rows_of(cases, repairers), defade.line)
-            if json_file:
-                colorize.write_json(json_file, rows, "defade")
-            if defade_sheet:
-                sheets.defaded(cases[:60], repairers).save(defade_sheet, quality=85)
+            known = open_photos(training, decoded) if training else held_back
+            evaluate_colorizers(chosen_colorizers, held_back, known, every, json_file, sheet)
+        if chosen_defaders:
+            evaluate_defaders(chosen_defaders, held_back, every, json_file, defade_sheet)
         if old and old_sheet:
-            sheets.restored(old, painters, repairers).save(old_sheet, quality=85)
+            sheets.draw_restored(old, chosen_colorizers, chosen_defaders).save(old_sheet, quality=85)
 
 
-def chosen(names: str, known: Collection[str], folder: Path) -> list[str]:
-    """Return the networks that are named with commas, or all whose weights are here.
+def evaluate_colorizers(
+    colorizers: "dict[str, Colorizer]",
+    photos: "Photos",
+    training: "Photos",
+    every: int,
+    json_file: Path | None,
+    sheet: Path | None,
+) -> None:
+    """Print the table of colorizers; write it to a JSON file and a contact sheet if they are given."""
+    from retint_models.evaluation import colorize, report, samples, sheets
+
+    color_samples = samples.make_color_samples(photos)[::every]
+    scores = colorize.score_all(color_samples, training, colorizers)
+    rows = print_table(colorize.table_heading(), scores, colorize.table_line)
+    if json_file:
+        report.write_json(json_file, rows, "colorize")
+    if sheet:
+        sheets.draw_colorized(color_samples[:60], colorizers).save(sheet, quality=85)
+
+
+def evaluate_defaders(
+    defaders: "dict[str, Defader]", photos: "Photos", every: int, json_file: Path | None, sheet: Path | None
+) -> None:
+    """Print the table of defaders; write it to a JSON file and a contact sheet if they are given."""
+    from retint_models.evaluation import defade, prints, report, sheets
+
+    print_samples = prints.make_print_samples(photos, every=every)
+    rows = print_table(defade.table_heading(), defade.score_all(print_samples, defaders), defade.table_line)
+    if json_file:
+        report.write_json(json_file, rows, "defade")
+    if sheet:
+        sheets.draw_defaded(print_samples[:60], defaders).save(sheet, quality=85)
+
+
+def choose_networks(names: str, known: Collection[str], folder: Path) -> list[str]:
+    """Return the networks of a comma-separated list, or for `all` those whose weights are here.
 
     Raises:
         ValueError: a name is unknown, empty, or there twice.
@@ -114,20 +147,22 @@ def chosen(names: str, known: Collection[str], folder: Path) -> list[str]:
 
     if names == "all":
         return [name for name in known if registry.card(name, folder).is_here]
-    asked = [name.strip() for name in names.split(",")] if names.strip() else []
-    for name in asked:
+    chosen = [name.strip() for name in names.split(",")] if names.strip() else []
+    for name in chosen:
         if name not in known:
             raise ValueError(f"no such network: {name!r}; there are {', '.join(known)}")
-        if asked.count(name) > 1:
+        if chosen.count(name) > 1:
             raise ValueError(f"{name} is named twice")
-    return asked
+    return chosen
 
 
-def told(heading: str, rows: Iterator[dict[str, Any]], line: Callable[[dict[str, Any]], str]) -> list[dict[str, Any]]:
-    """Print a table while its rows come, and return them."""
+def print_table(
+    heading: str, rows: Iterator[dict[str, Any]], format_line: Callable[[dict[str, Any]], str]
+) -> Sequence[dict[str, Any]]:
+    """Print each row of a table as soon as it is there, and return all rows."""
     click.echo(heading)
-    kept = []
+    printed = []
     for row in rows:
-        click.echo(line(row))
-        kept.append(row)
-    return kept
+        click.echo(format_line(row))
+        printed.append(row)
+    return printed

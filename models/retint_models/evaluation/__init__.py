@@ -1,1 +1,1 @@
-"""How the networks are judged: measures, calibration rows, one module per kind of network."""
+"""How networks are judged: metrics, baselines that say what a number is worth, contact sheets."""

@@ -1,204 +1,113 @@
-"""How well colorizers do on photographs whose color is known, beside rows that say what a number is worth.
+"""Scores of colorizers on photographs whose colors are known, beside baselines that say what a number is worth.
 
-Each photo is judged at short side 256 in 8 bits. Its gray is its rounded Rec. 709 luma. Means over photos with 95 %
-bootstrap intervals; colorfulness always beside the error, since gray has a small error. Scores are given again without
-photographs of unclear license, and without those from ImageNet, which pretrained encoders have seen.
+Each photo is judged at short side 256 in 8 bits. Its gray is its rounded Rec. 709 luma. Scores are means over photos
+with 95 % bootstrap intervals. Colorfulness always stands beside the error, since gray has a small error. Scores are
+given again without photographs of unclear license, and without those of ImageNet, which pretrained encoders have seen.
 """
 
-import json
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from retint_models.datasets.photographs import Photos
-from retint_models.evaluation import metrics
-from retint_models.evaluation.measuring import measured
+from retint_models.evaluation import colorize_baselines, metrics
+from retint_models.evaluation.cost import measure_cost
+from retint_models.evaluation.pictures import Pixels, halve, to_pixels, to_tensor
+from retint_models.evaluation.samples import (
+    SEEN_BY_ENCODERS,
+    UNCLEAR_LICENSES,
+    Colorize,
+    ColorSample,
+    is_licensed_as,
+)
 from retint_models.layers.types import ColorLayer
-from retint_models.networks.color import join_luma_chroma, lab_to_rgb, rec709_luma, rgb_to_lab
+from retint_models.networks.color import join_luma_chroma, rec709_luma, rgb_to_lab
 from retint_models.networks.registry import Colorizer
 
-UNCLEAR = ("ImageNet", "unstated", "not stated")
-"""Parts of a license text that keep a photo out of the strict score."""
-KNOWN = ("ImageNet",)
-"""Parts of the license text of photographs that pretrained encoders have seen."""
-INTERVALS = ("delta_e2000", "rmse_ab", "psnr", "ssim", "colorfulness", "delta_cf", "delta_cf_absolute", "swd")
-
-Pixels = NDArray[np.uint8]
-Maker = Callable[[int, Pixels], Pixels]
-"""Takes a photo's number and its gray (h, w, 3), returns it in color."""
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A photo to be judged on: its stratum, its license, its true pixels and its gray, uint8 (h, w, 3)."""
-
-    name: str
-    stratum: str
-    license: str
-    true: Pixels
-    gray: Pixels
+SCORES_WITH_INTERVAL = (
+    "delta_e2000",
+    "rmse_ab",
+    "psnr",
+    "ssim",
+    "colorfulness",
+    "delta_cf",
+    "delta_cf_absolute",
+    "swd",
+)
 
 
-def shots_of(photos: Photos) -> list[Shot]:
-    """Prepare photographs for judging; the stratum is what their file name begins with."""
-    shots = []
-    for entry, pixels in zip(photos.entries, photos, strict=True):
-        gray = as_pixels(rec709_luma(as_tensor(pixels)).expand(3, -1, -1))
-        stratum = str(entry.get("stratum") or str(entry["name"]).split("-")[0])
-        shots.append(Shot(entry["name"], stratum, str(entry.get("license", "")), np.array(pixels), gray))
-    return shots
+def colorize_with(colorizer: Colorizer, settings: dict[str, float] | None = None) -> Colorize:
+    """Return a colorization by a colorizer with settings."""
+
+    def colorize(number: int, gray: Pixels) -> Pixels:
+        return apply_color_layer(colorizer([gray], settings or {})[0], gray)
+
+    return colorize
 
 
-def as_tensor(pixels: Pixels) -> Tensor:
-    """Return uint8 (h, w, 3) as (3, h, w) in [0, 1]."""
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
-
-
-def as_pixels(rgb: Tensor) -> Pixels:
-    """Return (3, h, w) in [0, 1] rounded to uint8 (h, w, 3)."""
-    pixels: Pixels = (255 * rgb.clamp(0, 1)).round().byte().permute(1, 2, 0).numpy()
-    return pixels
-
-
-# --- rows -------------------------------------------------------------------------------------------------------------
-
-
-def gray(number: int, seen: Pixels) -> Pixels:
-    """Leave a photo gray: small error, no color."""
-    return seen
-
-
-def mean_ab(training: Photos) -> Maker:
-    """Give everything the mean color of the training photographs."""
-    mean = torch.stack([small_lab(pixels)[1:].mean((1, 2)) for pixels in training]).mean(0)
-
-    def make(number: int, seen: Pixels) -> Pixels:
-        lightness = rgb_to_lab(as_tensor(seen))[:1]
-        return as_pixels(lab_to_rgb(torch.cat([lightness, mean.view(2, 1, 1).expand(-1, *lightness.shape[1:])])))
-
-    return make
-
-
-def table(training: Photos, levels: int = 16, rows: int = 8) -> Maker:
-    """Give each place the mean color of the training photographs' places as light and as high up."""
-    total, count = torch.zeros(2, levels * rows), torch.zeros(levels * rows)
-    for pixels in training:
-        lab = small_lab(pixels)
-        cell = cells(lab[0], levels, rows).flatten()
-        total.index_add_(1, cell, lab[1:].flatten(1))
-        count.index_add_(0, cell, torch.ones(cell.numel()))
-    means = total / count.clamp_min(1)
-
-    def make(number: int, seen: Pixels) -> Pixels:
-        lightness = rgb_to_lab(as_tensor(seen))[0]
-        return as_pixels(lab_to_rgb(torch.cat([lightness[None], means[:, cells(lightness, levels, rows)]])))
-
-    return make
-
-
-def cells(lightness: Tensor, levels: int, rows: int) -> Tensor:
-    """Number the cells of lightness (h, w) by level and by row of the picture."""
-    level = (lightness / 100 * levels).long().clamp(0, levels - 1)
-    row = (torch.arange(lightness.shape[0]) * rows // lightness.shape[0])[:, None]
-    return level * rows + row
-
-
-def small_lab(pixels: Pixels, side: int = 32) -> Tensor:
-    """Return a photo reduced to a square, in CIELAB."""
-    return rgb_to_lab(as_tensor(np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))))
-
-
-def shuffled(shots: Sequence[Shot], seed: int = 0) -> Maker:
-    """Give each photo the color of another one: full color, all of it false."""
-    order = np.random.default_rng(seed).permutation(len(shots))
-    giver = {int(order[place]): int(order[place - 1]) for place in range(len(order))}
-
-    def make(number: int, seen: Pixels) -> Pixels:
-        size = (seen.shape[1], seen.shape[0])
-        other = np.asarray(Image.fromarray(shots[giver[number]].true).resize(size, Image.Resampling.BILINEAR))
-        return as_pixels(lab_to_rgb(torch.cat([rgb_to_lab(as_tensor(seen))[:1], rgb_to_lab(as_tensor(other))[1:]])))
-
-    return make
-
-
-def by(colorizer: Colorizer, settings: dict[str, float] | None = None) -> Maker:
-    """Let a colorizer decide."""
-
-    def make(number: int, seen: Pixels) -> Pixels:
-        return applied(colorizer([seen], settings or {})[0], seen)
-
-    return make
-
-
-def applied(layer: ColorLayer, seen: Pixels) -> Pixels:
+def apply_color_layer(layer: ColorLayer, gray: Pixels) -> Pixels:
     """Put a color layer on the luma of a picture of about its size."""
-    luma = rec709_luma(as_tensor(seen))
+    luma = rec709_luma(to_tensor(gray))
     chroma = torch.from_numpy(layer.chroma.astype(np.float32))[None]
-    return as_pixels(join_luma_chroma(luma, functional.interpolate(chroma, size=luma.shape[1:], mode="bilinear")[0]))
+    return to_pixels(join_luma_chroma(luma, functional.interpolate(chroma, size=luma.shape[1:], mode="bilinear")[0]))
 
 
-# --- scores -----------------------------------------------------------------------------------------------------------
-
-
-def judge(name: str, make: Maker, shots: Sequence[Shot]) -> dict[str, Any]:
-    """Score one row: means, intervals, strata, costs, and the scores on photographs that nobody could object to."""
-    with measured() as cost:
-        made = [make(number, shot.gray) for number, shot in enumerate(shots)]
-    smaller = [make(number, halved(shot.gray)) for number, shot in enumerate(shots)]
-    scores = [score(*row) for row in zip(made, smaller, shots, strict=True)]
-    strata = {
-        stratum: mean_of(
-            [row for row, shot in zip(scores, shots, strict=True) if shot.stratum == stratum], "delta_e2000"
-        )
-        for stratum in sorted({shot.stratum for shot in shots})
+def score_all(
+    samples: Sequence[ColorSample], training: Photos, colorizers: dict[str, Colorizer]
+) -> Iterator[dict[str, Any]]:
+    """Yield the row of each baseline and of each colorizer; two baselines need the training photographs."""
+    rows: dict[str, Colorize] = {
+        "gray": colorize_baselines.leave_gray,
+        "mean-ab": colorize_baselines.colorize_with_mean_ab(training),
+        "table": colorize_baselines.colorize_by_table(training),
+        "shuffled": colorize_baselines.colorize_with_another_photo(samples),
     }
-    means = {key: mean_of(scores, key) for key in scores[0]}
+    rows |= {name: colorize_with(colorizer) for name, colorizer in colorizers.items()}
+    for name, colorize in rows.items():
+        yield score_colorization(name, colorize, samples)
+
+
+def score_colorization(name: str, colorize: Colorize, samples: Sequence[ColorSample]) -> dict[str, Any]:
+    """Return one row: mean scores, intervals, CIEDE2000 by stratum and without some licenses, cost a photo."""
+    with measure_cost() as cost:
+        colored = [colorize(number, sample.gray) for number, sample in enumerate(samples)]
+    half_size = [colorize(number, halve(sample.gray)) for number, sample in enumerate(samples)]
+    scores = [score_picture(*row) for row in zip(colored, half_size, samples, strict=True)]
+    strata = {
+        stratum: mean_score(
+            [row for row, sample in zip(scores, samples, strict=True) if sample.stratum == stratum], "delta_e2000"
+        )
+        for stratum in sorted({sample.stratum for sample in samples})
+    }
+    means = {key: mean_score(scores, key) for key in scores[0]}
     return {
         "name": name,
-        "photos": len(shots),
+        "photos": len(samples),
         **means,
-        "delta_e2000_interval": metrics.interval(np.array([row["delta_e2000"] for row in scores])),
-        "intervals": metrics.intervals(scores, INTERVALS),
+        "delta_e2000_interval": metrics.bootstrap_interval(np.array([row["delta_e2000"] for row in scores])),
+        "intervals": metrics.bootstrap_intervals(scores, SCORES_WITH_INTERVAL),
         "ratio": means["colorfulness"] / means["true_colorfulness"],
-        "swd_set": metrics.sliced_wasserstein(pooled(made), pooled([shot.true for shot in shots])),
+        "swd_set": metrics.sliced_wasserstein(
+            set_quantiles(colored), set_quantiles([sample.true for sample in samples])
+        ),
         "strata": strata,
         "worst_stratum": max(strata, key=lambda stratum: strata[stratum]),
-        "clear_license": without(UNCLEAR, scores, shots),
-        "unseen": without(KNOWN, scores, shots),
-        "seconds": cost.seconds / len(shots),
+        "clear_license": color_scores_without(UNCLEAR_LICENSES, scores, samples),
+        "unseen": color_scores_without(SEEN_BY_ENCODERS, scores, samples),
+        "seconds": cost.seconds / len(samples),
         "megabytes": cost.megabytes,
     }
 
 
-def without(parts: Sequence[str], scores: Sequence[dict[str, float]], shots: Sequence[Shot]) -> dict[str, float]:
-    """Score a row on the photos whose license text holds none of some parts; empty if there are none."""
-    kept = [row for row, shot in zip(scores, shots, strict=True) if not any(part in shot.license for part in parts)]
-    if not kept:
-        return {}
-    ratio = mean_of(kept, "colorfulness") / mean_of(kept, "true_colorfulness")
-    return {"photos": len(kept), "delta_e2000": mean_of(kept, "delta_e2000"), "ratio": ratio}
-
-
-def halved(pixels: Pixels) -> Pixels:
-    """Return a picture at half its size, box-reduced."""
-    size = (max(1, pixels.shape[1] // 2), max(1, pixels.shape[0] // 2))
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
-
-
-def score(made: Pixels, smaller: Pixels, shot: Shot) -> dict[str, float]:
-    """Score one picture against the true photo, and against what came of the photo at half its size."""
-    ours, true = as_tensor(made), as_tensor(shot.true)
+def score_picture(colored: Pixels, half_size: Pixels, sample: ColorSample) -> dict[str, float]:
+    """Score one picture against the true photo, and against the colorization of the photo at half its size."""
+    ours, true = to_tensor(colored), to_tensor(sample.true)
     colorful, true_colorful = metrics.colorfulness(ours), metrics.colorfulness(true)
-    drift, worst_drift = metrics.luma_drift(ours, as_tensor(shot.gray)[:1])
+    drift, worst_drift = metrics.luma_drift(ours, to_tensor(sample.gray)[:1])
     return {
         "delta_e2000": metrics.delta_e_2000(ours, true),
         "delta_e_chroma": metrics.delta_e_chroma(ours, true),
@@ -212,32 +121,35 @@ def score(made: Pixels, smaller: Pixels, shot: Shot) -> dict[str, float]:
         "under": max(0.0, true_colorful - colorful),
         "over": max(0.0, colorful - true_colorful),
         "swd": metrics.sliced_wasserstein(metrics.quantiles_ab(ours), metrics.quantiles_ab(true)),
-        "between_sizes": metrics.ab_distance(ours, as_tensor(smaller)),
+        "between_sizes": metrics.ab_distance(ours, to_tensor(half_size)),
         "luma_drift": drift,
         "luma_drift_worst": worst_drift,
     }
 
 
-def mean_of(rows: Sequence[dict[str, float]], key: str) -> float:
+def mean_score(rows: Sequence[dict[str, float]], key: str) -> float:
     """Return the mean of one score."""
     return float(np.mean([row[key] for row in rows]))
 
 
-def pooled(pictures: Sequence[Pixels], each: int = 2048) -> Tensor:
-    """Return the quantiles of the colors of a whole set, equally many places from each picture."""
+def color_scores_without(
+    licenses: Sequence[str], scores: Sequence[dict[str, float]], samples: Sequence[ColorSample]
+) -> dict[str, float]:
+    """Return mean scores on the samples whose license text contains none of some parts; empty if there are none."""
+    left = [row for row, sample in zip(scores, samples, strict=True) if not is_licensed_as(sample.license, licenses)]
+    if not left:
+        return {}
+    ratio = mean_score(left, "colorfulness") / mean_score(left, "true_colorfulness")
+    return {"photos": len(left), "delta_e2000": mean_score(left, "delta_e2000"), "ratio": ratio}
+
+
+def set_quantiles(pictures: Sequence[Pixels], each: int = 2048) -> Tensor:
+    """Return the quantiles of the colors of a set of pictures, taken at the same number of places in each."""
     points = []
     for pixels in pictures:
-        ab = rgb_to_lab(as_tensor(pixels))[1:].flatten(1)
+        ab = rgb_to_lab(to_tensor(pixels))[1:].flatten(1)
         points.append(ab[:, torch.linspace(0, ab.shape[1] - 1, each).long()])
     return metrics.quantiles(torch.cat(points, 1))
-
-
-def rows_of(shots: Sequence[Shot], training: Photos, colorizers: dict[str, Colorizer]) -> Iterator[dict[str, Any]]:
-    """Score the calibration rows (two of them need training photographs) and each colorizer, one at a time."""
-    makers: dict[str, Maker] = {"gray": gray, "mean-ab": mean_ab(training), "table": table(training)}
-    makers |= {"shuffled": shuffled(shots)} | {name: by(colorizer) for name, colorizer in colorizers.items()}
-    for name, make in makers.items():
-        yield judge(name, make, shots)
 
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -260,37 +172,14 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "  MB": lambda row: f"{row['megabytes']:4.0f}",
     "worst stratum": lambda row: f"{row['worst_stratum']} {row['strata'][row['worst_stratum']]:.1f}",
 }
-"""What the table shows: colorfulness is the share of the true one, `clear` is CIEDE2000 on clearly licensed photos."""
+"""Columns of the table. `CF` is the share of the true colorfulness, `clear` CIEDE2000 on clearly licensed photos."""
 
 
-def heading() -> str:
+def table_heading() -> str:
     """Return the heading of the table."""
     return "  ".join(COLUMNS)
 
 
-def line(row: dict[str, Any]) -> str:
+def table_line(row: dict[str, Any]) -> str:
     """Return a row of the table."""
-    return "  ".join(show(row) for show in COLUMNS.values())
-
-
-def write_json(path: Path, rows: Sequence[dict[str, Any]], kind: str = "colorize") -> None:
-    """Write the rows under their kind, keeping what else the file holds; a number that is none becomes null.
-
-    Raises:
-        ValueError: the file holds something else than JSON.
-        OSError: it cannot be written.
-    """
-    try:
-        known = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON file, so no scores are added to it") from error
-    path.write_text(json.dumps(finite(known | {kind: list(rows)}), indent=1, allow_nan=False) + "\n")
-
-
-def finite(value: Any) -> Any:
-    """Replace numbers that JSON has not by None."""
-    if isinstance(value, dict):
-        return {name: finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return "  ".join(format_cell(row) for format_cell in COLUMNS.values())

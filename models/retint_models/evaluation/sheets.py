@@ -1,76 +1,86 @@
-"""Contact sheets: what networks do, side by side, for eyes to judge."""
+"""Contact sheets: results of networks side by side, to be judged by eye."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from retint_models.datasets.photographs import SUFFIXES, read_photo
-from retint_models.evaluation import colorize, defade
-from retint_models.evaluation.colorize import Shot
-from retint_models.evaluation.defade import Case
+from retint_models.evaluation.colorize import colorize_with
+from retint_models.evaluation.defade import repair_with
+from retint_models.evaluation.pictures import Pixels
+from retint_models.evaluation.prints import PrintSample
+from retint_models.evaluation.samples import ColorSample
 from retint_models.layers import rendering
 from retint_models.networks.registry import Colorizer, Defader
 
-Pixels = NDArray[np.uint8]
-
-GROUND, GAP, TITLE = (119, 119, 119), 12, 20
-"""Middle gray, pixels between groups, and pixels for a title."""
+BACKGROUND, GAP, TITLE_HEIGHT = (119, 119, 119), 12, 20
+"""Middle gray; pixels between groups; pixels for a title."""
 
 
-def colorized(shots: Sequence[Shot], colorizers: dict[str, Colorizer]) -> Image.Image:
-    """Show each photo gray, by each colorizer, and as it was."""
-    makers = [colorize.by(colorizer) for colorizer in colorizers.values()]
-    tiles = [[shot.gray, *(make(number, shot.gray) for make in makers), shot.true] for number, shot in enumerate(shots)]
-    words = " | ".join(["gray", *colorizers, "true"])
-    return sheet(tiles, [f"{shot.name}: {words}" for shot in shots])
+def draw_colorized(samples: Sequence[ColorSample], colorizers: dict[str, Colorizer]) -> Image.Image:
+    """Draw each photo in gray, by each colorizer, and in its true colors."""
+    colorizations = [colorize_with(colorizer) for colorizer in colorizers.values()]
+    groups = [
+        [sample.gray, *(colorize(number, sample.gray) for colorize in colorizations), sample.true]
+        for number, sample in enumerate(samples)
+    ]
+    columns = " | ".join(["gray", *colorizers, "true"])
+    return draw_sheet(groups, [f"{sample.name}: {columns}" for sample in samples])
 
 
-def defaded(cases: Sequence[Case], defaders: dict[str, Defader]) -> Image.Image:
-    """Show each print as it is, by each defader, and as it should be."""
-    makers = [defade.by(defader) for defader in defaders.values()]
-    tiles = [[case.print, *(make(case.print) for make in makers), case.truth] for case in cases]
-    words = " | ".join(["faded", *defaders, "true"])
-    return sheet(tiles, [f"{case.name} ({case.family}): {words}" for case in cases])
+def draw_defaded(samples: Sequence[PrintSample], defaders: dict[str, Defader]) -> Image.Image:
+    """Draw each print as it is, by each defader, and as it should be."""
+    repairs = [repair_with(defader) for defader in defaders.values()]
+    groups = [[sample.print, *(repair(sample.print) for repair in repairs), sample.truth] for sample in samples]
+    columns = " | ".join(["faded", *defaders, "true"])
+    return draw_sheet(groups, [f"{sample.name} ({sample.family}): {columns}" for sample in samples])
 
 
-def restored(folder: Path, colorizers: dict[str, Colorizer], defaders: dict[str, Defader]) -> Image.Image:
-    """Show old photographs, whose truth nobody knows: as they are, by each network, and colorized, then defaded.
+def draw_restored(folder: Path, colorizers: dict[str, Colorizer], defaders: dict[str, Defader]) -> Image.Image:
+    """Draw old photographs as they are, by each network, and by the first colorizer and then each defader.
 
     Raises:
-        FileNotFoundError: no photograph there.
-        OSError: one of them cannot be read.
+        FileNotFoundError: there is no photograph in the folder.
+        OSError: a photograph cannot be read.
     """
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not files:
         raise FileNotFoundError(f"no photograph in {folder}")
-    repairs = [defade.by(defader) for defader in defaders.values()]
-    tiles = []
+    repairs = [repair_with(defader) for defader in defaders.values()]
+    groups = []
     for file in files:
-        seen = read_photo(file, 384)
-        colored = [rendering.colorize_proxy(seen, by([seen], {})[0]) for by in colorizers.values()]
-        group = [seen, *colored, *(repair(seen) for repair in repairs)]
-        tiles.append(group + [repair(colored[0]) for repair in repairs if colored])
+        photo = read_photo(file, 384)
+        colored = [rendering.colorize_proxy(photo, colorizer([photo], {})[0]) for colorizer in colorizers.values()]
+        group = [photo, *colored, *(repair(photo) for repair in repairs)]
+        groups.append(group + [repair(colored[0]) for repair in repairs if colored])
     first = next(iter(colorizers), "")
-    words = " | ".join(["as it is", *colorizers, *defaders, *(f"{first}, {name}" for name in defaders if first)])
-    return sheet(tiles, [f"{file.name}: {words}" for file in files], side=320)
+    columns = " | ".join(["as it is", *colorizers, *defaders, *(f"{first}, {name}" for name in defaders if first)])
+    return draw_sheet(groups, [f"{file.name}: {columns}" for file in files], side=320)
 
 
-def sheet(tiles: Sequence[Sequence[Pixels]], titles: Sequence[str], columns: int = 2, side: int = 256) -> Image.Image:
-    """Lay groups of pictures, uint8 (h, w, 3), out on one sheet, each group side by side with its title below."""
-    each = len(tiles[0])
-    wide, high = each * side + GAP, side + TITLE
-    lines = -(-len(tiles) // columns)
-    paper = Image.new("RGB", (columns * wide + GAP, lines * high + GAP), GROUND)
-    draw = ImageDraw.Draw(paper)
-    for number, (group, title) in enumerate(zip(tiles, titles, strict=True)):
-        left, top = GAP + number % columns * wide, GAP + number // columns * high
+def draw_sheet(
+    groups: Sequence[Sequence[Pixels]], titles: Sequence[str], columns: int = 2, side: int = 256
+) -> Image.Image:
+    """Draw groups of pictures, uint8 (h, w, 3), on one sheet, each group in a row with its title below.
+
+    Args:
+        groups: As many pictures in each group.
+        titles: One a group.
+        columns: Groups side by side.
+        side: Longest side of a picture on the sheet, in pixels.
+    """
+    each = len(groups[0])
+    width, height = each * side + GAP, side + TITLE_HEIGHT
+    lines = -(-len(groups) // columns)
+    sheet = Image.new("RGB", (columns * width + GAP, lines * height + GAP), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for number, (group, title) in enumerate(zip(groups, titles, strict=True)):
+        left, top = GAP + number % columns * width, GAP + number // columns * height
         for place, pixels in enumerate(group):
             picture = Image.fromarray(pixels)
             picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-            indent, drop = (side - picture.width) // 2, (side - picture.height) // 2
-            paper.paste(picture, (left + place * side + indent, top + drop))
+            offset_x, offset_y = (side - picture.width) // 2, (side - picture.height) // 2
+            sheet.paste(picture, (left + place * side + offset_x, top + offset_y))
         draw.text((left, top + side + 3), title, fill=(255, 255, 255))
-    return paper
+    return sheet

@@ -1,1 +1,1 @@
-"""How the networks are trained: one loop, one module per recipe."""
+"""How networks are trained: one loop for all, and one module a network."""

@@ -1,4 +1,4 @@
-"""A network and its critic, taking turns; the losses of both."""
+"""Adversarial training: a network and its critic in turns, and the critic's losses."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models.training.loop import Step
+from retint_models.training.loop import TrainingStep
 
 
-class Rivals(nn.Module):
-    """A critic, and whose turn it is: both go into checkpoints.
+class Adversary(nn.Module):
+    """A critic, and whether the next step is the critic's or the network's; checkpoints hold both.
 
     Attributes:
-        critic: Judges pictures.
-        threshold: The critic goes on until its loss is below; infinite for strict alternation.
+        critic: Scores pictures.
+        threshold: The critic is trained until its loss is below this; infinite for strict alternation.
+        critics_turn: Whether the next step trains the critic.
     """
 
     critics_turn: Tensor
@@ -26,36 +27,36 @@ class Rivals(nn.Module):
         self.register_buffer("critics_turn", torch.tensor(True))
 
 
-def alternate(rivals: Rivals, of_critic: Step, of_network: Step) -> Step:
-    """Return a step in which the critic learns until it is good enough, then the network once.
+def alternate_steps(adversary: Adversary, critic_step: TrainingStep, network_step: TrainingStep) -> TrainingStep:
+    """Return a training step that trains the critic until its loss is below the threshold, then the network once.
 
     Args:
-        rivals: Of the network.
-        of_critic: Gives the critic's loss; no gradient need reach the network.
-        of_network: Gives the network's loss.
+        adversary: The critic of the network.
+        critic_step: Returns the critic's loss; it needs no gradient of the network.
+        network_step: Returns the network's loss.
     """
 
-    def step(progress: float, chance: torch.Generator) -> dict[str, Tensor]:
-        is_critics = bool(rivals.critics_turn)
-        rivals.critic.requires_grad_(is_critics)
-        told = (of_critic if is_critics else of_network)(progress, chance)
-        is_weak = is_critics and told["loss"].item() >= rivals.threshold
-        rivals.critics_turn.fill_(is_weak or not is_critics)
-        return told
+    def step(progress: float, rng: torch.Generator) -> dict[str, Tensor]:
+        trains_critic = bool(adversary.critics_turn)
+        adversary.critic.requires_grad_(trains_critic)
+        losses = (critic_step if trains_critic else network_step)(progress, rng)
+        is_weak = trains_critic and losses["loss"].item() >= adversary.threshold
+        adversary.critics_turn.fill_(is_weak or not trains_critic)
+        return losses
 
     return step
 
 
-def logits_loss(critic: Callable[[Tensor], Tensor], real: Tensor, made: Tensor) -> Tensor:
-    """Return a critic's cross-entropy: photographs are 1, what was made is 0."""
-    return (towards(critic(real), 1.0) + towards(critic(made), 0.0)) / 2
+def critic_cross_entropy(critic: Callable[[Tensor], Tensor], photographs: Tensor, generated: Tensor) -> Tensor:
+    """Return a critic's binary cross-entropy: the target of photographs is 1, that of generated pictures 0."""
+    return (cross_entropy(critic(photographs), 1.0) + cross_entropy(critic(generated), 0.0)) / 2
 
 
-def towards(logits: Tensor, target: float) -> Tensor:
-    """Return the cross-entropy of logits, all of which should say the same."""
+def cross_entropy(logits: Tensor, target: float) -> Tensor:
+    """Return the mean binary cross-entropy of logits that share one target."""
     return functional.binary_cross_entropy_with_logits(logits.float(), torch.full_like(logits, target).float())
 
 
-def hinge_loss(real: Tensor, made: Tensor) -> Tensor:
-    """Return a critic's hinge loss of its scores (Geometric GAN, arXiv:1705.02894)."""
-    return functional.relu(1 - real.float()).mean() + functional.relu(1 + made.float()).mean()
+def critic_hinge_loss(photographs: Tensor, generated: Tensor) -> Tensor:
+    """Return a critic's hinge loss from its scores of photographs and generated pictures (arXiv:1705.02894)."""
+    return functional.relu(1 - photographs.float()).mean() + functional.relu(1 + generated.float()).mean()

@@ -1,1 +1,1 @@
-"""The training recipes, one file a network."""
+"""How each network is trained: its hyperparameters, its loss and its training step; one file a network."""

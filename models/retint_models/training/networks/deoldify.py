@@ -1,373 +1,290 @@
-"""The recipe of `deoldify` (`artistic`, `stable`, `video`): NoGAN, in three steps that may be repeated.
+"""Training of `artistic`, `stable` and `video`: NoGAN, in three steps of which the last two may be repeated.
 
 Jason Antic, DeOldify (https://github.com/jantic/DeOldify, MIT), known in numbers and written afresh:
 
 1. `generator`: the generator alone, with the feature loss, on crops that grow from 64 to 192 pixels.
 2. `critic`: the critic alone, which learns to tell photographs from pictures that the generator made.
-3. `gan`: both, for a short time. The generator moves only when the critic's loss has fallen below .65, its body
-   frozen. Colors come in the first few hundred steps; past an inflection point skin turns orange. So weights are kept
-   every so many steps (`steps/`), each judged, and the best by photographs held back goes on.
+3. `gan`: both, for a short time. The generator is trained only when the critic's loss has fallen below .65; its ResNet
+   is frozen. Colors come in the first few hundred steps; past an inflection point skin turns orange. So weights are
+   kept every so many steps (`steps/`), each judged, and the best by photographs held back are used from then on.
 
-Repeated are steps 2 and 3 (`critic-2`, `gan-2`, ...). Each step is a run in a folder of its own, which can be stopped
-and resumed; what is finished is not done again.
+Steps 2 and 3 may be repeated (`critic-2`, `gan-2`, ...). Each step is a run in a folder of its own, which can be
+stopped and resumed; a finished step is not done again.
 
-Other than the original: crops are stretched and mirrored, not rotated or warped; momentum does not cycle. Without a
-trained body (`--encoder`) it moves with the rest: there is nothing to keep.
+Different from the original: crops are stretched and mirrored, not rotated or warped; momentum does not cycle. Without a
+trained ResNet (`--encoder`) it has the learning rate of the rest.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from retint_models.datasets.photographs import Photos
-from retint_models.networks.color import rec709_chroma
 from retint_models.networks.critics import DeoldifyCritic
-from retint_models.networks.deoldify import CONFIGS, MEAN, STD, DeoldifyGenerator, GeneratorConfig
-from retint_models.training.adversary import Rivals, alternate, logits_loss, towards
-from retint_models.training.crops import Draw, crops
-from retint_models.training.judging import judge_on, samples_of
-from retint_models.training.loop import Pace, Rates, Run, Step, is_finished, mixed, tensors_of
-from retint_models.training.losses import BEFORE_POOLS, FeatureLoss, adopt
-from retint_models.training.networks.deoldify_2018 import Given, gray_of
-from retint_models.training.stages import Groups, Plan, Stage, freeze, groups_of
-
-Name = Literal["artistic", "stable", "video"]
-TAPS = BEFORE_POOLS[2:]
-"""Of VGG16's maps, for the feature loss."""
-SHARES = {"generator": 0.7, "critic": 0.15, "gan": 0.15}
-"""Of the minutes; what is repeated shares its part."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What shapes a training besides its pace.
-
-    Attributes:
-        stages: Of the generator alone: its share of the step, side and count of the crops, rates of the body's first
-            part, its last, and the rest; whether the rate first rises (one cycle).
-        noise: Share of the photographs that get film's noise.
-        features: Weights of the feature loss.
-        critic_batch: Crops a step of the critic alone.
-        critic_rates: Its largest learning rate the first time, when it starts from nothing, and when it is repeated.
-        gan_batch, gan_rate: Of both: crops a step, the generator's learning rate; the critic's is five times that.
-        side: Of the crops for critic and GAN.
-        weights: Of the critic's word and of the feature loss.
-        threshold: The critic's loss below which the generator moves.
-        keep_every: Steps of the GAN between weights that are kept.
-        repeats: How often critic and GAN follow each other.
-        pictures: How many the generator makes at most for the critic to learn from; one a photograph.
-        channels: Of the critic's first map.
-        config: The generator's shape; that of its name if None.
-    """
-
-    stages: tuple[tuple[float, int, int, tuple[float, float, float], bool], ...] = (
-        (0.10, 64, 88, (0.0, 0.0, 1e-3), True),
-        (0.15, 64, 88, (3e-7, 1e-5, 3e-4), False),
-        (0.30, 128, 22, (1e-7, 3e-6, 1e-4), False),
-        (0.45, 192, 11, (5e-8, 1.6e-6, 5e-5), False),
-    )
-    noise: float = 0.0
-    features: tuple[float, ...] = (20.0, 70.0, 10.0)
-    critic_batch: int = 16
-    critic_rates: tuple[float, float] = (1e-3, 1e-4)
-    gan_batch: int = 9
-    gan_rate: float = 1e-5
-    side: int = 192
-    weights: tuple[float, float] = (1.0, 2.0)
-    threshold: float = 0.65
-    keep_every: int = 100
-    repeats: int = 5
-    pictures: int = 2000
-    channels: int = 256
-    config: GeneratorConfig | None = None
-
-
-ARTISTIC = Recipe()
-STABLE = replace(
-    ARTISTIC,
-    stages=(
-        *ARTISTIC.stages[:2],
-        (0.30, 128, 20, (1e-7, 3e-6, 1e-4), False),
-        (0.45, 192, 8, (5e-8, 1.6e-6, 5e-5), False),
-    ),
-    gan_batch=5,
-    gan_rate=2e-5,
-    weights=(1.0, 1.5),
-    repeats=3,
+from retint_models.networks.deoldify import CONFIGS, STD, DeoldifyGenerator
+from retint_models.training.adversary import Adversary, alternate_steps, critic_cross_entropy, cross_entropy
+from retint_models.training.crops import DrawCrops, make_crop_sampler
+from retint_models.training.judging import make_colorizer_judge, make_sample_drawer
+from retint_models.training.loop import Judge, LearningRates, TrainingOptions, TrainingRun, TrainingStep
+from retint_models.training.losses import LAYERS_BEFORE_POOLS, FeatureLoss
+from retint_models.training.networks.deoldify_hyperparameters import Hyperparameters, Name
+from retint_models.training.networks.deoldify_pictures import (
+    GeneratedPictures,
+    add_film_noise,
+    decide_chroma,
+    denormalise,
+    generate,
+    normalise,
 )
-VIDEO = replace(STABLE, stages=((1.0, 192, 8, (5e-8, 1.6e-6, 5e-5), False),), noise=0.8, gan_rate=5e-6, repeats=1)
-RECIPES: dict[Name, Recipe] = {"artistic": ARTISTIC, "stable": STABLE, "video": VIDEO}
+from retint_models.training.precision import autocast
+from retint_models.training.pretrained import Pretrained, load_encoder
+from retint_models.training.run_files import is_finished, read_best_weights
+from retint_models.training.schedule import (
+    ParameterGroups,
+    Phase,
+    PhaseSchedule,
+    freeze_idle_groups,
+    split_parameters,
+)
 
-
-def recipe_of(name: Name, largest: int | None = None, repeats: int | None = None, batch: int | None = None) -> Recipe:
-    """Return the recipe of a generator.
-
-    Args:
-        name: Of the generator.
-        largest: Crops beyond this side are left out.
-        repeats: How often critic and GAN follow each other.
-        batch: Most crops a step.
-
-    Raises:
-        ValueError: no crops are left.
-    """
-    recipe = RECIPES[name]
-    side = largest or recipe.side
-    most = batch or max(stage[2] for stage in recipe.stages)
-    stages = tuple((stage[0], stage[1], min(stage[2], most), *stage[3:]) for stage in recipe.stages if stage[1] <= side)
-    if not stages:
-        raise ValueError(f"{name} is trained on crops of {recipe.side} pixels, which --largest leaves out")
-    return replace(
-        recipe,
-        stages=stages,
-        side=min(side, recipe.side),
-        critic_batch=min(recipe.critic_batch, most),
-        gan_batch=min(recipe.gan_batch, most),
-        repeats=repeats or recipe.repeats,
-    )
+FEATURE_LAYERS = LAYERS_BEFORE_POOLS[2:]
+"""Layers of VGG16 used by the feature loss."""
+SHARES = {"generator": 0.7, "critic": 0.15, "gan": 0.15}
+"""Share of the minutes or steps of each kind of step; its repetitions divide it among them."""
 
 
 @dataclass(frozen=True)
-class Training:
-    """What all steps share.
+class NoGan:
+    """A NoGAN training: makes the runs of its steps.
 
     Attributes:
-        start_from: A generator's weights to go on from, such as `stable`'s for `video`; None to start from the encoder.
+        start_from: A generator's weights to start from, such as `stable`'s for `video`; None to start from the encoder.
     """
 
     name: Name
     folder: Path
     photos: Photos
     held_back: Photos
-    pace: Pace
-    given: Given
-    recipe: Recipe
+    options: TrainingOptions
+    pretrained: Pretrained
+    hyperparameters: Hyperparameters
     device: str = "cpu"
     start_from: dict[str, Tensor] | None = None
 
-    def runs(self) -> Iterator[Run]:
-        """Make the steps that are not finished, one after the other, each when the one before it is done."""
-        made, critic = self.folder / "generator", None
-        if not is_finished(made):
-            yield self.generator()
-        for number in range(1, self.recipe.repeats + 1):
-            ending = f"-{number}" if number > 1 else ""
-            before, critic = critic, self.folder / f"critic{ending}"
+    def runs(self) -> Iterator[TrainingRun]:
+        """Yield the runs of the steps that are not finished, each when the one before it is done."""
+        generator, critic = self.folder / "generator", None
+        if not is_finished(generator):
+            yield self.make_generator_run()
+        for number in range(1, self.hyperparameters.repeats + 1):
+            suffix = f"-{number}" if number > 1 else ""
+            previous_critic, critic = critic, self.folder / f"critic{suffix}"
             if not is_finished(critic):
-                yield self.critic(critic, made, before)
-            before, made = made, self.folder / f"gan{ending}"
-            if not is_finished(made):
-                yield self.gan(made, before, critic)
+                yield self.make_critic_run(critic, generator, previous_critic)
+            previous_generator, generator = generator, self.folder / f"gan{suffix}"
+            if not is_finished(generator):
+                yield self.make_gan_run(generator, previous_generator, critic)
 
-    def paced(self, step: str, count: int, keep_every: int | None = None) -> Pace:
-        """Return the pace of one of `count` steps of a kind; no averages, no clipping, as in the original."""
+    def step_options(self, step: str, count: int, keep_every: int | None = None) -> TrainingOptions:
+        """Return the options of one of `count` runs of a step; no average and no clipping, as in the original."""
         share = SHARES[step] / count
-        steps = None if self.pace.steps is None else max(1, round(share * self.pace.steps))
-        minutes = share * self.pace.minutes
-        return replace(self.pace, minutes=minutes, steps=steps, keep_every=keep_every, average=0.0, clip=0.0)
+        steps = None if self.options.steps is None else max(1, round(share * self.options.steps))
+        minutes = share * self.options.minutes
+        return replace(self.options, minutes=minutes, steps=steps, keep_every=keep_every, average=0.0, clip=0.0)
 
     def settings(self, step: str) -> dict[str, object]:
-        """Return what shapes a step."""
-        known = {"recipe": f"deoldify {self.name}", "step": step, "photos": self.photos.identity}
-        return known | self.given.settings | {"started_from": self.start_from is not None} | asdict(self.recipe)
+        """Return the settings of a step's run."""
+        facts = {"recipe": f"deoldify {self.name}", "step": step, "photos": self.photos.identity}
+        origin = self.pretrained.settings | {"started_from": self.start_from is not None}
+        return facts | origin | asdict(self.hyperparameters)
 
-    def network(self) -> DeoldifyGenerator:
-        """Make the generator, its body as it was given."""
-        torch.manual_seed(self.pace.seed)
-        network = DeoldifyGenerator(self.recipe.config or CONFIGS[self.name])
-        adopt(network.layers["0"], self.given.encoder)
+    def make_generator(self) -> DeoldifyGenerator:
+        """Return the generator with the pretrained encoder."""
+        torch.manual_seed(self.options.seed)
+        network = DeoldifyGenerator(self.hyperparameters.config or CONFIGS[self.name])
+        load_encoder(network.layers["0"], self.pretrained.encoder)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
-    def generator(self) -> Run:
-        """Set up step 1."""
-        network = self.network()
+    def make_generator_run(self) -> TrainingRun:
+        """Set up step 1: the generator alone."""
+        network = self.make_generator()
         if self.start_from is not None:
             network.load_state_dict(self.start_from)
-        groups = groups_of(network, network.layers["0"])
-        plan = self.planned()
-        optimizer = torch.optim.AdamW([{"params": group} for group in groups], betas=(0.9, 0.99), weight_decay=1e-3)
-        step = self.generator_step(network, plan, groups)
-        return self.run(
-            "generator", self.folder / "generator", network, optimizer, step, self.paced("generator", 1), plan.rates
+        groups = split_parameters(network, network.layers["0"])
+        schedule = self.make_schedule()
+        return self.make_network_run(
+            "generator",
+            self.folder / "generator",
+            network,
+            torch.optim.AdamW([{"params": group} for group in groups], betas=(0.9, 0.99), weight_decay=1e-3),
+            self.make_generator_step(network, schedule, groups),
+            self.step_options("generator", 1),
+            schedule.learning_rates,
         )
 
-    def planned(self) -> Plan:
-        """Return the stages of step 1."""
-        has_body = bool(self.given.encoder) or self.start_from is not None
-        stages = []
-        for share, side, batch, rates, rises in self.recipe.stages:
-            moved = rates if has_body else (rates[2], rates[2], rates[2])
-            stages.append(Stage(share, side, batch, moved, "cycle" if rises else "cosine"))
-        return Plan(stages)
+    def make_schedule(self) -> PhaseSchedule:
+        """Return the phases of step 1."""
+        has_trained_resnet = bool(self.pretrained.encoder) or self.start_from is not None
+        phases = []
+        for share, side, batch, rates, rises in self.hyperparameters.stages:
+            group_rates = rates if has_trained_resnet else (rates[2], rates[2], rates[2])
+            phases.append(Phase(share, side, batch, group_rates, "cycle" if rises else "cosine"))
+        return PhaseSchedule(phases)
 
-    def generator_step(self, network: nn.Module, plan: Plan, groups: Groups) -> Step:
-        """Return the step of the generator alone."""
-        draw, compare = self.draw(), self.comparison()
+    def make_generator_step(self, network: nn.Module, schedule: PhaseSchedule, groups: ParameterGroups) -> TrainingStep:
+        """Return the training step of the generator alone."""
+        draw_crops, feature_loss = self.make_crop_sampler(), self.make_feature_loss()
 
-        def step(progress: float, chance: torch.Generator) -> dict[str, Tensor]:
-            stage, _ = plan.at(progress)
-            freeze(groups, stage.rates)
-            truth = draw(stage.batch, stage.side, chance)
-            seen = noisy(truth, self.recipe.noise, chance)
-            return {"loss": compare(made_by(network, seen), truth)}
+        def step(progress: float, rng: torch.Generator) -> dict[str, Tensor]:
+            phase, _ = schedule.phase_at(progress)
+            freeze_idle_groups(groups, phase.rates)
+            truth = draw_crops(phase.batch, phase.side, rng)
+            noisy = add_film_noise(truth, self.hyperparameters.noise, rng)
+            return {"loss": feature_loss(generate(network, noisy), truth)}
 
         return step
 
-    def critic(self, folder: Path, made: Path, before: Path | None) -> Run:
-        """Set up step 2: the critic alone, on pictures that the generator of a finished run makes now."""
-        torch.manual_seed(self.pace.seed)
-        network = DeoldifyCritic(self.recipe.channels).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        first, again = self.recipe.critic_rates
-        if before is not None:
-            network.load_state_dict(tensors_of(before))
-        rate = first if before is None else again
-        optimizer = torch.optim.AdamW(network.parameters(), rate, (0.9, 0.99), weight_decay=1e-3)
-        generator = self.network()
-        generator.load_state_dict(tensors_of(made))
-        draw = self.draw()
-        count = min(self.recipe.pictures, len(self.photos))
-        false = Pictures(generator.eval(), draw, count, self.recipe)
-        real, test = draw, torch.Generator().manual_seed(self.pace.seed)
-        held_back = crops(self.held_back, torch.device(self.device))
+    def make_critic_run(self, folder: Path, generator_run: Path, previous_critic: Path | None) -> TrainingRun:
+        """Set up step 2: the critic alone, on pictures that the generator of a finished run makes now.
 
-        def step(progress: float, chance: torch.Generator) -> dict[str, Tensor]:
-            half = max(1, self.recipe.critic_batch // 2)
-            with mixed(torch.device(self.device)):
-                loss = logits_loss(network, normalised(real(half, self.recipe.side, chance)), false.draw(half, chance))
+        Args:
+            folder: Folder of the new run.
+            generator_run: Folder of the run whose best generator makes the pictures.
+            previous_critic: Folder of the critic's run before; None to start from random weights.
+        """
+        torch.manual_seed(self.options.seed)
+        network = DeoldifyCritic(self.hyperparameters.channels).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        first_rate, repeated_rate = self.hyperparameters.critic_rates
+        if previous_critic is not None:
+            network.load_state_dict(read_best_weights(previous_critic))
+        rate = first_rate if previous_critic is None else repeated_rate
+        generator = self.make_generator()
+        generator.load_state_dict(read_best_weights(generator_run))
+        return TrainingRun(
+            folder,
+            network,
+            optimizer=torch.optim.AdamW(network.parameters(), rate, (0.9, 0.99), weight_decay=1e-3),
+            training_step=self.make_critic_step(network, generator),
+            judge=self.make_critic_judge(generator),
+            options=self.step_options("critic", self.hyperparameters.repeats),
+            settings=self.settings("critic"),
+        )
+
+    def make_critic_step(self, network: nn.Module, generator: nn.Module) -> TrainingStep:
+        """Return the training step of the critic alone."""
+        draw_crops = self.make_crop_sampler()
+        count = min(self.hyperparameters.pictures, len(self.photos))
+        generated = GeneratedPictures(generator.eval(), draw_crops, count, self.hyperparameters)
+        half = max(1, self.hyperparameters.critic_batch // 2)
+
+        def step(progress: float, rng: torch.Generator) -> dict[str, Tensor]:
+            with autocast(torch.device(self.device)):
+                photographs = normalise(draw_crops(half, self.hyperparameters.side, rng))
+                loss = critic_cross_entropy(network, photographs, generated.draw(half, rng))
             return {"loss": loss}
 
+        return step
+
+    def make_critic_judge(self, generator: nn.Module) -> Judge:
+        """Return a judge of critics: cross-entropy and share of right answers on crops held back."""
+        rng = torch.Generator().manual_seed(self.options.seed)
+        draw_crops = make_crop_sampler(self.held_back, torch.device(self.device))
+
         def judge(critic: nn.Module) -> dict[str, float]:
-            test.manual_seed(self.pace.seed)
-            truth = held_back(8, self.recipe.side, test)
-            made = made_by(generator, truth)
-            right = (critic(normalised(truth)) > 0).float().mean() + (critic(made) < 0).float().mean()
-            return {"score": float(logits_loss(critic, normalised(truth), made)), "right": float(right / 2)}
+            rng.manual_seed(self.options.seed)
+            crops = draw_crops(8, self.hyperparameters.side, rng)
+            photographs, generated = normalise(crops), generate(generator, crops)
+            right = (critic(photographs) > 0).float().mean() + (critic(generated) < 0).float().mean()
+            return {"score": float(critic_cross_entropy(critic, photographs, generated)), "right": float(right / 2)}
 
-        pace = self.paced("critic", self.recipe.repeats)
-        return Run(folder, network, optimizer, step, judge, pace, self.settings("critic"))
+        return judge
 
-    def gan(self, folder: Path, made: Path, critic: Path) -> Run:
-        """Set up step 3, from the weights of two finished runs."""
-        network = self.network()
-        network.load_state_dict(tensors_of(made))
-        rivals = Rivals(DeoldifyCritic(self.recipe.channels), self.recipe.threshold).to(self.device)
-        rivals.critic.load_state_dict(tensors_of(critic))
-        groups = groups_of(network, network.layers["0"])
-        freeze(groups, (0.0, 0.0, 1.0))
-        parameters = [{"params": groups[2]}, {"params": list(rivals.parameters())}]
-        optimizer = torch.optim.AdamW(parameters, betas=(0.0, 0.9), weight_decay=1e-3)
-        rates = [self.recipe.gan_rate, 5 * self.recipe.gan_rate]
-        pace = self.paced("gan", self.recipe.repeats, self.recipe.keep_every)
-        run = self.run("gan", folder, network, optimizer, self.gan_step(network, rivals), pace, lambda _: rates)
-        run.beside["rivals"] = rivals
+    def make_gan_run(self, folder: Path, generator_run: Path, critic_run: Path) -> TrainingRun:
+        """Set up step 3: generator and critic, from the best weights of two finished runs."""
+        network = self.make_generator()
+        network.load_state_dict(read_best_weights(generator_run))
+        critic = DeoldifyCritic(self.hyperparameters.channels)
+        adversary = Adversary(critic, self.hyperparameters.threshold).to(self.device)
+        adversary.critic.load_state_dict(read_best_weights(critic_run))
+        groups = split_parameters(network, network.layers["0"])
+        freeze_idle_groups(groups, (0.0, 0.0, 1.0))
+        parameters = [{"params": groups[2]}, {"params": list(adversary.parameters())}]
+        rates = [self.hyperparameters.gan_rate, 5 * self.hyperparameters.gan_rate]
+        run = self.make_network_run(
+            "gan",
+            folder,
+            network,
+            torch.optim.AdamW(parameters, betas=(0.0, 0.9), weight_decay=1e-3),
+            self.make_gan_step(network, adversary),
+            self.step_options("gan", self.hyperparameters.repeats, self.hyperparameters.keep_every),
+            lambda _: rates,
+        )
+        run.extra_modules["rivals"] = adversary
         return run
 
-    def gan_step(self, network: nn.Module, rivals: Rivals) -> Step:
-        """Return the step of both."""
-        draw, compare = self.draw(), self.comparison()
+    def make_gan_step(self, network: nn.Module, adversary: Adversary) -> TrainingStep:
+        """Return the training step of generator and critic in turns."""
+        draw_crops, feature_loss = self.make_crop_sampler(), self.make_feature_loss()
         device = torch.device(self.device)
 
-        def of_critic(progress: float, chance: torch.Generator) -> dict[str, Tensor]:
-            truth = draw(self.recipe.gan_batch, self.recipe.side, chance)
+        def generate_crops(rng: torch.Generator) -> tuple[Tensor, Tensor]:
+            truth = draw_crops(self.hyperparameters.gan_batch, self.hyperparameters.side, rng)
+            return generate(network, add_film_noise(truth, self.hyperparameters.noise, rng)), truth
+
+        def critic_step(progress: float, rng: torch.Generator) -> dict[str, Tensor]:
             with torch.no_grad():
-                made = made_by(network, noisy(truth, self.recipe.noise, chance))
-            with mixed(device):
-                loss = logits_loss(rivals.critic, normalised(truth), made)
+                generated, truth = generate_crops(rng)
+            with autocast(device):
+                loss = critic_cross_entropy(adversary.critic, normalise(truth), generated)
             return {"loss": loss, "critic": loss}
 
-        def of_network(progress: float, chance: torch.Generator) -> dict[str, Tensor]:
-            truth = draw(self.recipe.gan_batch, self.recipe.side, chance)
-            made = made_by(network, noisy(truth, self.recipe.noise, chance))
-            with mixed(device):
-                deceived = towards(rivals.critic(made), 1.0)
-            features = compare(made, truth)
-            of_word, of_features = self.recipe.weights
-            return {"loss": of_word * deceived + of_features * features, "deceived": deceived, "features": features}
+        def network_step(progress: float, rng: torch.Generator) -> dict[str, Tensor]:
+            generated, truth = generate_crops(rng)
+            with autocast(device):
+                adversarial = cross_entropy(adversary.critic(generated), 1.0)
+            features = feature_loss(generated, truth)
+            adversarial_weight, feature_weight = self.hyperparameters.weights
+            loss = adversarial_weight * adversarial + feature_weight * features
+            return {"loss": loss, "deceived": adversarial, "features": features}
 
-        return alternate(rivals, of_critic, of_network)
+        return alternate_steps(adversary, critic_step, network_step)
 
-    def draw(self) -> Draw:
-        """Return what draws crops to train on."""
-        return crops(self.photos, torch.device(self.device))
+    def make_crop_sampler(self) -> DrawCrops:
+        """Return a function that draws crops to train on."""
+        return make_crop_sampler(self.photos, torch.device(self.device))
 
-    def comparison(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return the loss of what a generator made, normalised, against sRGB."""
-        loss = FeatureLoss(self.given.backbone, self.recipe.features).to(self.device)
+    def make_feature_loss(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the feature loss of a generator's normalised picture against sRGB."""
+        loss = FeatureLoss(self.pretrained.backbone, self.hyperparameters.features).to(self.device)
 
-        def compare(made: Tensor, truth: Tensor) -> Tensor:
-            with mixed(torch.device(self.device)):
-                return loss(restored(made), truth, scale=1 / STD[1])  # type: ignore[no-any-return]
+        def feature_loss(generated: Tensor, truth: Tensor) -> Tensor:
+            with autocast(torch.device(self.device)):
+                return loss(denormalise(generated), truth, scale=1 / STD[1])  # type: ignore[no-any-return]
 
-        return compare
+        return feature_loss
 
-    def run(
+    def make_network_run(
         self,
-        step_name: str,
+        step: str,
         folder: Path,
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
-        step: Step,
-        pace: Pace,
-        rates: Rates,
-    ) -> Run:
-        """Set up a step that trains the generator."""
-        judge, show = judge_on(self.held_back, decide), samples_of(self.held_back, decide)
-        return Run(folder, network, optimizer, step, judge, pace, self.settings(step_name), rates=rates, show=show)
-
-
-class Pictures:
-    """What a generator makes of crops, made once, kept in memory, and drawn from."""
-
-    def __init__(self, generator: nn.Module, draw: Draw, count: int, recipe: Recipe) -> None:
-        chance = torch.Generator().manual_seed(0)
-        made = []
-        for done in range(0, count, 8):
-            crop = draw(min(8, count - done), recipe.side, chance)
-            with torch.no_grad():
-                made.append(made_by(generator, noisy(crop, recipe.noise, chance)).half().cpu())
-        self.made, self.device = torch.cat(made), next(generator.parameters()).device
-
-    def draw(self, count: int, chance: torch.Generator) -> Tensor:
-        """Return some, normalised: (count, 3, side, side)."""
-        drawn = torch.randint(len(self.made), (count,), generator=chance)
-        return self.made[drawn].to(self.device).float()
-
-
-def made_by(network: nn.Module, rgb: Tensor) -> Tensor:
-    """Return what a generator makes of the gray of sRGB (B, 3, h, w), normalised."""
-    with mixed(rgb.device):
-        made: Tensor = network(normalised(gray_of(rgb)))
-    return made.float()
-
-
-def normalised(rgb: Tensor) -> Tensor:
-    """Normalise sRGB (B, 3, h, w) by ImageNet's mean and deviation."""
-    mean, std = (torch.tensor(values, device=rgb.device).view(3, 1, 1) for values in (MEAN, STD))
-    return (rgb - mean) / std
-
-
-def restored(made: Tensor) -> Tensor:
-    """Return sRGB of what is normalised; it may leave [0, 1]."""
-    mean, std = (torch.tensor(values, device=made.device).view(3, 1, 1) for values in (MEAN, STD))
-    return made * std + mean
-
-
-def noisy(rgb: Tensor, share: float, chance: torch.Generator) -> Tensor:
-    """Give a share of the pictures (B, 3, h, w) film's noise: up to 40 % of the pixels move by up to 30 of 255."""
-    if not share:
-        return rgb
-    count, _, height, width = rgb.shape
-    is_hit = torch.rand(count, 1, 1, 1, generator=chance) < share
-    density = 0.001 + 0.399 * torch.rand(count, 1, 1, 1, generator=chance)
-    moved = torch.rand(count, 1, height, width, generator=chance) < density
-    offset = torch.randint(-30, 30, (count, 1, height, width), generator=chance) / 255
-    return (rgb + (offset * (moved & is_hit)).to(rgb.device)).clamp(0, 1)
-
-
-def decide(network: nn.Module, luma: Tensor) -> Tensor:
-    """Let a generator decide chroma."""
-    return rec709_chroma(restored(network(normalised(luma.clamp(0, 1).expand(-1, 3, -1, -1)))).clamp(0, 1))
+        training_step: TrainingStep,
+        options: TrainingOptions,
+        learning_rates: LearningRates,
+    ) -> TrainingRun:
+        """Set up a run that trains the generator, judged as all colorizers are."""
+        return TrainingRun(
+            folder,
+            network,
+            optimizer,
+            training_step,
+            judge=make_colorizer_judge(self.held_back, decide_chroma),
+            options=options,
+            settings=self.settings(step),
+            learning_rates=learning_rates,
+            draw_samples=make_sample_drawer(self.held_back, decide_chroma),
+        )

@@ -1,9 +1,9 @@
-"""The recipe of `lab-resnet18`: regress a and b of CIELAB by their squared error.
+"""Training of `lab-resnet18`: regression of a and b of CIELAB by squared error.
 
 Luke Melas-Kyriazi's tutorial (2018), of which names and numbers are known; written afresh. Not copied: its repository
 kept the checkpoint with the largest loss, and took gamma-coded gray for L* when it put colors back. Its learning rate
-stayed at .01; here it falls along a cosine, as in all our runs. Squared error makes colors that could be one or the
-other gray: that is the network's known weakness, not a fault of the run.
+stayed at .01; here it falls along a cosine, as in all our runs. Squared error turns colors that could be one or the
+other into gray: that is a known weakness of the network, not a fault of the run.
 """
 
 from collections.abc import Mapping
@@ -17,18 +17,19 @@ from torch.nn import functional
 from retint_models.datasets.photographs import Photos
 from retint_models.networks.color import rec709_luma, rgb_to_lab
 from retint_models.networks.lab_resnet18 import Tutorial, chroma_at
-from retint_models.training.crops import crops
-from retint_models.training.judging import judge_on, samples_of
-from retint_models.training.loop import Pace, Run, Step, mixed
-from retint_models.training.losses import adopt
+from retint_models.training.crops import make_crop_sampler
+from retint_models.training.judging import make_colorizer_judge, make_sample_drawer
+from retint_models.training.loop import TrainingOptions, TrainingRun, TrainingStep
+from retint_models.training.precision import autocast, device_of
+from retint_models.training.pretrained import load_encoder
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What shapes a run besides its pace.
+class Hyperparameters:
+    """Hyperparameters of `lab-resnet18`. The field names are keys in logs and checkpoints.
 
     Attributes:
-        side: Of the crops, in pixels.
+        side: Side of the crops in pixels.
         batch: Crops a step.
         rate: Largest learning rate of Adam.
     """
@@ -38,57 +39,62 @@ class Recipe:
     rate: float = 1e-2
 
 
-def start(
+def make_run(
     folder: Path,
     photos: Photos,
     held_back: Photos,
-    pace: Pace,
+    options: TrainingOptions,
     encoder: Mapping[str, Tensor],
-    recipe: Recipe | None = None,
+    hyperparameters: Hyperparameters | None = None,
     device: str = "cpu",
-) -> Run:
+) -> TrainingRun:
     """Set up a run.
 
     Args:
-        folder: Of the run.
-        photos: To train on.
-        held_back: To judge on.
-        pace: Of the run.
-        encoder: A ResNet-18 trained on ImageNet (`losses.resnet`); empty to start from nothing.
-        recipe: The authors' by default.
+        folder: Folder of the run.
+        photos: Photographs to train on.
+        held_back: Photographs to judge on.
+        options: How long the run lasts.
+        encoder: A ResNet-18 trained on ImageNet (`pretrained.read_resnet`); empty to start from random weights.
+        hyperparameters: The authors' by default.
         device: `cpu` or `cuda`.
     """
-    recipe = recipe or Recipe()
-    torch.manual_seed(pace.seed)
+    chosen = hyperparameters or Hyperparameters()
+    torch.manual_seed(options.seed)
     network = Tutorial()
-    adopt(network.midlevel_resnet, encoder)
+    load_encoder(network.midlevel_resnet, encoder)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.rate)
-    settings = {"recipe": "lab-resnet18", "photos": photos.identity, "pretrained": bool(encoder)} | asdict(recipe)
-    step = stepper(network, photos, recipe)
-    judge, show = judge_on(held_back, decide), samples_of(held_back, decide)
-    return Run(folder, network, optimizer, step, judge, pace, settings, show=show)
+    return TrainingRun(
+        folder,
+        network,
+        optimizer=torch.optim.Adam(network.parameters(), lr=chosen.rate),
+        training_step=make_training_step(network, photos, chosen),
+        judge=make_colorizer_judge(held_back, decide_chroma),
+        options=options,
+        settings={"recipe": "lab-resnet18", "photos": photos.identity, "pretrained": bool(encoder)} | asdict(chosen),
+        draw_samples=make_sample_drawer(held_back, decide_chroma),
+    )
 
 
-def stepper(network: nn.Module, photos: Photos, recipe: Recipe) -> Step:
-    """Return the recipe's step."""
-    device = next(network.parameters()).device
-    draw = crops(photos, device)
+def make_training_step(network: nn.Module, photos: Photos, hyperparameters: Hyperparameters) -> TrainingStep:
+    """Return the training step."""
+    device = device_of(network)
+    draw_crops = make_crop_sampler(photos, device)
 
-    def step(progress: float, chance: torch.Generator) -> dict[str, Tensor]:
-        rgb = draw(recipe.batch, recipe.side, chance)
-        with mixed(device):
-            made = network(rec709_luma(rgb).clamp(0, 1))
-        return {"loss": loss_of(made.float(), rgb)}
+    def step(progress: float, rng: torch.Generator) -> dict[str, Tensor]:
+        rgb = draw_crops(hyperparameters.batch, hyperparameters.side, rng)
+        with autocast(device):
+            output = network(rec709_luma(rgb).clamp(0, 1))
+        return {"loss": compute_loss(output.float(), rgb)}
 
     return step
 
 
-def loss_of(made: Tensor, rgb: Tensor) -> Tensor:
-    """Return the squared error of a and b plus 128, over 255, as the network gives them, (B, 2, h, w)."""
-    return functional.mse_loss(made, (rgb_to_lab(rgb)[:, 1:] + 128) / 255)
+def compute_loss(output: Tensor, rgb: Tensor) -> Tensor:
+    """Return the mean squared error of the network's output (B, 2, h, w), which is a and b plus 128, over 255."""
+    return functional.mse_loss(output, (rgb_to_lab(rgb)[:, 1:] + 128) / 255)
 
 
-def decide(network: nn.Module, luma: Tensor) -> Tensor:
-    """Let a network decide chroma."""
+def decide_chroma(network: nn.Module, luma: Tensor) -> Tensor:
+    """Run a network on luma (B, 1, h, w) and return its Cb and Cr."""
     return chroma_at(luma, 255 * network(luma.clamp(0, 1)) - 128)

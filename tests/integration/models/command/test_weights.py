@@ -1,6 +1,8 @@
 """`retint weights` and `retint networks` as a person uses them, on real files."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -30,8 +32,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """Threads as they were: the command sets them for its process, which here is ours."""
+def restore_threads() -> Iterator[None]:
+    """Restore the number of threads: the command sets it for its process, which here is ours."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -113,7 +115,7 @@ def test_a_server_that_is_away_has_an_exit_status_of_its_own(tmp_path: Path) -> 
     ("name", "array", "says"),
     [
         ("artistic", np.zeros((1, 3, 4, 4), np.float32), "Get them with `retint weights fetch artistic`"),
-        ("sepia", np.zeros(1, np.float32), "no network 'sepia' can be run bare; there are artistic"),
+        ("sepia", np.zeros(1, np.float32), "no network 'sepia' can be run on an array; there are artistic"),
         ("lab-resnet18", np.zeros((1, 1, 8, 8)), "expected a float32 array, not float64"),
         ("lab-resnet18", np.zeros((1, 3, 8, 8), np.float32), r"expected the shape (N, 1, H, W), not (1, 3, 8, 8)"),
         ("lab-resnet18", np.zeros((8, 8), np.float32), r"expected the shape (N, 1, H, W), not (8, 8)"),
@@ -122,13 +124,13 @@ def test_a_server_that_is_away_has_an_exit_status_of_its_own(tmp_path: Path) -> 
         ("lab-resnet18", np.array([{}]), "is no .npy file of numbers"),
     ],
 )
-def test_what_a_bare_network_cannot_take_is_refused_in_a_sentence(
+def test_an_array_that_does_not_fit_is_refused_in_a_sentence(
     lab: Path, tmp_path: Path, name: str, array: np.ndarray, says: str
 ) -> None:
     np.save(tmp_path / "x.npy", array, allow_pickle=True)
     file = lab if name == "lab-resnet18" else None
     with pytest.raises((ValueError, FileNotFoundError)) as refused:
-        run_on_array.run(name, tmp_path / "x.npy", tmp_path / "y.npy", file=file, imported=tmp_path)
+        run_on_array.run_on_array(name, tmp_path / "x.npy", tmp_path / "y.npy", weights_file=file, imported=tmp_path)
     assert says in str(refused.value)
     assert not (tmp_path / "y.npy").exists()
 
@@ -153,3 +155,16 @@ def test_the_command_gives_what_the_original_gives(tmp_path: Path) -> None:
     theirs = np.load(REFERENCE / "artistic.output_1x3x64x64.npy")
     assert torch.get_num_threads() == 1
     assert np.abs(np.load(tmp_path / "y.npy") - theirs).max() <= 1e-4
+
+
+def test_the_command_lists_shows_and_verifies_weights() -> None:
+    def weights(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "retint", "weights", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+    assert "compact-vivid" in weights("list").stdout
+    assert json.loads(weights("show", "compact", "--json").stdout)["license"] == "Apache-2.0"
+    assert weights("verify").returncode == 0
+    unknown = weights("show", "sepia")
+    assert unknown.returncode == 2
+    assert "no network is called 'sepia'; there are compact" in unknown.stderr

@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from tests import photographs
 
 from retint_models.datasets import fading
-from retint_models.evaluation import defade
-from retint_models.evaluation.colorize import as_tensor
+from retint_models.evaluation.defade import repair_with
 from retint_models.evaluation.metrics import delta_e_2000
+from retint_models.evaluation.pictures import to_tensor
+from retint_models.evaluation.prints import age_photograph
 from retint_models.layers import rendering
 from retint_models.layers.color import rec709_chroma, rec709_luma
 from retint_models.networks import registry
@@ -23,11 +24,11 @@ def defader() -> Defader:
 
 
 def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    return delta_e_2000(as_tensor(one), as_tensor(other))
+    return delta_e_2000(to_tensor(one), to_tensor(other))
 
 
 def test_clean_photographs_are_left_alone(defader: Defader) -> None:
-    repair = defade.by(defader)
+    repair = repair_with(defader)
     moved = [difference(repair(photo), photo) for photo in (photographs.color_photo(n, 192) for n in range(COUNT))]
     assert np.mean(moved) < 1.2
     assert np.median(moved) < 1.0
@@ -37,10 +38,10 @@ def test_clean_photographs_are_left_alone(defader: Defader) -> None:
 def test_faded_prints_come_nearer_to_what_they_were_and_a_second_pass_moves_little(
     defader: Defader, family: fading.Family
 ) -> None:
-    repair, faded, repaired, again = defade.by(defader), [], [], []
+    repair, faded, repaired, again = repair_with(defader), [], [], []
     for number in range(COUNT):
         clean = fading.as_floats(photographs.color_photo(number, 192))
-        pair = defade.judged_print(clean, family, np.random.default_rng((3, number)))
+        pair = age_photograph(clean, family, np.random.default_rng((3, number)))
         print_, truth = fading.as_bytes(pair.print), fading.as_bytes(pair.truth)
         once = repair(print_)
         faded.append(difference(print_, truth))
@@ -55,7 +56,7 @@ def test_old_prints_get_their_contrast_and_neutral_gray_back(defader: Defader) -
     for number in range(8):
         clean = photographs.color_photo(number, 192)
         old = fading.old_print(clean, seed=number)
-        true, *pictures = [fading.as_floats(pixels) for pixels in (clean, old, defade.by(defader)(old))]
+        true, *pictures = [fading.as_floats(pixels) for pixels in (clean, old, repair_with(defader)(old))]
         spread.append([abs(contrast(pixels) - contrast(true)) for pixels in pictures])
         cast.append([np.abs(rec709_chroma(pixels)).mean() for pixels in pictures])
     before, after = np.mean(spread, axis=0)

@@ -1,32 +1,17 @@
-"""What `retint train` and `retint evaluate` refuse, and whether their documentation knows them."""
+"""What `retint train` prints and refuses, and whether its documentation is complete."""
 
 import json
 from pathlib import Path
 
-import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 from tests import photographs
 from tests.paths import ROOT
+from tests.unit.models.command.retint_command import run
 
-from retint_models.command.commands import commands
 from retint_models.command.train import train
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(commands, [str(argument) for argument in arguments])
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(2):
-        Image.fromarray(photographs.color_photo(number, side=80)).save(folder / f"{number}.png")
-    return folder
-
-
-def test_every_recipe_is_documented() -> None:
+def test_every_training_is_documented() -> None:
     text = (ROOT / "docs" / "training.md").read_text()
     assert [name for name in train.commands if f"`{name}" not in text] == []
 
@@ -38,7 +23,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path, photos: Path) -> None:
     assert "no usable photograph in" in refused.output
 
 
-def test_what_is_skipped_is_counted_and_said(tmp_path: Path, photos: Path) -> None:
+def test_skipped_files_are_counted_and_printed(tmp_path: Path, photos: Path) -> None:
     (photos / "broken.jpg").write_bytes(b"no photograph")
     Image.fromarray(photographs.color_photo(3, side=80)).convert("L").save(photos / "gray.png")
     out = tmp_path / "run"
@@ -71,29 +56,3 @@ def test_nogan_without_crops_is_refused(tmp_path: Path, photos: Path) -> None:
     assert refused.exit_code == 2
     assert "which --largest leaves out" in refused.output
     assert "No --encoder given" in refused.output
-
-
-@pytest.mark.parametrize(
-    ("names", "reason"),
-    [
-        ("compact,nobody", "no such network: 'nobody'; there are compact, compact-vivid"),
-        ("compact,,compact-vivid", "no such network: ''"),
-        ("compact,compact", "compact is named twice"),
-    ],
-)
-def test_bad_names_are_refused_before_a_photograph_is_read(names: str, reason: str, tmp_path: Path) -> None:
-    refused = run("evaluate", tmp_path, "--colorizers", names)
-    assert refused.exit_code == 2
-    assert reason in refused.output
-
-
-def test_old_photographs_need_a_sheet_to_be_shown_on(photos: Path) -> None:
-    refused = run("evaluate", photos, "--old", photos)
-    assert refused.exit_code == 2
-    assert "--old and --old-sheet belong together" in refused.output
-
-
-def test_weights_that_are_not_here_are_named_with_how_to_get_them(tmp_path: Path, photos: Path) -> None:
-    refused = run("evaluate", photos, "--colorizers", "lab-resnet18", "--folder", tmp_path)
-    assert refused.exit_code == 2
-    assert "retint weights import" in refused.output

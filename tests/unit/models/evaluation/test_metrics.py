@@ -1,4 +1,4 @@
-"""Measures on pictures whose measure is known."""
+"""Metrics on pictures whose value is known."""
 
 import math
 
@@ -63,10 +63,10 @@ def test_luma_drift_counts_in_code_values_and_leaves_clipped_places_out() -> Non
 
 def test_an_interval_holds_the_mean_and_narrows_with_more_photos() -> None:
     values = np.random.default_rng(0).normal(10, 2, 400)
-    few, many = metrics.interval(values[:25]), metrics.interval(values)
+    few, many = metrics.bootstrap_interval(values[:25]), metrics.bootstrap_interval(values)
     assert few[0] < values[:25].mean() < few[1]
     assert many[1] - many[0] < (few[1] - few[0]) / 2
-    assert metrics.interval(values) == many, "drawn the same way every time"
+    assert metrics.bootstrap_interval(values) == many, "drawn the same way every time"
 
 
 def test_a_result_is_compared_with_that_of_another_size_by_its_color_only() -> None:
@@ -79,7 +79,7 @@ def test_a_result_is_compared_with_that_of_another_size_by_its_color_only() -> N
 
 def test_intervals_leave_out_photographs_that_have_no_score() -> None:
     rows = [{"one": float(number), "two": math.nan} for number in range(40)] + [{"one": math.nan, "two": math.nan}]
-    found = metrics.intervals(rows, ("one", "two"))
+    found = metrics.bootstrap_intervals(rows, ("one", "two"))
     assert set(found) == {"one"}
     low, high = found["one"]
     assert 14 < low < 19.5 < high < 25

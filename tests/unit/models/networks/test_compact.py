@@ -8,8 +8,9 @@ import torch
 from tests.photographs import color_photo
 from tests.unit.models.random_weights import make_card, random_weights
 
-from retint_models.evaluation.colorize import applied, as_tensor
+from retint_models.evaluation.colorize import apply_color_layer
 from retint_models.evaluation.metrics import colorfulness
+from retint_models.evaluation.pictures import to_tensor
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import proxies, registry
 from retint_models.networks.color import rec709_luma
@@ -22,7 +23,7 @@ def colorizer() -> CompactColorizer:
 
 
 def gray(number: int, height: int, width: int) -> np.ndarray:
-    luma = rec709_luma(as_tensor(color_photo(number, 256)))[0, :height, :width]
+    luma = rec709_luma(to_tensor(color_photo(number, 256)))[0, :height, :width]
     return np.repeat((255 * luma).round().byte().numpy()[..., None], 3, 2)
 
 
@@ -78,7 +79,7 @@ def test_a_batch_of_mixed_sizes_is_decided_as_each_alone(colorizer: CompactColor
 def test_more_gain_is_more_color(colorizer: CompactColorizer) -> None:
     proxy = gray(0, 256, 256)
     shown = [
-        colorfulness(as_tensor(applied(colorizer([proxy], {"gain": gain, "limit": 4})[0], proxy)))
+        colorfulness(to_tensor(apply_color_layer(colorizer([proxy], {"gain": gain, "limit": 4})[0], proxy)))
         for gain in (0.1, 0.5, 1, 2, 4)
     ]
     assert shown == sorted(shown)
@@ -99,8 +100,8 @@ def test_gain_raises_what_is_sure_and_never_above_the_limit() -> None:
 
 def test_luma_stays_whatever_is_decided(colorizer: CompactColorizer) -> None:
     proxy = gray(2, 256, 200)
-    made = as_tensor(applied(colorizer([proxy], {"gain": 4.0})[0], proxy))
-    assert (rec709_luma(made) - rec709_luma(as_tensor(proxy))).abs().max() * 255 <= 1
+    made = to_tensor(apply_color_layer(colorizer([proxy], {"gain": 4.0})[0], proxy))
+    assert (rec709_luma(made) - rec709_luma(to_tensor(proxy))).abs().max() * 255 <= 1
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_what_it_cannot_decide_on_is_refused_with_a_reason(
 
 
 def test_a_flat_print_is_stretched_and_a_full_one_hardly_touched() -> None:
-    full = as_tensor(gray(3, 256, 256))[:1][None]
+    full = to_tensor(gray(3, 256, 256))[:1][None]
     low, high = torch.quantile(full, torch.tensor([0.005, 0.995]))
     full = ((full - low) / (high - low)).clamp(0, 1)
     flat = 0.4 + 0.2 * full

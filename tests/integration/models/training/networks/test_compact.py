@@ -1,9 +1,5 @@
-"""The recipe of `compact` on real photographs: a tiny run beats what asks for no network."""
+"""Training of `compact` on real photographs: a tiny run beats baselines that need no network."""
 
-import re
-import subprocess
-import sys
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +7,14 @@ import pytest
 import torch
 from tests.paths import DATA
 
-from retint_models.command.train import imagenet
+from retint_models.command.run_training import read_imagenet_encoder
 from retint_models.datasets.photographs import Photos, open_photos
 from retint_models.evaluation import metrics
-from retint_models.evaluation.colorize import as_tensor, mean_ab, shots_of
+from retint_models.evaluation.colorize_baselines import colorize_with_mean_ab
 from retint_models.evaluation.metrics import delta_e_2000
-from retint_models.training.loop import Pace
+from retint_models.evaluation.pictures import to_tensor
+from retint_models.evaluation.samples import make_color_samples
+from retint_models.training.loop import TrainingOptions
 from retint_models.training.networks import compact
 
 
@@ -41,15 +39,19 @@ def test_a_tiny_run_falls_below_the_mean_color_and_below_gray(
     training: Photos, held_back: Photos, tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)
-    recipe = compact.Recipe(sides=(64,), batch=12, dropout=0.0)
-    pace = Pace(steps=160, average=0.97, judge_every=1e9)
-    run = compact.start(tmp_path, training, held_back, imagenet(None, "compact"), pace, recipe)
+    hyperparameters = compact.Hyperparameters(sides=(64,), batch=12, dropout=0.0)
+    options = TrainingOptions(steps=160, average=0.97, judge_every=1e9)
+    run = compact.make_run(
+        tmp_path, training, held_back, read_imagenet_encoder(None, "compact"), options, hyperparameters
+    )
     run.train()
-    ours = run.judge(run.average)["delta_e"]
-    shots = shots_of(held_back)
-    constant = mean_ab(training)
-    mean = [delta_e_2000(as_tensor(constant(n, shot.gray)), as_tensor(shot.true)) for n, shot in enumerate(shots)]
-    gray = [delta_e_2000(as_tensor(shot.gray), as_tensor(shot.true)) for shot in shots]
+    ours = run.judge(run.ema_network)["delta_e"]
+    samples = make_color_samples(held_back)
+    constant = colorize_with_mean_ab(training)
+    mean = [
+        delta_e_2000(to_tensor(constant(n, sample.gray)), to_tensor(sample.true)) for n, sample in enumerate(samples)
+    ]
+    gray = [delta_e_2000(to_tensor(sample.gray), to_tensor(sample.true)) for sample in samples]
     assert ours < np.mean(mean) - 0.8
     assert ours < np.mean(gray), "which is what the untrained network gives"
 
@@ -59,70 +61,28 @@ def test_colorfulness_in_the_loss_is_that_of_the_judge() -> None:
         3, 1, 1
     )
     judged = [metrics.colorfulness(one) for one in rgb]
-    assert metrics.colorfulnesses(rgb, floor=1.0).tolist() == pytest.approx(judged, abs=0.02)
+    assert metrics.batch_colorfulness(rgb, floor=1.0).tolist() == pytest.approx(judged, abs=0.02)
     red, green, blue = 255 * rgb[0].double().numpy()
     one, two = red - green, (red + green) / 2 - blue
     published = np.hypot(one.std(), two.std()) + 0.3 * np.hypot(one.mean(), two.mean())
     assert judged[0] == pytest.approx(published, rel=1e-5)
     gray = torch.full((1, 3, 4, 4), 0.5, requires_grad=True)
-    metrics.colorfulnesses(gray, floor=1.0).sum().backward()  # type: ignore[no-untyped-call]
+    metrics.batch_colorfulness(gray, floor=1.0).sum().backward()  # type: ignore[no-untyped-call]
     assert gray.grad is not None
     assert gray.grad.isfinite().all()
 
 
 def test_a_run_with_the_same_seed_takes_the_same_steps(training: Photos, held_back: Photos, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    recipe = compact.Recipe(sides=(64,), batch=4)
-    encoder = imagenet(None, "compact")
+    hyperparameters = compact.Hyperparameters(sides=(64,), batch=4)
+    encoder = read_imagenet_encoder(None, "compact")
     logs = []
     for name in ("one", "two"):
-        pace = Pace(steps=3, log_every=1, judge_every=1e9, seed=5)
-        run = compact.start(tmp_path / name, training, held_back, encoder, pace, recipe)
-        seen: list[float] = []
-        run.tell = lambda entry, seen=seen: seen.append(entry["loss"]) if "loss" in entry else None  # type: ignore[misc]
+        options = TrainingOptions(steps=3, log_every=1, judge_every=1e9, seed=5)
+        run = compact.make_run(tmp_path / name, training, held_back, encoder, options, hyperparameters)
+        losses: list[float] = []
+        run.on_entry = lambda entry, losses=losses: losses.append(entry["loss"]) if "loss" in entry else None  # type: ignore[misc]
         run.train()
-        logs.append(seen)
+        logs.append(losses)
     assert len(logs[0]) == 3
     assert logs[0] == logs[1]
-
-
-def test_the_command_trains_and_leaves_weights_to_ship(cache: Path, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for path in sorted((DATA / "dev").glob("food-0[1-4].jpg")):
-        (photos / path.name).symlink_to(path)
-    (photos / "broken.jpg").write_bytes(b"no photograph")
-    command = [sys.executable, "-m", "retint", "train", "compact", str(photos), "--dev", str(photos)]
-    command += ["--out", str(tmp_path / "run"), "--steps", "2", "--threads", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert "4 photographs to train on, 4 held back; skipped: {'broken': 1}" in done.stdout
-    assert '"event": "finished"' in done.stdout
-    assert done.stdout.endswith(f"The best weights so far: {tmp_path / 'run' / 'weights.safetensors'}\n")
-    size = (tmp_path / "run" / "weights.safetensors").stat().st_size
-    assert 7_000_000 < size < 10_000_000
-    again = subprocess.run([*command, "--resume", "--seed", "9"], capture_output=True, text=True, timeout=200)
-    assert again.returncode == 2
-    assert "seed was 1, now 9" in again.stderr
-
-
-def test_the_command_stopped_by_sigterm_says_how_to_go_on_and_goes_on(cache: Path, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for path in sorted((DATA / "dev").glob("food-0[1-4].jpg")):
-        (photos / path.name).symlink_to(path)
-    command = [sys.executable, "-m", "retint", "train", "compact", str(photos), "--dev", str(photos)]
-    command += ["--out", str(tmp_path / "run"), "--threads", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        assert any('"event": "started"' in line for line in run.stdout)
-        run.terminate()
-        ending = run.stdout.read()
-    assert run.returncode == 0
-    assert re.search(r"Stopped at step \d+; the same command with --resume goes on\.\n$", ending)
-    done = int(ending.split("Stopped at step ")[1].split(";")[0])
-    with subprocess.Popen([*command, "--resume"], stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        [started] = islice((line for line in run.stdout if '"event": "started"' in line), 1)
-        run.kill()
-    assert f'"step": {done},' in started
