@@ -1,5 +1,6 @@
 """The rules of the house that a program can check."""
 
+import ast
 import os
 import re
 import shutil
@@ -79,6 +80,33 @@ def test_every_contract_of_the_layers_breaks_when_its_rule_is_broken(tmp_path: P
     assert f"Contracts: 0 kept, {contracts} broken." in done.stdout
 
 
+MOST_LINES = 400
+SCREEN = 50
+LONGER = "# Longer than a screen: "
+"""A comment that begins so, in or above a function, gives the reason."""
+
+
+def python_files() -> list[Path]:
+    return [path for path in tracked() if path.suffix == ".py" and "versions" not in path.parts]
+
+
+def test_no_file_has_more_lines_than_a_reader_keeps_in_mind() -> None:
+    lengths = {str(path.relative_to(ROOT)): path.read_text().count("\n") for path in python_files()}
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def test_a_function_fits_on_a_screen_or_says_why_not() -> None:
+    long = []
+    for path in python_files():
+        lines = path.read_text().splitlines()
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+                text = "\n".join(lines[max(0, node.lineno - 3) : node.end_lineno])
+                if node.end_lineno - node.lineno >= SCREEN and LONGER not in text:
+                    long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
+    assert long == []
+
+
 def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
     assert found(r"/(?:work|root|home/\w+)/|\." + r"library\b/", tracked()) == []
 
@@ -102,6 +130,22 @@ def settings_table() -> list[str]:
         default = "" if value is None else f"`{value}`".replace(str(Path.home()), "~")
         rows.append(f"| `RETINT_{name.upper()}` | {default} | {field.description} |")
     return rows
+
+
+def test_documents_name_files_that_exist() -> None:
+    homes = [
+        ROOT,
+        ROOT / "models",
+        *(ROOT / package for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]),
+    ]
+    lost = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in tracked()
+        if path.suffix == ".md" and path.name != "CHANGELOG.md" and path.parent.name != "vendor"
+        for name in re.findall(r"`([a-z_]+(?:/[a-z_0-9.-]+)+/?)`", path.read_text())
+        if not any((home / name).exists() for home in homes)
+    ]
+    assert lost == []
 
 
 def test_every_setting_is_documented_as_it_is() -> None:
