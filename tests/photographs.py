@@ -31,7 +31,7 @@ def write_old_prints(folder: Path, count: int, side: int = 256) -> Path:
     for number in range(count):
         path = folder / ("attic" if number % 2 else "cellar") / f"print {number:04}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(fading.old_print(color_photo(number, side), seed=number)).save(path, quality=90)
+        Image.fromarray(fading.make_old_print(color_photo(number, side), seed=number)).save(path, quality=90)
     return folder
 
 

@@ -92,7 +92,7 @@ def make_print(tmp_path: Path) -> Callable[..., Path]:
         seed = next(seeds)
         path = tmp_path / (name or f"print-{seed}.jpg")
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(fading.old_print(photographs.color_photo(seed, side), seed=seed)).save(path, quality=88)
+        Image.fromarray(fading.make_old_print(photographs.color_photo(seed, side), seed=seed)).save(path, quality=88)
         return path
 
     return make

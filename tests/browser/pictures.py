@@ -52,7 +52,7 @@ def make_prints(folder: Path) -> list[Path]:
         scale = WIDTH / max(part.size)
         part = part.resize((round(part.width * scale), round(part.height * scale)), Image.Resampling.LANCZOS)
         paths.append(folder / name)
-        Image.fromarray(fading.old_print(np.asarray(part), seed=seed)).save(paths[-1], quality=92)
+        Image.fromarray(fading.make_old_print(np.asarray(part), seed=seed)).save(paths[-1], quality=92)
     return paths
 
 

@@ -17,7 +17,7 @@ from retint_models.weights.cards import Card, ReportProgress
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from retint_models.weights.importing import Taken
+    from retint_models.weights.importing import ImportedWeights
 
 
 @click.group()
@@ -122,7 +122,7 @@ def import_file(file: Path, name: str, folder: Path) -> None:
     from retint_models.weights import importing
 
     with translate_errors(), show_progress_bar() as report_progress:
-        taken = importing.take(file, name, NETWORKS, folder, report_progress)
+        taken = importing.import_weights(file, name, NETWORKS, folder, report_progress)
     print_import(taken)
 
 
@@ -152,7 +152,7 @@ def fetch(name: str, address: str, sha256: str, folder: Path) -> None:
     from retint_models.weights import importing
 
     with translate_errors(), show_progress_bar() as report_progress:
-        taken = importing.fetch(name, NETWORKS, folder, report_progress, address=address, sha256=sha256.lower())
+        taken = importing.fetch_weights(name, NETWORKS, folder, report_progress, address=address, sha256=sha256.lower())
     print_import(taken)
 
 
@@ -218,7 +218,7 @@ def card_to_json(card: Card) -> dict[str, Any]:
     return json.loads(json.dumps(facts, default=str))  # type: ignore[no-any-return]
 
 
-def print_import(taken: "Taken") -> None:
+def print_import(taken: "ImportedWeights") -> None:
     """Print what was imported, and whether it is the official file."""
     sentences = {
         True: "It is the official file.",

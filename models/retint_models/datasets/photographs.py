@@ -1,7 +1,7 @@
-"""Photographs for training and judging: from tar shards or folders, decoded once.
+"""Photographs for training and evaluation, from tar shards or folders, decoded once.
 
-Decoded photographs lie end to end in one file that every process maps into memory, so that two trainings share it and
-a start costs nothing.
+Decoded photographs are stored end to end in one file that every process maps into memory, so that trainings share it
+and start at once.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}
 LEAST_CHROMA = 2.0
-"""Mean distance of a photo's channels, in code values, under which there is no color to learn from."""
+"""Mean difference of a photo's channels, in code values, below which it has no color to learn from."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Photos:
 
     Attributes:
         pixels: All photos' sRGB pixels end to end, uint8, one dimension.
-        entries: One a photo: `name`, `height`, `width`, `start` and what its manifest says of it.
+        entries: One per photo: `name`, `height`, `width`, `start` and the facts of its manifest.
         skipped: How many files were left out, by reason.
     """
 
@@ -50,7 +50,7 @@ class Photos:
 
     @property
     def identity(self) -> str:
-        """What tells these photographs from others: how many there are, and a sum over their names and sizes."""
+        """A text that identifies these photographs: their number and a hash of their names and sizes."""
         facts = [(entry["name"], entry["height"], entry["width"]) for entry in self.entries]
         return f"{len(self)} photographs, {hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
@@ -59,12 +59,12 @@ class Photos:
 
 
 def open_photos(folder: Path, cache: Path, *, pattern: str = "*", short_side: int = 256) -> Photos:
-    """Decode a folder's photographs, or find them decoded in the cache.
+    """Open a folder's photographs; decode them unless the cache has them.
 
     Args:
         folder: Holds tar shards of photographs, or photographs at any depth; `manifest*.jsonl` files describe them.
         cache: A folder for the decoded pixels; made if missing.
-        pattern: Names of the shards, or of the photographs, to be taken.
+        pattern: Names of the shards or photographs to open.
         short_side: Larger photographs are reduced to it.
 
     Raises:
@@ -78,21 +78,21 @@ def open_photos(folder: Path, cache: Path, *, pattern: str = "*", short_side: in
     index = cache / f"{name}.json"
     if not index.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        decode(files, manifest_of(folder), cache / name, short_side)
+        decode_photos(files, read_manifests(folder), cache / name, short_side)
     found = json.loads(index.read_text())
     if not found["entries"]:
         raise FileNotFoundError(f"no usable photograph in {folder} (skipped: {found['skipped'] or 'nothing'})")
     return Photos(np.memmap(cache / f"{name}.rgb", np.uint8, "r"), found["entries"], found["skipped"])
 
 
-def decode(files: list[Path], manifest: dict[str, dict[str, Any]], target: Path, short_side: int) -> None:
-    """Write `<target>.rgb` and, when that is whole, `<target>.json`."""
+def decode_photos(files: list[Path], manifest: dict[str, dict[str, Any]], target: Path, short_side: int) -> None:
+    """Write `<target>.rgb` and, when that is complete, `<target>.json`."""
     entries: list[dict[str, Any]] = []
     skipped: dict[str, int] = {}
     start = 0
     partial = target.with_suffix(f".{os.getpid()}.partial")
     with partial.open("wb") as file:
-        for name, data in contents(files):
+        for name, data in read_files(files):
             try:
                 pixels = read_photo(data, short_side)
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -110,8 +110,8 @@ def decode(files: list[Path], manifest: dict[str, dict[str, Any]], target: Path,
     partial.replace(target.with_suffix(".json"))
 
 
-def contents(files: list[Path]) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the bytes of every photograph in shards and folders; none where a shard is broken."""
+def read_files(files: list[Path]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and bytes of every photograph in shards and folders; no bytes for a broken shard."""
     for path in files:
         if path.suffix != ".tar":
             yield path.name, path.read_bytes()
@@ -141,8 +141,8 @@ def read_photo(source: bytes | Path, short_side: int) -> Pixels:
     return np.asarray(photo)
 
 
-def manifest_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read what the folder's manifests say, by file name."""
+def read_manifests(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the facts in the folder's manifests, by file name."""
     lines = [line for path in sorted(folder.glob("manifest*.jsonl")) for line in path.read_text().splitlines()]
     entries = [json.loads(line) for line in lines if line.strip()]
     return {Path(entry["file"]).name: entry for entry in entries if "file" in entry}

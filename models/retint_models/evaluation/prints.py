@@ -17,12 +17,12 @@ from retint_models.datasets.fading import (
     Pair,
     as_bytes,
     as_floats,
+    edge_proximity,
     fade_dyes,
     oxidise,
     relight,
-    rim,
     scan,
-    shielded,
+    shielded_loss,
     stain,
 )
 from retint_models.datasets.photographs import Photos
@@ -98,7 +98,7 @@ def age_photograph(truth: Floats, family: Family, rng: Generator) -> Pair:
 def scan_stained_print(densities: Floats, rng: Generator) -> Floats:
     """Stain a print, most at its rim, and scan it with flare, wrong exposure and noise: gamma-coded sRGB."""
     rim_share = rng.uniform(0, 0.5)
-    where = 1 - rim_share + rim_share * rim(densities.shape[:2], rng.uniform(0.07, 0.18))
+    where = 1 - rim_share + rim_share * edge_proximity(densities.shape[:2], rng.uniform(0.07, 0.18))
     added = rng.uniform(0, 0.36) * np.array([rng.uniform(0.08, 0.28), rng.uniform(0.28, 0.58), 1], np.float32)
     stops = rng.uniform(-0.42, 0.42) + rng.normal(0, 0.06, 3).clip(-0.12, 0.12)
     stained = stain(densities, added, where)
@@ -118,7 +118,7 @@ def fade_color_print(densities: Floats, family: Family, strength: float, where: 
     }[family]
     loss = strength * (np.array(middle) + np.array(spread) * rng.uniform(-1, 1, 3))
     return fade_dyes(
-        densities, absorption, shielded(densities, np.asarray(loss, np.float32), rng.uniform(0, shield)), where
+        densities, absorption, shielded_loss(densities, np.asarray(loss, np.float32), rng.uniform(0, shield)), where
     )
 
 

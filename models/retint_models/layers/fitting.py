@@ -1,6 +1,6 @@
-"""A density layer fitted to what a network made of a gray picture: one curve, then offsets in a bilateral grid.
+"""Fit a density layer to a network's repair of a gray picture: one curve, then offsets in a bilateral grid.
 
-Both are linear least squares. What is off in density counts as much as it is seen off in gamma-coded values.
+Both are linear least squares. An error in density is weighted by the error that it causes in gamma-coded values.
 """
 
 from typing import Any
@@ -15,30 +15,30 @@ from retint_models.layers.types import DENSITY_RANGE, DensityLayer
 Floats = NDArray[np.float64]
 
 SIDE = 144
-"""Sides of what is fitted to: the pictures reduced by area."""
+"""Side of the reduced pictures to which the layer is fitted."""
 KNOTS = 9
 GRID = (8, 16, 16)
-"""Cells by luma, row and column."""
+"""Cells along luma, rows and columns."""
 STIFFNESS = 1e-3
-"""How much the curve resists bending, against the mean pixel."""
+"""Weight of the curve's bends, relative to the mean pixel."""
 SMOOTHNESS, TRUST = 1.0, 0.05
-"""How much neighboring cells resist to differ, and each resists to be other than 0, against a pixel of white."""
+"""Weights of the differences of neighboring cells and of a cell's size, relative to a white pixel."""
 
 
-def fitted(gray: NDArray[Any], repaired: NDArray[Any], record: dict[str, Any]) -> DensityLayer:
-    """Fit a layer that takes one gray picture near another and treats the three channels alike.
+def fit_layer(gray: NDArray[Any], repaired: NDArray[Any], record: dict[str, Any]) -> DensityLayer:
+    """Fit a layer that maps one gray picture close to another and treats the three channels alike.
 
     Args:
         gray: (h, w), gamma-coded, in [0, 1].
-        repaired: (h, w), what it should become.
-        record: The layer's.
+        repaired: (h, w), the wanted result.
+        record: Record of the layer.
     """
-    before, after = reduced(gray), reduced(repaired)
+    before, after = reduce_by_area(gray), reduce_by_area(repaired)
     densities, wanted = (srgb_to_density(values).ravel() for values in (before, after))
-    # Of V = 1.055 R^(1 / 2.4) - .055 and D = -log10 R the slope dV / dD goes with V + .055.
+    # With V = 1.055 R^(1 / 2.4) - .055 and D = -log10 R, the slope dV / dD is proportional to V + .055.
     weights = (after.ravel() + 0.055) / 1.055
-    curve = curve_through(densities, wanted, weights)
-    offsets = offsets_of(before, wanted - hats(densities) @ curve, weights)
+    curve = fit_curve(densities, wanted, weights)
+    offsets = fit_offsets(before, wanted - hat_basis(densities) @ curve, weights)
     return DensityLayer(
         matrix=np.eye(3, dtype=np.float32),
         shift=np.zeros(3, np.float32),
@@ -49,19 +49,19 @@ def fitted(gray: NDArray[Any], repaired: NDArray[Any], record: dict[str, Any]) -
     )
 
 
-def reduced(values: NDArray[Any]) -> Floats:
+def reduce_by_area(values: NDArray[Any]) -> Floats:
     """Reduce (h, w) by area to (SIDE, SIDE), in [0, 1]."""
     picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
     return np.clip(np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64), 0, 1)
 
 
-def curve_through(densities: Floats, wanted: Floats, weights: Floats) -> Floats:
-    """Fit a curve, values at KNOTS knots, that never falls.
+def fit_curve(densities: Floats, wanted: Floats, weights: Floats) -> Floats:
+    """Fit a curve that never falls; return its values at KNOTS knots.
 
-    Least squares in its steps, of which those that would fall are left out, the worst first.
+    Least squares in the curve's steps; falling steps are fixed at 0, the worst first.
     """
-    steps = np.tril(np.ones((KNOTS, KNOTS)))  # the first is the value at density 0 and may have either sign
-    samples = (weights[:, None] * hats(densities)) @ steps
+    steps = np.tril(np.ones((KNOTS, KNOTS)))  # the first step is the value at density 0, which may have either sign
+    samples = (weights[:, None] * hat_basis(densities)) @ steps
     bends = np.sqrt(STIFFNESS * len(densities)) * np.diff(np.eye(KNOTS), 2, axis=0) @ steps
     system, goal = np.vstack([samples, bends]), np.append(weights * wanted, np.zeros(len(bends)))
     matrix, right = system.T @ system, system.T @ goal
@@ -76,8 +76,8 @@ def curve_through(densities: Floats, wanted: Floats, weights: Floats) -> Floats:
         free[worst] = False
 
 
-def hats(densities: Floats) -> Floats:
-    """Return what each knot counts for at densities (n,): (n, KNOTS); beyond the last the last segment goes on."""
+def hat_basis(densities: Floats) -> Floats:
+    """Return the weights of the knots at densities (n,), (n, KNOTS); beyond the last knot the last segment goes on."""
     place = densities * ((KNOTS - 1) / DENSITY_RANGE)
     left = np.minimum(place.astype(int), KNOTS - 2)
     counts = np.zeros((len(densities), KNOTS))
@@ -87,38 +87,38 @@ def hats(densities: Floats) -> Floats:
     return counts
 
 
-def offsets_of(picture: Floats, lacking: Floats, weights: Floats) -> Floats:
-    """Fit the grid of offsets to what is lacking, by conjugate gradients (Hestenes and Stiefel, 1952).
+def fit_offsets(picture: Floats, missing: Floats, weights: Floats) -> Floats:
+    """Fit the grid of offsets to the missing densities, by conjugate gradients (Hestenes and Stiefel, 1952).
 
     Args:
-        picture: (SIDE, SIDE), the gray by which the grid is read.
-        lacking: (SIDE * SIDE,), densities to add.
-        weights: The same, what each pixel counts for.
+        picture: (SIDE, SIDE), the gray values at which the grid is read.
+        missing: (SIDE * SIDE,), densities to add.
+        weights: (SIDE * SIDE,), of the pixels.
     """
-    cells, shares = corners(picture)
+    cells, shares = grid_corners(picture)
     shares = shares * weights
 
-    def normal(grid: Floats) -> Floats:
+    def apply_normal_matrix(grid: Floats) -> Floats:
         """Apply the matrix of the normal equations."""
         read = (grid.ravel()[cells] * shares).sum(axis=0)
-        result = scattered(read) + TRUST * grid
+        result = scatter(read) + TRUST * grid
         for axis in range(grid.ndim):
             ends = [(0, 0)] * axis + [(1, 1)] + [(0, 0)] * (grid.ndim - 1 - axis)
             result -= SMOOTHNESS * np.diff(np.pad(np.diff(grid, axis=axis), ends), axis=axis)
         return result
 
-    def scattered(values: Floats) -> Floats:
-        """Give pixels' values to their cells."""
+    def scatter(values: Floats) -> Floats:
+        """Add the pixels' values to their cells."""
         sums = np.bincount(cells.ravel(), (shares * values).ravel(), int(np.prod(GRID)))
         return sums.reshape(GRID).astype(np.float64)
 
     grid = np.zeros(GRID)
-    rest = scattered(weights * lacking)
+    rest = scatter(weights * missing)
     direction, length = rest, float((rest * rest).sum())
     for _ in range(200):
         if length < 1e-12:
             break
-        image = normal(direction)
+        image = apply_normal_matrix(direction)
         step = length / float((direction * image).sum())
         grid, rest = grid + step * direction, rest - step * image
         previous, length = length, float((rest * rest).sum())
@@ -126,7 +126,7 @@ def offsets_of(picture: Floats, lacking: Floats, weights: Floats) -> Floats:
     return grid
 
 
-def corners(picture: Floats) -> tuple[NDArray[np.int64], Floats]:
+def grid_corners(picture: Floats) -> tuple[NDArray[np.int64], Floats]:
     """Return the eight cells that each pixel is read from, and their shares: both (8, SIDE * SIDE)."""
     rows, columns = np.divmod(np.arange(picture.size), SIDE)
     cells, shares = np.zeros((1, picture.size), np.int64), np.ones((1, picture.size))

@@ -1,7 +1,7 @@
-"""Applies layers to a photo of any size, strip by strip: color first, then density.
+"""Apply layers to a photo of any size, strip by strip: color first, then density.
 
-Every pixel depends on its own value and place and on the layers alone, so strips may be cut anywhere. All arithmetic is
-float32 in a fixed order, logarithms and exponentials are tables: the same layers give the same bytes again.
+Each pixel depends only on its own value and position and on the layers, so strips may be cut anywhere. All arithmetic
+is float32 in a fixed order, with tables for logarithms and exponentials: the same layers give the same bytes again.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,21 +30,21 @@ PER_DENSITY, PER_GAIN = np.float32(STEPS / DEEPEST), np.float32(STEPS / (2 * REA
 LOWEST = np.float32(-REACH)
 
 
-def table(values: NDArray[Any]) -> Floats:
-    """Values at even places, the last one twice: reading between two entries needs no test for the end."""
+def lookup_table(values: NDArray[Any]) -> Floats:
+    """Return evenly spaced values with the last one twice, so that interpolation needs no test for the end."""
     return np.append(values, values[-1]).astype(np.float32)
 
 
-DENSITY_OF = table(srgb_to_density(np.linspace(0, 1, STEPS + 1)))
+DENSITY_TABLE = lookup_table(srgb_to_density(np.linspace(0, 1, STEPS + 1)))
 """Density of gamma-coded values in [0, 1]."""
-CODED_OF = table(density_to_srgb(np.linspace(0, DEEPEST, STEPS + 1)))
+SRGB_TABLE = lookup_table(density_to_srgb(np.linspace(0, DEEPEST, STEPS + 1)))
 """Gamma-coded value of densities in [0, 8]."""
-FACTOR_OF = table(np.exp(np.linspace(-REACH, REACH, STEPS + 1)))
-"""What a log gain in [-4, 4] multiplies density by."""
+FACTOR_TABLE = lookup_table(np.exp(np.linspace(-REACH, REACH, STEPS + 1)))
+"""Factor of density for log gains in [-4, 4]."""
 
 
 class Rendering:
-    """Layers made ready for one photo.
+    """Layers prepared for one photo.
 
     Args:
         color: chroma in the photo's own encoding, or none to keep the photo's color.
@@ -66,10 +66,12 @@ class Rendering:
             density = None
         self.has_color = color is not None
         self.has_density = density is not None
-        self._maps = as_stored(chroma_maps(color), orientation) if color else np.zeros((0, 0, 5), np.float32)
+        self._maps = (
+            to_stored_orientation(chroma_maps(color), orientation) if color else np.zeros((0, 0, 5), np.float32)
+        )
         self._density = density_tables(density, orientation)
         empty = np.zeros(0, np.float32)
-        self._tones = (empty, empty) if tone is None else (table(tone), table(inverse(tone)))
+        self._tones = (empty, empty) if tone is None else (lookup_table(tone), lookup_table(invert_curve(tone)))
 
     def apply(self, strip: NDArray[Any], top: int, full_size: tuple[int, int]) -> NDArray[Any]:
         """Render some rows of a photo.
@@ -96,9 +98,9 @@ class Rendering:
         out = np.empty((len(strip), width, bands), strip.dtype)
         full = np.float32(np.iinfo(strip.dtype).max)
         matrix, shift, curves, grid, amount = self._density
-        chroma = (self._maps, *_taps(width, self._maps.shape[1]))
-        local = (grid, *_taps(width, grid.shape[1]))
-        _paint(pixels, out, top, height, full, chroma, local, matrix, shift, curves, amount, *self._tones)
+        chroma = (self._maps, *_column_taps(width, self._maps.shape[1]))
+        local = (grid, *_column_taps(width, grid.shape[1]))
+        _render_rows(pixels, out, top, height, full, chroma, local, matrix, shift, curves, amount, *self._tones)
         return out[:, :, 0] if bands == 1 else out
 
 
@@ -119,9 +121,9 @@ def colorize_proxy(proxy: NDArray[Any], layer: ColorLayer) -> NDArray[Any]:
 
 
 def luma_drift(before: NDArray[Any], after: NDArray[Any]) -> float:
-    """The largest change of luma between two strips, gray or RGB of one type, as a fraction of full scale."""
+    """Return the largest change of luma between two strips, gray or RGB of one type, as a fraction of full scale."""
     stacked = [pixels.reshape(*pixels.shape[:2], -1) for pixels in (before, after)]
-    return float(_drift(*stacked)) / float(np.iinfo(before.dtype).max)
+    return float(_largest_luma_change(*stacked)) / float(np.iinfo(before.dtype).max)
 
 
 def chroma_maps(layer: ColorLayer) -> Floats:
@@ -131,16 +133,16 @@ def chroma_maps(layer: ColorLayer) -> Floats:
 
 
 def density_tables(layer: DensityLayer | None, orientation: int) -> tuple[Any, ...]:
-    """A density layer as the kernel takes it; an empty grid says that there is none."""
+    """Return a density layer as the compiled code takes it; an empty grid means that there is none."""
     if layer is None:
         none = np.zeros((3, 3), np.float32)
         return none, none[0], none, np.zeros((0, 0, 0, 6), np.float32), ZERO
-    grid = as_stored(np.ascontiguousarray(layer.grid.transpose(2, 3, 1, 0)), orientation)
+    grid = to_stored_orientation(np.ascontiguousarray(layer.grid.transpose(2, 3, 1, 0)), orientation)
     amount = np.float32(layer.gate * layer.strength)
     return layer.matrix, layer.shift, layer.curves, np.ascontiguousarray(grid), amount
 
 
-AS_STORED: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+TO_STORED: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda upright: upright[:, ::-1],
     3: lambda upright: upright[::-1, ::-1],
     4: lambda upright: upright[::-1],
@@ -151,19 +153,19 @@ AS_STORED: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 
 
-def as_stored(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn an upright picture (h, w, …) the way that a photo with this EXIF orientation stores its pixels."""
-    return np.ascontiguousarray(AS_STORED.get(orientation, np.asarray)(upright))
+def to_stored_orientation(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn an upright picture (h, w, …) as a photo with this EXIF orientation stores its pixels."""
+    return np.ascontiguousarray(TO_STORED.get(orientation, np.asarray)(upright))
 
 
-def inverse(tone: Floats) -> Floats:
-    """The inverse of a rising curve over [0, 1], sampled as finely; flat parts go to their middle's left."""
+def invert_curve(tone: Floats) -> Floats:
+    """Return the inverse of a rising curve over [0, 1] with as many samples; a flat part maps into itself."""
     places = np.linspace(0, 1, len(tone))
     return np.interp(places, np.maximum.accumulate(tone), places).astype(np.float32)
 
 
-def _taps(width: int, samples: int) -> tuple[NDArray[np.uint32], Floats]:
-    """For each column of the photo the sample to its left and the share of the next one; middles fall on middles."""
+def _column_taps(width: int, samples: int) -> tuple[NDArray[np.uint32], Floats]:
+    """Return the sample to the left of each column of the photo and the weight of the next one; centers are aligned."""
     if samples == 0:
         return np.zeros(0, np.uint32), np.zeros(0, np.float32)
     at = np.clip((np.arange(width) + 0.5) * (samples / width) - 0.5, 0, samples - 1)
@@ -175,8 +177,8 @@ def _taps(width: int, samples: int) -> tuple[NDArray[np.uint32], Floats]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _between(table, place):  # type: ignore[no-untyped-def]
-    """Read a table at a place counted in entries; outside, its end."""
+def _read_table(table, place):  # type: ignore[no-untyped-def]
+    """Interpolate a table at a position counted in entries; outside, return its end."""
     place = min(max(place, ZERO), np.float32(table.shape[0] - 2))
     index = np.uint32(place)
     low = table[index]
@@ -184,13 +186,13 @@ def _between(table, place):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _code(value, full):  # type: ignore[no-untyped-def]
+def _to_code_value(value, full):  # type: ignore[no-untyped-def]
     """Round a value in [0, 1] to a code value; outside, the end."""
     return min(max(value, ZERO), ONE) * full + HALF
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _row_of(samples, y, height, line):  # type: ignore[no-untyped-def]
+def _interpolate_row(samples, y, height, line):  # type: ignore[no-untyped-def]
     """Interpolate a picture (h, w, …) at one of `height` rows into `line` (w, …); edges repeat."""
     rows = samples.shape[0]
     at = min(max((y + 0.5) * rows / height - 0.5, 0.0), rows - 1.0)
@@ -203,7 +205,7 @@ def _row_of(samples, y, height, line):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _colored(luma, line, left, share):  # type: ignore[no-untyped-def]
+def _add_chroma(luma, line, left, share):  # type: ignore[no-untyped-def]
     """R', G', B' of a pixel with this luma: chroma from the maps, reduced as far as the cube needs, luma kept."""
     right = min(left + np.uint32(1), np.uint32(line.shape[0] - 1))
     blue = line[left, 0] + (line[right, 0] - line[left, 0]) * share
@@ -224,7 +226,7 @@ def _colored(luma, line, left, share):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _along(curve, d):  # type: ignore[no-untyped-def]
+def _read_curve(curve, d):  # type: ignore[no-untyped-def]
     """Read a curve with even knots over [0, 2.6] at density d; beyond the ends the last segment goes on."""
     segments = curve.shape[0] - 1
     place = d * np.float32(segments / 2.6)
@@ -233,13 +235,15 @@ def _along(curve, d):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _shifted(coded, before, change):  # type: ignore[no-untyped-def]
+def _change_density(coded, before, change):  # type: ignore[no-untyped-def]
     """Change the density of a gamma-coded value; no change leaves it alone, black included."""
-    return coded + (_between(CODED_OF, (before + change) * PER_DENSITY) - _between(CODED_OF, before * PER_DENSITY))
+    return coded + (
+        _read_table(SRGB_TABLE, (before + change) * PER_DENSITY) - _read_table(SRGB_TABLE, before * PER_DENSITY)
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sliced(line, left, right, share, near, far, along, c):  # type: ignore[no-untyped-def]
+def _slice_grid(line, left, right, share, near, far, along, c):  # type: ignore[no-untyped-def]
     """Read one value of the grid's row (columns, bins, 6) between four samples."""
     low = line[left, near, c] + (line[right, near, c] - line[left, near, c]) * share
     high = line[left, far, c] + (line[right, far, c] - line[left, far, c]) * share
@@ -247,7 +251,7 @@ def _sliced(line, left, right, share, near, far, along, c):  # type: ignore[no-u
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _toned(r, g, b, line, left, share, matrix, shift, curves, amount):  # type: ignore[no-untyped-def]
+def _repair_tone(r, g, b, line, left, share, matrix, shift, curves, amount):  # type: ignore[no-untyped-def]
     """Repair the tone of a pixel coded as sRGB: the formula of `DensityLayer`."""
     right = min(left + np.uint32(1), np.uint32(line.shape[0] - 1))
     bins = line.shape[1]
@@ -255,23 +259,23 @@ def _toned(r, g, b, line, left, share, matrix, shift, curves, amount):  # type: 
     near = np.uint32(depth)
     far = min(near + np.uint32(1), np.uint32(bins - 1))
     along = depth - np.float32(near)
-    dr = _between(DENSITY_OF, r * LAST)
-    dg = _between(DENSITY_OF, g * LAST)
-    db = _between(DENSITY_OF, b * LAST)
+    dr = _read_table(DENSITY_TABLE, r * LAST)
+    dg = _read_table(DENSITY_TABLE, g * LAST)
+    db = _read_table(DENSITY_TABLE, b * LAST)
 
     def repaired(coded: Any, before: Any, c: int) -> Any:
-        d = _along(curves[c], matrix[c, 0] * dr + matrix[c, 1] * dg + matrix[c, 2] * db + shift[c])
-        gain = _sliced(line, left, right, share, near, far, along, c)
-        offset = _sliced(line, left, right, share, near, far, along, c + 3)
-        d = d * _between(FACTOR_OF, (gain - LOWEST) * PER_GAIN) + offset
-        return _shifted(coded, before, amount * (d - before))
+        d = _read_curve(curves[c], matrix[c, 0] * dr + matrix[c, 1] * dg + matrix[c, 2] * db + shift[c])
+        gain = _slice_grid(line, left, right, share, near, far, along, c)
+        offset = _slice_grid(line, left, right, share, near, far, along, c + 3)
+        d = d * _read_table(FACTOR_TABLE, (gain - LOWEST) * PER_GAIN) + offset
+        return _change_density(coded, before, amount * (d - before))
 
     return repaired(r, dr, 0), repaired(g, dg, 1), repaired(b, db, 2)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _paint(pixels, out, top, height, full, chroma, local, matrix, shift, curves, amount, tone, untone):  # type: ignore[no-untyped-def]
-    """Color, then tone, then the photo's own code values again: (rows, width, 1 or 3) into `out`."""
+def _render_rows(pixels, out, top, height, full, chroma, local, matrix, shift, curves, amount, tone, untone):  # type: ignore[no-untyped-def]
+    """Apply color, then tone, and convert to code values: (rows, width, 1 or 3) into `out`."""
     maps, map_left, map_share = chroma
     grid, grid_left, grid_share = local
     has_color, has_density, has_tone = maps.shape[0] > 0, grid.shape[0] > 0, tone.shape[0] > 0
@@ -281,9 +285,9 @@ def _paint(pixels, out, top, height, full, chroma, local, matrix, shift, curves,
     scale = ONE / full
     for row in range(pixels.shape[0]):
         if has_color:
-            _row_of(maps, top + row, height, map_line)
+            _interpolate_row(maps, top + row, height, map_line)
         if has_density:
-            _row_of(grid, top + row, height, grid_line)
+            _interpolate_row(grid, top + row, height, grid_line)
         for x in range(pixels.shape[1]):
             r = g = b = np.float32(pixels[row, x, 0]) * scale
             if pixels.shape[2] == 3:
@@ -291,27 +295,27 @@ def _paint(pixels, out, top, height, full, chroma, local, matrix, shift, curves,
                 b = np.float32(pixels[row, x, 2]) * scale
             if has_color:
                 luma = r if pixels.shape[2] == 1 else KR * r + KG * g + KB * b
-                r, g, b = _colored(luma, map_line, map_left[x], map_share[x])
+                r, g, b = _add_chroma(luma, map_line, map_left[x], map_share[x])
             if has_density:
                 if has_tone:
-                    r = _between(tone, r * last_tone)
-                    g = _between(tone, g * last_tone)
-                    b = _between(tone, b * last_tone)
-                r, g, b = _toned(r, g, b, grid_line, grid_left[x], grid_share[x], matrix, shift, curves, amount)
+                    r = _read_table(tone, r * last_tone)
+                    g = _read_table(tone, g * last_tone)
+                    b = _read_table(tone, b * last_tone)
+                r, g, b = _repair_tone(r, g, b, grid_line, grid_left[x], grid_share[x], matrix, shift, curves, amount)
                 if has_tone:
-                    r = _between(untone, r * last_tone)
-                    g = _between(untone, g * last_tone)
-                    b = _between(untone, b * last_tone)
+                    r = _read_table(untone, r * last_tone)
+                    g = _read_table(untone, g * last_tone)
+                    b = _read_table(untone, b * last_tone)
             if out.shape[2] == 1:
-                out[row, x, 0] = _code(KR * r + KG * g + KB * b if has_density else r, full)
+                out[row, x, 0] = _to_code_value(KR * r + KG * g + KB * b if has_density else r, full)
             else:
-                out[row, x, 0] = _code(r, full)
-                out[row, x, 1] = _code(g, full)
-                out[row, x, 2] = _code(b, full)
+                out[row, x, 0] = _to_code_value(r, full)
+                out[row, x, 1] = _to_code_value(g, full)
+                out[row, x, 2] = _to_code_value(b, full)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _drift(before, after):  # type: ignore[no-untyped-def]
+def _largest_luma_change(before, after):  # type: ignore[no-untyped-def]
     """The largest change of luma in code values between (rows, width, 1 or 3) and (rows, width, 1 or 3)."""
     largest = 0.0
     for row in range(before.shape[0]):

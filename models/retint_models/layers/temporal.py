@@ -1,6 +1,6 @@
-"""Color that holds still: where a film is cut, one color decision from frame to frame, and how steady the result is.
+"""Steady color for films: find scenes, smooth color layers from frame to frame, measure how steady the result is.
 
-All of it streams: one frame in, one answer out, and what is remembered does not grow with the film. Needs no torch.
+Everything streams: one frame in, one result out; the remembered state does not grow with the film. Needs no torch.
 """
 
 from collections import deque
@@ -18,34 +18,35 @@ from retint_models.layers.upsampling import box_mean
 Floats = NDArray[np.float32]
 
 CELL = 4
-"""Pixels of a layer to one cell of the grid on which motion is searched: about what a colorizer decides on."""
+"""Pixels of a layer per cell of the grid on which motion is searched: about the resolution of a colorizer."""
 REACH = 4
-"""Cells that a place may move from one frame to the next: a twentieth of the width."""
+"""Largest motion from one frame to the next, in cells: a twentieth of the width."""
 NEAR = 2
-"""Cells to each side that are compared."""
+"""Cells on each side that block matching compares."""
 STILL = 0.01
-"""What a cell of motion must gain in luma (of 1) to be believed: flat places do not wander."""
+"""Luma, of 1, by which a motion must improve the match to be accepted, so that flat areas stay where they are."""
 AGREEMENT = 0.04
-"""Difference of luma (of 1), exposure evened out, at which a place counts for a third of what it did."""
+"""Difference of luma, of 1 and with exposure matched, that reduces the weight of a pixel's past to a third."""
 MEMORY = 12.0
-"""Frames that a place remembers at most."""
+"""Most frames over which a pixel's chroma is averaged."""
 THUMBNAIL = (48, 36)
 CUT = 0.36
-"""How much of a frame's contrast the frame before cannot explain, moved as it may be, where there is a cut. Set on 144
-pairs of photographs (3 % taken for one scene) and 144 of one, moved, brightened and grained (none taken for two)."""
+"""Share of a frame's contrast that the previous frame, moved and matched in exposure, leaves unexplained at a cut. Set
+on 144 pairs of photographs (3 % taken for one scene) and 144 of one, moved, brightened and grained (none taken for
+two)."""
 FLASH = 2
-"""Frames after which a film that goes on as before a cut had none: a flash, or a blank frame."""
+"""Longest flash or blank, in frames: if the film then goes on as before, there was no cut."""
 SHORTEST_SCENE = 6
-"""Frames: cuts in faster sequence are a storm, and not taken for scenes."""
+"""Frames; cuts in faster succession are a storm (lightning, say) and start no scenes."""
 DISTANCES = (1, 2, 4)
 
 
-class Scenes:
+class SceneDetector:
     """Finds the cuts of a film, frame by frame.
 
-    A frame begins a scene where it cannot be made of the frame before by moving its parts and by changing exposure:
-    motion-compensated frame differences, as surveyed by Lienhart, "Comparison of automatic shot boundary detection
-    algorithms", 1999, and by Koprinska and Carrato, "Temporal video segmentation: a survey", 2001.
+    A frame begins a scene if motion and a change of exposure cannot make it from the previous frame: motion-compensated
+    frame differences, as surveyed by Lienhart, "Comparison of automatic shot boundary detection algorithms", 1999, and
+    by Koprinska and Carrato, "Temporal video segmentation: a survey", 2001.
 
     Attributes:
         starts: the numbers of the frames that begin a scene; the first is 0.
@@ -57,41 +58,41 @@ class Scenes:
         self._recent: deque[Floats] = deque(maxlen=FLASH + 1)
 
     def add(self, luma: NDArray[np.uint8]) -> None:
-        """Look at the next frame: its luma, uint8 (h, w), of any size."""
+        """Add the luma of the next frame, uint8 (h, w), of any size."""
         small = Image.fromarray(luma).resize(THUMBNAIL, Image.Resampling.BOX)
         thumbnail: Floats = np.asarray(small, np.float32) / np.float32(255)
         if not self.starts:
             self.starts.append(0)
-        elif differs(thumbnail, self._recent[-1]):
-            if self._is_back(thumbnail):
+        elif is_other_scene(thumbnail, self._recent[-1]):
+            if self._ends_a_flash(thumbnail):
                 self.starts.pop()
             elif self._frames - self.starts[-1] >= SHORTEST_SCENE or len(self.starts) == 1:
                 self.starts.append(self._frames)
         self._recent.append(thumbnail)
         self._frames += 1
 
-    def _is_back(self, thumbnail: Floats) -> bool:
-        """Whether the last cut was none, because the film now goes on as before it."""
+    def _ends_a_flash(self, thumbnail: Floats) -> bool:
+        """Whether the last cut was a flash, because the film now goes on as before it."""
         since = self._frames - self.starts[-1]
         is_short = len(self.starts) > 1 and since <= FLASH and since < len(self._recent)
-        return is_short and not differs(thumbnail, self._recent[-1 - since])
+        return is_short and not is_other_scene(thumbnail, self._recent[-1 - since])
 
 
-def differs(frame: Floats, before: Floats) -> bool:
+def is_other_scene(frame: Floats, before: Floats) -> bool:
     """Whether two thumbnails in [0, 1] show different scenes."""
     contrast = float(frame.std())
-    even = exposed(before, frame)
-    rows, columns = displacement(frame, even)
-    left = float(np.abs(frame - moved(even, rows, columns)).mean())
+    even = match_exposure(before, frame)
+    rows, columns = estimate_motion(frame, even)
+    left = float(np.abs(frame - move(even, rows, columns)).mean())
     return left > CUT * max(contrast, 0.02)
 
 
 class Smoother:
-    """Makes the color decision of a frame agree with those before it, as far as they saw the same thing.
+    """Averages a frame's chroma with that of the frames before it, where they show the same thing.
 
-    Every place keeps the mean of what was decided for it, over at most `MEMORY` frames. From frame to frame the means
-    move with the picture (block matching on luma), and count as much as luma agrees there: what is uncovered, and what
-    moves too fast, is decided afresh, so that nothing smears. Exposure that flickers is evened out before.
+    Each pixel keeps the mean of its chroma over at most `MEMORY` frames. From frame to frame the means move with the
+    picture (block matching on luma) and are weighted by how well luma agrees: what is uncovered or moves too fast
+    starts anew, so that nothing smears. Flickering exposure is matched first.
     """
 
     def __init__(self, state: Mapping[str, NDArray[Any]] | None = None) -> None:
@@ -99,22 +100,22 @@ class Smoother:
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
-        """All that is remembered; a `Smoother` of it goes on in the same way. Empty before the first frame."""
+        """The whole memory, empty before the first frame; a `Smoother` made of it continues in the same way."""
         return dict(self._state)
 
-    def cut(self) -> None:
-        """Forget: what comes is another scene."""
+    def start_scene(self) -> None:
+        """Start another scene: forget the frames before."""
         self._state = {}
 
     def smooth(self, layer: ColorLayer) -> ColorLayer:
-        """Return the next frame's layer with the chroma of all that is known."""
+        """Return the next frame's layer with smoothed chroma."""
         luma, chroma = layer.luma.astype(np.float32), layer.chroma.astype(np.float32)
         ages = np.ones_like(luma)
         if self._state and self._state["luma"].shape == luma.shape:
-            before = exposed(self._state["luma"], luma)
+            before = match_exposure(self._state["luma"], luma)
             size = (max(1, luma.shape[1] // CELL), max(1, luma.shape[0] // CELL))
             coarse = [np.asarray(Image.fromarray(each).resize(size, Image.Resampling.BOX)) for each in (luma, before)]
-            rows, columns = displacement(*coarse)
+            rows, columns = estimate_motion(*coarse)
             _blend(
                 box_mean(luma),
                 box_mean(before),
@@ -131,7 +132,7 @@ class Smoother:
 
 
 class Consistency:
-    """The color distribution consistency index (CDC) of a film: how much its colors' histograms change; less is better.
+    """The color distribution consistency index (CDC) of a film: how much its color histograms change; less is better.
 
     The mean over t = 1, 2, 4 of the mean Jensen-Shannon divergence (natural logarithm) between the histograms (256
     bins) of a channel in frames that are t apart, over all such frames and the three channels: Liu et al., "Temporally
@@ -146,57 +147,57 @@ class Consistency:
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
-        """All that is remembered; a `Consistency` of it goes on in the same way."""
+        """The whole memory; a `Consistency` made of it continues in the same way."""
         histograms = np.array(self._histograms, np.float64).reshape(-1, 3, 256)
         return {"histograms": histograms, "sums": self._sums.copy(), "counts": self._counts.copy()}
 
-    def cut(self) -> None:
-        """Compare no frame so far with those that come."""
+    def start_scene(self) -> None:
+        """Start another scene: do not compare its frames with those before."""
         self._histograms.clear()
 
     def add(self, picture: NDArray[np.uint8]) -> None:
-        """Take the next frame, uint8 (h, w, 3), RGB."""
+        """Add the next frame, uint8 (h, w, 3), RGB."""
         channels = picture.reshape(-1, 3).T
         histogram = np.array([np.bincount(channel, minlength=256) for channel in channels]) / len(channels[0])
         for number, distance in enumerate(DISTANCES):
             if len(self._histograms) >= distance:
-                self._sums[number] += divergence(self._histograms[-distance], histogram).mean()
+                self._sums[number] += jensen_shannon_divergence(self._histograms[-distance], histogram).mean()
                 self._counts[number] += 1
         self._histograms.append(histogram)
 
     @property
     def value(self) -> float | None:
-        """The index; none before there are two frames of one scene."""
+        """The index; None until there are two frames of one scene."""
         known = self._counts > 0
         return float((self._sums[known] / self._counts[known]).mean()) if known.any() else None
 
 
-def divergence(one: NDArray[np.float64], two: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Jensen-Shannon divergence along the last axis of distributions, in nats: 0 to ln 2."""
+def jensen_shannon_divergence(one: NDArray[np.float64], two: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Jensen-Shannon divergence of distributions along the last axis, in nats: 0 to ln 2."""
     middle = (one + two) / 2
     parts = [each * np.log(np.where(each > 0, each / np.where(middle > 0, middle, 1), 1)) for each in (one, two)]
     return np.asarray((parts[0] + parts[1]).sum(-1) / 2)
 
 
-def exposed(before: Floats, after: Floats) -> Floats:
-    """Give a frame the mean and the contrast of another: old films flicker."""
+def match_exposure(before: Floats, after: Floats) -> Floats:
+    """Return the first frame with the mean and the contrast of the second: old films flicker."""
     gain = float(np.clip((after.std() + 0.02) / (before.std() + 0.02), 0.5, 2))
     return np.asarray((before - before.mean()) * gain + after.mean(), np.float32)
 
 
-def displacement(after: Floats, before: Floats) -> tuple[Floats, Floats]:
-    """Where each place of a frame was in the frame before: rows and columns to add, float32 (h, w), by block matching.
+def estimate_motion(after: Floats, before: Floats) -> tuple[Floats, Floats]:
+    """Estimate where each cell of a frame was in the frame before: rows and columns to add, float32 (h, w).
 
-    To parts of a cell, by the parabola through the costs around the best one.
+    Block matching, refined to fractions of a cell by a parabola through the costs around the best match.
     """
     rows, columns = np.empty_like(after), np.empty_like(after)
     edge = REACH + NEAR + 1
-    _match(np.pad(after, edge, mode="edge"), np.pad(before, edge, mode="edge"), rows, columns)
+    _match_blocks(np.pad(after, edge, mode="edge"), np.pad(before, edge, mode="edge"), rows, columns)
     return rows, columns
 
 
-def moved(before: Floats, rows: Floats, columns: Floats) -> Floats:
-    """Make a frame of the frame before and where each place was, all (h, w)."""
+def move(before: Floats, rows: Floats, columns: Floats) -> Floats:
+    """Move the frame before by rows and columns, all (h, w), as `estimate_motion` returns them."""
     out = np.empty_like(before)
     _sample_all(before, rows, columns, out)
     return out
@@ -206,8 +207,8 @@ def moved(before: Floats, rows: Floats, columns: Floats) -> Floats:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _cost(after, before, y, x, dy, dx):  # type: ignore[no-untyped-def]
-    """Mean difference of luma around a place, moved; moving costs a little."""
+def _matching_cost(after, before, y, x, dy, dx):  # type: ignore[no-untyped-def]
+    """Mean difference of luma around a cell that was moved, plus a small cost of the motion."""
     total = np.float32(0)
     for j in range(-NEAR, NEAR + 1):
         for i in range(-NEAR, NEAR + 1):
@@ -216,8 +217,8 @@ def _cost(after, before, y, x, dy, dx):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _between(low, middle, high):  # type: ignore[no-untyped-def]
-    """Where a parabola through three costs is lowest, in [-.5, .5]."""
+def _parabola_minimum(low, middle, high):  # type: ignore[no-untyped-def]
+    """Position of the minimum of a parabola through three costs, in [-.5, .5]."""
     bend = low - 2 * middle + high
     if bend <= np.float32(1e-6):
         return np.float32(0)
@@ -225,23 +226,23 @@ def _between(low, middle, high):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _match(after, before, rows, columns):  # type: ignore[no-untyped-def]
+def _match_blocks(after, before, rows, columns):  # type: ignore[no-untyped-def]
     edge = REACH + NEAR + 1
     for row in range(rows.shape[0]):
         for column in range(rows.shape[1]):
             y, x = row + edge, column + edge
-            best, best_y, best_x = _cost(after, before, y, x, 0, 0), 0, 0
+            best, best_y, best_x = _matching_cost(after, before, y, x, 0, 0), 0, 0
             for dy in range(-REACH, REACH + 1):
                 for dx in range(-REACH, REACH + 1):
-                    cost = _cost(after, before, y, x, dy, dx)
+                    cost = _matching_cost(after, before, y, x, dy, dx)
                     if cost < best:
                         best, best_y, best_x = cost, dy, dx
-            up = _cost(after, before, y, x, best_y - 1, best_x)
-            down = _cost(after, before, y, x, best_y + 1, best_x)
-            left = _cost(after, before, y, x, best_y, best_x - 1)
-            right = _cost(after, before, y, x, best_y, best_x + 1)
-            rows[row, column] = best_y + _between(up, best, down)
-            columns[row, column] = best_x + _between(left, best, right)
+            up = _matching_cost(after, before, y, x, best_y - 1, best_x)
+            down = _matching_cost(after, before, y, x, best_y + 1, best_x)
+            left = _matching_cost(after, before, y, x, best_y, best_x - 1)
+            right = _matching_cost(after, before, y, x, best_y, best_x + 1)
+            rows[row, column] = best_y + _parabola_minimum(up, best, down)
+            columns[row, column] = best_x + _parabola_minimum(left, best, right)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

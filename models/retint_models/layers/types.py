@@ -1,7 +1,7 @@
-"""What a network decides about a photo: the color layer and the density layer.
+"""The decisions of a network about a photo: the color layer and the density layer.
 
-A layer is small, belongs to no size, and can be applied again to the untouched original without any
-network (see `rendering`). It is kept as one safetensors file whose header records what made it.
+A layer is small, independent of the photo's size, and can be applied again to the untouched original without a network
+(see `rendering`). It is stored as one safetensors file whose header records what made it.
 """
 
 import json
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 DENSITY_RANGE = 2.6
-"""Optical densities that a density layer speaks of: 0 (white) to 2.6 (1/400 of white)."""
+"""Optical densities that a density layer covers: 0 (white) to 2.6 (1/400 of white)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +35,9 @@ class ColorLayer:
 
     def __post_init__(self) -> None:
         size = self.luma.shape
-        expect("chroma", self.chroma, (2, *size), np.float16)
-        expect("luma", self.luma, size, np.float16)
-        expect("confidence", self.confidence, size, np.uint8)
+        expect_array("chroma", self.chroma, (2, *size), np.float16)
+        expect_array("luma", self.luma, size, np.float16)
+        expect_array("confidence", self.confidence, size, np.uint8)
 
     def to_bytes(self) -> bytes:
         """Serialize as safetensors, the record in its header."""
@@ -74,7 +74,7 @@ class DensityLayer:
         grid: float32 (6, 8, 16, 16), any sizes: three log gains and three offsets by luma Y', row and column; a
             sample lies in the middle of its cell, edges repeat (`align_corners=False`, border padding).
         gate: 0 (a clean photo: leave it) to 1 (faded).
-        strength: 0 to 1, the person's say over it all.
+        strength: 0 to 1, how much of the repair a person wants.
         record: What made it, as in `ColorLayer`.
     """
 
@@ -87,10 +87,10 @@ class DensityLayer:
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        expect("matrix", self.matrix, (3, 3), np.float32)
-        expect("shift", self.shift, (3,), np.float32)
-        expect("curves", self.curves, (3, self.curves.shape[-1]), np.float32)
-        expect("grid", self.grid, (6, *self.grid.shape[1:4]), np.float32)
+        expect_array("matrix", self.matrix, (3, 3), np.float32)
+        expect_array("shift", self.shift, (3,), np.float32)
+        expect_array("curves", self.curves, (3, self.curves.shape[-1]), np.float32)
+        expect_array("grid", self.grid, (6, *self.grid.shape[1:4]), np.float32)
 
     def to_bytes(self) -> bytes:
         """Serialize as safetensors, the record in its header."""
@@ -115,8 +115,8 @@ class DensityLayer:
         return cls(t["matrix"], t["shift"], t["curves"], t["grid"], gate, strength, record)
 
 
-def expect(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
-    """Refuse an array of another shape or type, or one that is not finite.
+def expect_array(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Check the shape and the type of an array, and that it is finite.
 
     Raises:
         ValueError: says what was expected and what came.
@@ -128,7 +128,7 @@ def expect(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[n
 
 
 def pack(kind: str, tensors: dict[str, NDArray[Any]], record: dict[str, Any]) -> bytes:
-    """Write one layer as safetensors; the header tells its kind and its record. The same layer gives the same bytes."""
+    """Write one layer as safetensors, kind and record in its header. The same layer gives the same bytes."""
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     # One entry: safetensors writes several in an order of its own that changes.
     return save(contiguous, {"retint_layer": json.dumps({"kind": kind, "record": record}, sort_keys=True)})
@@ -142,8 +142,8 @@ def unpack(kind: str, data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, A
     """
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        told = json.loads(header["__metadata__"]["retint_layer"])
-        found, record = told["kind"], told["record"]
+        facts = json.loads(header["__metadata__"]["retint_layer"])
+        found, record = facts["kind"], facts["record"]
         tensors = load(data)
     except Exception as error:  # safetensors raises its own untyped error for damaged files
         raise ValueError("not a layer of Retint") from error

@@ -1,4 +1,4 @@
-"""What several networks use: the EfficientNet-Lite0 encoder, attention over a map, up blocks, checks of inputs."""
+"""Shared by several networks: the EfficientNet-Lite0 encoder, self-attention, up blocks, checks of inputs."""
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,11 @@ STAGES = (
     (6, 320, 1, 1, 3),
 )
 TAPS = {2: 24, 3: 40, 5: 112, 7: 320}
-"""Stages that a decoder reads, at strides 4, 8, 16 and 32, and their channels."""
+"""Stages whose maps a decoder reads, at strides 4, 8, 16 and 32, and their channels."""
 
 
 def expect_batch(x: Tensor, channels: int, dtype: torch.dtype = torch.float32) -> None:
-    """Refuse what is not (N, channels, H, W) of a type.
+    """Refuse anything but (N, channels, H, W) of a type.
 
     Raises:
         ValueError: says what was expected.
@@ -44,7 +44,7 @@ def expect_values(x: Tensor, least: float, most: float, meaning: str) -> None:
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution padded as TensorFlow's SAME: at stride 2 the odd pixel goes right and below."""
+    """Convolution with TensorFlow's SAME padding: at stride 2 the odd pixel is added right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, h, w) to (B, out, ceil(h / stride), ceil(w / stride))."""
@@ -86,7 +86,7 @@ class Encoder(nn.Module):
 
     Args:
         channels: 1 for gray, 3 for sRGB.
-        depth: How many stages it has beside the stem; fewer are smaller and decide on less.
+        depth: How many stages it has besides the stem.
     """
 
     def __init__(self, channels: int = 1, depth: int = len(STAGES)) -> None:
@@ -112,8 +112,8 @@ class Encoder(nn.Module):
                 maps.append(x)
         return maps
 
-    def adopt(self, imagenet: dict[str, Tensor]) -> None:
-        """Take the weights of a network that may be deeper; for gray, its stem's kernels summed equal gray three times.
+    def load_imagenet(self, imagenet: dict[str, Tensor]) -> None:
+        """Load the weights of a network that may be deeper; for gray input, sum the stem's kernels over their channels.
 
         Raises:
             ValueError: they are not those of EfficientNet-Lite0.
@@ -121,8 +121,8 @@ class Encoder(nn.Module):
         expected = self.state_dict()
         counters = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
         ours = counters | {name: value.float() for name, value in imagenet.items() if name in expected}
-        if lacking := sorted(expected.keys() - ours.keys()):
-            raise ValueError(f"these are not the weights of EfficientNet-Lite0: {lacking[0]} is missing")
+        if missing := sorted(expected.keys() - ours.keys()):
+            raise ValueError(f"these are not the weights of EfficientNet-Lite0: {missing[0]} is missing")
         stem = "features.0.0.weight"
         if expected[stem].shape[1] == 1:
             ours[stem] = ours[stem].sum(1, keepdim=True)
@@ -130,7 +130,7 @@ class Encoder(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over the places of a map, added with a gain that starts at 0 (SAGAN, arXiv:1805.08318)."""
+    """Self-attention over the pixels of a map, added with a gain that starts at 0 (SAGAN, arXiv:1805.08318)."""
 
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()
@@ -147,9 +147,9 @@ class Attention(nn.Module):
             batch, 3, self.heads, channels // self.heads, height * width
         )
         query, key, value = split.transpose(-1, -2).unbind(1)
-        seen = functional.scaled_dot_product_attention(query, key, value)
-        told: Tensor = self.out(seen.transpose(-1, -2).reshape(batch, channels, height, width))
-        return x + self.gain * told
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        y: Tensor = self.out(attended.transpose(-1, -2).reshape(batch, channels, height, width))
+        return x + self.gain * y
 
 
 class Up(nn.Module):
@@ -174,7 +174,7 @@ class Up(nn.Module):
 
 
 def start_as_nearest(conv: nn.Conv2d) -> None:
-    """Start a convolution before a pixel shuffle without checkerboard: its four sub-pixels alike (arXiv:1707.02937)."""
+    """Give the four sub-pixels before a pixel shuffle the same kernel: no checkerboard at first (arXiv:1707.02937)."""
     with torch.no_grad():
         conv.weight.copy_(conv.weight[::4].repeat_interleave(4, 0))
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]

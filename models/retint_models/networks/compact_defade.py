@@ -1,16 +1,15 @@
 """`compact-defade`: a small network that decides how the tone of a faded photograph is repaired.
 
-It sees the photograph at 128 x 128 and decides one density layer (`layers.DensityLayer`), which is then applied at any
-size. Global tone comes from quantiles and from the mean densities of pixels ordered by lightness (fading is read from
+It sees the photograph at 128 x 128 and decides one density layer (`layers.DensityLayer`), which can then be applied at
+any size. Global tone comes from quantiles and from the mean densities of pixels ordered by lightness (fading shows in
 what should be neutral: the blacks and the whites), local tone from a 16 x 16 x 8 bilateral grid (after Chen et al.,
-Bilateral Guided Upsampling, 2016, and Gharbi et al., HDRNet, arXiv:1707.02880). What should have which color is known
-by a truncated ImageNet encoder, that is shown the photograph with its levels stretched. A gate closes on clean ones,
-and what would hardly be seen is not done at all (`calmed`).
+Bilateral Guided Upsampling, 2016, and Gharbi et al., HDRNet, arXiv:1707.02880). A truncated ImageNet encoder, which
+sees the photograph with its levels stretched, knows which objects have which color. A gate closes on clean photographs,
+and on repairs that nobody would notice (`close_gate_if_invisible`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -24,24 +23,33 @@ from retint_models.layers.color import LUMA
 from retint_models.layers.types import DENSITY_RANGE, DensityLayer
 from retint_models.networks.blocks import TAPS, Encoder
 from retint_models.networks.color import density_to_srgb, rgb_to_lab, srgb_to_density
+from retint_models.networks.proxies import decision_record
 from retint_models.weights.cards import Card
 from retint_models.weights.loading import fill_network, load_tensors
 
 SIDE = 128
-"""Height and width of what the network sees; the photograph is squeezed to it."""
+"""Height and width of the network's input; the photograph is reduced to it, its aspect ratio ignored."""
 
 DEPTH = 5
 """Stages of the encoder: up to stride 16, 112 channels."""
 
-HARDLY, CLEARLY = 2.0, 4.0
-"""CIELAB distances, means over a photograph, on both sides of the one that is just noticed (2.3: Mahy et al., 1994)."""
+INVISIBLE, VISIBLE = 2.0, 4.0
+"""Mean CIELAB distances over a photograph, below and above the just noticeable one (2.3: Mahy et al., 1994)."""
 
 QUANTILES = (0.002, 0.01, 0.03, 0.07, 0.13, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.87, 0.93, 0.97, 0.99, 0.998)
 
 
 @dataclass(frozen=True)
 class DefadeConfig:
-    """Sizes of the network: channels of the three halving convolutions and of the mixed map, vector, knots, grid."""
+    """The network's shape.
+
+    Attributes:
+        widths: Channels of the three halving convolutions and of the mixed map.
+        vector: Size of the vector that describes the whole photograph.
+        knots: Of each curve.
+        cells: Rows and columns of the bilateral grid.
+        bins: Of luma in the bilateral grid.
+    """
 
     widths: tuple[int, int, int, int] = (16, 32, 64, 96)
     vector: int = 144
@@ -50,8 +58,8 @@ class DefadeConfig:
     bins: int = 8
 
 
-class Decision(NamedTuple):
-    """What the network decides for B photographs; the tensors of as many `DensityLayer`s.
+class DefadeDecision(NamedTuple):
+    """The network's output for B photographs: the tensors of B `DensityLayer`s.
 
     Attributes:
         matrix: (B, 3, 3).
@@ -59,7 +67,7 @@ class Decision(NamedTuple):
         curves: (B, 3, knots).
         grid: (B, 6, bins, cells, cells).
         gate: (B,) in [0, 1].
-        gate_logit: (B,), what the gate is made of, for training.
+        gate_logit: (B,), the gate before its sigmoid, for training.
     """
 
     matrix: Tensor
@@ -71,9 +79,9 @@ class Decision(NamedTuple):
 
 
 class DefadeNet(nn.Module):
-    """From a photograph at 128 x 128 to a `Decision`; it starts as the identity with the gate nearly closed.
+    """Maps a photograph at 128 x 128 to a `DefadeDecision`; it starts as the identity with the gate nearly closed.
 
-    The encoder is never trained, and its batch norms stay as they are in training, too.
+    The encoder is never trained; its batch norms keep their statistics in training, too.
     """
 
     def __init__(self, config: DefadeConfig | None = None) -> None:
@@ -81,12 +89,12 @@ class DefadeNet(nn.Module):
         self.config = config = config or DefadeConfig()
         first, second, third, last = config.widths
         self.encoder = Encoder(channels=3, depth=DEPTH).requires_grad_(False)
-        self.fine = nn.Sequential(halve(6, first), halve(first, second), halve(second, third))
+        self.fine = nn.Sequential(halving_conv(6, first), halving_conv(first, second), halving_conv(second, third))
         self.coarse = nn.Sequential(
             nn.Conv2d(TAPS[DEPTH] + third, last, 1, bias=False), nn.BatchNorm2d(last), nn.ReLU()
         )
         count = 6 * len(QUANTILES) + 3 * 16 + 2 * 16
-        # Quantiles rise and fall together; what tells a cast is the little by which they differ.
+        # Quantiles of the channels rise and fall together; their small differences reveal a color cast.
         self.tone = nn.Sequential(nn.BatchNorm1d(count), nn.Linear(count, 128), nn.BatchNorm1d(128), nn.ReLU())
         self.vector = nn.Sequential(
             nn.Linear(2 * last + 128, config.vector, bias=False),
@@ -104,40 +112,46 @@ class DefadeNet(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of all but the encoder."""
+        """Set the training mode of everything but the encoder."""
         super().train(mode)
         self.encoder.eval()
         return self
 
-    def forward(self, rgb: Tensor) -> Decision:
+    def forward(self, rgb: Tensor) -> DefadeDecision:
         """Decide for (B, 3, 128, 128), gamma-coded sRGB in [0, 1]."""
         config = self.config
         densities = srgb_to_density(rgb)
         fine = self.fine(torch.cat([rgb * 2 - 1, densities / 1.3 - 1], 1))
-        coarse = self.coarse(torch.cat([self.encoder(leveled(rgb))[-1], F.avg_pool2d(fine, 2)], 1))
-        vector = self.vector(torch.cat([coarse.mean((2, 3)), coarse.amax((2, 3)), self.tone(tones(densities))], 1))
+        coarse = self.coarse(torch.cat([self.encoder(stretch_levels(rgb))[-1], F.avg_pool2d(fine, 2)], 1))
+        vector = self.vector(
+            torch.cat([coarse.mean((2, 3)), coarse.amax((2, 3)), self.tone(tone_statistics(densities))], 1)
+        )
         matrix, shift, steps, gate = self.head(vector).split([9, 3, 3 * (config.knots - 1), 1], 1)
 
         size = (config.cells, config.cells)
-        maps = [F.adaptive_avg_pool2d(fine, size), F.interpolate(coarse, size, mode="bilinear"), edges(rgb, size)]
+        maps = [
+            F.adaptive_avg_pool2d(fine, size),
+            F.interpolate(coarse, size, mode="bilinear"),
+            distance_to_middle(rgb, size),
+        ]
         mixed = F.relu(self.local(torch.cat(maps, 1)) + self.globally(vector)[:, :, None, None])
         gate_logit = gate[:, 0] - 1
-        return Decision(
+        return DefadeDecision(
             matrix=torch.eye(3).to(rgb) + 0.3 * matrix.unflatten(1, (3, 3)),
             shift=0.3 * shift,
-            curves=rising(steps.unflatten(1, (3, config.knots - 1))),
+            curves=rising_curve(steps.unflatten(1, (3, config.knots - 1))),
             grid=0.4 * self.grid(mixed).unflatten(1, (6, config.bins)),
             gate=(1.2 * torch.sigmoid(gate_logit) - 0.1).clamp(0, 1),
             gate_logit=gate_logit,
         )
 
 
-def halve(channels: int, out: int) -> nn.Sequential:
-    """A 3 x 3 convolution that halves height and width."""
+def halving_conv(channels: int, out: int) -> nn.Sequential:
+    """Return a 3 x 3 convolution that halves height and width."""
     return nn.Sequential(nn.Conv2d(channels, out, 3, 2, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU())
 
 
-def leveled(rgb: Tensor) -> Tensor:
+def stretch_levels(rgb: Tensor) -> Tensor:
     """Stretch each channel of (B, 3, h, w) from its 1 % to its 99 % quantile: the encoder knows no faded photos."""
     ordered = F.avg_pool2d(rgb, 2, stride=4).flatten(2).sort(-1).values
     last = ordered.shape[-1] - 1
@@ -145,19 +159,22 @@ def leveled(rgb: Tensor) -> Tensor:
     return ((rgb - low) / (high - low).clamp_min(0.1)).clamp(0, 1)
 
 
-def rising(steps: Tensor) -> Tensor:
-    """Values of a curve that never falls, from unbounded steps (..., n) to (..., n + 1); steps 0 give the identity."""
+def rising_curve(steps: Tensor) -> Tensor:
+    """Return a curve (..., n + 1) that never falls from unbounded steps (..., n); steps of 0 give the identity."""
     heights = F.softplus(steps + 0.5413) * (DENSITY_RANGE / steps.shape[-1])  # softplus(.5413) = 1
     return F.pad(heights.cumsum(-1), (1, 0))
 
 
-def tones(densities: Tensor) -> Tensor:
-    """Describe how densities (B, 3, 128, 128) are distributed, (B, n).
+def tone_statistics(densities: Tensor) -> Tensor:
+    """Return statistics (B, n) of densities (B, 3, 128, 128).
 
-    Quantiles of the channels, of their differences and of their mean; and over sixteenths of the photograph, from light
-    to dark, each channel's mean and how much hues vary (hardly in a toned print, which should become gray).
+    Quantiles of the channels, of their differences and of their mean; and for each sixteenth of the pixels, ordered
+    from light to dark, each channel's mean and the variation of hues (little in a toned print, which should become
+    gray).
     """
-    pixels = F.avg_pool2d(densities, 2, stride=4).flatten(2)  # sorting more of them costs more than the convolutions
+    pixels = F.avg_pool2d(densities, 2, stride=4).flatten(
+        2
+    )  # sorting all of them would cost more than the convolutions
     red, green, blue = pixels.unbind(1)
     mean = pixels.mean(1)
     ordered = torch.stack([red, green, blue, red - green, blue - green, mean], 1).sort(-1).values
@@ -167,8 +184,8 @@ def tones(densities: Tensor) -> Tensor:
     return torch.cat([ordered[..., at].flatten(1), light_to_dark.mean(-1).flatten(1), hues.std(-1).flatten(1)], 1)
 
 
-def edges(rgb: Tensor, size: tuple[int, int]) -> Tensor:
-    """How far each cell lies from the middle, (B, 2, h, w) in [0, 1]: prints fade and stain from the rim."""
+def distance_to_middle(rgb: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return each cell's distance from the middle, (B, 2, h, w) in [0, 1]: prints fade and stain from the edges."""
     rows, columns = (((torch.arange(n).to(rgb) + 0.5) / n * 2 - 1).abs() for n in size)
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(rgb), -1, -1, -1)
 
@@ -176,7 +193,7 @@ def edges(rgb: Tensor, size: tuple[int, int]) -> Tensor:
 # --- the density layer's formula, differentiable ----------------------------------------------------------------------
 
 
-def repair(decision: Decision, rgb: Tensor, places: Tensor) -> Tensor:
+def repair(decision: DefadeDecision, rgb: Tensor, places: Tensor) -> Tensor:
     """Apply density layers: the formula of `layers.DensityLayer` with strength 1.
 
     Args:
@@ -189,7 +206,7 @@ def repair(decision: Decision, rgb: Tensor, places: Tensor) -> Tensor:
     """
     before = srgb_to_density(rgb)
     d = decision.matrix @ before + decision.shift[:, :, None]
-    d = along(decision.curves, d)
+    d = read_curves(decision.curves, d)
     luma = torch.einsum("bcn,c->bn", rgb, torch.tensor(LUMA).to(rgb)) * 2 - 1
     at = torch.cat([places.expand(len(rgb), -1, -1), luma[:, :, None]], 2)[:, None, None]
     sliced = F.grid_sample(decision.grid, at, padding_mode="border", align_corners=False)[:, :, 0, 0]
@@ -197,7 +214,7 @@ def repair(decision: Decision, rgb: Tensor, places: Tensor) -> Tensor:
     return density_to_srgb(before + decision.gate[:, None, None] * (d * gain.exp() + offset - before))
 
 
-def along(curves: Tensor, d: Tensor) -> Tensor:
+def read_curves(curves: Tensor, d: Tensor) -> Tensor:
     """Read curves (B, 3, knots) at densities (B, 3, N); beyond the ends the last segment goes on."""
     segments = curves.shape[-1] - 1
     t = d * (segments / DENSITY_RANGE)
@@ -206,8 +223,8 @@ def along(curves: Tensor, d: Tensor) -> Tensor:
     return low + (high - low) * (t - index)
 
 
-def places(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Column and row of every pixel's middle in [-1, 1], (height * width, 2), row by row."""
+def pixel_positions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return column and row of each pixel's center in [-1, 1], (height * width, 2), row by row."""
     rows, columns = ((torch.arange(n, device=device) + 0.5) / n * 2 - 1 for n in (height, width))
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1).flatten(0, 1)
 
@@ -219,19 +236,19 @@ class CompactDefader:
     """`compact-defade` with its weights loaded: proxies in, density layers out.
 
     Attributes:
-        at_once: How many proxies pay in one call.
+        at_once: How many proxies to pass in one call.
     """
 
-    def __init__(self, net: DefadeNet, record: dict[str, Any], device: str = "cpu") -> None:
+    def __init__(self, net: DefadeNet, card: Card, device: str = "cpu") -> None:
         self.net = net.eval().to(device)
-        self.record = record
+        self.card = card
         self.device = device
         self.at_once = 4 if torch.device(device).type == "cpu" else 32
 
     def __call__(self, proxies: Sequence[NDArray[np.uint8]]) -> list[DensityLayer]:
         """Decide how to repair each proxy.
 
-        A gray proxy gets a layer that keeps it gray: its three channels are bound together.
+        A gray proxy gets a layer that keeps it gray: its three channels are treated alike.
 
         Args:
             proxies: uint8 (h, w, 3), sRGB, any sizes; colorized if they are to be.
@@ -241,14 +258,13 @@ class CompactDefader:
         """
         if not proxies:
             return []
-        seen = torch.stack([squeeze(proxy) for proxy in proxies]).to(self.device)
+        seen = torch.stack([reduce_proxy(proxy) for proxy in proxies]).to(self.device)
         with torch.inference_mode():
-            decision = calmed(bound(self.net(seen), seen), seen)
-        record = {**self.record, "decided_at": datetime.now(UTC).isoformat(timespec="seconds")}
-        return layers_of(decision, record)
+            decision = close_gate_if_invisible(tie_channels(self.net(seen), seen), seen)
+        return make_layers(decision, decision_record(self.card, {}, "float32"))
 
 
-def compact_defader(card: Card, device: str = "cpu") -> CompactDefader:
+def load_compact_defader(card: Card, device: str = "cpu") -> CompactDefader:
     """Load `compact-defade`.
 
     Raises:
@@ -257,10 +273,10 @@ def compact_defader(card: Card, device: str = "cpu") -> CompactDefader:
     """
     network = DefadeNet()
     fill_network(network, load_tensors(card), card.name)
-    return CompactDefader(network, {"defader": card.name, "weights": card.sha256}, device)
+    return CompactDefader(network, card, device)
 
 
-def squeeze(proxy: NDArray[np.uint8]) -> Tensor:
+def reduce_proxy(proxy: NDArray[np.uint8]) -> Tensor:
     """Reduce a proxy, uint8 (h, w, 3), by area to what the network sees: (3, 128, 128) in [0, 1].
 
     Raises:
@@ -272,8 +288,8 @@ def squeeze(proxy: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255
 
 
-def bound(decision: Decision, rgb: Tensor) -> Decision:
-    """Treat the three channels of gray photographs (of B, 3, h, w) alike, by their mean, so that gray stays gray."""
+def tie_channels(decision: DefadeDecision, rgb: Tensor) -> DefadeDecision:
+    """Give the three channels of the gray ones among photographs (B, 3, h, w) the same repair, the mean of theirs."""
     gray = (rgb == rgb[:, :1]).flatten(1).all(1)
 
     def choose(mean: Tensor, own: Tensor) -> Tensor:
@@ -288,22 +304,23 @@ def bound(decision: Decision, rgb: Tensor) -> Decision:
     )
 
 
-def calmed(decision: Decision, rgb: Tensor) -> Decision:
-    """Close the gate where a repair would move a photograph by less than is noticed: nearly right is left alone.
+def close_gate_if_invisible(decision: DefadeDecision, rgb: Tensor) -> DefadeDecision:
+    """Close the gate of repairs that would change a photograph less than anybody notices.
 
-    It also makes a second repair change little. The gate opens evenly from a mean move of `HARDLY` to `CLEARLY`.
+    A second repair therefore changes little, too. The gate opens linearly between a mean change of `INVISIBLE` and one
+    of `VISIBLE`.
 
     Args:
         decision: For B photographs.
-        rgb: (B, 3, 128, 128), what it was decided on.
+        rgb: The B photographs, (B, 3, 128, 128).
     """
-    at = places(rgb.shape[2], rgb.shape[3], rgb.device).view(*rgb.shape[2:], 2)
-    some, at = rgb[:, :, 2::4, 2::4], at[2::4, 2::4].flatten(0, 1)  # a mean over a sixteenth of the pixels is as good
+    at = pixel_positions(rgb.shape[2], rgb.shape[3], rgb.device).view(*rgb.shape[2:], 2)
+    some, at = rgb[:, :, 2::4, 2::4], at[2::4, 2::4].flatten(0, 1)  # a sixteenth of the pixels is accurate enough
     move = (rgb_to_lab(repair(decision, some.flatten(2), at).view_as(some)) - rgb_to_lab(some)).norm(dim=1).mean((1, 2))
-    return decision._replace(gate=decision.gate * ((move - HARDLY) / (CLEARLY - HARDLY)).clamp(0, 1))
+    return decision._replace(gate=decision.gate * ((move - INVISIBLE) / (VISIBLE - INVISIBLE)).clamp(0, 1))
 
 
-def layers_of(decision: Decision, record: dict[str, Any]) -> list[DensityLayer]:
+def make_layers(decision: DefadeDecision, record: dict[str, Any]) -> list[DensityLayer]:
     """Turn the decision for B photographs into B layers."""
     matrix, shift, curves, grid, gate = (tensor.float().cpu().numpy() for tensor in decision[:5])
     return [

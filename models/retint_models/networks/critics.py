@@ -1,4 +1,4 @@
-"""DeOldify's critics, which tell photographs from what a generator colored; for training only.
+"""DeOldify's critics, which tell photographs from pictures that a generator colored; for training only.
 
 Jason Antic, DeOldify (2018 to 2024), https://github.com/jantic/DeOldify (MIT); written afresh from a description. Every
 tensor has the name that it has in the official files.
@@ -20,12 +20,12 @@ def conv_leaky_relu(inside: int, outside: int, kernel: int, *more: nn.Module) ->
 
 
 def score_conv(channels: int) -> SpectralConv:
-    """Return the last convolution: one score a place."""
+    """Return the last convolution: one score per position."""
     return SpectralConv(channels, 1, (4, 4), padding=0)
 
 
 def check_pictures(rgb: Tensor, least: int) -> None:
-    """Refuse what is not a batch of pictures with sides of at least so many pixels.
+    """Refuse anything but a batch of pictures with sides of at least `least` pixels.
 
     Raises:
         ValueError: says what was expected.
@@ -57,7 +57,7 @@ class DeoldifyCritic(nn.Sequential):
             rgb: (B, 3, h, w), float32, normalised by ImageNet's mean and deviation; sides of 64 pixels or more.
 
         Returns:
-            (B, n): logits, one a place: above 0 for a photograph.
+            (B, n): logits, one per position, above 0 for a photograph.
 
         Raises:
             ValueError: not such a tensor.
@@ -68,7 +68,7 @@ class DeoldifyCritic(nn.Sequential):
 
 
 class Critic2018(nn.Module):
-    """The critic of October and November 2018; attention in every halving, the switch for the first only is unused."""
+    """The critic of October and November 2018, with attention in every halving, as the original in effect has it."""
 
     def __init__(self, channels: int = 512) -> None:
         super().__init__()
@@ -98,5 +98,5 @@ class Critic2018(nn.Module):
 
 
 def critic_block(inside: int, outside: int, kernel: int, *more: nn.Module) -> Block2018:
-    """Return what `conv_leaky_relu` does under the names of 2018."""
+    """Return `conv_leaky_relu` under the names of 2018."""
     return Block2018(*conv_leaky_relu(inside, outside, kernel, *more))

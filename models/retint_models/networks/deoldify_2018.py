@@ -5,10 +5,11 @@ description. Every tensor has the name that it has in the files of that time (`c
 defader were never published. The U-Net in short: spectral norms with biases, pixel shuffles without blur, skips padded
 with zeros to the right and below, attention in the third up block, pictures in -1..1.
 
-Not copied, each a fault of `fasterai/filters.py` or `fasterai/transforms.py` of that time: gray made with the weights
-of blue and red exchanged (here Rec. 601's); chroma joined as if red were blue (here as today's DeOldify does, see
-`squares`); sizes changed by OpenCV's INTER_AREA, which repeats pixels where it enlarges (here bilinear); an output
-larger than its input where that is no multiple of 32, squeezed into its place (here cut, as from 2018-11-14 on).
+Four mistakes of `fasterai/filters.py` and `fasterai/transforms.py` of that time are not copied: gray was made with the
+weights of blue and red exchanged (here Rec. 601's); chroma was joined as if red were blue (here as today's DeOldify
+does, see `deoldify_colorizer`); OpenCV's INTER_AREA, which repeats pixels when it enlarges, changed sizes (here
+bilinear); an output larger than its input, whose sides are no multiple of 32, was squeezed to its size (here cropped,
+as from 2018-11-14 on).
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,8 +33,8 @@ from retint_models.weights.loading import fill_network, load_tensors
 
 HALF = (0.5, 0.5, 0.5)
 """Mean and deviation that pictures are normalised by."""
-PLACES = 512
-"""Attention is at a quarter of the size: at 576 pixels all places against all would take gigabytes."""
+KEYS_PER_STEP = 512
+"""Keys per step of the attention: at 576 pixels the whole matrix of keys and queries would take gigabytes."""
 
 
 class Attention2018(SpectralAttention):
@@ -46,11 +47,11 @@ class Attention2018(SpectralAttention):
             part.bias = nn.Parameter(torch.zeros(len(part.weight_u)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, h, w) to the same shape; each key chooses among the queries, `PLACES` keys at a time."""
+        """Map (B, channels, h, w) to the same shape; the softmax runs over the queries, some keys at a time."""
         flat = x.flatten(2)
         query, key, value = (part(flat).transpose(1, 2) for part in (self.query, self.key, self.value))
-        chosen = [torch.softmax(some @ query.transpose(1, 2), -1) @ value for some in key.split(PLACES, 1)]
-        return x + self.gamma * torch.cat(chosen, 1).transpose(1, 2).reshape(x.shape)
+        attended = [torch.softmax(keys @ query.transpose(1, 2), -1) @ value for keys in key.split(KEYS_PER_STEP, 1)]
+        return x + self.gamma * torch.cat(attended, 1).transpose(1, 2).reshape(x.shape)
 
 
 class Block2018(nn.Module):
@@ -99,7 +100,7 @@ class Up2018(nn.Module):
 
 
 class Generator2018(nn.Module):
-    """A gray picture in, the repaired picture out: 80,681,860 parameters with 1024 channels in the decoder."""
+    """Maps a gray picture to the repaired picture: 80,681,860 parameters with 1024 channels in the decoder."""
 
     def __init__(self, channels: int = 1024, depths: tuple[int, ...] = (3, 4, 6, 3)) -> None:
         super().__init__()
@@ -123,21 +124,21 @@ class Generator2018(nn.Module):
         Raises:
             ValueError: not such a tensor.
         """
-        check(x, next(self.parameters()).dtype)
+        check_input(x, next(self.parameters()).dtype)
         y, skips = x, []
         for number, step in enumerate(self.rn.children()):
             y = step(y)
             if number in SKIPS:
                 skips.append(y)
-        # Another ReLU stands here in the original; it does nothing: a ResNet's block ends with one.
+        # The original has another ReLU here, without effect: a ResNet's block ends with one.
         for up in (self.up1, self.up2, self.up3, self.up4):
             y = up(y, skips.pop())
         repaired: Tensor = self.out(self.up5(y))
         return repaired[:, :, : x.shape[2], : x.shape[3]]
 
 
-def check(x: Tensor, dtype: torch.dtype) -> None:
-    """Refuse what is not a batch of pictures in -1..1.
+def check_input(x: Tensor, dtype: torch.dtype) -> None:
+    """Refuse anything but a batch of pictures in -1..1.
 
     Raises:
         ValueError: says what was expected.
@@ -150,12 +151,12 @@ def load_network(name: str, tensors: Mapping[str, Tensor]) -> Generator2018:
     """Return the generator with its weights, ready to run.
 
     Args:
-        name: What it is called, for sentences.
-        tensors: The official state; float32 tensors are taken over, not copied. Files of PyTorch before 1.0 hold the
-            divided kernel instead of the second vector of a spectral norm: they are taken as well.
+        name: Of the network, for error messages.
+        tensors: The official state; float32 tensors are used as they are, not copied. Files of PyTorch before 1.0 hold
+            the divided kernel instead of the second vector of a spectral norm; they are accepted as well.
 
     Raises:
-        ValueError: not its weights: a tensor too many, too few, of another shape, or not finite.
+        ValueError: not its weights: a missing or unknown tensor, another shape, NaN or infinity.
     """
     with torch.device("meta"):
         network = Generator2018()
@@ -164,7 +165,7 @@ def load_network(name: str, tensors: Mapping[str, Tensor]) -> Generator2018:
 
 
 def with_second_vectors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put a second vector in the place of a divided kernel W / sigma: v along u W, so long that u W v is sigma."""
+    """Replace each divided kernel W / sigma by a second vector v, parallel to u W, such that u W v is sigma."""
     state = dict(tensors)
     for key, kernel in tensors.items():
         stem = key.removesuffix("_orig")
@@ -183,19 +184,19 @@ class Colorizer2018(deoldify_colorizer.DeoldifyColorizer):
 
     mean = std = HALF
 
-    def plain(self) -> nn.Module:
-        """Make the network."""
+    def load_plain(self) -> nn.Module:
+        """Load the network as it was trained, not yet prepared."""
         return load_network(self.card.name, load_tensors(self.card))
 
 
 class Defader2018:
     """`defade-deoldify` with its weights loaded: proxies in, density layers out.
 
-    Its authors' filter gives a gray picture, enlarged from a square. A density layer is fitted to what the network made
-    of the square, so that the original keeps its detail and its color.
+    The authors' filter returns a gray picture, enlarged from a square. Here a density layer is fitted to the network's
+    output, so that the original keeps its detail and its color.
 
     Attributes:
-        at_once: How many proxies a run of the network takes; on a CPU more of them gain nothing.
+        at_once: How many proxies run through the network together; on a CPU more than one bring no speed.
         render_factor: Side of the square in units of 16 pixels, as its authors chose it.
     """
 
@@ -213,12 +214,12 @@ class Defader2018:
             ValueError: not a proxy.
         """
         for picture in pictures:
-            proxies.check(picture)
-        record = proxies.record(self.card, self.card.fill_settings({}), self.network.precision)
+            proxies.check_proxy(picture)
+        record = proxies.decision_record(self.card, self.card.fill_settings({}), self.network.precision)
         layers = []
         for first in range(0, len(pictures), self.at_once):
-            some = pictures[first : first + self.at_once]
-            grays = np.stack([deoldify_colorizer.gray_square(picture, self.render_factor) for picture in some])
-            repaired = rec709_luma(deoldify_colorizer.colors(self.network, grays, HALF, HALF))[:, 0].numpy()
-            layers += [fitting.fitted(gray / 255, tone, record) for gray, tone in zip(grays, repaired, strict=True)]
+            group = pictures[first : first + self.at_once]
+            grays = np.stack([deoldify_colorizer.gray_square(picture, self.render_factor) for picture in group])
+            repaired = rec709_luma(deoldify_colorizer.run_on_squares(self.network, grays, HALF, HALF))[:, 0].numpy()
+            layers += [fitting.fit_layer(gray / 255, tone, record) for gray, tone in zip(grays, repaired, strict=True)]
         return layers

@@ -1,13 +1,13 @@
-"""How DeOldify shows a picture to a generator and takes its colors: a gray square in, luma of the picture kept.
+"""How DeOldify applies a generator to a picture: it sees a gray square, and the picture keeps its luma.
 
 Facts: Jason Antic, DeOldify, https://github.com/jantic/DeOldify (MIT), `deoldify/filters.py`; written afresh.
 
-`colorized` is the original to the last bit: 8-bit steps, Rec. 601 luma. `DeoldifyColorizer` gives the same colors as a
-layer, without the original's rounding to 8 bits on the way. That layer is simple. The original adds to a luma Y what
-U and V say, 1.140 V to red, -.581 V - .395 U to green and 2.032 U to blue, and U = .492 (B - Y), V = .877 (R - Y) came
-from the network's own R, G and B; multiplied out, all its differences of two channels are those of the network's
-picture. So the layer's Cb and Cr are the Rec. 709 chroma of the network's picture. What differs is the gray under the
-color: the original keeps Rec. 601 luma and so moves Rec. 709 luma; a layer keeps the latter.
+`colorize_picture` equals the original to the last bit: 8-bit steps, Rec. 601 luma. `DeoldifyColorizer` gives the same
+colors as a layer, without the original's rounding to 8 bits in between. The original adds U and V to a luma Y: 1.140 V
+to red, -.581 V - .395 U to green and 2.032 U to blue, where U = .492 (B - Y) and V = .877 (R - Y) come from the
+network's own R, G and B. Multiplied out, every difference of two channels of the result is that of the network's
+picture, so the layer's Cb and Cr are the Rec. 709 chroma of the network's picture. Only the gray under the color
+differs: the original keeps Rec. 601 luma and so changes Rec. 709 luma; a layer keeps Rec. 709 luma.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,17 +27,17 @@ from retint_models.weights.cards import Card
 from retint_models.weights.loading import load_tensors
 
 RENDER_FACTORS = range(7, 46)
-"""Sides of the square that a generator sees, in units of 16 pixels."""
+"""Valid sides of the square that a generator sees, in units of 16 pixels."""
 
 
 class DeoldifyColorizer:
     """`artistic`, `stable` or `video` with its weights loaded: proxies in, color layers out.
 
-    A layer has the proxy's aspect and is as small as it can be without losing what the network said: its short side is
-    that of the square, or the proxy's if that is shorter.
+    A layer has the proxy's aspect ratio and is as small as it can be without losing detail of the network's output: its
+    short side is that of the square, or the proxy's if that is shorter.
 
     Attributes:
-        at_once: How many proxies a run of the network takes; on a CPU more of them gain nothing.
+        at_once: How many proxies run through the network together; on a CPU more than one bring no speed.
     """
 
     mean: tuple[float, ...] = MEAN
@@ -45,11 +45,11 @@ class DeoldifyColorizer:
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
-        self.network = prepare(self.plain(), device)
+        self.network = prepare(self.load_plain(), device)
         self.at_once = 1 if torch.device(device).type == "cpu" else 8
 
-    def plain(self) -> nn.Module:
-        """Make the network."""
+    def load_plain(self) -> nn.Module:
+        """Load the network as it was trained, not yet prepared."""
         return load_network(self.card.name, load_tensors(self.card))
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
@@ -63,21 +63,21 @@ class DeoldifyColorizer:
         """
         settings = self.card.fill_settings(settings)
         for picture in pictures:
-            proxies.check(picture)
-        record = proxies.record(self.card, settings, self.network.precision)
+            proxies.check_proxy(picture)
+        record = proxies.decision_record(self.card, settings, self.network.precision)
         layers = []
         for first in range(0, len(pictures), self.at_once):
-            some = pictures[first : first + self.at_once]
-            grays = [gray_square(picture, int(settings["render_factor"])) for picture in some]
-            squares = colors(self.network, np.stack(grays), self.mean, self.std)
-            for picture, square in zip(some, squares, strict=True):
-                luma, chroma = stretched(picture, square)
-                layers.append(proxies.untold(luma, chroma, record))
+            group = pictures[first : first + self.at_once]
+            grays = [gray_square(picture, int(settings["render_factor"])) for picture in group]
+            squares = run_on_squares(self.network, np.stack(grays), self.mean, self.std)
+            for picture, square in zip(group, squares, strict=True):
+                luma, chroma = stretch_to_aspect(picture, square)
+                layers.append(proxies.layer_without_confidence(luma, chroma, record))
         return layers
 
 
-def stretched(picture: NDArray[np.uint8], square: Tensor) -> tuple[Tensor, Tensor]:
-    """Put the chroma of a square back into a picture's aspect.
+def stretch_to_aspect(picture: NDArray[np.uint8], square: Tensor) -> tuple[Tensor, Tensor]:
+    """Stretch the chroma of a square to a picture's aspect ratio.
 
     Args:
         picture: uint8 (h, w, 3).
@@ -90,12 +90,12 @@ def stretched(picture: NDArray[np.uint8], square: Tensor) -> tuple[Tensor, Tenso
     height, width, _ = picture.shape
     scale = min(1.0, square.shape[-1] / min(height, width))
     size = round(height * scale), round(width * scale)
-    # Bilinear with the triangle as wide as a reduction needs it: that of PIL, which the original uses.
+    # antialias=True filters as PIL does, which the original uses.
     chroma = functional.interpolate(color.rec709_chroma(square)[None], size, mode="bilinear", antialias=True)
-    return color.rec709_luma(proxies.sized(picture, *size)), chroma
+    return color.rec709_luma(proxies.resize_proxy(picture, *size)), chroma
 
 
-def colorized(network: nn.Module, picture: NDArray[np.uint8], render_factor: int) -> NDArray[np.uint8]:
+def colorize_picture(network: nn.Module, picture: NDArray[np.uint8], render_factor: int) -> NDArray[np.uint8]:
     """Color a picture as DeOldify does, without its watermark.
 
     The network sees a gray square of 16 times the render factor; luma stays that of the picture.
@@ -116,20 +116,20 @@ def colorized(network: nn.Module, picture: NDArray[np.uint8], render_factor: int
     if render_factor not in RENDER_FACTORS:
         raise ValueError(f"a render factor is a whole number from 7 to 45, not {render_factor}")
     height, width, _ = picture.shape
-    square = colored_square(network, gray_square(picture, render_factor))
+    square = color_square(network, gray_square(picture, render_factor))
     large = np.asarray(Image.fromarray(square).resize((width, height), Image.Resampling.BILINEAR))
-    return merged(picture, large)
+    return merge_chroma(picture, large)
 
 
 def gray_square(picture: NDArray[np.uint8], render_factor: int) -> NDArray[np.uint8]:
-    """Return what the network sees of uint8 (h, w, 3): uint8 (side, side), gray, whatever the aspect."""
+    """Return a picture, uint8 (h, w, 3), as the network sees it: gray uint8 (side, side), its aspect ratio ignored."""
     side = 16 * render_factor
     square = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR)
     return np.asarray(square.convert("L"))
 
 
 @torch.inference_mode()
-def colors(
+def run_on_squares(
     network: nn.Module, grays: NDArray[np.uint8], mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD
 ) -> Tensor:
     """Return the network's pictures, (B, 3, h, w), sRGB in [0, 1], of gray squares, uint8 (B, h, w)."""
@@ -139,14 +139,14 @@ def colors(
     return rgb.clamp(0, 1)
 
 
-def colored_square(network: nn.Module, gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def color_square(network: nn.Module, gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the network's colors, uint8 (h, w, 3), of gray uint8 (h, w)."""
-    rgb = colors(network, gray[None])[0]
-    cut: NDArray[np.uint8] = (255 * rgb).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()  # not rounded
-    return cut
+    rgb = run_on_squares(network, gray[None])[0]
+    square: NDArray[np.uint8] = (255 * rgb).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()  # truncated
+    return square
 
 
-def merged(picture: NDArray[np.uint8], colored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def merge_chroma(picture: NDArray[np.uint8], colored: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Join the luma of one RGB picture with the chroma of another, both uint8 (h, w, 3).
 
     Rec. 601 in integers of 14 bits, as OpenCV converts 8-bit YUV, hence exactly what the original gives.

@@ -3,12 +3,12 @@
 Luke Melas-Kyriazi (lukemelas), tutorial of May 2018 and the repository beside it; after Iizuka et al. (ACM Transactions
 on Graphics 35(4), 2016). No license is known for either, so it is written afresh from a description of names and
 shapes, and the weights are not ours to pass on. Every tensor has the name that it has in the published checkpoints.
-There are two versions, told apart by their keys: the tutorial's (`upsample`) and the repository's
-(`fusion_and_colorization_net`), which carries a second half of the ResNet and a fusion that it never uses.
+There are two versions, which their keys tell apart: the tutorial's (`upsample`) and the repository's
+(`fusion_and_colorization_net`), which also has a second half of the ResNet and a fusion that it never uses.
 
-Not copied: the tutorial takes the gray that the network is shown, gamma-coded, for L*, so that all lightness shifts.
-Here L* is computed from the luminance that the gray stands for; a and b at that L* give a color, and the layer has its
-Cb and Cr: luma stays the proxy's.
+One mistake is not copied: the tutorial uses the network's gamma-coded gray as L*, which shifts every lightness. Here L*
+is computed from the luminance of that gray; with a and b it gives a color, and the layer stores the color's Cb and Cr,
+so that luma stays the proxy's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from retint_models.weights.cards import Card
 from retint_models.weights.loading import fill_network, load_tensors
 
 SIDE = 256
-"""Short side of what the network is shown: what its authors validated it at."""
+"""Short side of the network's input, at which its authors validated it."""
 
 
 def gray_resnet18() -> nn.Sequential:
@@ -40,7 +40,7 @@ def gray_resnet18() -> nn.Sequential:
     return steps
 
 
-class Tutorial(nn.Module):
+class TutorialNetwork(nn.Module):
     """The version of the tutorial: 954,722 parameters."""
 
     def __init__(self) -> None:
@@ -62,18 +62,18 @@ class Tutorial(nn.Module):
 
         Returns:
             (B, 2, H, W): a and b plus 128, over 255, not limited; H and W are h and w rounded up to multiples of 8,
-            what is too much lies right and below.
+            the surplus lies right and below.
 
         Raises:
             ValueError: not such a tensor.
         """
-        check(gray)
+        check_gray(gray)
         decided: Tensor = self.upsample(self.midlevel_resnet(gray))
         return decided
 
 
-class Fusion(nn.Module):
-    """The decoder of the repository's version; half of its parts are there for their names only."""
+class FusionDecoder(nn.Module):
+    """The decoder of the repository's version; half of its parts exist only for their names in the state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,18 +89,18 @@ class Fusion(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 128, h, w) to (B, 2, 8 h, 8 w)."""
         step = self.get_submodule
-        x = doubled(functional.relu(step("bn2")(step("conv1")(x))))
+        x = double(functional.relu(step("bn2")(step("conv1")(x))))
         x = functional.relu(step("bn3")(step("conv2")(x)))
-        x = doubled(functional.relu(step("conv3")(x)))
-        return doubled(step("conv5")(torch.sigmoid(step("conv4")(x))))
+        x = double(functional.relu(step("conv3")(x)))
+        return double(step("conv5")(torch.sigmoid(step("conv4")(x))))
 
 
-def doubled(x: Tensor) -> Tensor:
+def double(x: Tensor) -> Tensor:
     """Map (B, channels, h, w) to (B, channels, 2 h, 2 w), each value four times."""
     return functional.interpolate(x, scale_factor=2.0)
 
 
-class Repository(nn.Module):
+class RepositoryNetwork(nn.Module):
     """The version of the repository; the first steps of `global_resnet` are those of `midlevel_resnet`."""
 
     def __init__(self) -> None:
@@ -108,17 +108,17 @@ class Repository(nn.Module):
         whole = gray_resnet18()
         self.midlevel_resnet = whole[:6]
         self.global_resnet = whole
-        self.fusion_and_colorization_net = Fusion()
+        self.fusion_and_colorization_net = FusionDecoder()
 
     def forward(self, gray: Tensor) -> Tensor:
         """Decide a and b, as `Tutorial.forward` does."""
-        check(gray)
+        check_gray(gray)
         decided: Tensor = self.fusion_and_colorization_net(self.midlevel_resnet(gray))
         return decided
 
 
-def check(gray: Tensor) -> None:
-    """Refuse what is not a batch of gray pictures.
+def check_gray(gray: Tensor) -> None:
+    """Refuse anything but a batch of gray pictures.
 
     Raises:
         ValueError: says what was expected.
@@ -127,18 +127,18 @@ def check(gray: Tensor) -> None:
     expect_values(gray, 0, 1, "gray")
 
 
-def load_network(name: str, tensors: Mapping[str, Tensor]) -> Tutorial | Repository:
-    """Return the network with its weights, ready to run; which version it is, the keys say.
+def load_network(name: str, tensors: Mapping[str, Tensor]) -> TutorialNetwork | RepositoryNetwork:
+    """Return the network with its weights, ready to run; the keys say which version it is.
 
     Args:
-        name: What it is called, for sentences.
-        tensors: The published state; float32 tensors are taken over, not copied.
+        name: Of the network, for error messages.
+        tensors: The published state; float32 tensors are used as they are, not copied.
 
     Raises:
-        ValueError: not its weights: a tensor too many, too few, of another shape, or not finite.
+        ValueError: not its weights: a missing or unknown tensor, another shape, NaN or infinity.
     """
     with torch.device("meta"):
-        network = Repository() if any(key.startswith("fusion_") for key in tensors) else Tutorial()
+        network = RepositoryNetwork() if any(key.startswith("fusion_") for key in tensors) else TutorialNetwork()
     fill_network(network, tensors, name)
     return network
 
@@ -147,14 +147,14 @@ class LabColorizer:
     """`lab-resnet18` with its weights loaded: proxies in, color layers out.
 
     Attributes:
-        at_once: How many proxies a run pays for; those of one size go through the network together.
+        at_once: How many proxies to pass in one call; those of one size run through the network together.
     """
 
     at_once = 8
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
-        # In bfloat16 a step of the answer is half a unit of a or b, which shows in skies.
+        # In bfloat16 one step of the output is half a unit of a or b, which shows in skies.
         self.network = prepare(load_network(card.name, load_tensors(card)), device, precision="float32")
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]], settings: Mapping[str, float]) -> list[ColorLayer]:
@@ -163,32 +163,32 @@ class LabColorizer:
         Raises:
             ValueError: not a proxy, or a setting: the network has none.
         """
-        record = proxies.record(self.card, self.card.fill_settings(settings), self.network.precision)
-        views = [view(picture) for picture in pictures]
+        record = proxies.decision_record(self.card, self.card.fill_settings(settings), self.network.precision)
+        views = [make_view(picture) for picture in pictures]
         layers = []
-        for seen, decided in zip(views, proxies.grouped(views, self.decide), strict=True):
-            chroma = chroma_at(seen.luma, proxies.enlarged(decided, seen.luma))
-            layers.append(proxies.untold(seen.luma, chroma, record))
+        for seen, decided in zip(views, proxies.run_by_size(views, self.decide), strict=True):
+            chroma = ab_to_chroma(seen.luma, proxies.enlarge(decided, seen.luma))
+            layers.append(proxies.layer_without_confidence(seen.luma, chroma, record))
         return layers
 
     @torch.inference_mode()
     def decide(self, gray: Tensor) -> Tensor:
-        """Return a and b, (B, 2, h / 2, w / 2), of gray (B, 1, h, w) in [0, 1]; its last step only doubles."""
+        """Return a and b, (B, 2, h / 2, w / 2), of gray (B, 1, h, w) in [0, 1]; the last step's doubling is undone."""
         decided: Tensor = self.network(gray).cpu()
         return 255 * decided[:, :, ::2, ::2] - 128
 
 
-def view(picture: NDArray[np.uint8]) -> proxies.View:
-    """Prepare a proxy as `proxies.view` does, but with the tone that it has, and at sides that are multiples of 8."""
-    proxies.check(picture)
+def make_view(picture: NDArray[np.uint8]) -> proxies.View:
+    """Prepare a proxy as `proxies.make_view` does, but with its own tone and with sides that are multiples of 8."""
+    proxies.check_proxy(picture)
     height, width = picture.shape[:2]
     scale = min(SIDE / min(height, width), proxies.LONG_SIDE / max(height, width))
-    luma = proxies.sized(picture, *(max(1, round(side * min(1.0, scale))) for side in (height, width)))
-    seen = proxies.sized(picture, *(max(8, round(side * scale / 8) * 8) for side in (height, width)))
+    luma = proxies.resize_proxy(picture, *(max(1, round(side * min(1.0, scale))) for side in (height, width)))
+    seen = proxies.resize_proxy(picture, *(max(8, round(side * scale / 8) * 8) for side in (height, width)))
     return proxies.View(rec709_luma(luma), rec709_luma(seen).clamp(0, 1))
 
 
-def chroma_at(luma: Tensor, ab: Tensor) -> Tensor:
+def ab_to_chroma(luma: Tensor, ab: Tensor) -> Tensor:
     """Return Cb and Cr (B, 2, h, w) of the colors that have a and b (B, 2, h, w) and the lightness of luma's gray.
 
     Colors outside of sRGB are clipped to it first.

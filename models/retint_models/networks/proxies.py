@@ -1,4 +1,4 @@
-"""How a colorizer looks at a proxy, and how its small decision becomes a color layer."""
+"""Prepare a proxy as the input of a colorizer, and turn its small output into a color layer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,43 +18,43 @@ from retint_models.networks.color import rec709_luma
 from retint_models.weights.cards import Card
 
 SHORT_SIDE = 256
-"""Short side of a color layer and of what networks see, unless the proxy is smaller."""
+"""Short side of a color layer and of a network's input; a layer is smaller where the proxy is."""
 LONG_SIDE = 640
-"""Neither is longer than this: a panorama is seen smaller."""
-UNTOLD = 0.5
-"""Confidence of a network that tells none: neither sure nor a guess."""
+"""Longest side of both, so that panoramas are reduced further."""
+UNKNOWN_CONFIDENCE = 0.5
+"""Confidence of a network that gives none: neither sure nor a guess."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A proxy as a network sees it.
+    """A proxy prepared as the input of a network.
 
     Attributes:
         luma: (1, 1, h, w), the proxy's luma in [0, 1] at the layer's size.
-        seen: (1, 1, H, W), the same with its tone normalised, sides multiples of 32.
+        seen: (1, 1, H, W), the network's input: the same with its tone normalised and with sides of multiples of 32.
     """
 
     luma: Tensor
     seen: Tensor
 
 
-def view(proxy: NDArray[np.uint8]) -> View:
+def make_view(proxy: NDArray[np.uint8]) -> View:
     """Prepare a proxy, uint8 (h, w, 3) of any size from one pixel on.
 
     Raises:
         ValueError: not a proxy.
     """
-    check(proxy)
+    check_proxy(proxy)
     height, width = proxy.shape[:2]
     scale = min(1.0, SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width))
-    luma = rec709_luma(sized(proxy, max(1, round(height * scale)), max(1, round(width * scale))))
+    luma = rec709_luma(resize_proxy(proxy, max(1, round(height * scale)), max(1, round(width * scale))))
     scale = min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width))
     sides = [max(32, round(side * scale / 32) * 32) for side in (height, width)]
-    return View(luma, normalised(rec709_luma(sized(proxy, *sides))))
+    return View(luma, normalise_tone(rec709_luma(resize_proxy(proxy, *sides))))
 
 
-def check(proxy: NDArray[Any]) -> None:
-    """Refuse what is not a proxy.
+def check_proxy(proxy: NDArray[Any]) -> None:
+    """Refuse anything but a proxy.
 
     Raises:
         ValueError: says what was expected.
@@ -63,17 +63,17 @@ def check(proxy: NDArray[Any]) -> None:
         raise ValueError(f"a proxy is uint8 (h, w, 3), not {proxy.dtype} {proxy.shape}")
 
 
-def sized(proxy: NDArray[np.uint8], height: int, width: int) -> Tensor:
-    """Return a proxy at another size, reduced without aliasing, as sRGB (1, 3, height, width) in [0, 1]."""
+def resize_proxy(proxy: NDArray[np.uint8], height: int, width: int) -> Tensor:
+    """Resize a proxy without aliasing; return sRGB (1, 3, height, width) in [0, 1]."""
     resized = np.array(Image.fromarray(proxy).resize((width, height), Image.Resampling.BILINEAR))
     return torch.from_numpy(resized).permute(2, 0, 1)[None].float() / 255
 
 
-def normalised(luma: Tensor) -> Tensor:
+def normalise_tone(luma: Tensor) -> Tensor:
     """Stretch a flat or dark picture's luma most of the way to the full range.
 
-    Networks are trained on modern photographs with black and white in them; faded prints have neither. A picture of
-    one tone is left alone: there is nothing to see in it.
+    Networks are trained on modern photographs, which contain black and white; faded prints contain neither. A picture
+    of one tone is returned unchanged: stretching it would only amplify its noise.
     """
     low, high = torch.quantile(luma.flatten(), torch.tensor([0.005, 0.995]))
     if high - low < 0.05:
@@ -83,17 +83,17 @@ def normalised(luma: Tensor) -> Tensor:
     return stretched.clamp(0, 1)
 
 
-def grouped(views: Sequence[View], decide: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """Run a network once for each size among the views; return its answers (1, channels, h, w) in the views' order."""
-    answers: dict[int, Tensor] = {}
+def run_by_size(views: Sequence[View], decide: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Run a network once for each size among the views; return its outputs (1, channels, h, w) in the views' order."""
+    outputs: dict[int, Tensor] = {}
     for shape in {view.seen.shape for view in views}:
         members = [number for number, view in enumerate(views) if view.seen.shape == shape]
         together = decide(torch.cat([views[number].seen for number in members]))
-        answers |= {number: answer[None] for number, answer in zip(members, together, strict=True)}
-    return [answers[number] for number in range(len(views))]
+        outputs |= {number: output[None] for number, output in zip(members, together, strict=True)}
+    return [outputs[number] for number in range(len(views))]
 
 
-def enlarged(decision: Tensor, luma: Tensor) -> Tensor:
+def enlarge(decision: Tensor, luma: Tensor) -> Tensor:
     """Enlarge a decision (1, channels, h, w) to the size of luma (1, 1, H, W), following its detail: `upsampling`."""
     size = luma.shape[-2:]
     if decision.shape[-2] > size[0] or decision.shape[-1] > size[1]:
@@ -104,13 +104,13 @@ def enlarged(decision: Tensor, luma: Tensor) -> Tensor:
     return large[0] + large[1] * (luma - large[2])
 
 
-def untold(luma: Tensor, chroma: Tensor, record: dict[str, Any]) -> ColorLayer:
-    """Make a color layer of luma (1, 1, h, w) and chroma (1, 2, h, w) of a network that tells no confidence."""
-    return layer(luma, chroma, torch.full_like(luma, UNTOLD), record)
+def layer_without_confidence(luma: Tensor, chroma: Tensor, record: dict[str, Any]) -> ColorLayer:
+    """Make a color layer of luma (1, 1, h, w) and chroma (1, 2, h, w) of a network that gives no confidence."""
+    return make_layer(luma, chroma, torch.full_like(luma, UNKNOWN_CONFIDENCE), record)
 
 
-def record(card: Card, settings: Mapping[str, float], precision: str) -> dict[str, Any]:
-    """Say what makes the layers of a call, and when."""
+def decision_record(card: Card, settings: Mapping[str, float], precision: str) -> dict[str, Any]:
+    """Return the record of a layer: which network decided it, with which settings and precision, and when."""
     return {
         card.kind: card.name,
         "weights": card.sha256,
@@ -120,7 +120,7 @@ def record(card: Card, settings: Mapping[str, float], precision: str) -> dict[st
     }
 
 
-def layer(luma: Tensor, chroma: Tensor, confidence: Tensor, record: dict[str, Any]) -> ColorLayer:
+def make_layer(luma: Tensor, chroma: Tensor, confidence: Tensor, record: dict[str, Any]) -> ColorLayer:
     """Make a color layer of luma (1, 1, h, w), chroma (1, 2, h, w) and confidence (1, 1, h, w) in [0, 1]."""
     return ColorLayer(
         chroma=chroma[0].clamp(-0.5, 0.5).numpy().astype(np.float16),

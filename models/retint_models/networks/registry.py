@@ -1,9 +1,10 @@
 """Names of the networks, and how one is loaded. Imports torch only when a network is loaded.
 
-A maker of `COLORIZERS` or `DEFADERS` gives what a stage uses: proxies in, layers out. A maker of `NETWORKS` gives the
-bare network of a name, filled with tensors as their authors name them; it refuses what does not fit.
+A maker in `COLORIZERS` or `DEFADERS` returns what a stage uses: a callable from proxies to layers. A maker in
+`NETWORKS` returns the bare network of a name, filled with tensors as its authors name them; it refuses tensors that do
+not fit.
 
-`keep` is no network: the stage that reads it in a recipe does nothing.
+`keep` is no network: a stage that reads it in a recipe does nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ class Colorizer(Protocol):
     """Decides the color of proxies.
 
     Attributes:
-        at_once: How many proxies pay in one call on its device.
+        at_once: How many proxies to pass in one call on its device.
     """
 
     at_once: int
@@ -46,7 +47,7 @@ class Defader(Protocol):
     """Decides the tone of proxies.
 
     Attributes:
-        at_once: How many proxies pay in one call on its device.
+        at_once: How many proxies to pass in one call on its device.
     """
 
     at_once: int
@@ -59,8 +60,8 @@ class Defader(Protocol):
         """
 
 
-def late(module: str, name: str) -> Callable[..., Any]:
-    """Return a maker of a module that is imported, and torch with it, when the maker is called."""
+def import_maker(module: str, name: str) -> Callable[..., Any]:
+    """Return a function that imports its module, and torch with it, when it is called."""
 
     def make(*arguments: Any) -> Any:
         return getattr(import_module(f"retint_models.networks.{module}"), name)(*arguments)
@@ -69,27 +70,27 @@ def late(module: str, name: str) -> Callable[..., Any]:
 
 
 COLORIZERS: dict[str, Callable[[Card, str], Colorizer]] = {
-    "compact": late("compact", "CompactColorizer"),
-    "compact-vivid": late("compact", "CompactColorizer"),
-    "artistic": late("deoldify_colorizer", "DeoldifyColorizer"),
-    "stable": late("deoldify_colorizer", "DeoldifyColorizer"),
-    "video": late("deoldify_colorizer", "DeoldifyColorizer"),
-    "deoldify-2018": late("deoldify_2018", "Colorizer2018"),
-    "yuv-gan": late("yuv_gan", "YuvGanColorizer"),
-    "lab-resnet18": late("lab_resnet18", "LabColorizer"),
+    "compact": import_maker("compact", "CompactColorizer"),
+    "compact-vivid": import_maker("compact", "CompactColorizer"),
+    "artistic": import_maker("deoldify_colorizer", "DeoldifyColorizer"),
+    "stable": import_maker("deoldify_colorizer", "DeoldifyColorizer"),
+    "video": import_maker("deoldify_colorizer", "DeoldifyColorizer"),
+    "deoldify-2018": import_maker("deoldify_2018", "Colorizer2018"),
+    "yuv-gan": import_maker("yuv_gan", "YuvGanColorizer"),
+    "lab-resnet18": import_maker("lab_resnet18", "LabColorizer"),
 }
 DEFADERS: dict[str, Callable[[Card, str], Defader]] = {
-    "compact-defade": late("compact_defade", "compact_defader"),
-    "defade-deoldify": late("deoldify_2018", "Defader2018"),
+    "compact-defade": import_maker("compact_defade", "load_compact_defader"),
+    "defade-deoldify": import_maker("deoldify_2018", "Defader2018"),
 }
 NETWORKS: "dict[str, Callable[[str, Mapping[str, Tensor]], nn.Module]]" = {
-    "artistic": late("deoldify", "load_network"),
-    "stable": late("deoldify", "load_network"),
-    "video": late("deoldify", "load_network"),
-    "deoldify-2018": late("deoldify_2018", "load_network"),
-    "yuv-gan": late("yuv_gan", "load_network"),
-    "lab-resnet18": late("lab_resnet18", "load_network"),
-    "defade-deoldify": late("deoldify_2018", "load_network"),
+    "artistic": import_maker("deoldify", "load_network"),
+    "stable": import_maker("deoldify", "load_network"),
+    "video": import_maker("deoldify", "load_network"),
+    "deoldify-2018": import_maker("deoldify_2018", "load_network"),
+    "yuv-gan": import_maker("yuv_gan", "load_network"),
+    "lab-resnet18": import_maker("lab_resnet18", "load_network"),
+    "defade-deoldify": import_maker("deoldify_2018", "load_network"),
 }
 
 

@@ -5,9 +5,9 @@ al.'s network for style transfer (arXiv:1603.08155). Its code and weights are un
 prohibited; written afresh from a description of names, shapes and constants, no line of it is used. The weights are not
 ours to pass on. Every tensor has the name that it has in the published `G.pth` and `D.pth`.
 
-Not copied: its script never calls `eval`, so batch norms there take the statistics of the one picture; U and V are
-scaled by .436 and .615, not by what training divided them by; the answer, up to three pixels too large, is zoomed to
-the picture's size instead of cut.
+Three mistakes of its script are not copied: it never calls `eval`, so that batch norms use the statistics of the one
+picture; it scales U and V by .436 and .615, not by the numbers that training divided them by; it resizes the output,
+which is up to three pixels too large, to the picture's size instead of cropping it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,15 +29,15 @@ from retint_models.weights.cards import Card
 from retint_models.weights.loading import fill_network, load_tensors
 
 U_SCALE, V_SCALE = 0.43601035, 0.61497538
-"""Largest U and V of sRGB in [0, 1] (analog YUV of Rec. 601); the network decides parts of them."""
-RED, BLUE = 0.299, 0.114
+"""Largest U and V of sRGB in [0, 1] (analog YUV of Rec. 601); the network gives U and V divided by them."""
+REC601_RED, REC601_BLUE = 0.299, 0.114
 """Rec. 601 luma's weights."""
 MARGIN = 40
-"""Pixels that are mirrored around the picture, hence one less than its smallest side."""
+"""Pixels mirrored at each edge of the picture, whose sides must therefore be larger."""
 
 
-class Shortcut(nn.Sequential):
-    """Five steps, added to what they are given without the two pixels at each edge that they consume."""
+class CroppedResidual(nn.Sequential):
+    """Residual block of five steps whose shortcut crops the two pixels at each edge that the steps consume."""
 
     def __init__(self, channels: int) -> None:
         steps = [nn.Conv2d(channels, channels, 3), nn.BatchNorm2d(channels), nn.ReLU()]
@@ -50,13 +50,13 @@ class Shortcut(nn.Sequential):
 
 
 class YuvGenerator(nn.Sequential):
-    """Luma in, U and V out."""
+    """Maps luma to U and V."""
 
     def __init__(self) -> None:
         steps: list[nn.Module] = [nn.ReflectionPad2d(MARGIN)]
         for inside, outside, kernel, stride in ((1, 32, 9, 1), (32, 64, 3, 2), (64, 128, 3, 2)):
             steps += [nn.Conv2d(inside, outside, kernel, stride, kernel // 2), nn.BatchNorm2d(outside), nn.ReLU()]
-        steps += [nn.Sequential(Shortcut(128)) for _ in range(5)]
+        steps += [nn.Sequential(CroppedResidual(128)) for _ in range(5)]
         for inside, outside in ((128, 64), (64, 32)):
             steps += [nn.ConvTranspose2d(inside, outside, 3, 2, 1, 1), nn.BatchNorm2d(outside), nn.ReLU()]
         super().__init__(*steps, nn.Conv2d(32, 2, 9, padding=4), nn.Tanh())
@@ -69,12 +69,12 @@ class YuvGenerator(nn.Sequential):
 
         Returns:
             (B, 2, H, W) in [-1, 1], U over 0.43601035 and V over 0.61497538; H and W are h and w rounded up to
-            multiples of 4, what is too much lies right and below.
+            multiples of 4, the surplus lies right and below.
 
         Raises:
             ValueError: not such a tensor.
         """
-        check(luma)
+        check_luma(luma)
         decided: Tensor = super().forward(luma)  # type: ignore[no-untyped-call]
         return decided
 
@@ -104,8 +104,8 @@ class YuvCritic(models.ResNet):  # type: ignore[misc]  # torchvision has no type
         return judged
 
 
-def check(luma: Tensor) -> None:
-    """Refuse what is not a batch of luma minus .5 with sides above 40.
+def check_luma(luma: Tensor) -> None:
+    """Refuse anything but a batch of luma minus .5 with sides above 40.
 
     Raises:
         ValueError: says what was expected.
@@ -120,11 +120,11 @@ def load_network(name: str, tensors: Mapping[str, Tensor]) -> YuvGenerator:
     """Return the generator with its weights, ready to run.
 
     Args:
-        name: What it is called, for sentences.
-        tensors: The published state; float32 tensors are taken over, not copied.
+        name: Of the network, for error messages.
+        tensors: The published state; float32 tensors are used as they are, not copied.
 
     Raises:
-        ValueError: not its weights: a tensor too many, too few, of another shape, or not finite.
+        ValueError: not its weights: a missing or unknown tensor, another shape, NaN or infinity.
     """
     with torch.device("meta"):
         network = YuvGenerator()
@@ -136,7 +136,7 @@ class YuvGanColorizer:
     """`yuv-gan` with its weights loaded: proxies in, color layers of the same size out.
 
     Attributes:
-        at_once: How many proxies a run of the network takes.
+        at_once: How many proxies run through the network together.
     """
 
     at_once = 1
@@ -151,31 +151,31 @@ class YuvGanColorizer:
         Raises:
             ValueError: not a proxy, or a setting: the network has none.
         """
-        record = proxies.record(self.card, self.card.fill_settings(settings), self.network.precision)
+        record = proxies.decision_record(self.card, self.card.fill_settings(settings), self.network.precision)
         layers = []
         for picture in pictures:
-            proxies.check(picture)
-            luma = rec709_luma(proxies.sized(picture, *picture.shape[:2]))
-            layers.append(proxies.untold(luma, self.decide(luma), record))
+            proxies.check_proxy(picture)
+            luma = rec709_luma(proxies.resize_proxy(picture, *picture.shape[:2]))
+            layers.append(proxies.layer_without_confidence(luma, self.decide(luma), record))
         return layers
 
     @torch.inference_mode()
     def decide(self, luma: Tensor) -> Tensor:
-        """Return Cb and Cr (1, 2, h, w) of luma (1, 1, h, w) in [0, 1]; what is too small is continued at its edge."""
+        """Return Cb and Cr (1, 2, h, w) of luma (1, 1, h, w) in [0, 1]; small pictures are padded with their edge."""
         height, width = luma.shape[-2:]
-        lacks = (0, max(0, MARGIN + 1 - width), 0, max(0, MARGIN + 1 - height))
-        seen = functional.pad(luma, lacks, mode="replicate")
+        padding = (0, max(0, MARGIN + 1 - width), 0, max(0, MARGIN + 1 - height))
+        seen = functional.pad(luma, padding, mode="replicate")
         decided: Tensor = self.network((seen - 0.5).clamp(-0.5, 0.5)).cpu()
-        return chroma(decided[:, :, :height, :width])
+        return uv_to_chroma(decided[:, :, :height, :width])
 
 
-def chroma(decided: Tensor) -> Tensor:
+def uv_to_chroma(decided: Tensor) -> Tensor:
     """Return Rec. 709 Cb and Cr (..., 2, h, w) of U and V as the network gives them.
 
     Analog YUV (Rec. 601, as in scikit-image): U = .492 (B - Y) and V = .877 (R - Y), of which .43601035 and .61497538
-    are the largest; the third difference follows, for Y is a mean.
+    are the largest values; the third difference follows from them, because Y is a weighted mean.
     """
-    blue = decided[..., 0, :, :] * (1 - BLUE)
-    red = decided[..., 1, :, :] * (1 - RED)
-    green = -(RED * red + BLUE * blue) / (1 - RED - BLUE)
+    blue = decided[..., 0, :, :] * (1 - REC601_BLUE)
+    red = decided[..., 1, :, :] * (1 - REC601_RED)
+    green = -(REC601_RED * red + REC601_BLUE * blue) / (1 - REC601_RED - REC601_BLUE)
     return rec709_chroma(torch.stack([red, green, blue], -3))

@@ -79,7 +79,7 @@ class EfficientNetFeatures(nn.Module):
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.encoder = Encoder(channels=3)
-        self.encoder.adopt(dict(state))
+        self.encoder.load_imagenet(dict(state))
         self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> "EfficientNetFeatures":

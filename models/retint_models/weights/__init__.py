@@ -1,1 +1,1 @@
-"""Cards of the networks; how weights files are read, checked and imported."""
+"""Cards of the networks, and reading, verifying and importing of weights files."""

@@ -1,8 +1,8 @@
-"""Weights files as others publish them, read without ever running what is in them.
+"""Read published weights files without executing anything in them.
 
-A PyTorch file is a pickle, the old sort followed by the tensors' bytes, the newer sort inside of a zip. A pickle may
-ask for any function by name and have it called. So it passes two gates: its instructions are read, not run, and every
-name in them must be on a short list; then PyTorch's own restricted reader (`weights_only`) builds what they describe.
+A PyTorch file is a pickle: in old files the tensors' bytes follow it, in newer ones it is inside a zip. A pickle can
+name any function and have it called. So a file must pass two checks: its instructions are read, not executed, and every
+name in them must be on a short list; then PyTorch's own restricted reader (`weights_only`) builds the tensors.
 """
 
 import pickle
@@ -30,10 +30,10 @@ ALLOWED = {
     "__builtin__.slice",
     *(f"torch.{name}Storage" for name in STORAGES),
 }
-"""All that a file may ask for."""
+"""All names that a file may use."""
 
 PICKLES = 5
-"""How many follow each other in an old file: number, version, machine, the object, the order of its tensors."""
+"""Number of pickles in an old file: magic number, version, machine, the object, the order of its tensors."""
 
 DAMAGED = (
     pickle.UnpicklingError,
@@ -50,7 +50,7 @@ DAMAGED = (
     ValueError,
     struct.error,
 )
-"""What reading a damaged file may raise: a pickle is a program, and this one is wrong somewhere."""
+"""Exceptions that reading a damaged file can raise."""
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -63,8 +63,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it asks for something else than tensors and plain containers, is cut off, or is no weights file;
-            one sentence that says which.
+        ValueError: it uses a name that is not allowed, is cut off, or is no weights file; says which.
     """
     with path.open("rb") as file:
         head = file.read(16)
@@ -74,8 +73,8 @@ def read(path: Path) -> dict[str, Tensor]:
     strange = None
     try:
         if not is_safetensors:
-            strange = next((name for name in asked(path) if name not in ALLOWED), None)
-        held = None if strange else load_file(path) if is_safetensors else unpickled(path)
+            strange = next((name for name in requested_names(path) if name not in ALLOWED), None)
+        held = None if strange else load_file(path) if is_safetensors else unpickle(path)
     except DAMAGED as error:
         if not is_safetensors and not head.startswith((b"PK\x03\x04", b"\x80")):
             page = " but a web page" if head.lstrip().startswith(b"<") else ""
@@ -86,16 +85,16 @@ def read(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path.name} asks for {strange}, for which weights have no use: it was refused, and nothing in it was run"
         )
-    return state_of(held, path.name)
+    return extract_state(held, path.name)
 
 
-def asked(path: Path) -> Iterator[str]:
-    """Tell by which names a PyTorch file asks for classes and functions, without running it."""
+def requested_names(path: Path) -> Iterator[str]:
+    """Yield the names of the classes and functions that a PyTorch file would call, without executing it."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             for _ in range(PICKLES):
                 if file.peek(1):
-                    yield from named(file)
+                    yield from names_in_pickle(file)
         return
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
@@ -103,11 +102,11 @@ def asked(path: Path) -> Iterator[str]:
                 raise zipfile.BadZipFile(f"{entry.filename} is compressed")  # as no weights are; a bomb may be
             if entry.filename.endswith(".pkl"):
                 with archive.open(entry) as file:
-                    yield from named(file)
+                    yield from names_in_pickle(file)
 
 
-def named(file: IO[bytes]) -> Iterator[str]:
-    """Tell the names in one pickle, and leave the file behind its end."""
+def names_in_pickle(file: IO[bytes]) -> Iterator[str]:
+    """Yield the names in one pickle; the file is then positioned behind it."""
     strings: deque[str] = deque(maxlen=2)
     for instruction, argument, _ in pickletools.genops(file):
         if instruction.name in ("GLOBAL", "INST"):
@@ -120,17 +119,17 @@ def named(file: IO[bytes]) -> Iterator[str]:
             strings.append(argument)
 
 
-def unpickled(path: Path) -> Any:
-    """Read a PyTorch file by PyTorch's own restricted reader."""
+def unpickle(path: Path) -> Any:
+    """Read a PyTorch file with PyTorch's own restricted reader."""
     with torch.serialization.safe_globals([slice]), warnings.catch_warnings(action="ignore"):
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def state_of(held: Any, name: str) -> dict[str, Tensor]:
-    """Take the tensors out of what a file holds.
+def extract_state(held: Any, name: str) -> dict[str, Tensor]:
+    """Return the tensors by name of what a file holds.
 
     Raises:
-        ValueError: there is something else.
+        ValueError: it holds anything else.
     """
     if isinstance(held, dict) and held.keys() == {"model", "opt"}:
         held = held["model"]

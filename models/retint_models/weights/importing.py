@@ -1,4 +1,4 @@
-"""Weights of others are taken in: downloaded, checked against their network, kept as safetensors with a record."""
+"""Import published weights: download, check against the network, store as safetensors with a record."""
 
 import fcntl
 import hashlib
@@ -20,44 +20,44 @@ from retint_models.weights import cards, checkpoints
 from retint_models.weights.cards import IMPORTED, Card, ReportProgress, ignore_progress
 
 LIMIT = 4 << 30
-"""Most bytes that are downloaded where nobody knows how many there should be."""
+"""Most bytes that are downloaded when the size of the file is not known."""
 
 TIMEOUT_S = 30.0
-TRIES = 5
-"""How often a download goes on where it broke off, before somebody has to start it again."""
+RETRIES = 5
+"""How often a broken download is resumed before it is given up."""
 
 Makers = Mapping[str, Callable[[str, Mapping[str, Tensor]], nn.Module]]
 """Name of a network to the function that fills it with tensors and refuses those that do not fit."""
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What came of an import: the card as it is now, and whether the file is the official one, where one can know."""
+class ImportedWeights:
+    """Result of an import: the card, and whether the file is the official one (None where that is not known)."""
 
     card: Card
     is_official: bool | None
 
 
-def take(
+def import_weights(
     file: Path,
     name: str,
     makers: Makers,
     folder: Path = IMPORTED,
-    tell: ReportProgress = ignore_progress,
+    report_progress: ReportProgress = ignore_progress,
     *,
     source: str = "",
     expected: str = "",
-) -> Taken:
-    """Import a network's weights: nothing is kept unless it fits.
+) -> ImportedWeights:
+    """Import a network's weights; nothing is stored unless they fit.
 
     Args:
-        file: PyTorch's, old or new, or safetensors.
+        file: A PyTorch file, old or new, or safetensors.
         name: The network whose weights they are.
         makers: Of all networks, to check whether the weights fit.
-        folder: Where imported weights are kept; weights of the same network that lie there are replaced.
-        tell: Told how far the checking is.
+        folder: Where imported weights are stored; older ones of the same network are replaced.
+        report_progress: Called with what is done, how many bytes, and of how many.
         source: Where the file came from, for the record; its name by default.
-        expected: The file's SHA-256, where it must be a certain one.
+        expected: SHA-256 that the file must have; any if empty.
 
     Raises:
         FileNotFoundError: no such file.
@@ -65,7 +65,7 @@ def take(
         ValueError: no such network, or these are not its weights; says whose they are if that is known.
     """
     card = _importable(name, makers, folder)
-    sha256 = cards.hash_file(file, tell)
+    sha256 = cards.hash_file(file, report_progress)
     if expected and sha256 != expected:
         raise ValueError(f"{file.name} has another checksum than it should: SHA-256 {sha256}, expected {expected}")
     for other in cards.read_cards(folder).values():
@@ -75,10 +75,10 @@ def take(
     try:
         makers[name](name, tensors)
     except ValueError as error:
-        raise ValueError(f"{file.name}: {_whose(tensors, makers) or error}") from error
-    _keep(tensors, card, folder, {"name": source or file.name, "sha256": sha256, "bytes": file.stat().st_size})
+        raise ValueError(f"{file.name}: {_find_owners(tensors, makers) or error}") from error
+    _store(tensors, card, folder, {"name": source or file.name, "sha256": sha256, "bytes": file.stat().st_size})
     official = card.official.sha256 if card.official else ""
-    return Taken(cards.read_cards(folder)[name], sha256 == official if official else None)
+    return ImportedWeights(cards.read_cards(folder)[name], sha256 == official if official else None)
 
 
 def _importable(name: str, makers: Makers, folder: Path) -> Card:
@@ -95,8 +95,8 @@ def _importable(name: str, makers: Makers, folder: Path) -> Card:
     return importable[name]
 
 
-def _whose(tensors: Mapping[str, Tensor], makers: Makers) -> str:
-    """Say which networks these are the weights of; nothing where they fit none."""
+def _find_owners(tensors: Mapping[str, Tensor], makers: Makers) -> str:
+    """Return a sentence that says whose weights these are; empty if they fit no network."""
     fitting = []
     for name, make in makers.items():
         try:
@@ -107,14 +107,14 @@ def _whose(tensors: Mapping[str, Tensor], makers: Makers) -> str:
     return f"these are the weights of {' or '.join(fitting)}" if fitting else ""
 
 
-def _keep(tensors: Mapping[str, Tensor], card: Card, folder: Path, source: Mapping[str, str | int]) -> None:
-    """Write weights and record. In between there is neither: who looks then is told that they are not here."""
+def _store(tensors: Mapping[str, Tensor], card: Card, folder: Path, source: Mapping[str, str | int]) -> None:
+    """Write weights and record. While they are replaced there is neither, so readers find no weights."""
     folder.mkdir(parents=True, exist_ok=True)
     record = cards.record_path(card.name, folder)
     with TemporaryDirectory(prefix=".importing-", dir=folder) as scratch:
         kept, noted = Path(scratch) / card.file, Path(scratch) / record.name
         try:
-            save_file(_apart(tensors), kept)
+            save_file(_with_own_memory(tensors), kept)
         except SafetensorError as error:
             raise OSError(f"the weights of {card.name} cannot be written to {folder}: {error}") from error
         facts = {
@@ -122,9 +122,9 @@ def _keep(tensors: Mapping[str, Tensor], card: Card, folder: Path, source: Mappi
             "imported_at": datetime.now(UTC).isoformat(timespec="seconds"),
             **{f"source_{key}": value for key, value in source.items()},
         }
-        noted.write_text("".join(f"{key} = {_quoted(value)}\n" for key, value in facts.items()))
+        noted.write_text("".join(f"{key} = {_to_toml(value)}\n" for key, value in facts.items()))
         for path in (kept, noted):
-            path.chmod(0o644)  # who serves them may be another user than who brought them
+            path.chmod(0o644)  # another user may serve the files
             with path.open("rb") as written:
                 os.fsync(written)
         record.unlink(missing_ok=True)
@@ -132,8 +132,8 @@ def _keep(tensors: Mapping[str, Tensor], card: Card, folder: Path, source: Mappi
         noted.replace(record)
 
 
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give every tensor memory of its own, as safetensors wants it."""
+def _with_own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors that share memory, because safetensors requires memory of their own."""
     seen: set[int] = set()
     apart = {}
     for key, tensor in tensors.items():
@@ -143,36 +143,36 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return apart
 
 
-def _quoted(value: str | int) -> str:
-    """Write a value as TOML; what a file's name should not hold becomes a question mark."""
+def _to_toml(value: str | int) -> str:
+    """Write a value as TOML; characters that a file name should not have become question marks."""
     if isinstance(value, int):
         return str(value)
     clean = "".join(letter if letter.isprintable() and letter not in '"\\' else "?" for letter in value)
     return f'"{clean}"'
 
 
-def fetch(
+def fetch_weights(
     name: str,
     makers: Makers,
     folder: Path = IMPORTED,
-    tell: ReportProgress = ignore_progress,
+    report_progress: ReportProgress = ignore_progress,
     *,
     address: str = "",
     sha256: str = "",
-) -> Taken:
-    """Download a network's weights and import them. What broke off goes on where it was, also in a later call.
+) -> ImportedWeights:
+    """Download a network's weights and import them. A broken download is resumed, also by a later call.
 
     Args:
         name: The network.
         makers: Of all networks, to check whether the weights fit.
-        folder: Where imported weights are kept.
-        tell: Told how far it is.
-        address: Where to download, http or https; that of the official file by default.
-        sha256: What the file must be; the official one by default, where that is known.
+        folder: Where imported weights are stored.
+        report_progress: Called with what is done, how many bytes, and of how many.
+        address: URL of the file, http or https; the official one by default.
+        sha256: SHA-256 that the file must have; the official one by default, where that is known.
 
     Raises:
-        ConnectionError: the other side is away or hung up too often; what is here already is kept.
-        ValueError: nobody knows an address, what is there is no such file, or not the one that it should be.
+        ConnectionError: the server does not answer or broke off too often; the bytes so far are kept.
+        ValueError: no address is known, or there is another file than expected.
         OSError: the folder cannot be written to.
     """
     card = _importable(name, makers, folder)
@@ -180,21 +180,21 @@ def fetch(
     address = address or (official.address if official else "")
     if not address:
         raise ValueError(f"nobody publishes the weights of {name}. {card.remedy}")
-    address = direct(address)
+    address = to_direct_address(address)
     known = official if official and not sha256 else None
     folder.mkdir(parents=True, exist_ok=True)
     with httpx.Client(follow_redirects=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as client:
-        part = _downloaded(client, address, name, folder, tell, (known.bytes if known else 0) or LIMIT)
+        part = _download(client, address, name, folder, report_progress, (known.bytes if known else 0) or LIMIT)
     try:
         expected = sha256 or (known.sha256 if known else "")
-        return take(part, name, makers, folder, tell, source=address, expected=expected)
-    finally:  # what is whole is either taken or no good
+        return import_weights(part, name, makers, folder, report_progress, source=address, expected=expected)
+    finally:  # a complete download is either imported or useless
         for left in folder.glob(f"{name}.*.part"):
             left.unlink()
 
 
-def direct(address: str) -> str:
-    """Return the address of the file itself where a link leads to a page about it, as Dropbox's do.
+def to_direct_address(address: str) -> str:
+    """Return the URL of the file itself where a link leads to a page about it, as Dropbox's do.
 
     Raises:
         ValueError: not http or https.
@@ -208,12 +208,14 @@ def direct(address: str) -> str:
     return urlunsplit(parts)
 
 
-def _downloaded(client: httpx.Client, address: str, name: str, folder: Path, tell: ReportProgress, limit: int) -> Path:
-    """Download into the folder, from where an earlier try left off."""
+def _download(
+    client: httpx.Client, address: str, name: str, folder: Path, report_progress: ReportProgress, limit: int
+) -> Path:
+    """Download into the folder; resume an earlier, broken download."""
     host = urlsplit(address).hostname
     try:
         with client.stream("GET", address) as response:
-            total, mark = _offered(response, limit)
+            total, mark = _read_offer(response, limit)
     except httpx.TransportError as error:
         raise ConnectionError(f"{host} does not answer: {error}") from error
     part = folder / f"{name}.{mark}.part"
@@ -221,10 +223,10 @@ def _downloaded(client: httpx.Client, address: str, name: str, folder: Path, tel
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BlockingIOError(f"another `retint weights fetch {name}` is at work on {part}") from error
-        for left in reversed(range(TRIES)):
+            raise BlockingIOError(f"another `retint weights fetch {name}` is already writing {part}") from error
+        for left in reversed(range(RETRIES)):
             try:
-                _go_on(client, address, file, total, limit, tell)
+                _continue_download(client, address, file, total, limit, report_progress)
                 break
             except httpx.TransportError as error:
                 if not left:
@@ -234,21 +236,23 @@ def _downloaded(client: httpx.Client, address: str, name: str, folder: Path, tel
     return part
 
 
-def _offered(response: httpx.Response, limit: int) -> tuple[int, str]:
-    """Return the size that is announced, 0 if none is, and a mark of this very version of this very file."""
+def _read_offer(response: httpx.Response, limit: int) -> tuple[int, str]:
+    """Return the announced size, 0 if there is none, and a hash that identifies this version of this file."""
     if response.status_code != 200:
         raise ValueError(f"{response.url} answers {response.status_code} {response.reason_phrase}")
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise ValueError(f"{response.url} gives a web page, not a file")
     total = int(response.headers.get("Content-Length", 0))
     if total > limit:
-        raise ValueError(f"{response.url} would give {total:,} bytes, where at most {limit:,} are expected")
+        raise ValueError(f"{response.url} would give {total:,} bytes; at most {limit:,} are expected")
     version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
     return total, hashlib.sha256(f"{response.request.url} {version} {total}".encode()).hexdigest()[:12]
 
 
-def _go_on(client: httpx.Client, address: str, file: IO[bytes], total: int, limit: int, tell: ReportProgress) -> None:
-    """Append to a file what is missing of it."""
+def _continue_download(
+    client: httpx.Client, address: str, file: IO[bytes], total: int, limit: int, report_progress: ReportProgress
+) -> None:
+    """Append the missing bytes to a file."""
     if total and file.tell() == total:
         return
     headers = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
@@ -261,10 +265,10 @@ def _go_on(client: httpx.Client, address: str, file: IO[bytes], total: int, limi
             file.seek(0)
         if response.status_code != 200 and not goes_on:
             raise httpx.RemoteProtocolError("another part was sent than was asked for")
-        for piece in response.iter_raw():  # as it comes: what is gathered would be lost when it breaks off
+        for piece in response.iter_raw():  # unbuffered: buffered bytes would be lost when the connection breaks
             file.write(piece)
             if file.tell() > limit:
                 raise ValueError(f"{address} gives more than the {limit:,} bytes that are expected")
-            tell("Downloading", file.tell(), total)
+            report_progress("Downloading", file.tell(), total)
     if file.tell() < total:
         raise httpx.RemoteProtocolError("the answer ended early")

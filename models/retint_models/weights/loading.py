@@ -1,4 +1,4 @@
-"""Weights into networks: read if they are what their card says, put in if they fit."""
+"""Load weights into networks: verified against their card, and only if they fit."""
 
 from collections.abc import Mapping
 
@@ -12,11 +12,11 @@ from retint_models.weights.cards import Card
 
 
 def load_tensors(card: Card) -> dict[str, Tensor]:
-    """Read a network's weights, checked: floating ones in float32, counters as they are.
+    """Read and verify a network's weights: floating-point tensors in float32, counters as they are.
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: it is another file, or not what it says it is.
+        ValueError: it is another file than its card describes, or no safetensors file.
     """
     card.verify()
     try:
@@ -27,18 +27,18 @@ def load_tensors(card: Card) -> dict[str, Tensor]:
 
 
 def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Put weights into a network, ready to run: strict in names, shapes and values.
+    """Fill a network with weights and set it to evaluation mode; names, shapes and values must fit.
 
-    The counters of batch norms (`num_batches_tracked`) may be missing, as in files of old versions of PyTorch: they
-    matter in training only.
+    The counters of batch norms (`num_batches_tracked`) may be missing, as in files of old versions of PyTorch: only
+    training uses them.
 
     Args:
-        network: May be on the meta device; the tensors are taken over, not copied where their type is right.
+        network: May be on the meta device; tensors of the right type are used as they are, not copied.
         tensors: The state, under the names of the network.
-        name: What the network is called, for sentences.
+        name: Of the network, for error messages.
 
     Raises:
-        ValueError: a tensor too many, too few, of another shape or sort, or not finite; names the first.
+        ValueError: a missing or unknown tensor, another shape or type, NaN or infinity; names the first.
     """
     expected = network.state_dict()
     counters = {key: torch.zeros((), dtype=torch.int64) for key in expected if key.endswith("num_batches_tracked")}
@@ -61,7 +61,7 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -
 
 
 def to_half_precision(data: bytes) -> bytes:
-    """Turn a trained network's safetensors into the form that is shipped.
+    """Convert a trained network's safetensors to the form that is shipped.
 
     Half precision, except the running statistics of batch norms; without the counters of training.
     """

@@ -69,7 +69,7 @@ class ColorFilmWriter:
             self._record = dict(layer.record)
         if number in self._scene_starts:
             for memory in (self._smoother, self._smooth_consistency, self._plain_consistency):
-                memory.cut()
+                memory.start_scene()
         smooth = self._smoother.smooth(layer)
         gray = np.rint(layer.luma.astype(np.float32) * 255).astype(np.uint8)
         self._plain_consistency.add(rendering.apply(gray, 0, gray.shape, layer, None))

@@ -92,7 +92,7 @@ class Examination:
     def __init__(self, film: Film, proxy_side: int, limit_gp: int | None) -> None:
         self.frames = 0
         self._film, self._side, self._limit_gp = film, proxy_side, limit_gp
-        self._scenes = temporal.Scenes()
+        self._scenes = temporal.SceneDetector()
         self._samples: list[tuple[int, NDArray[np.uint8]]] = []
         self._stride = 1
         self._timing = self._first = self._last = self._last_duration = 0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retint.errors import InvalidPhoto
-from retint_models.layers.rendering import as_stored
+from retint_models.layers.rendering import to_stored_orientation
 from retint_workers.imaging import profiles
 
 MIN_SIDE = 64
@@ -75,10 +75,10 @@ class Watermark:
                 code="too_small_for_watermark",
             )
         drawn = draw_palette(max(MIN_HEIGHT, round(HEIGHT_SHARE * short)))
-        rgb = as_stored(np.ascontiguousarray(drawn[..., :3]), orientation)
-        weight = as_stored(np.ascontiguousarray(drawn[..., 3:]), orientation)
+        rgb = to_stored_orientation(np.ascontiguousarray(drawn[..., :3]), orientation)
+        weight = to_stored_orientation(np.ascontiguousarray(drawn[..., 3:]), orientation)
         margin = len(drawn) // 2
-        (low,), (right,) = np.nonzero(as_stored(np.array([[0, 0], [1, 0]]), orientation))
+        (low,), (right,) = np.nonzero(to_stored_orientation(np.array([[0, 0], [1, 0]]), orientation))
         top = height - len(rgb) - margin if low else margin
         left = width - rgb.shape[1] - margin if right else margin
         color = profiles.convert_from_srgb(rgb, profile, bands)

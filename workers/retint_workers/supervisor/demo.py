@@ -97,7 +97,7 @@ def _make_prints(folder: Path) -> list[Path]:
         if not found or not found.origin:
             raise InvalidRequest(f"The sample photographs are in the package {package}: install retint[local].")
         color = np.asarray(Image.open(Path(found.origin).parent / inside).convert("RGB"))
-        faded = Image.fromarray(fading.old_print(color, seed=seed))
+        faded = Image.fromarray(fading.make_old_print(color, seed=seed))
         faded.save(path, quality=92)
     return files
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from retint_models.datasets.photographs import Photos
 from retint_models.evaluation.metrics import batch_colorfulness
 from retint_models.networks.color import ciede2000, join_luma_chroma, rec709_chroma, rec709_luma, rgb_to_lab
-from retint_models.networks.compact import Compact, Config, Decision
+from retint_models.networks.compact import ColorDecision, Compact, CompactConfig
 from retint_models.training.crops import make_crop_sampler
 from retint_models.training.judging import make_colorizer_judge, make_sample_drawer
 from retint_models.training.loop import TrainingOptions, TrainingRun, TrainingStep
@@ -79,9 +79,9 @@ def make_run(
     """
     chosen = hyperparameters or Hyperparameters()
     torch.manual_seed(options.seed)
-    network = Compact(Config(dropout=chosen.dropout)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = Compact(CompactConfig(dropout=chosen.dropout)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if imagenet:
-        network.encoder.adopt(imagenet)
+        network.encoder.load_imagenet(imagenet)
     network.encoder.requires_grad_(chosen.encoder > 0)
     network.to(device)
     decoder = [value for name, value in network.named_parameters() if not name.startswith("encoder.")]
@@ -122,13 +122,13 @@ def make_training_step(
                 maps = [stage.float() for stage in network.encoder(luma)]
             with autocast(device):
                 output = network.decide(maps)
-        decision = Decision(output.chroma.float(), output.error.float(), output.vividness.float())
+        decision = ColorDecision(output.chroma.float(), output.error.float(), output.vividness.float())
         return {"loss": compute_loss(decision, functional.avg_pool2d(rgb, 4), hyperparameters)}
 
     return step
 
 
-def compute_loss(decision: Decision, rgb: Tensor, hyperparameters: Hyperparameters) -> Tensor:
+def compute_loss(decision: ColorDecision, rgb: Tensor, hyperparameters: Hyperparameters) -> Tensor:
     """Return the loss of a decision against true sRGB of the same size."""
     true_chroma, luma = rec709_chroma(rgb), rec709_luma(rgb)
     colored = join_luma_chroma(luma, decision.chroma).clamp(1e-3, 1)

@@ -16,7 +16,14 @@ from retint_models.datasets.photographs import Photos
 from retint_models.evaluation.metrics import delta_e_2000
 from retint_models.evaluation.prints import FAMILIES, age_photograph
 from retint_models.networks.color import rgb_to_lab
-from retint_models.networks.compact_defade import SIDE, Decision, DefadeNet, calmed, places, repair
+from retint_models.networks.compact_defade import (
+    SIDE,
+    DefadeDecision,
+    DefadeNet,
+    close_gate_if_invisible,
+    pixel_positions,
+    repair,
+)
 from retint_models.training.loop import Judge, TrainingOptions, TrainingRun, TrainingStep
 
 HALF_WEIGHT = ("Oldpel/flower_photos",)
@@ -74,7 +81,7 @@ def make_run(
     chosen = hyperparameters or Hyperparameters()
     torch.manual_seed(options.seed)
     network = DefadeNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.encoder.adopt(imagenet)
+    network.encoder.load_imagenet(imagenet)
     parameters = [value for value in network.parameters() if value.requires_grad]
     return TrainingRun(
         folder,
@@ -139,7 +146,7 @@ def compute_loss(
     decision = network(inputs)
     stride = hyperparameters.stride
     rows, columns = (slice(int(rng.integers(stride)), None, stride) for _ in range(2))
-    at = places(SIDE, SIDE).view(SIDE, SIDE, 2)[rows, columns]
+    at = pixel_positions(SIDE, SIDE).view(SIDE, SIDE, 2)[rows, columns]
     before, after = inputs[..., rows, columns], truth[..., rows, columns]
     true_lab = rgb_to_lab(after)
     error = torch.zeros(len(inputs))
@@ -173,12 +180,12 @@ def round_to_8_bits(rgb: Tensor) -> Tensor:
 def repair_without_gradient(network: DefadeNet, inputs: Tensor) -> Tensor:
     """Repair (B, 3, 128, 128) in evaluation mode, rounded to 8 bits."""
     network.eval()
-    repaired = repair(network(inputs), inputs.flatten(2), places(SIDE, SIDE)).view_as(inputs)
+    repaired = repair(network(inputs), inputs.flatten(2), pixel_positions(SIDE, SIDE)).view_as(inputs)
     network.train()
     return round_to_8_bits(repaired)
 
 
-def grid_roughness(decision: Decision) -> Tensor:
+def grid_roughness(decision: DefadeDecision) -> Tensor:
     """Return the mean square of the differences between neighboring cells of the grid, along all three directions."""
     return sum((decision.grid.diff(dim=axis).square().mean() for axis in (2, 3, 4)), torch.zeros(()))
 
@@ -217,5 +224,5 @@ def make_judge(photos: Photos, most: int = 68) -> Judge:
 
 def repair_as_shipped(network: DefadeNet, inputs: Tensor) -> Tensor:
     """Repair (B, 3, 128, 128) as the defader does, with imperceptible repairs left out, rounded to 8 bits."""
-    decision = calmed(network(inputs), inputs)
-    return round_to_8_bits(repair(decision, inputs.flatten(2), places(SIDE, SIDE)).view_as(inputs))
+    decision = close_gate_if_invisible(network(inputs), inputs)
+    return round_to_8_bits(repair(decision, inputs.flatten(2), pixel_positions(SIDE, SIDE)).view_as(inputs))

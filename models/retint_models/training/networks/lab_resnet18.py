@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from retint_models.datasets.photographs import Photos
 from retint_models.networks.color import rec709_luma, rgb_to_lab
-from retint_models.networks.lab_resnet18 import Tutorial, chroma_at
+from retint_models.networks.lab_resnet18 import TutorialNetwork, ab_to_chroma
 from retint_models.training.crops import make_crop_sampler
 from retint_models.training.judging import make_colorizer_judge, make_sample_drawer
 from retint_models.training.loop import TrainingOptions, TrainingRun, TrainingStep
@@ -61,7 +61,7 @@ def make_run(
     """
     chosen = hyperparameters or Hyperparameters()
     torch.manual_seed(options.seed)
-    network = Tutorial()
+    network = TutorialNetwork()
     load_encoder(network.midlevel_resnet, encoder)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return TrainingRun(
@@ -97,4 +97,4 @@ def compute_loss(output: Tensor, rgb: Tensor) -> Tensor:
 
 def decide_chroma(network: nn.Module, luma: Tensor) -> Tensor:
     """Run a network on luma (B, 1, h, w) and return its Cb and Cr."""
-    return chroma_at(luma, 255 * network(luma.clamp(0, 1)) - 128)
+    return ab_to_chroma(luma, 255 * network(luma.clamp(0, 1)) - 128)

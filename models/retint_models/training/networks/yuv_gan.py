@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.datasets.photographs import Photos
-from retint_models.networks.yuv_gan import BLUE, RED, YuvCritic, YuvGenerator, chroma
+from retint_models.networks.yuv_gan import REC601_BLUE, REC601_RED, YuvCritic, YuvGenerator, uv_to_chroma
 from retint_models.training.adversary import Adversary, alternate_steps
 from retint_models.training.crops import make_crop_sampler
 from retint_models.training.judging import make_colorizer_judge, make_sample_drawer
@@ -101,11 +101,11 @@ def make_training_step(
 def rgb_to_yuv(rgb: Tensor) -> Tensor:
     """Convert sRGB to luma minus .5, and U and V as shares of the largest, (B, 3, h, w); Rec. 601."""
     red, green, blue = rgb.unbind(1)
-    luma = RED * red + (1 - RED - BLUE) * green + BLUE * blue
-    u, v = (blue - luma) / (1 - BLUE), (red - luma) / (1 - RED)
+    luma = REC601_RED * red + (1 - REC601_RED - REC601_BLUE) * green + REC601_BLUE * blue
+    u, v = (blue - luma) / (1 - REC601_BLUE), (red - luma) / (1 - REC601_RED)
     return torch.stack([(luma - 0.5).clamp(-0.5, 0.5), u, v], 1)
 
 
 def decide_chroma(network: nn.Module, luma: Tensor) -> Tensor:
     """Run a network on luma (B, 1, h, w) and return its Cb and Cr."""
-    return chroma(network((luma - 0.5).clamp(-0.5, 0.5))[:, :, : luma.shape[2], : luma.shape[3]])
+    return uv_to_chroma(network((luma - 0.5).clamp(-0.5, 0.5))[:, :, : luma.shape[2], : luma.shape[3]])

@@ -18,14 +18,14 @@ from tests.paths import REFERENCE
 
 from retint.command.cli import retint as command
 from retint_models.command import run_on_array
-from retint_models.networks.lab_resnet18 import Tutorial
+from retint_models.networks.lab_resnet18 import TutorialNetwork
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published file of `lab-resnet18`."""
     with torch.device("meta"):
-        tensors = tensors_for(Tutorial())
+        tensors = tensors_for(TutorialNetwork())
     path = tmp_path_factory.mktemp("published") / "model-epoch-93.pth"
     torch.save(tensors, path, _use_new_zipfile_serialization=False)
     return path

@@ -55,7 +55,7 @@ def test_old_prints_get_their_contrast_and_neutral_gray_back(defader: Defader) -
     spread, cast = [], []
     for number in range(8):
         clean = photographs.color_photo(number, 192)
-        old = fading.old_print(clean, seed=number)
+        old = fading.make_old_print(clean, seed=number)
         true, *pictures = [fading.as_floats(pixels) for pixels in (clean, old, repair_with(defader)(old))]
         spread.append([abs(contrast(pixels) - contrast(true)) for pixels in pictures])
         cast.append([np.abs(rec709_chroma(pixels)).mean() for pixels in pictures])
@@ -72,7 +72,7 @@ def contrast(pixels: fading.Floats) -> float:
 
 def test_a_gray_photograph_stays_gray(defader: Defader) -> None:
     clean = photographs.color_photo(0, 160)
-    gray = fading.old_print(clean, seed=5)[..., :1].repeat(3, -1)
+    gray = fading.make_old_print(clean, seed=5)[..., :1].repeat(3, -1)
     restored = rendering.apply(gray, 0, gray.shape[:2], None, defader([gray])[0])
     assert np.ptp(restored.astype(int), axis=-1).max() <= 1
     truth = fading.as_bytes(np.repeat(rec709_luma(fading.as_floats(clean)), 3, axis=-1))

@@ -20,7 +20,13 @@ from retint_models.acceleration.prepare import Precision, prepare
 from retint_models.layers.color import LUMA
 from retint_models.layers.rendering import colorize_proxy
 from retint_models.networks import deoldify, lab_resnet18, proxies, yuv_gan
-from retint_models.networks.deoldify_colorizer import colored_square, colorized, gray_square, merged, stretched
+from retint_models.networks.deoldify_colorizer import (
+    color_square,
+    colorize_picture,
+    gray_square,
+    merge_chroma,
+    stretch_to_aspect,
+)
 from retint_models.weights.loading import fill_network
 
 pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"needs the original's outputs at {REFERENCE}")
@@ -96,10 +102,10 @@ def test_a_photo_gets_the_colors_that_the_original_gives_it(
 ) -> None:
     name, run = network
     kept = "stable" if name == "video" else name  # one network, and here the same weights
-    square = colored_square(run, gray_square(picture("photo.png"), 10))
+    square = color_square(run, gray_square(picture("photo.png"), 10))
     theirs = picture(f"photo.{kept}.rf10.square.png")
     assert compare(table, name, "photo, square, rf 10", square, theirs) <= 3
-    whole, theirs = colorized(run, picture("photo.png"), 10), picture(f"photo.{kept}.rf10.png")
+    whole, theirs = colorize_picture(run, picture("photo.png"), 10), picture(f"photo.{kept}.rf10.png")
     assert compare(table, name, "photo, whole, rf 10", whole, theirs) <= 3
     assert all(row[3] >= 0.995 for row in table[-2:])
 
@@ -108,8 +114,8 @@ def test_a_photo_gets_the_colors_that_the_original_gives_it(
 def test_a_layer_has_the_colors_of_the_original_at_the_proxys_luma(name: str) -> None:
     gray = np.repeat(np.asarray(Image.open(REFERENCE / "photo.png").convert("L"))[..., None], 3, 2)
     square = torch.from_numpy(picture(f"photo.{name}.rf10.square.png").copy()).permute(2, 0, 1) / 255
-    luma, chroma = stretched(gray, square)
-    ours = colorize_proxy(gray, proxies.untold(luma, chroma, {}))
+    luma, chroma = stretch_to_aspect(gray, square)
+    ours = colorize_proxy(gray, proxies.layer_without_confidence(luma, chroma, {}))
     assert np.abs(rec709(ours) - gray[..., 0]).max() <= 1
 
     joined = joined_in_floats(gray, square)
@@ -118,7 +124,7 @@ def test_a_layer_has_the_colors_of_the_original_at_the_proxys_luma(name: str) ->
     assert inside.mean() > 0.9
     assert np.abs(joined - moved - ours)[inside].max() <= 1
 
-    theirs = merged(gray, picture(f"photo.{name}.rf10.raw.png"))
+    theirs = merge_chroma(gray, picture(f"photo.{name}.rf10.raw.png"))
     rounded = np.abs(theirs - rec709(theirs)[..., None] + gray - ours)[inside]
     print(
         f"\n{name}, layer beside the original, unclipped: luma moved by the original {np.abs(moved).mean():.2f}"
@@ -146,7 +152,7 @@ def test_the_network_is_shown_the_very_gray_that_the_original_shows_it() -> None
 
 @pytest.mark.parametrize("name", ["artistic", "stable"])
 def test_chroma_is_merged_exactly_as_in_the_original(name: str) -> None:
-    ours = merged(picture("photo.png"), picture(f"photo.{name}.rf10.raw.png"))
+    ours = merge_chroma(picture("photo.png"), picture(f"photo.{name}.rf10.raw.png"))
     assert np.array_equal(ours, picture(f"photo.{name}.rf10.png"))
 
 

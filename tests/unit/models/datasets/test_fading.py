@@ -57,7 +57,7 @@ def test_more_loss_leaves_less_density(densities: fading.Floats) -> None:
 
 def test_a_shield_spares_dense_places() -> None:
     densities = np.array([[[0.1] * 3, [2.2] * 3]], np.float32)
-    thin, dense = fading.shielded(densities, np.full(3, 0.6, np.float32), 0.5)[0, :, 0]
+    thin, dense = fading.shielded_loss(densities, np.full(3, 0.6, np.float32), 0.5)[0, :, 0]
     assert dense < thin == pytest.approx(0.6, rel=0.03)
 
 
@@ -91,7 +91,7 @@ def test_ordinary_light_changes_nothing(photograph: fading.Floats) -> None:
 
 
 def test_the_rim_is_the_edge_and_the_field_is_smooth() -> None:
-    rim = fading.rim((60, 90), 0.1)[..., 0]
+    rim = fading.edge_proximity((60, 90), 0.1)[..., 0]
     assert rim[0].min() == rim[:, -1].min() == 1
     assert rim[30, 45] < 0.02
     field = fading.smooth_field((60, 90), 4, np.random.default_rng(2))[..., 0]
@@ -131,7 +131,7 @@ def test_families_come_in_their_shares() -> None:
 
 
 def test_a_recolored_print_carries_the_chroma_of_its_truth(photograph: fading.Floats) -> None:
-    pair = fading.recolored_silver(0.2 + 0.6 * photograph, np.random.default_rng(3))
+    pair = fading.make_recolored_silver_print(0.2 + 0.6 * photograph, np.random.default_rng(3))
     told = np.abs(rec709_chroma(pair.print) - rec709_chroma(pair.truth))
     assert np.quantile(told, 0.8) < 0.01, "but for the gamut, chroma is the same before and after"
     assert np.abs(rec709_luma(pair.print) - rec709_luma(pair.truth)).mean() > 0.02
@@ -146,9 +146,9 @@ def test_some_silver_prints_are_scanned_in_gray(photograph: fading.Floats) -> No
 
 def test_an_old_print_is_gray_gone_brown_and_paler(photograph: fading.Floats) -> None:
     clean = fading.as_bytes(photograph)
-    old = fading.old_print(clean, seed=3)
-    assert np.array_equal(old, fading.old_print(clean, seed=3))
-    assert not np.array_equal(old, fading.old_print(clean, seed=4))
+    old = fading.make_old_print(clean, seed=3)
+    assert np.array_equal(old, fading.make_old_print(clean, seed=3))
+    assert not np.array_equal(old, fading.make_old_print(clean, seed=4))
     red, green, blue = old.reshape(-1, 3).mean(0)
     assert red > green > blue
     assert rec709_luma(fading.as_floats(old)).std() < 0.9 * rec709_luma(photograph).std()
@@ -157,7 +157,7 @@ def test_an_old_print_is_gray_gone_brown_and_paler(photograph: fading.Floats) ->
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
 def test_what_is_no_photograph_is_refused(wrong: NDArray[Any]) -> None:
     with pytest.raises(ValueError, match="expected uint8"):
-        fading.old_print(wrong, seed=1)
+        fading.make_old_print(wrong, seed=1)
 
 
 @pytest.mark.parametrize(("contrast", "factor"), [(0.5, 1.5), (-0.5, 1 / 1.5), (0.0, 1.0)])
@@ -165,7 +165,7 @@ def test_the_light_of_2018_scales_around_the_mean_and_adds(
     contrast: float, factor: float, photograph: fading.Floats
 ) -> None:
     middle = 0.4 + 0.2 * photograph  # far enough from black and white that nothing is clipped
-    made = fading.lit(middle, 0.1, contrast)
+    made = fading.relight_2018(middle, 0.1, contrast)
     assert made.mean() == pytest.approx(middle.mean() + 0.1, abs=1e-5)
     assert made.std() == pytest.approx(factor * middle.std(), rel=1e-4)
-    assert fading.lit(photograph, 0.5, 0.5).max() == 1
+    assert fading.relight_2018(photograph, 0.5, 0.5).max() == 1

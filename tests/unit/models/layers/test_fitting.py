@@ -9,7 +9,7 @@ from tests.photographs import color_photo
 
 from retint_models.datasets import fading
 from retint_models.layers.color import rec709_luma, srgb_to_density
-from retint_models.layers.fitting import fitted
+from retint_models.layers.fitting import fit_layer
 from retint_models.layers.rendering import apply
 from retint_models.layers.types import DensityLayer
 
@@ -24,7 +24,7 @@ def silver(number: int) -> Floats:
     """A brown and uneven print, as gray as the network sees it."""
     rng = np.random.default_rng(number)
     gray = np.repeat(truth(number)[..., None], 3, -1)
-    return rec709_luma(fading.scanned(fading.faded_silver(srgb_to_density(gray), rng), rng))[..., 0]
+    return rec709_luma(fading.scan_at_random(fading.fade_silver_print(srgb_to_density(gray), rng), rng))[..., 0]
 
 
 def relit(number: int) -> Floats:
@@ -45,7 +45,7 @@ def shown(values: Floats, layer: DensityLayer) -> NDArray[np.uint8]:
 def test_a_fitted_layer_comes_near_the_repaired_picture(age: Callable[[int], Floats]) -> None:
     before, after = [], []
     for number in range(8):
-        made = shown(age(number), fitted(age(number), truth(number), {}))
+        made = shown(age(number), fit_layer(age(number), truth(number), {}))
         assert np.array_equal(made[..., 0], made[..., 1])
         before.append(np.abs(age(number) - truth(number)).mean() * 255)
         after.append(np.abs(made[..., 0] - truth(number) * 255).mean())
@@ -57,14 +57,14 @@ def test_a_fitted_layer_comes_near_the_repaired_picture(age: Callable[[int], Flo
 def test_the_grid_takes_what_no_curve_can() -> None:
     clean = truth(0)
     shade = np.linspace(0.6, 1, clean.shape[1], dtype=np.float32)
-    layer = fitted(clean * shade, clean, {})
+    layer = fit_layer(clean * shade, clean, {})
     flat = DensityLayer(layer.matrix, layer.shift, layer.curves, np.zeros_like(layer.grid), 1.0)
     off = [np.abs(shown(clean * shade, part)[..., 0] - clean * 255).mean() for part in (layer, flat)]
     assert off[0] < off[1] / 4
 
 
 def test_no_curve_falls_even_where_the_repaired_picture_is_a_negative() -> None:
-    layer = fitted(truth(1), 1 - truth(1), {"defader": "negative"})
+    layer = fit_layer(truth(1), 1 - truth(1), {"defader": "negative"})
     assert (np.diff(layer.curves) >= 0).all()
     assert layer.record == {"defader": "negative"}
 
@@ -72,10 +72,10 @@ def test_no_curve_falls_even_where_the_repaired_picture_is_a_negative() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_a_picture_of_one_tone_can_be_fitted_to(value: float) -> None:
     flat = np.full((30, 50), value, np.float32)
-    assert np.abs(shown(flat, fitted(flat, flat, {})).astype(int) - round(value * 255)).max() <= 1
+    assert np.abs(shown(flat, fit_layer(flat, flat, {})).astype(int) - round(value * 255)).max() <= 1
 
 
 def test_the_same_pictures_give_the_same_layer() -> None:
-    one, other = (fitted(silver(2), truth(2), {}) for _ in range(2))
+    one, other = (fit_layer(silver(2), truth(2), {}) for _ in range(2))
     assert np.array_equal(one.curves, other.curves)
     assert np.array_equal(one.grid, other.grid)

@@ -112,9 +112,9 @@ def reference(rgb: NDArray[Any], layer: DensityLayer) -> NDArray[np.float64]:
         torch.from_numpy(part)[None].double() for part in (layer.matrix, layer.shift, layer.curves, layer.grid)
     )
     gate = torch.tensor([layer.gate * layer.strength], dtype=torch.float64)
-    decision = compact_defade.Decision(matrix, shift, curves, grid, gate, gate_logit=gate)
+    decision = compact_defade.DefadeDecision(matrix, shift, curves, grid, gate, gate_logit=gate)
     pixels = torch.from_numpy(rgb.reshape(-1, 3).T.copy())[None]
-    repaired = compact_defade.repair(decision, pixels, compact_defade.places(height, width).double())
+    repaired = compact_defade.repair(decision, pixels, compact_defade.pixel_positions(height, width).double())
     return repaired[0].T.reshape(height, width, 3).numpy()
 
 

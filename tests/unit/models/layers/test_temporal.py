@@ -12,7 +12,7 @@ from PIL import Image
 from tests import films
 
 from retint_models.layers import rendering
-from retint_models.layers.temporal import Consistency, Scenes, Smoother, divergence
+from retint_models.layers.temporal import Consistency, SceneDetector, Smoother, jensen_shannon_divergence
 from retint_models.layers.types import ColorLayer
 
 SIZE = (170, 128)
@@ -50,7 +50,7 @@ def test_cuts_are_found_and_pans_exposure_grain_and_flashes_are_none() -> None:
     random = np.random.default_rng(1)
     frames = [*films.pan(films.gray_photo("astronaut"), 24), *films.pan(films.gray_photo("coffee"), 24)]
     frames += films.pan(films.gray_photo("chelsea"), 24)
-    scenes = Scenes()
+    scenes = SceneDetector()
     for number, frame in enumerate(frames):
         exposed = luma(frame) * (1 + 0.2 * np.sin(number)) + random.normal(0, 6, frame.shape[:2])
         flash = number in (10, 55)
@@ -59,7 +59,7 @@ def test_cuts_are_found_and_pans_exposure_grain_and_flashes_are_none() -> None:
 
 
 def test_a_cut_from_black_is_a_cut_and_black_is_one_scene() -> None:
-    scenes = Scenes()
+    scenes = SceneDetector()
     black = np.zeros((96, 128), np.uint8)
     for frame in [*[black] * 5, *[luma(f) for f in films.pan(films.gray_photo("coffee"), 5)]]:
         scenes.add(frame)
@@ -95,7 +95,7 @@ def test_nothing_is_remembered_across_a_cut() -> None:
     layers = list(flickering(frames))
     for number, each in enumerate(layers):
         if number == 5:
-            smoother.cut()
+            smoother.start_scene()
         smooth = smoother.smooth(each)
         if number in (0, 5):
             assert np.array_equal(smooth.chroma, each.chroma)
@@ -130,9 +130,9 @@ def test_the_index_is_that_of_the_paper() -> None:
 @settings(deadline=None)
 def test_divergence_is_symmetric_and_bounded(one: list[float], two: list[float]) -> None:
     p, q = ((np.array(each) + 0.01) / (np.array(each) + 0.01).sum() for each in (one, two))
-    assert divergence(p, q) == pytest.approx(divergence(q, p))
-    assert -1e-12 <= divergence(p, q) <= np.log(2)
-    assert divergence(p, p) == pytest.approx(0)
+    assert jensen_shannon_divergence(p, q) == pytest.approx(jensen_shannon_divergence(q, p))
+    assert -1e-12 <= jensen_shannon_divergence(p, q) <= np.log(2)
+    assert jensen_shannon_divergence(p, p) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (7, 300)])

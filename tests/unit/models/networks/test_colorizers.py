@@ -22,8 +22,8 @@ NETWORKS: dict[str, tuple[str, Callable[[], nn.Module], dict[str, float]]] = {
     "artistic": ("artistic", lambda: deoldify.DeoldifyGenerator(deoldify.DEEP), LEAST),
     "deoldify-2018": ("deoldify-2018", deoldify_2018.Generator2018, LEAST),
     "yuv-gan": ("yuv-gan", yuv_gan.YuvGenerator, {}),
-    "lab-resnet18, tutorial": ("lab-resnet18", lab_resnet18.Tutorial, {}),
-    "lab-resnet18, repository": ("lab-resnet18", lab_resnet18.Repository, {}),
+    "lab-resnet18, tutorial": ("lab-resnet18", lab_resnet18.TutorialNetwork, {}),
+    "lab-resnet18, repository": ("lab-resnet18", lab_resnet18.RepositoryNetwork, {}),
 }
 Decide = Callable[..., list[ColorLayer]]
 

@@ -14,7 +14,7 @@ from retint_models.evaluation.pictures import to_tensor
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import proxies, registry
 from retint_models.networks.color import rec709_luma
-from retint_models.networks.compact import Compact, CompactColorizer, Decision
+from retint_models.networks.compact import ColorDecision, Compact, CompactColorizer
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,7 @@ def test_a_layer_says_what_made_it(colorizer: CompactColorizer) -> None:
     assert record["colorizer"] == "compact"
     assert record["weights"] == colorizer.card.sha256
     assert record["settings"] == {"gain": 2.0, "limit": colorizer.card.settings["limit"].default}
+    assert record["precision"] == "float32"
     assert record["decided_at"].endswith("+00:00")
 
 
@@ -89,13 +90,13 @@ def test_more_gain_is_more_color(colorizer: CompactColorizer) -> None:
 def test_gain_raises_what_is_sure_and_never_above_the_limit() -> None:
     chroma = torch.tensor([[0.1, 0.05, 0.01], [0.0, 0.0, 0.0]]).view(1, 2, 1, 3)
     vividness = torch.full((1, 1, 1, 3), 0.1)
-    decision = Decision(chroma, torch.zeros(1, 1, 1, 3), vividness)
-    raised = decision.vivid(3.0, 4.0)[0, 0, 0] / chroma[0, 0, 0]
+    decision = ColorDecision(chroma, torch.zeros(1, 1, 1, 3), vividness)
+    raised = decision.apply_gain(3.0, 4.0)[0, 0, 0] / chroma[0, 0, 0]
     assert raised.tolist() == pytest.approx([3.0, 2.0, 1.2]), "by how far the possible colors agree: 1, .5, .1"
-    limited = decision.vivid(3.0, 1.2)[0, 0, 0]
+    limited = decision.apply_gain(3.0, 1.2)[0, 0, 0]
     assert limited.tolist() == pytest.approx([0.12, 0.1, 0.012])
-    assert torch.equal(decision.vivid(1.0, 1.2), chroma)
-    assert decision.vivid(0.0, 1.2).abs().max() == 0
+    assert torch.equal(decision.apply_gain(1.0, 1.2), chroma)
+    assert decision.apply_gain(0.0, 1.2).abs().max() == 0
 
 
 def test_luma_stays_whatever_is_decided(colorizer: CompactColorizer) -> None:
@@ -129,8 +130,8 @@ def test_a_flat_print_is_stretched_and_a_full_one_hardly_touched() -> None:
     low, high = torch.quantile(full, torch.tensor([0.005, 0.995]))
     full = ((full - low) / (high - low)).clamp(0, 1)
     flat = 0.4 + 0.2 * full
-    assert float((proxies.normalised(full) - full).abs().mean()) < 0.01
-    assert float(proxies.normalised(flat).max() - proxies.normalised(flat).min()) > 0.5
+    assert float((proxies.normalise_tone(full) - full).abs().mean()) < 0.01
+    assert float(proxies.normalise_tone(flat).max() - proxies.normalise_tone(flat).min()) > 0.5
 
 
 def test_enlarging_follows_the_edges_of_luma_where_bilinear_blurs() -> None:
@@ -139,7 +140,7 @@ def test_enlarging_follows_the_edges_of_luma_where_bilinear_blurs() -> None:
     true = 0.2 * luma
     small = torch.nn.functional.interpolate(true, size=(16, 16), mode="bilinear", antialias=True)
     blurred = torch.nn.functional.interpolate(small, size=(64, 64), mode="bilinear")
-    assert (proxies.enlarged(small, luma) - true).abs().mean() < 0.3 * (blurred - true).abs().mean()
+    assert (proxies.enlarge(small, luma) - true).abs().mean() < 0.3 * (blurred - true).abs().mean()
 
 
 def test_weights_that_do_not_fit_or_hold_nan_are_refused(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_the_encoder_for_gray_answers_as_the_one_for_three_equal_channels() -> N
     torch.manual_seed(0)
     one, three = Compact().encoder.eval(), Compact().encoder.eval()
     imagenet = three.state_dict() | {"features.0.0.weight": torch.randn(32, 3, 3, 3) / 5}
-    one.adopt(imagenet)
+    one.load_imagenet(imagenet)
     luma = torch.rand(1, 1, 64, 64)
     x = ((255 * luma - 127) / 128).expand(-1, 3, -1, -1)
     stem = torch.nn.functional.conv2d(

@@ -12,8 +12,11 @@ from torch import Tensor
 from retint_models.layers.color import LUMA
 from retint_models.layers.types import DensityLayer
 from retint_models.networks import compact_defade
-from retint_models.networks.compact_defade import CompactDefader, Decision, DefadeNet
+from retint_models.networks.compact_defade import CompactDefader, DefadeDecision, DefadeNet
+from retint_models.weights.cards import Card
 from retint_models.weights.loading import to_half_precision
+
+CARD = Card(name="compact-defade", kind="defader", title="for tests", license="", file="", sha256="ab" * 32)
 
 
 def random_net(seed: int = 3) -> DefadeNet:
@@ -81,11 +84,11 @@ def test_the_network_is_small() -> None:
 def test_the_encoder_is_shown_full_levels_whatever_faded_them() -> None:
     photo = torch.rand(1, 3, 128, 128)
     faded = photo * torch.tensor([0.2, 0.5, 0.3])[:, None, None] + torch.tensor([0.6, 0.1, 0.4])[:, None, None]
-    assert torch.allclose(compact_defade.leveled(faded), compact_defade.leveled(photo), atol=1e-5)
-    assert compact_defade.leveled(photo).amin() == 0
-    assert compact_defade.leveled(photo).amax() == 1
+    assert torch.allclose(compact_defade.stretch_levels(faded), compact_defade.stretch_levels(photo), atol=1e-5)
+    assert compact_defade.stretch_levels(photo).amin() == 0
+    assert compact_defade.stretch_levels(photo).amax() == 1
     even = torch.full((1, 3, 128, 128), 0.5)
-    assert torch.equal(compact_defade.leveled(even), torch.zeros_like(even)), (
+    assert torch.equal(compact_defade.stretch_levels(even), torch.zeros_like(even)), (
         "an empty picture is not blown up to noise"
     )
 
@@ -104,7 +107,7 @@ def test_training_leaves_the_encoder_as_it_is() -> None:
 
 def test_an_encoder_of_something_else_is_refused() -> None:
     with pytest.raises(ValueError, match=r"not the weights of EfficientNet-Lite0: features\.0\.0\.weight is missing"):
-        DefadeNet().encoder.adopt({"conv1.weight": torch.zeros(3)})
+        DefadeNet().encoder.load_imagenet({"conv1.weight": torch.zeros(3)})
 
 
 def test_torch_repairs_as_the_layer_promises() -> None:
@@ -113,17 +116,19 @@ def test_torch_repairs_as_the_layer_promises() -> None:
     with torch.no_grad():
         decision = random_net()(torch.rand(1, 3, 128, 128))._replace(gate=torch.tensor([0.8]))
         ours = (
-            compact_defade.repair(decision, rgb.flatten(2), compact_defade.places(9, 13))
+            compact_defade.repair(decision, rgb.flatten(2), compact_defade.pixel_positions(9, 13))
             .view(3, 9, 13)
             .permute(1, 2, 0)
         )
-    promised = formula(compact_defade.layers_of(decision, {})[0], pixels)
+    promised = formula(compact_defade.make_layers(decision, {})[0], pixels)
     assert np.abs(promised - pixels / 255).mean() > 0.01, "the layer does something"
     assert ours.numpy() == pytest.approx(promised, abs=2e-4)
 
 
 def test_repair_is_differentiable_in_everything_that_is_decided() -> None:
-    decision = Decision(*(tensor.detach().requires_grad_() for tensor in random_net()(torch.rand(1, 3, 128, 128))))
+    decision = DefadeDecision(
+        *(tensor.detach().requires_grad_() for tensor in random_net()(torch.rand(1, 3, 128, 128)))
+    )
     rgb = torch.rand(1, 3, 400) * 0.8 + 0.1
     compact_defade.repair(decision, rgb, torch.rand(400, 2) * 2 - 1).square().sum().backward()  # type: ignore[no-untyped-call]
     gradients: list[Tensor | None] = [tensor.grad for tensor in decision[:5]]
@@ -136,7 +141,9 @@ def test_what_would_hardly_be_seen_is_not_done() -> None:
         nothing = DefadeNet().eval()(rgb)._replace(gate=torch.ones(1))
 
     def gate(shift: float) -> float:
-        return float(compact_defade.calmed(nothing._replace(shift=torch.full((1, 3), shift)), rgb).gate)
+        return float(
+            compact_defade.close_gate_if_invisible(nothing._replace(shift=torch.full((1, 3), shift)), rgb).gate
+        )
 
     assert gate(0.02) == 0, "a unit of lightness"
     assert 0 < gate(0.055) < gate(0.065) < 1
@@ -144,28 +151,28 @@ def test_what_would_hardly_be_seen_is_not_done() -> None:
 
 
 def test_curves_never_fall_whatever_the_network_says() -> None:
-    curves = compact_defade.rising(torch.randn(50, 3, 8, generator=torch.Generator().manual_seed(1)) * 5)
+    curves = compact_defade.rising_curve(torch.randn(50, 3, 8, generator=torch.Generator().manual_seed(1)) * 5)
     assert (curves.diff(dim=-1) >= 0).all()
     assert curves.shape == (50, 3, 9)
 
 
 def test_a_gray_photo_stays_gray() -> None:
     gray = picture(60, 40)[..., :1].repeat(3, -1)
-    (layer,) = CompactDefader(random_net(), {})([gray])
+    (layer,) = CompactDefader(random_net(), CARD)([gray])
     after = formula(layer, gray[:8, :8])
     assert np.ptp(after, axis=-1).max() < 1e-6
-    (colored,) = CompactDefader(random_net(), {})([picture(60, 40)])
+    (colored,) = CompactDefader(random_net(), CARD)([picture(60, 40)])
     assert np.ptp(formula(colored, gray[:8, :8]), axis=-1).max() > 0.01
 
 
 def test_layers_come_in_order_for_proxies_of_any_size_and_say_what_made_them() -> None:
-    defader = CompactDefader(random_net(), {"defader": "compact-defade", "weights": "ab" * 32})
+    defader = CompactDefader(random_net(), CARD)
     proxies = [picture(300, 200, 1), picture(1, 1, 2), picture(3, 900, 3)]
     together, alone = defader(proxies), [defader([proxy])[0] for proxy in proxies]
     for one, other in zip(together, alone, strict=True):
         assert one.matrix == pytest.approx(other.matrix, abs=1e-5)
         assert one.gate == pytest.approx(other.gate, abs=1e-5)
-    assert together[0].record.keys() == {"defader", "weights", "decided_at"}
+    assert together[0].record.keys() == {"defader", "weights", "settings", "precision", "decided_at"}
     assert DensityLayer.from_bytes(together[0].to_bytes()).record == together[0].record
     assert defader([]) == []
 
@@ -173,4 +180,4 @@ def test_layers_come_in_order_for_proxies_of_any_size_and_say_what_made_them() -
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
 def test_what_is_no_proxy_is_refused(wrong: NDArray[Any]) -> None:
     with pytest.raises(ValueError, match="expected uint8"):
-        CompactDefader(random_net(), {})([wrong])
+        CompactDefader(random_net(), CARD)([wrong])

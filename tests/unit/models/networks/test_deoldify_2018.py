@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from retint_models.layers.rendering import apply
 from retint_models.layers.types import DensityLayer
 from retint_models.networks import registry
-from retint_models.networks.deoldify_2018 import Attention2018, Defader2018, Generator2018, check, load_network
+from retint_models.networks.deoldify_2018 import Attention2018, Defader2018, Generator2018, check_input, load_network
 from retint_models.networks.spectral import SpectralAttention
 
 
@@ -93,7 +93,7 @@ def test_what_stands_beside_a_picture_that_is_no_multiple_of_32_is_cut_not_squee
 )
 def test_what_is_no_batch_of_pictures_is_refused(x: Tensor, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        check(x, torch.float32)
+        check_input(x, torch.float32)
 
 
 def test_a_file_of_before_pytorch_1_gives_the_same(tensors: dict[str, Tensor], network: Generator2018) -> None:

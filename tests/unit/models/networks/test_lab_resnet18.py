@@ -13,9 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.networks.color import lab_to_rgb, rec709_chroma, rgb_to_lab
-from retint_models.networks.lab_resnet18 import LabColorizer, Repository, Tutorial, check, chroma_at, load_network, view
+from retint_models.networks.lab_resnet18 import (
+    LabColorizer,
+    RepositoryNetwork,
+    TutorialNetwork,
+    ab_to_chroma,
+    check_gray,
+    load_network,
+    make_view,
+)
 
-VERSIONS = {"lab_tutorial": Tutorial, "lab_repo": Repository}
+VERSIONS = {"lab_tutorial": TutorialNetwork, "lab_repo": RepositoryNetwork}
 
 
 def state(network: type[nn.Module]) -> dict[str, Tensor]:
@@ -33,7 +41,7 @@ def test_names_shapes_types_and_order_are_those_of_the_published_files(name: str
 
 def test_there_are_as_many_parameters_as_published() -> None:
     with torch.device("meta"):
-        assert sum(p.numel() for p in Tutorial().parameters()) == 954_722
+        assert sum(p.numel() for p in TutorialNetwork().parameters()) == 954_722
 
 
 @pytest.mark.parametrize("version", VERSIONS.values())
@@ -42,7 +50,7 @@ def test_which_version_a_checkpoint_is_its_keys_say(version: type[nn.Module]) ->
 
 
 def test_what_was_loaded_last_under_the_second_name_holds() -> None:
-    tensors = named_weights.tensors_for(Repository())
+    tensors = named_weights.tensors_for(RepositoryNetwork())
     network = load_network("lab-resnet18", tensors)
     assert not torch.equal(tensors["midlevel_resnet.0.weight"], tensors["global_resnet.0.weight"])
     for part in ("midlevel_resnet", "global_resnet"):
@@ -74,7 +82,7 @@ def test_the_last_step_only_doubles(version: type[nn.Module]) -> None:
 )
 def test_what_is_no_batch_of_gray_is_refused(gray: Tensor, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        check(gray)
+        check_gray(gray)
 
 
 def test_lightness_is_that_of_the_gray_not_its_code() -> None:
@@ -84,33 +92,33 @@ def test_lightness_is_that_of_the_gray_not_its_code() -> None:
         lightness = rgb_to_lab(luma.expand(-1, 3, -1, -1))[:, :1]
         assert abs(lightness.item() - 100 * code) > 1
         expected = rec709_chroma(lab_to_rgb(torch.cat([lightness, ab], 1)))
-        assert torch.equal(chroma_at(luma, ab), expected)
+        assert torch.equal(ab_to_chroma(luma, ab), expected)
     gray = torch.rand(1, 1, 4, 4)
-    assert chroma_at(gray, torch.zeros(1, 2, 4, 4)).abs().max() < 1e-4
+    assert ab_to_chroma(gray, torch.zeros(1, 2, 4, 4)).abs().max() < 1e-4
 
 
 def test_a_photos_own_a_and_b_give_nearly_its_own_chroma() -> None:
     rgb = torch.from_numpy(color_photo(1, 64).copy()).permute(2, 0, 1)[None].float() / 255
     lab = rgb_to_lab(rgb)
     gray = lab_to_rgb(torch.cat([lab[:, :1], torch.zeros_like(lab[:, 1:])], 1))[:, :1]
-    assert (chroma_at(gray, lab[:, 1:]) - rec709_chroma(rgb)).abs().max() < 1e-3
+    assert (ab_to_chroma(gray, lab[:, 1:]) - rec709_chroma(rgb)).abs().max() < 1e-3
 
 
 def test_an_answer_is_a_and_b_plus_128_over_255(tmp_path: Path) -> None:
-    tensors = named_weights.tensors_for(Tutorial())
+    tensors = named_weights.tensors_for(TutorialNetwork())
     tensors["upsample.14.weight"].zero_()
     tensors["upsample.14.bias"] = torch.tensor([128 + 20, 128 - 30]) / 255
     picture = np.repeat(color_photo(0, 70)[:, :, 1:2], 3, 2)
     layer = LabColorizer(named_weights.write_card("lab-resnet18", tensors, tmp_path))([picture], {})[0]
     luma = torch.from_numpy(picture[None, None, :, :, 0] / np.float32(255))
-    expected = chroma_at(luma, torch.tensor([20.0, -30.0]).view(1, 2, 1, 1).expand(1, 2, 70, 70))
+    expected = ab_to_chroma(luma, torch.tensor([20.0, -30.0]).view(1, 2, 1, 1).expand(1, 2, 70, 70))
     assert np.abs(layer.chroma - expected[0].numpy()).max() < 1e-3
 
 
 def test_it_is_shown_256_pixels_in_multiples_of_eight_with_the_tone_they_have() -> None:
     faded = np.full((512, 700, 3), 120, np.uint8)
     faded[:100] = 140
-    seen = view(faded)
+    seen = make_view(faded)
     assert seen.luma.shape == (1, 1, 256, 350)
     assert seen.seen.shape == (1, 1, 256, 352)
     assert seen.seen.min().item() == pytest.approx(120 / 255)

@@ -19,9 +19,9 @@ from retint_models.networks.yuv_gan import (
     YuvCritic,
     YuvGanColorizer,
     YuvGenerator,
-    check,
-    chroma,
+    check_luma,
     load_network,
+    uv_to_chroma,
 )
 
 
@@ -66,7 +66,7 @@ def test_that_is_cut_off_and_what_is_too_small_is_continued(tmp_path: Path) -> N
     luma = torch.rand(1, 1, 61, 30)
     decided = run(functional.pad(luma, (0, 11, 0, 0), mode="replicate") - 0.5)
     assert decided.shape == (1, 2, 64, 44)
-    assert (colorizer.decide(luma) - chroma(decided[:, :, :61, :30])).abs().max() < 1e-4
+    assert (colorizer.decide(luma) - uv_to_chroma(decided[:, :, :61, :30])).abs().max() < 1e-4
 
 
 def test_its_u_and_v_become_the_chroma_of_the_same_picture() -> None:
@@ -74,7 +74,7 @@ def test_its_u_and_v_become_the_chroma_of_the_same_picture() -> None:
     yuv = torch.from_numpy(rgb2yuv(rgb)).permute(2, 0, 1)
     decided = yuv[1:] / torch.tensor([U_SCALE, V_SCALE]).view(2, 1, 1)
     expected = rec709_chroma(torch.from_numpy(rgb).permute(2, 0, 1))
-    assert (chroma(decided) - expected).abs().max() < 1e-6
+    assert (uv_to_chroma(decided) - expected).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_its_u_and_v_become_the_chroma_of_the_same_picture() -> None:
 )
 def test_what_is_no_batch_of_luma_is_refused(luma: Tensor, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        check(luma)
+        check_luma(luma)
 
 
 def test_a_critic_refuses_what_is_no_yuv() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from retint_models.networks.lab_resnet18 import Tutorial
+from retint_models.networks.lab_resnet18 import TutorialNetwork
 from retint_models.networks.resnet import resnet_encoder
 from retint_models.training.pretrained import load_encoder, read_backbone, read_resnet
 
@@ -30,7 +30,7 @@ def test_a_resnet_of_torchvision_starts_the_body(tmp_path: Path) -> None:
     read = read_resnet(tmp_path / "resnet18.pth")
     load_encoder(body, read)
     assert all(torch.equal(body.state_dict()[name], value) for name, value in read.items())
-    tutorial = Tutorial().midlevel_resnet
+    tutorial = TutorialNetwork().midlevel_resnet
     load_encoder(tutorial, read)
     assert torch.equal(tutorial.state_dict()["0.weight"], read["0.weight"].sum(1, keepdim=True))
     with pytest.raises(ValueError, match="the encoder does not fit this network"):

@@ -88,7 +88,7 @@ def test_the_second_gate_holds_by_itself(tmp_path: Path, old: bool) -> None:
     marker = tmp_path / "was-run"
     path = saved(tmp_path / "evil.pth", {"more": Call(os.system, f"touch {marker}")}, old=old)
     with pytest.raises(pickle.UnpicklingError, match=r"posix\.system"):
-        checkpoints.unpickled(path)
+        checkpoints.unpickle(path)
     assert not marker.exists()
 
 

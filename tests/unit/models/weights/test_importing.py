@@ -48,7 +48,7 @@ def test_an_import_keeps_every_number_and_says_where_it_came_from(
     published: Path, tensors: dict[str, Tensor], folder: Path
 ) -> None:
     steps: list[tuple[str, int, int]] = []
-    taken = importing.take(published, "yuv-gan", NETWORKS, folder, lambda *step: steps.append(step))
+    taken = importing.import_weights(published, "yuv-gan", NETWORKS, folder, lambda *step: steps.append(step))
     card = registry.card("yuv-gan", folder)
     assert taken.card == card
     assert taken.is_official is None, "nobody has published its SHA-256"
@@ -72,7 +72,7 @@ def test_an_import_gives_the_same_file_whatever_the_format(
     save_file(tensors, tmp_path / "G.safetensors")
     torch.save({"model": tensors, "opt": {}}, tmp_path / "G.pth")
     hashes = {
-        importing.take(path, "yuv-gan", NETWORKS, tmp_path / "imported").card.sha256
+        importing.import_weights(path, "yuv-gan", NETWORKS, tmp_path / "imported").card.sha256
         for path in (published, tmp_path / "G.safetensors", tmp_path / "G.pth")
     }
     assert len(hashes) == 1
@@ -81,7 +81,7 @@ def test_an_import_gives_the_same_file_whatever_the_format(
 def test_what_does_not_fit_is_refused_and_what_was_there_stays(
     published: Path, tensors: dict[str, Tensor], folder: Path, tmp_path: Path
 ) -> None:
-    before = importing.take(published, "yuv-gan", NETWORKS, folder).card
+    before = importing.import_weights(published, "yuv-gan", NETWORKS, folder).card
     first = next(iter(tensors))
     spoiled = {
         "damaged: .*holds NaN": tensors | {first: torch.full_like(tensors[first], float("nan"))},
@@ -93,41 +93,41 @@ def test_what_does_not_fit_is_refused_and_what_was_there_stays(
     for says, state in spoiled.items():
         torch.save(state, tmp_path / "spoiled.pth")
         with pytest.raises(ValueError, match=rf"spoiled\.pth: .*{says}"):
-            importing.take(tmp_path / "spoiled.pth", "yuv-gan", NETWORKS, folder)
+            importing.import_weights(tmp_path / "spoiled.pth", "yuv-gan", NETWORKS, folder)
     (tmp_path / "cut.pth").write_bytes(published.read_bytes()[:-1000])
     with pytest.raises(ValueError, match=r"cut\.pth is cut off"):
-        importing.take(tmp_path / "cut.pth", "yuv-gan", NETWORKS, folder)
+        importing.import_weights(tmp_path / "cut.pth", "yuv-gan", NETWORKS, folder)
     assert registry.card("yuv-gan", folder) == before
     before.verify()
 
 
 def test_weights_of_another_network_are_recognised(published: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"G\.pth: these are the weights of yuv-gan$"):
-        importing.take(published, "artistic", NETWORKS, folder)
+        importing.import_weights(published, "artistic", NETWORKS, folder)
     with torch.device("meta"):
         stable = DeoldifyGenerator(CONFIGS["stable"]).state_dict()
     wide = {key: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) for key, tensor in stable.items()}
     torch.save(wide, tmp_path / "wide.pth")
     with pytest.raises(ValueError, match=r"wide\.pth: these are the weights of stable or video$"):
-        importing.take(tmp_path / "wide.pth", "lab-resnet18", NETWORKS, folder)
+        importing.import_weights(tmp_path / "wide.pth", "lab-resnet18", NETWORKS, folder)
 
 
 def test_what_comes_along_and_what_is_unknown_cannot_be_imported(published: Path, folder: Path) -> None:
     for name in ("compact", "sepia"):
         with pytest.raises(ValueError, match=f"can be imported for artistic, .*, not for '{name}'"):
-            importing.take(published, name, NETWORKS, folder)
+            importing.import_weights(published, name, NETWORKS, folder)
     assert left(folder) == []
 
 
 def test_tensors_that_share_memory_are_kept_apart(folder: Path, tmp_path: Path) -> None:
     net = nn.Linear(2, 2)
-    shared = importing._apart({"a": net.weight.data, "b": net.weight.data, "c": net.weight.data.T})
+    shared = importing._with_own_memory({"a": net.weight.data, "b": net.weight.data, "c": net.weight.data.T})
     save_file(shared, tmp_path / "apart.safetensors")
     assert torch.equal(load_file(tmp_path / "apart.safetensors")["c"], net.weight.data.T)
 
 
 def test_a_damaged_or_lonely_file_is_told_at_once(published: Path, folder: Path) -> None:
-    card = importing.take(published, "yuv-gan", NETWORKS, folder).card
+    card = importing.import_weights(published, "yuv-gan", NETWORKS, folder).card
     data = bytearray(card.path.read_bytes())
     data[-1] ^= 1
     card.path.write_bytes(data)
@@ -221,7 +221,9 @@ def server(published: Path) -> Iterator[Server]:
 def test_a_download_that_breaks_off_goes_on_where_it_was(server: Server, folder: Path) -> None:
     server.hang_up_after, server.hang_ups = len(server.content) // 4, 4
     steps: list[tuple[str, int, int]] = []
-    taken = importing.fetch("yuv-gan", NETWORKS, folder, lambda *step: steps.append(step), address=server.address)
+    taken = importing.fetch_weights(
+        "yuv-gan", NETWORKS, folder, lambda *step: steps.append(step), address=server.address
+    )
     taken.card.verify()
     assert left(folder) == ["yuv-gan.safetensors", "yuv-gan.toml"]
     assert cards.read_record("yuv-gan", folder)["source_name"] == server.address
@@ -236,7 +238,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(server: Server, folder:
 def test_a_server_that_is_busy_or_gives_less_than_was_asked_for_is_asked_again(server: Server, folder: Path) -> None:
     server.hang_up_after, server.hang_ups = len(server.content) // 2, 2
     server.busy, server.longest = 2, len(server.content) // 3
-    importing.fetch("yuv-gan", NETWORKS, folder, address=server.address).card.verify()
+    importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address).card.verify()
     starts = [int(wanted[6:-1]) for _, wanted in server.asked if wanted]
     assert len(starts) == 4
     assert starts == sorted(starts), "what was there was kept"
@@ -245,12 +247,12 @@ def test_a_server_that_is_busy_or_gives_less_than_was_asked_for_is_asked_again(s
 def test_after_too_many_breaks_the_same_call_goes_on_later(server: Server, folder: Path) -> None:
     server.hang_up_after = 1000
     with pytest.raises(ConnectionError, match=r"gave \d,000 bytes and no more; they are kept"):
-        importing.fetch("yuv-gan", NETWORKS, folder, address=server.address)
+        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address)
     (part,) = left(folder)
     before = (folder / part).stat().st_size
     assert before >= 1000
     server.hang_ups, asked = 0, len(server.asked)
-    importing.fetch("yuv-gan", NETWORKS, folder, address=server.address).card.verify()
+    importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address).card.verify()
     assert [wanted for _, wanted in server.asked[asked:]] == [None, f"bytes={before}-"]
     assert left(folder) == ["yuv-gan.safetensors", "yuv-gan.toml"]
 
@@ -258,38 +260,38 @@ def test_after_too_many_breaks_the_same_call_goes_on_later(server: Server, folde
 def test_what_changed_meanwhile_or_cannot_go_on_begins_anew(server: Server, folder: Path) -> None:
     server.hang_up_after = 1000
     with pytest.raises(ConnectionError):
-        importing.fetch("yuv-gan", NETWORKS, folder, address=server.address)
+        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address)
     server.version, server.ranges, server.hang_ups = '"2"', False, 2
-    importing.fetch("yuv-gan", NETWORKS, folder, address=server.address).card.verify()
+    importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address).card.verify()
     assert left(folder) == ["yuv-gan.safetensors", "yuv-gan.toml"]
 
 
 def test_another_checksum_is_refused_and_nothing_is_kept(server: Server, folder: Path) -> None:
     with pytest.raises(ValueError, match=r"has another checksum than it should: SHA-256 [0-9a-f]{64}, expected 00"):
-        importing.fetch("yuv-gan", NETWORKS, folder, address=server.address, sha256="0" * 64)
+        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address, sha256="0" * 64)
     with pytest.raises(ValueError, match=r"another checksum .* expected 3f750246"):
-        importing.fetch("artistic", NETWORKS, folder, address=server.address)
+        importing.fetch_weights("artistic", NETWORKS, folder, address=server.address)
     assert left(folder) == []
     right = hashlib.sha256(server.content).hexdigest()
-    assert importing.fetch("yuv-gan", NETWORKS, folder, address=server.address, sha256=right).card.is_here
+    assert importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address, sha256=right).card.is_here
 
 
 def test_what_is_no_download_is_told_in_a_sentence(
     server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValueError, match=r"/missing answers 404 Not Found"):
-        importing.fetch("yuv-gan", NETWORKS, folder, address=server.address.replace("/G.pth", "/missing"))
+        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address.replace("/G.pth", "/missing"))
     with pytest.raises(ValueError, match="begins with http:// or https://, not 'file:///etc/passwd'"):
-        importing.fetch("yuv-gan", NETWORKS, folder, address="file:///etc/passwd")
+        importing.fetch_weights("yuv-gan", NETWORKS, folder, address="file:///etc/passwd")
     with pytest.raises(ValueError, match=r"nobody publishes the weights of defade-deoldify\. They can only be had as"):
-        importing.fetch("defade-deoldify", NETWORKS, folder)
+        importing.fetch_weights("defade-deoldify", NETWORKS, folder)
     server.content_type = "text/html; charset=utf-8"
     with pytest.raises(ValueError, match="gives a web page, not a file"):
-        importing.fetch("yuv-gan", NETWORKS, folder, address=server.address)
+        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address)
     server.content_type = "application/octet-stream"
     monkeypatch.setattr(importing, "LIMIT", 1000)
-    with pytest.raises(ValueError, match=r"would give [\d,]+ bytes, where at most 1,000 are expected"):
-        importing.fetch("yuv-gan", NETWORKS, folder, address=server.address)
+    with pytest.raises(ValueError, match=r"would give [\d,]+ bytes; at most 1,000 are expected"):
+        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address)
     assert left(folder) == []
 
 
@@ -297,7 +299,7 @@ def test_a_server_that_is_away_is_worth_another_try(server: Server, folder: Path
     server.shutdown()
     server.server_close()
     with pytest.raises(ConnectionError, match=r"127\.0\.0\.1 does not answer"):
-        importing.fetch("yuv-gan", NETWORKS, folder, address=server.address)
+        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address)
 
 
 @pytest.mark.parametrize(
@@ -310,4 +312,4 @@ def test_a_server_that_is_away_is_worth_another_try(server: Server, folder: Path
     ],
 )
 def test_a_link_to_a_page_about_a_file_becomes_one_to_the_file(address: str, file: str) -> None:
-    assert importing.direct(address) == file
+    assert importing.to_direct_address(address) == file

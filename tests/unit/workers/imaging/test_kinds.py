@@ -23,7 +23,7 @@ def test_a_photograph_is_recognized_in_color_gray_and_toned(number: int) -> None
     assert detect_kind(np.repeat(gray[..., None], 3, axis=2)) == "neutral"
     assert detect_kind(photographs.to_sepia(gray)) == "toned"
     assert detect_kind(photographs.to_sepia(gray)[..., ::-1]) == "toned"  # a cyanotype's blue
-    assert detect_kind(fading.old_print(photo, number)) in ("toned", "neutral")
+    assert detect_kind(fading.make_old_print(photo, number)) in ("toned", "neutral")
 
 
 def test_a_toned_print_on_a_colored_mount_is_toned() -> None:
