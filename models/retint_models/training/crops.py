@@ -65,7 +65,7 @@ def crop_box(height: int, width: int, smallest: float, draws: list[float]) -> tu
         height: Of the photo.
         width: Of the photo.
         smallest: Smallest share of the short side that the box covers.
-        draws: At least four random numbers in [0, 1): size, stretch (sides within about 10 % of each other), place.
+        draws: At least four random numbers in [0, 1): size, ratio of the sides (1/1.2 to 1.2), top and left.
     """
     extent = (smallest + (1 - smallest) * draws[0]) * min(height, width)
     stretch = 1.2 ** (draws[1] - 0.5)
