@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from retint_models.datasets import fading
-from retint_models.layers.color import density_to_srgb, join_luma_chroma, rec709_chroma, rec709_luma, srgb_to_density
+from retint_models.layers.color import rec709_chroma, rec709_luma
 
 DIAGONAL = np.eye(3, dtype=np.float32)
 
@@ -24,17 +24,6 @@ def photograph() -> fading.Floats:
     """A small color picture with soft shapes."""
     rows, columns = np.mgrid[0:48, 0:64].astype(np.float32) / 64
     return np.stack([columns, rows, 0.5 + 0.4 * np.sin(9 * columns) * np.cos(7 * rows)], axis=-1).astype(np.float32)
-
-
-def test_density_and_pixels_are_inverse() -> None:
-    codes = np.linspace(2 / 255, 1, 254, dtype=np.float32)[:, None].repeat(3, 1)
-    assert np.abs(density_to_srgb(srgb_to_density(codes)) - codes).max() < 1e-5
-
-
-def test_white_has_no_density_and_middle_gray_reflects_a_fifth() -> None:
-    white, gray = srgb_to_density(np.array([1.0, 118 / 255], np.float32))
-    assert white == pytest.approx(0, abs=1e-6)
-    assert 10**-gray == pytest.approx(0.18, abs=0.005)
 
 
 def test_dyes_fade_by_multiplication(densities: fading.Floats) -> None:
@@ -97,13 +86,6 @@ def test_the_rim_is_the_edge_and_the_field_is_smooth() -> None:
     field = fading.smooth_field((60, 90), 4, np.random.default_rng(2))[..., 0]
     assert np.abs(np.diff(field, axis=0)).max() < 0.12
     assert field.std() > 0.1
-
-
-def test_tinting_never_changes_luma(photograph: fading.Floats) -> None:
-    gray = rec709_luma(photograph)
-    vivid = join_luma_chroma(gray, 3 * rec709_chroma(photograph))
-    assert np.abs(rec709_luma(vivid) - gray).max() < 1e-6
-    assert join_luma_chroma(gray, rec709_chroma(photograph)) == pytest.approx(photograph, abs=2e-6)
 
 
 @pytest.mark.parametrize("family", fading.SHARES)
