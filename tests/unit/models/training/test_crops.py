@@ -37,7 +37,8 @@ def test_a_crop_is_a_box_of_a_photo_resized_and_mirrored_at_random(photos: Photo
     indices = torch.multinomial(torch.ones(3), 6, replacement=True, generator=rng).tolist()
     mirrored = 0
     for crop, index, draws in zip(crops, indices, torch.rand(6, 5, generator=rng).tolist(), strict=True):
-        top, left, height, width = crop_box(*photos[index].shape[:2], 0.55, draws)
+        entry = photos.entries[index]
+        top, left, height, width = crop_box(entry["height"], entry["width"], 0.55, draws)
         box = torch.from_numpy(photos[index][top : top + height, left : left + width].copy())
         rgb = box.permute(2, 0, 1)[None].float() / 255
         expected = functional.interpolate(rgb, (40, 40), mode="bilinear", antialias=True)[0]
