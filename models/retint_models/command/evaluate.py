@@ -115,7 +115,7 @@ def evaluate_colorizers(
     from retint_models.evaluation import colorize, report, samples, sheets
 
     color_samples = samples.make_color_samples(photos)[::every]
-    scores = colorize.score_all(color_samples, training, colorizers)
+    scores = colorize.score_colorizers(color_samples, training, colorizers)
     rows = print_table(colorize.table_heading(), scores, colorize.table_line)
     if json_file:
         report.write_json(json_file, rows, "colorize")
@@ -130,7 +130,7 @@ def evaluate_defaders(
     from retint_models.evaluation import defade, prints, report, sheets
 
     print_samples = prints.make_print_samples(photos, every=every)
-    rows = print_table(defade.table_heading(), defade.score_all(print_samples, defaders), defade.table_line)
+    rows = print_table(defade.table_heading(), defade.score_defaders(print_samples, defaders), defade.table_line)
     if json_file:
         report.write_json(json_file, rows, "defade")
     if sheet:

@@ -56,7 +56,7 @@ def apply_color_layer(layer: ColorLayer, gray: Pixels) -> Pixels:
     return to_pixels(join_luma_chroma(luma, functional.interpolate(chroma, size=luma.shape[1:], mode="bilinear")[0]))
 
 
-def score_all(
+def score_colorizers(
     samples: Sequence[ColorSample], training: Photos, colorizers: dict[str, Colorizer]
 ) -> Iterator[dict[str, Any]]:
     """Yield the row of each baseline and of each colorizer; two baselines need the training photographs."""

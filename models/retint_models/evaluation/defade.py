@@ -34,7 +34,7 @@ def repair_with(defader: Defader) -> Repair:
     return repair
 
 
-def score_all(samples: Sequence[PrintSample], defaders: dict[str, Defader]) -> Iterator[dict[str, Any]]:
+def score_defaders(samples: Sequence[PrintSample], defaders: dict[str, Defader]) -> Iterator[dict[str, Any]]:
     """Yield the row of each classic repair (CLAHE only where scikit-image is installed) and of each defader."""
     rows = {name: repair for name, repair in CLASSICS.items() if name != "clahe" or find_spec("skimage")}
     for name, repair in (rows | {name: repair_with(defader) for name, defader in defaders.items()}).items():

@@ -17,15 +17,15 @@ def leave_faded(pixels: Pixels) -> Pixels:
 
 def auto_levels(pixels: Pixels) -> Pixels:
     """Stretch each channel so that half a percent of it is black and half a percent white."""
-    return stretch_levels(pixels, np.percentile(pixels, (0.5, 99.5), axis=(0, 1)))
+    return stretch_to_full_range(pixels, np.percentile(pixels, (0.5, 99.5), axis=(0, 1)))
 
 
 def auto_levels_joint(pixels: Pixels) -> Pixels:
     """Stretch all channels alike, so that half a percent of their values is black and half a percent white."""
-    return stretch_levels(pixels, np.percentile(pixels, (0.5, 99.5)))
+    return stretch_to_full_range(pixels, np.percentile(pixels, (0.5, 99.5)))
 
 
-def stretch_levels(pixels: Pixels, ends: NDArray[np.float64]) -> Pixels:
+def stretch_to_full_range(pixels: Pixels, ends: NDArray[np.float64]) -> Pixels:
     """Stretch code values from `ends` (black and white, one number each or one a channel) to the full range."""
     black, white = ends
     return as_bytes(np.clip((pixels - black) / np.maximum(white - black, 1), 0, 1).astype(np.float32))

@@ -90,7 +90,7 @@ def age_photograph(truth: Floats, family: Family, rng: Generator) -> Pair:
         faded = oxidise(srgb_to_density(gray), strength * rng.uniform(0.15, 0.7), warmth, rng.uniform(0.4, 1.2), where)
         truth, color = (gray, None) if rng.random() < 0.5 else colorize_weakly(truth, rng)
     else:
-        faded = fade_color_print(srgb_to_density(truth), family, strength, where, rng)
+        faded = age_dyes(srgb_to_density(truth), family, strength, where, rng)
     print_ = scan_stained_print(faded, rng)
     return Pair(print_ if color is None else join_luma_chroma(rec709_luma(print_), color), truth, family)
 
@@ -107,7 +107,7 @@ def scan_stained_print(densities: Floats, rng: Generator) -> Floats:
     return np.clip(linear_to_srgb(linear).astype(np.float32) + noise, 0, 1)
 
 
-def fade_color_print(densities: Floats, family: Family, strength: float, where: Floats, rng: Generator) -> Floats:
+def age_dyes(densities: Floats, family: Family, strength: float, where: Floats, rng: Generator) -> Floats:
     """Fade the three dyes of a color print, in the dark or by light."""
     absorption = np.eye(3, dtype=np.float32)
     absorption[2, 1], absorption[1, 0] = rng.uniform(0.12, 0.38), rng.uniform(0.06, 0.24)

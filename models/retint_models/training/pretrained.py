@@ -15,7 +15,7 @@ NO_BACKBONE = (
 )
 NO_ENCODER = (
     "No --encoder given: the ResNet starts from random weights and needs far more photographs. Give a ResNet as"
-    " torchvision saves it (resnet18-f37072fd.pth, resnet34-b627a593.pth, resnet101-63fe2227.pth)."
+    " torchvision saves it (resnet34-b627a593.pth, resnet101-63fe2227.pth)."
 )
 BACKBONE_NAMES: dict[type[Backbone] | type[None], str] = {
     VggFeatures: "Vgg",

@@ -96,7 +96,7 @@ def make_run(
 
 def make_training_step(network: DefadeNet, photos: Photos, hyperparameters: Hyperparameters) -> TrainingStep:
     """Return the training step."""
-    draw_crop = make_crop_sampler(photos)
+    draw_crop = make_defade_crop_sampler(photos)
 
     def step(progress: float, rng: torch.Generator) -> dict[str, Tensor]:
         step_rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=rng)))
@@ -107,7 +107,7 @@ def make_training_step(network: DefadeNet, photos: Photos, hyperparameters: Hype
     return step
 
 
-def make_crop_sampler(photos: Photos) -> Callable[[Generator], Floats]:
+def make_defade_crop_sampler(photos: Photos) -> Callable[[Generator], Floats]:
     """Return a function that draws a crop at random: float32 (128, 128, 3), sRGB in [0, 1].
 
     Crops are resized by Pillow, which takes boxes with fractions of pixels; torchvision's crops are whole pixels. They

@@ -31,7 +31,7 @@ def training_error(network: nn.Module, photos: Photos) -> float:
     """Return the training loss of the network's repairs of some color prints."""
     assert isinstance(network, DefadeNet)
     rng = np.random.default_rng(11)
-    draw = training.make_crop_sampler(photos)
+    draw = training.make_defade_crop_sampler(photos)
     pairs = [fading.simulate(draw(rng), rng, "dark") for _ in range(16)]
     with torch.no_grad():
         return float(training.compute_loss(network.eval(), pairs, 0, Hyperparameters(gate=0, smooth=0), rng))
@@ -51,7 +51,7 @@ def test_a_few_steps_repair_better_than_doing_nothing(photos: Photos, tmp_path: 
 
 def test_a_repair_is_seen_again_as_a_clean_photograph(photos: Photos) -> None:
     rng = np.random.default_rng(2)
-    pairs = [fading.simulate(training.make_crop_sampler(photos)(rng), rng, "light") for _ in range(4)]
+    pairs = [fading.simulate(training.make_defade_crop_sampler(photos)(rng), rng, "light") for _ in range(4)]
     inputs = training.stack_pictures([pair.print for pair in pairs])
     network = DefadeNet()
     repaired = training.repair_without_gradient(network, inputs)
@@ -64,7 +64,7 @@ def test_a_repair_is_seen_again_as_a_clean_photograph(photos: Photos) -> None:
 
 
 def test_a_crop_is_a_part_of_a_photograph_and_half_of_them_are_mirrored(photos: Photos) -> None:
-    draw, rng = training.make_crop_sampler(photos), np.random.default_rng(0)
+    draw, rng = training.make_defade_crop_sampler(photos), np.random.default_rng(0)
     crops = [draw(rng) for _ in range(6)]
     assert all(crop.shape == (128, 128, 3) and crop.dtype == np.float32 for crop in crops)
     assert all(0 <= crop.min() < crop.max() <= 1 for crop in crops)
