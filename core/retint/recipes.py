@@ -91,7 +91,7 @@ def check(recipe: Recipe, imported: Path = IMPORTED) -> None:
             card = read_cards(imported).get(name)
             missing = f"There is no {kind} {name}"
             if card and card.kind == kind:
-                missing = f"The weights of {name} are not here (an administrator gets them with `{card.command}`)"
+                missing = f"The weights of {name} are not installed (an administrator gets them with `{card.command}`)"
             raise InvalidRequest(f"{missing}; there are {', '.join(usable)}.", code="no_network")
     settings = usable_networks("colorizer", imported)[recipe.colorizer].settings
     for name, value in recipe.colorizer_settings.items():

@@ -268,7 +268,7 @@ def _choose_colorizers(names: str | None, settings: Settings) -> list[str]:
     for name in chosen:
         if name in cards and not cards[name].is_here:
             how = cards[name].command
-            click.echo(f"{name} is left out: its weights are not here. Get them with `{how}`.", err=True)
+            click.echo(f"{name} is left out: its weights are not installed. Get them with `{how}`.", err=True)
     available = [name for name in chosen if name not in cards or cards[name].is_here]
     if not available:
         raise InvalidRequest("None of the networks has its weights here.")

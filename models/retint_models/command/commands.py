@@ -44,7 +44,7 @@ def weights() -> None:
 def list_cards(folder: Path, as_json: bool) -> None:
     """List all networks.
 
-    Also whether their weights are here, and how to get those that are not.
+    Also whether their weights are installed, and how to get those that are not.
     """
     from retint_models.weights.cards import read_cards
 
@@ -54,7 +54,7 @@ def list_cards(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps({name: card_to_json(card) for name, card in found.items()}, indent=2))
         return
     for card in found.values():
-        state = f"here, {card.size / 1e6:.1f} MB" if card.is_here else "not here"
+        state = f"installed, {card.size / 1e6:.1f} MB" if card.is_here else "not installed"
         click.echo(f"{card.name:<16} {card.kind:<10} {state:<15} {card.title}")
         if not card.is_here:
             click.echo(f"{'':<43} {card.remedy}")
@@ -88,7 +88,7 @@ def verify(ctx: click.Context, folder: Path) -> None:
     failed = False
     for card in found.values():
         if not card.is_expected:
-            click.echo(f"{card.name}: not here")
+            click.echo(f"{card.name}: not installed")
             continue
         try:
             with show_progress_bar() as report_progress:

@@ -33,13 +33,13 @@ with the photographs.
     "--colorizers",
     default="compact,compact-vivid",
     show_default=True,
-    help="Names with commas between them; `all` for those whose weights are here.",
+    help="Names with commas between them; `all` for those whose weights are installed.",
 )
 @click.option(
     "--defaders",
     default="compact-defade",
     show_default=True,
-    help="Names with commas between them; `all` for those whose weights are here.",
+    help="Names with commas between them; `all` for those whose weights are installed.",
 )
 @IMPORTED_FOLDER
 @click.option(
@@ -138,7 +138,7 @@ def evaluate_defaders(
 
 
 def choose_networks(names: str, known: Collection[str], folder: Path) -> list[str]:
-    """Return the networks of a comma-separated list, or for `all` those whose weights are here.
+    """Return the networks of a comma-separated list, or for `all` those whose weights are installed.
 
     Raises:
         ValueError: a name is unknown, empty, or there twice.

@@ -173,7 +173,7 @@ class Card:
 
     def describe(self) -> str:
         """Return all of this as text for a terminal, wrapped at 100 columns."""
-        here = f"{self.size / 1e6:.1f} MB in {self.path}" if self.is_here else f"Not here. {self.remedy}"
+        here = f"{self.size / 1e6:.1f} MB in {self.path}" if self.is_here else f"Not installed. {self.remedy}"
         published = [part for part in (self.official.file, self.official.address) if part] if self.official else []
         facts = {
             "Good at": self.good_at,

@@ -59,8 +59,8 @@ def test_only_networks_whose_weights_are_here_can_be_named(imported: Path, tmp_p
         ({"defader": "compact"}, "There is no defader compact; there are compact-defade, keep."),
         (
             {"colorizer": "video"},
-            "The weights of video are not here (an administrator gets them with `retint weights fetch video`); there"
-            " are compact, compact-vivid, artistic, keep.",
+            "The weights of video are not installed (an administrator gets them with `retint weights fetch video`);"
+            " there are compact, compact-vivid, artistic, keep.",
         ),
         (
             {"colorizer_settings": {"render_factor": 35}},

@@ -83,7 +83,9 @@ def test_a_recipe_that_the_portal_does_not_have_is_refused_before_anything_is_se
 ) -> None:
     folder = write_old_prints(tmp_path / "box", 1, side=288)
     assert "gain of compact is between" in push(platform, folder, "--gain", "9", status=2)["error"]
-    assert "weights of artistic are not here" in push(platform, folder, "--colorizer", "artistic", status=2)["error"]
+    assert (
+        "weights of artistic are not installed" in push(platform, folder, "--colorizer", "artistic", status=2)["error"]
+    )
     assert push(platform, folder, "--dry-run")["sent"] == 1
 
 

@@ -48,7 +48,7 @@ def retint(*arguments: str | Path, folder: Path) -> Result:
 def test_weights_are_imported_listed_shown_run_and_verified(lab: Path, tmp_path: Path) -> None:
     before = retint("weights", "list", folder=tmp_path)
     assert before.exit_code == 0
-    assert "lab-resnet18     colorizer  not here" in before.stdout
+    assert "lab-resnet18     colorizer  not installed" in before.stdout
     assert "`retint weights fetch lab-resnet18`" in before.stdout
     imported = retint("weights", "import", lab, "--as", "lab-resnet18", folder=tmp_path)
     assert imported.exit_code == 0, imported.stderr

@@ -139,7 +139,7 @@ def test_only_the_chosen_networks_settings_count(
         ({"colorizer": "artistic", "artistic.render_factor": "20.5"}, "whole number"),
         ({"colorizer": "artistic", "artistic.render_factor": "large"}, "must be a number"),
         ({"colorizer": "artistic", "artistic.render_factor": "nan"}, "finite"),
-        ({"colorizer": "stable"}, "weights of stable are not here"),
+        ({"colorizer": "stable"}, "weights of stable are not installed"),
         ({"strength": "2"}, "strength"),
     ],
 )

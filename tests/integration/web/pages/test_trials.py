@@ -123,7 +123,7 @@ def test_one_more_is_tried_once_and_no_more_than_a_page_holds(
         assert tried_settings(again) == [("compact", {}), ("compact-vivid", {})]
     not_here = member.api("POST", path, json={"recipe": {"colorizer": "stable"}})
     assert not_here.status_code == 400
-    assert "weights of stable are not here" in not_here.json["detail"]
+    assert "weights of stable are not installed" in not_here.json["detail"]
     for strength in range(trials.TRY_LIMIT - 2):
         member.api("POST", path, json={"recipe": {"strength": strength / 100}})
     full = member.api("POST", path, json={"recipe": {"strength": 0.5}})

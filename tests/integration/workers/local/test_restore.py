@@ -217,7 +217,9 @@ def test_preview_shows_a_photo_by_several_networks_and_settings(command: Command
     assert [line.partition(" \N{MIDDLE DOT} ")[0] for line in ended.stdout.splitlines()[:-1]] == [
         "compact, gain 1", "compact, gain 3", "compact-vivid, gain 1", "compact-vivid, gain 3",
     ]  # fmt: skip
-    assert "stable is left out: its weights are not here. Get them with `retint weights fetch stable`" in ended.stderr
+    assert (
+        "stable is left out: its weights are not installed. Get them with `retint weights fetch stable`" in ended.stderr
+    )
     with Image.open(photo) as original, Image.open(sheet) as shown:
         assert shown.width >= 3 * original.width
         assert shown.height >= 2 * original.height

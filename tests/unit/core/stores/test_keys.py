@@ -1,6 +1,6 @@
 """How keys are spelled: what is built is taken apart again."""
 
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
@@ -8,7 +8,7 @@ from retint.lifecycle import Stage
 from retint.stores import keys
 from retint.stores.keys import ParsedKey
 
-TENANT, PHOTO, JOB = uuid4(), uuid4(), uuid4()
+TENANT, PHOTO, JOB = (UUID(int=number) for number in (1, 2, 3))
 
 
 def test_the_key_of_an_original_names_its_photo_and_no_job() -> None:
