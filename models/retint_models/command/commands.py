@@ -55,9 +55,9 @@ def list_cards(folder: Path, as_json: bool) -> None:
         return
     for card in found.values():
         state = f"installed, {card.size / 1e6:.1f} MB" if card.is_here else "not installed"
-        click.echo(f"{card.name:<16} {card.kind:<10} {state:<15} {card.title}")
+        click.echo(f"{card.name:<16} {card.kind:<10} {state:<17} {card.title}")
         if not card.is_here:
-            click.echo(f"{'':<43} {card.remedy}")
+            click.echo(f"{'':<45} {card.remedy}")
 
 
 @weights.command(epilog="\b\nExamples:\n  retint weights show artistic\n  retint weights show compact --json")

@@ -53,7 +53,7 @@ def test_weights_are_imported_listed_shown_run_and_verified(lab: Path, tmp_path:
     imported = retint("weights", "import", lab, "--as", "lab-resnet18", folder=tmp_path)
     assert imported.exit_code == 0, imported.stderr
     assert f"lab-resnet18: 3.8 MB in {tmp_path}/lab-resnet18.safetensors. It fits the network; " in imported.stdout
-    assert "lab-resnet18     colorizer  here, 3.8 MB" in retint("weights", "list", folder=tmp_path).stdout
+    assert "lab-resnet18     colorizer  installed, 3.8 MB" in retint("weights", "list", folder=tmp_path).stdout
     shown = retint("weights", "show", "lab-resnet18", folder=tmp_path).stdout
     assert "License     None known" in shown
     assert "Parameters  954,722" in shown
