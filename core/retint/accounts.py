@@ -13,9 +13,10 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest, NotAllowed, NotFound, Refused
-from retint.tables import AuditEntry, Tenant, Token, User, now
+from retint.tables import AuditEntry, Tenant, Token, User
 from retint.tenancy import get_owned, select_owned
 
 if TYPE_CHECKING:

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import Select, and_, false, func, select, tuple_, update
+from sqlalchemy import Select, and_, false, func, select, tuple_, union_all, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from retint import recipes
+from retint.columns import now
 from retint.errors import IllegalMove, InvalidRequest, Refused
 from retint.jobs import tallies
-from retint.lifecycle import Outcome, Stage, State
+from retint.lifecycle import Outcome, Stage, State, phases_of
 from retint.names import unique_path
 from retint.recipes import Recipe
-from retint.tables import Attempt, Batch, Job, Photo, now
+from retint.tables import Attempt, Batch, Job, Photo
 from retint.tenancy import get_owned, select_owned
 from retint_models.weights.cards import IMPORTED
 
@@ -218,22 +219,27 @@ def list_jobs_page(
     after: UUID | None = None,
     limit: int = 60,
 ) -> list[JobSummary]:
-    """List a batch's jobs after the job `after`, in the order of deposit; those of one state first by stage.
+    """List a batch's jobs after the job `after`, in the order of deposit: all of them, or those in one state.
 
     Raises:
         NotFound: no such batch, or no such job `after`.
     """
     get_owned(session, Batch, tenant_id, batch_id)
     query = _summary_query(tenant_id, batch_id).limit(limit)
-    last = None if after is None else get_owned(session, Job, tenant_id, after)
-    if state is not None:
-        # In the order of the index: finding a few refused jobs among a million must be fast.
-        place = (Job.stage, Job.not_before, Job.id)
-        query = query.where(Job.state == state).order_by(None).order_by(*place)
-        if last is not None:
-            query = query.where(tuple_(*place) > tuple_(last.stage, last.not_before, last.id))
-    elif last is not None:
-        query = query.where(Job.id > last.id)
+    start = UUID(int=0) if after is None else get_owned(session, Job, tenant_id, after).id
+    if state is None:
+        query = query.where(Job.id > start)
+    else:
+        # Phase by phase, each in the order of its index: finding a few refused jobs among a million is fast.
+        phases = [
+            select(Job.id)
+            .where(Job.batch_id == batch_id, Job.phase == phase, Job.state == state, Job.id > start)
+            .order_by(Job.id)
+            .limit(limit)
+            .subquery()
+            for phase in phases_of(state)
+        ]
+        query = query.where(Job.id.in_(union_all(*(select(phase.c.id) for phase in phases))))
     return [JobSummary(*row) for row in session.execute(query)]
 
 
@@ -271,7 +277,7 @@ def read_report(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterat
     Raises:
         NotFound: no such batch; raised by the call, before the first row is read.
     """
-    with services.begin() as session:
+    with services.read() as session:
         get_owned(session, Batch, tenant_id, batch_id)
     return _read_rows(services, tenant_id, batch_id)
 
@@ -280,7 +286,7 @@ def _read_rows(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterato
     taken: set[str] = set()
     after: UUID | None = None
     while True:
-        with services.begin() as session:
+        with services.read() as session:
             found = session.execute(_chunk_query(tenant_id, batch_id, after)).all()
         if not found:
             return

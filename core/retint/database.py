@@ -1,5 +1,6 @@
 """The connection to the database, and one transaction."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -27,6 +30,21 @@ NO_SYNC = {"synchronize_session": False}
 MIGRATION_LOCK = 0x52455449
 """Key of PostgreSQL's advisory lock that a migration holds."""
 
+MIGRATION_WAIT_S = 0.2
+"""Pause before the lock is asked for again."""
+
+LOCK_TIMEOUT_S = 4
+"""A migration that cannot have a table at once gives up, instead of making everybody wait behind it."""
+
+STATEMENT_TIMEOUT_S = 5
+"""Longest statement of a migration, except for steps that hold nobody up."""
+
+IDLE_TRANSACTION_S = 60
+"""PostgreSQL ends a transaction in which nothing happens for so long."""
+
+POOL_TIMEOUT_S = 10
+"""How long a thread waits for one of the process's connections."""
+
 
 class DatabaseUnavailable(Transient):
     """The database did not answer."""
@@ -34,16 +52,26 @@ class DatabaseUnavailable(Transient):
     code = "database_unavailable"
 
 
-def connect(url: str) -> Engine:
-    """Make the engine for `postgresql+psycopg://…` or `sqlite:///…`; see `migrate` for the schema."""
+def connect(url: str, connections: int = 4) -> Engine:
+    """Make the engine for `postgresql+psycopg://…` or `sqlite:///…`; see `migrate` for the schema.
+
+    Args:
+        url: `?pgbouncer=true` at its end avoids what PgBouncer's pools of transactions do not support: startup options
+            and prepared statements.
+        connections: most connections to PostgreSQL at the same time; a quarter of them stays open.
+    """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
+        has_pgbouncer = address.query.get("pgbouncer") == "true"
+        direct = {"options": f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_S * 1000}"}
+        kept = max(1, connections // 4)
         return create_engine(
-            address,
+            address.difference_update_query(["pgbouncer"]),
             pool_pre_ping=True,
-            pool_size=4,
-            max_overflow=16,
-            connect_args={"connect_timeout": 5, "options": "-c idle_in_transaction_session_timeout=60000"},
+            pool_size=kept,
+            max_overflow=connections - kept,
+            pool_timeout=POOL_TIMEOUT_S,
+            connect_args={"connect_timeout": 5} | ({"prepare_threshold": None} if has_pgbouncer else direct),
         )
     if address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True)
@@ -64,24 +92,119 @@ def _configure_sqlite(connection: Any, _: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def migrate(engine: Engine, revision: str = "head") -> None:
-    """Migrate the schema to a revision. Processes that do so at the same time wait for each other.
+def migrate(engine: Engine, revision: str | None = None, *, finish: bool = True) -> bool:
+    """Migrate the schema. Processes that do so at the same time wait for each other.
+
+    A migration that is marked with `FINISHES` takes away what the version before needs.
 
     Args:
         engine: see `connect`.
-        revision: `head`, `base`, or a revision's id; one that is older than the present means a downgrade.
+        revision: `base`, or a revision's id, older or newer than the present; the newest one if None.
+        finish: also run the migrations that finish, which an empty database gets in any case.
+
+    Returns:
+        Whether the schema is the newest one; False where migrations that finish are left.
 
     Raises:
         DatabaseUnavailable: the database did not answer, or a table was locked for too long.
     """
     config = Config()
     config.set_main_option("script_location", "retint_migrations:.")
-    step = command.upgrade if revision == "head" else command.downgrade
-    with _translate_errors(), engine.begin() as connection:
-        if engine.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE is this lock
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+    with _translate_errors(), connect_to_migrate(engine) as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+        if engine.dialect.name == "postgresql":
+            connection.commit()  # each migration begins a transaction of its own
+        script = ScriptDirectory.from_config(config)
+        newest = script.get_current_head()
+        target = revision or (newest if finish or present is None else _last_before_finish(script, present))
         config.attributes["connection"] = connection
-        step(config, revision)
+        is_newer = target is not None and target not in {"base", *_list_revisions(script, "base", present)}
+        if target == present:
+            pass
+        elif is_newer:
+            with keep_triggers(connection):
+                command.upgrade(config, target or "head")
+        else:
+            command.downgrade(config, target or "base")
+        return target == newest
+
+
+def _list_revisions(script: ScriptDirectory, lower: str, upper: str | None) -> list[str]:
+    """List the revisions between two, the newest first; `upper` included."""
+    return [found.revision for found in script.iterate_revisions(upper, lower)] if upper else []
+
+
+def _last_before_finish(script: ScriptDirectory, present: str) -> str:
+    """Return the last revision that can be reached without one that finishes."""
+    target = present
+    for revision in reversed(_list_revisions(script, present, script.get_current_head())):
+        if getattr(script.get_revision(revision).module, "FINISHES", False):
+            return target
+        target = revision
+    return target
+
+
+@contextmanager
+def connect_to_migrate(engine: Engine) -> Iterator[Connection]:
+    """Open a connection for migrations, one at a time on each database.
+
+    On SQLite it holds one transaction, in which foreign keys are not enforced: a table that is made anew would take
+    the rows with it that refer to it. They are checked before the end.
+    """
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            _lock_migrations(connection)
+            # Of the session, since each migration is a transaction of its own.
+            connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'")
+            connection.exec_driver_sql(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
+            connection.commit()
+            try:
+                yield connection
+            finally:
+                connection.invalidate()  # closed, with all that is set here
+            return
+        # A pragma has no effect within a transaction, and SQLAlchemy begins one by itself.
+        raw: Any = connection.connection.driver_connection
+        raw.execute("PRAGMA foreign_keys=OFF")
+        try:
+            with connection.begin():
+                yield connection
+                broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+                if broken:
+                    raise RuntimeError(f"The migration broke {len(broken)} references between tables.")
+        finally:
+            connection.invalidate()
+
+
+@contextmanager
+def keep_triggers(connection: Connection) -> Iterator[None]:
+    """Let no migration lose triggers: SQLite drops them with a table that is only made anew with other columns.
+
+    Raises:
+        RuntimeError: a trigger is missing afterwards.
+    """
+    before = _list_triggers(connection)
+    yield
+    if lost := sorted(before - _list_triggers(connection)):
+        raise RuntimeError(f"The migration lost the triggers {', '.join(lost)}: it must create them again.")
+
+
+def _list_triggers(connection: Connection) -> set[str]:
+    """List the triggers of an SQLite database; none of another one."""
+    if connection.dialect.name != "sqlite":
+        return set()
+    return set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").scalars())
+
+
+def _lock_migrations(connection: Connection) -> None:
+    """Take PostgreSQL's lock for migrations; its session keeps it.
+
+    Asks again and again: an index that is built concurrently waits for every statement, also for one that waits for
+    this lock.
+    """
+    while not connection.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,)).scalar():
+        connection.commit()
+        time.sleep(MIGRATION_WAIT_S)
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from sqlalchemy import case, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from retint.columns import now
 from retint.database import NO_SYNC
 from retint.lifecycle import FLEETS
-from retint.tables import Fleet, Leader, Worker, now
+from retint.tables import Fleet, Leader, Worker
 
 LIVE_S = 30.0
 """A worker without a heartbeat for longer is taken for dead, in seconds."""

@@ -54,6 +54,23 @@ class State(StrEnum):
 FINAL: Final = frozenset({State.RESTORED, State.REFUSED, State.CANCELLED})
 ACTIVE: Final = frozenset({State.READY, State.QUEUED, State.RUNNING})
 
+IN_FLIGHT_PHASE: Final = "in_flight"
+"""Phase of the queued and running jobs of every stage."""
+READY_PHASES: Final = {stage: f"ready_{stage}" for stage in STAGES}
+"""Phase of the ready jobs of each stage."""
+
+
+def phases_of(state: State) -> tuple[str, ...]:
+    """Return the phases that a job in this state may have.
+
+    A phase is what indexes know of a job's cursor. It is the same for all stages while a job is queued and running: so
+    most moves change no index (on PostgreSQL they are heap-only updates). The database derives it from the cursor.
+    """
+    if state in (State.QUEUED, State.RUNNING):
+        return (IN_FLIGHT_PHASE,)
+    return tuple(READY_PHASES.values()) if state is State.READY else (state.value,)
+
+
 FAULT_LIMIT: Final = 3
 """Attempts of one stage that may end in a fault or an expired lease before the job is quarantined."""
 

@@ -14,12 +14,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from retint.columns import new_id
 from retint.errors import IllegalMove, InvalidPhoto, InvalidRequest, NotFound, Refused
 from retint.jobs import changes
 from retint.lifecycle import Outcome, Stage
 from retint.names import clean_name
 from retint.settings import Settings
-from retint.tables import Attempt, Batch, Job, Photo, new_id
+from retint.tables import Attempt, Batch, Job, Photo
 from retint.tenancy import get_owned, select_owned
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ class Services:
     store: stores.BlobStore
 
     @classmethod
-    def connect(cls, settings: Settings) -> Self:
-        """Make what the settings name, without contacting it."""
-        return cls(settings, database.connect(settings.database), stores.connect(settings))
+    def connect(cls, settings: Settings, connections: int = 4) -> Self:
+        """Make what the settings name, without contacting it, for a process with so many connections to PostgreSQL."""
+        return cls(settings, database.connect(settings.database, connections), stores.connect(settings))
 
     @contextmanager
     def begin(self) -> Iterator[Session]:

@@ -1,83 +1,29 @@
 """The tables. Only migrations change the schema; `lifecycle` says which moves a job may make."""
 
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
-    DateTime,
-    Dialect,
-    Enum,
+    Double,
+    FetchedValue,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
-    text,
+    false,
 )
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import GenericFunction
 
+from retint.columns import Moment, fingerprint, new_id, now, partial, text_enum
 from retint.lifecycle import Outcome, Stage, State
 from retint.stores import keys
-
-
-class Moment(TypeDecorator[datetime]):
-    """A point in time, always aware and in UTC; SQLite has no such type of its own."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: D102
-        return value.astimezone(UTC) if value else None
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: D102
-        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
-
-
-class now(GenericFunction[datetime]):  # noqa: N801  named as the SQL function that it is
-    """The database's clock, `now()`, or some seconds after it, `now(60.0)`. Leases depend on no other clock.
-
-    On PostgreSQL it is the statement's time: stable within it, so that an index can be searched with it.
-    """
-
-    type = Moment()
-    inherit_cache = True
-    name = "retint_now"
-
-
-@compiles(now, "postgresql")
-def _compile_postgresql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
-    seconds = compiler.process(element.clauses, **kw)
-    return f"(statement_timestamp() + make_interval(secs => {seconds}))" if seconds else "statement_timestamp()"
-
-
-@compiles(now, "sqlite")
-def _compile_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
-    seconds = compiler.process(element.clauses, **kw)
-    shift = f", ({seconds}) || ' seconds'" if seconds else ""
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now'{shift}) || '000')"
-
-
-def new_id() -> uuid.UUID:
-    """Return a new row's id: time-ordered (UUID version 7, RFC 9562), so that an index grows at its end."""
-    milliseconds = int(datetime.now(UTC).timestamp() * 1000)
-    random = uuid.uuid4().int & ((1 << 74) - 1)
-    return uuid.UUID(
-        int=(milliseconds << 80) | (7 << 76) | ((random >> 62) << 64) | (2 << 62) | (random & ((1 << 62) - 1))
-    )
-
-
-def _text_enum(kind: type[Any]) -> Enum:
-    """Make the type of a StrEnum that is stored as text: a new value then needs no migration."""
-    return Enum(kind, native_enum=False, length=16, values_callable=lambda e: [member.value for member in e])
 
 
 class Table(DeclarativeBase):
@@ -95,9 +41,9 @@ class Table(DeclarativeBase):
     type_annotation_map = {
         datetime: Moment(),
         dict[str, Any]: JSON(),
-        Stage: _text_enum(Stage),
-        State: _text_enum(State),
-        Outcome: _text_enum(Outcome),
+        Stage: text_enum(Stage),
+        State: text_enum(State),
+        Outcome: text_enum(Outcome),
     }
 
 
@@ -120,6 +66,9 @@ class User(Table):
     email: Mapped[str] = mapped_column(String(254), unique=True, doc="Lower case.")
     password_hash: Mapped[str | None] = mapped_column(String(200), doc="argon2; none until one was chosen.")
     is_admin: Mapped[bool] = mapped_column(default=False)
+    is_operator: Mapped[bool] = mapped_column(
+        default=False, server_default=false(), doc="Rules the house: fleets, queues, every tenant's health."
+    )
     sign_in_hash: Mapped[str | None] = mapped_column(String(64), doc="SHA-256 of the one-time link's secret.")
     sign_in_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now())
@@ -174,13 +123,7 @@ class Batch(Table):
     __table_args__ = (
         Index(None, "tenant_id", "created_at"),
         UniqueConstraint("tenant_id", "idempotency_key"),
-        Index(
-            "ix_batches_trial",
-            "tenant_id",
-            "trial",
-            postgresql_where=text("trial IS NOT NULL"),
-            sqlite_where=text("trial IS NOT NULL"),
-        ),
+        partial("ix_batches_trial", "tenant_id", "trial", where="trial IS NOT NULL"),
     )
 
 
@@ -201,21 +144,49 @@ class Photo(Table):
         return keys.original(self.tenant_id, self.id)
 
 
+IS_READY = "phase LIKE 'ready%'"
+IS_IN_FLIGHT = "phase = 'in_flight'"
+IS_FAILED = "phase IN ('quarantined', 'refused')"
+"""Conditions of partial indexes of jobs. A query names the very same one: SQLite finds the index by its text."""
+
+
+def _fingerprint(context: Any) -> bytes:
+    """Return the default of `Job.fingerprint`."""
+    values = context.get_current_parameters()
+    return fingerprint(values["name"], values.get("replaces"))
+
+
+class StoredRecipe(Table):
+    """A recipe that jobs name by its hash. Immutable."""
+
+    __tablename__ = "recipes"
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    recipe: Mapped[dict[str, Any]] = mapped_column(doc="recipes.Recipe as JSON.")
+
+
 class Job(Table):
-    """One photo of a batch through the batch's recipe. Carries the cursor: stage and state.
+    """One photo through one recipe: the batch's, or its own. Carries the cursor: stage and state.
 
     Every deposited file is one job, also when its bytes were deposited before: a batch's report lists its jobs.
-    Only `retint.jobs` moves the cursor.
+    Only `retint.jobs` moves the cursor. No index knows a column that changes while the job is in flight (see `phase`).
     """
 
     __tablename__ = "jobs"
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
     tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"))
     batch_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("batches.id"))
-    photo_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("photos.id"), index=True)
+    photo_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("photos.id"))
     name: Mapped[str] = mapped_column(String(1024), doc="The file's name as deposited, with its folders; only shown.")
+    recipe_hash: Mapped[str | None] = mapped_column(String(64), doc="Its own recipe; NULL for the batch's.")
+    replaces: Mapped[uuid.UUID | None] = mapped_column(doc="The job of the same batch whose place it takes.")
+    fingerprint: Mapped[bytes | None] = mapped_column(
+        LargeBinary(32), default=_fingerprint, doc="SHA-256 of its name and of the id of what it replaces."
+    )
     stage: Mapped[Stage] = mapped_column(default=Stage.INGEST)
     state: Mapped[State] = mapped_column(default=State.READY)
+    phase: Mapped[str | None] = mapped_column(
+        String(16), FetchedValue(for_update=True), FetchedValue(), doc="See `lifecycle.phases_of`; the database's."
+    )
     attempt: Mapped[int] = mapped_column(Integer, default=0, doc="Number of the newest attempt: the fencing token.")
     faults: Mapped[int] = mapped_column("tries", default=0, doc="Attempts of this stage that ended in faults.")
     not_before: Mapped[datetime] = mapped_column(default=now(), doc="Ready jobs wait until then; also their order.")
@@ -227,36 +198,29 @@ class Job(Table):
     created_at: Mapped[datetime] = mapped_column(default=now())
     ended_at: Mapped[datetime | None]
     __table_args__ = (
-        # An upload is idempotent: the same file under the same name in a batch is the same job.
-        UniqueConstraint("batch_id", "photo_id", "name"),
-        # What the dispatcher queues next, and pages of a batch by state.
-        Index("ix_jobs_next", "batch_id", "state", "stage", "not_before"),
-        # Pages of a batch in the order of deposit.
+        # A deposit is idempotent: the same file under the same name in a batch is the same job. A hash of the name:
+        # PostgreSQL refuses index entries beyond 2,704 bytes.
+        Index("uq_jobs_photo_id_batch_id_fingerprint", "photo_id", "batch_id", "fingerprint", unique=True),
+        # Pages of a batch in the order of deposit, all of it or one phase.
         Index(None, "batch_id", "id"),
-        # Passed deadlines: this index stays small whatever the size of the table.
-        Index(
-            "ix_jobs_due",
-            "deadline",
-            postgresql_where=text("state IN ('queued', 'running')"),
-            sqlite_where=text("state IN ('queued', 'running')"),
-        ),
+        Index("ix_jobs_phase", "batch_id", "phase", "id"),
+        # What the dispatcher queues next.
+        partial("ix_jobs_ready", "batch_id", "phase", "not_before", where=IS_READY),
+        # What is queued and running: small whatever the size of the table, so deadlines need no index of their own.
+        partial("ix_jobs_in_flight", "id", where=IS_IN_FLIGHT),
         # The rate of a batch: its newest ended jobs.
-        Index(
-            "ix_jobs_ended",
-            "batch_id",
-            "ended_at",
-            postgresql_where=text("ended_at IS NOT NULL"),
-            sqlite_where=text("ended_at IS NOT NULL"),
-        ),
-        # Failures, for the administrator.
-        Index(
-            "ix_jobs_failed",
+        partial("ix_jobs_ended", "batch_id", "ended_at", where="ended_at IS NOT NULL"),
+        # Failures, for administrators.
+        partial(
+            "ix_jobs_failures",
             "tenant_id",
-            "state",
+            "phase",
             "reason_code",
-            postgresql_where=text("state IN ('quarantined', 'refused')"),
-            sqlite_where=text("state IN ('quarantined', 'refused')"),
+            "id",
+            where=IS_FAILED,
         ),
+        # At most one job replaces another.
+        partial("uq_jobs_replaces", "replaces", where="replaces IS NOT NULL", unique=True),
     )
 
 
@@ -287,14 +251,7 @@ class Attempt(Table):
 
     __table_args__ = (
         # Nothing is done twice: one done attempt per job and stage.
-        Index(
-            "uq_attempts_done",
-            "job_id",
-            "stage",
-            unique=True,
-            postgresql_where=text("outcome = 'done'"),
-            sqlite_where=text("outcome = 'done'"),
-        ),
+        partial("uq_attempts_done", "job_id", "stage", where="outcome = 'done'", unique=True),
     )
 
 
@@ -325,8 +282,12 @@ class Worker(Table):
     heartbeat_at: Mapped[datetime] = mapped_column(default=now())
     idle_since: Mapped[datetime | None] = mapped_column(default=now())
     restart_at: Mapped[datetime | None] = mapped_column(doc="Set by the dispatcher when it consumes nothing.")
+    trouble: Mapped[str | None] = mapped_column(Text, doc="Why it claims nothing: a sentence; NULL for a sound one.")
+    trouble_since: Mapped[datetime | None]
+    counters: Mapped[dict[str, Any] | None] = mapped_column(doc="What it has counted since it started: for metrics.")
     ended_at: Mapped[datetime | None]
-    __table_args__ = (Index(None, "ended_at", "heartbeat_at"),)
+    # Heartbeats change no index.
+    __table_args__ = (partial("ix_workers_live", "id", where="ended_at IS NULL"),)
 
 
 class Fleet(Table):
@@ -344,3 +305,47 @@ class Leader(Table):
     role: Mapped[str] = mapped_column(String(40), primary_key=True)
     holder: Mapped[str] = mapped_column(String(100))
     until: Mapped[datetime]
+
+
+class Total(Table):
+    """A counter over the whole history, with what the workers that have ended counted."""
+
+    __tablename__ = "totals"
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    n: Mapped[float] = mapped_column(Double)
+
+
+class StoreIdentity(Table):
+    """Which store belongs to this database. One row; the store has the same in a blob (see `stores.identity`)."""
+
+    __tablename__ = "store_identity"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    mark: Mapped[int] = mapped_column(BigInteger, default=0, doc="Only grows; the store's is never larger.")
+
+
+class Sweep(Table):
+    """How far the sweep of the store is, and what it found. One row."""
+
+    __tablename__ = "sweeps"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    cursor: Mapped[str | None] = mapped_column(String(1024), doc="The last key looked at; NULL between two rounds.")
+    started_at: Mapped[datetime | None]
+    looked_at: Mapped[int] = mapped_column(BigInteger, default=0, doc="Files of this round.")
+    deleted: Mapped[int] = mapped_column(BigInteger, default=0, doc="Orphans deleted in this round.")
+    stopped: Mapped[str | None] = mapped_column(Text, doc="Why it stopped and waits for an operator: a sentence.")
+
+
+class LongMove(Table):
+    """What a person asked of many jobs: carried out in chunks, in the order of their ids, by whoever has time."""
+
+    __tablename__ = "long_moves"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
+    tenant_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("tenants.id"), doc="NULL: of all tenants.")
+    kind: Mapped[str] = mapped_column(String(16), doc="`cancel` or `retry`.")
+    batch_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("batches.id"))
+    reason_code: Mapped[str | None] = mapped_column(String(64))
+    cursor: Mapped[uuid.UUID | None] = mapped_column(doc="The last job that was looked at.")
+    moved: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=now())
+    ended_at: Mapped[datetime | None]
+    __table_args__ = (partial("ix_long_moves_open", "id", where="ended_at IS NULL"),)

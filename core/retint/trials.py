@@ -16,12 +16,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retint import batches, recipes
+from retint.columns import new_id
 from retint.errors import InvalidRequest, NotFound, Refused
 from retint.jobs import changes
 from retint.lifecycle import ACTIVE, Outcome, Stage, State
 from retint.names import clean_name
 from retint.recipes import Recipe
-from retint.tables import Attempt, Batch, Job, Photo, new_id
+from retint.tables import Attempt, Batch, Job, Photo
 from retint.tenancy import get_owned, select_owned
 from retint_models.weights.cards import IMPORTED, Card, read_cards
 

@@ -1,17 +1,18 @@
-"""How Alembic reaches the database: on the connection that `retint.database.migrate` hands over, or on its own."""
+"""How Alembic reaches the database: on the connection that `retint.database.migrate` hands over, or on its own.
+
+On PostgreSQL each migration is a transaction of its own, so that it may build indexes beside the service (see
+`online`). On SQLite all of them are one.
+"""
 
 from typing import Any, Literal
 
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from retint import database
+from retint.columns import Moment
 from retint.settings import Settings
-from retint.tables import Moment, Table
-
-LOCK_TIMEOUT_S = 4
-"""A migration that cannot have a table at once gives up, instead of making everybody wait behind it."""
-STATEMENT_TIMEOUT_S = 5
+from retint.tables import Table
 
 
 def render_item(kind: str, item: Any, _: Any) -> str | Literal[False]:
@@ -20,15 +21,12 @@ def render_item(kind: str, item: Any, _: Any) -> str | Literal[False]:
 
 
 def run(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'"))
-        connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"))
     context.configure(
         connection=connection,
         target_metadata=Table.metadata,
         compare_server_default=True,
         render_item=render_item,
-        render_as_batch=connection.dialect.name == "sqlite",
+        transaction_per_migration=connection.dialect.name == "postgresql",
     )
     with context.begin_transaction():
         context.run_migrations()
@@ -38,5 +36,5 @@ given = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    with database.connect(Settings().database).begin() as connection:
+    with database.connect_to_migrate(database.connect(Settings().database)) as connection:
         run(connection)

@@ -27,6 +27,7 @@ from sqlalchemy import insert, literal, select
 from tests import servers
 
 from retint import batches, broker, database, telemetry
+from retint.columns import now
 from retint.jobs import changes, tallies
 from retint.jobs.attempts import ATTEMPTS
 from retint.jobs.leases import AttemptEnd, Done, Lease
@@ -34,7 +35,7 @@ from retint.lifecycle import QUEUES, STAGES, Outcome, Stage, State
 from retint.recipes import parse
 from retint.services import Services
 from retint.settings import Settings
-from retint.tables import Batch, Job, Photo, Tenant, now
+from retint.tables import Batch, Job, Photo, Tenant
 from retint_workers.dispatch import dispatcher
 from retint_workers.queue import app, tasks
 from retint_workers.queue.tasks import Beat

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from retint import broker, recipes
+from retint.columns import now
 from retint.errors import Transient
 from retint.jobs import changes, tallies
 from retint.jobs.leases import AttemptEnd, Lease, claim, settle
@@ -22,7 +23,7 @@ from retint.lifecycle import Outcome, Stage, State
 from retint.recipes import Recipe
 from retint.services import Services
 from retint.settings import Settings
-from retint.tables import Attempt, Batch, Job, Photo, Tenant, now
+from retint.tables import Attempt, Batch, Job, Photo, Tenant
 from retint_workers.dispatch.dispatcher import Dispatcher
 
 TIMEOUT_S = 180

@@ -8,7 +8,8 @@ from uuid import UUID
 from flask import current_app, g
 
 from retint import photos, remote
-from retint.tables import Batch, Job, new_id
+from retint.columns import new_id
+from retint.tables import Batch, Job
 from retint.tenancy import get_owned
 from retint_web import services
 

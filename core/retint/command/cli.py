@@ -173,15 +173,30 @@ def create_token(services: "Services", email: str, name: str, as_json: bool) -> 
     _print({"token": token}, token, as_json)
 
 
-@admin.command()
+@admin.command(
+    epilog="""\b
+An upgrade while Retint runs:
+  retint admin migrate           before the first process of the new version starts
+  retint admin migrate --finish  when no process of the version before is left
+"""
+)
+@click.option("--finish", is_flag=True, help="Also take away what only the version before needs.")
 @click.pass_obj
-def migrate(services: "Services") -> None:
-    """Bring the database's schema up to date, and create the bucket or the folder of the store."""
+def migrate(services: "Services", finish: bool) -> None:
+    """Bring the database's schema up to date, and create the bucket or the folder of the store.
+
+    Retint may run meanwhile, also the version before.
+    """
     from retint import database
 
-    database.migrate(services.engine)
+    is_newest = database.migrate(services.engine, finish=finish)
     services.store.prepare()
-    click.echo("The schema is up to date.")
+    click.echo(
+        "The schema is up to date."
+        if is_newest
+        else "The schema is ready for this version. When no process of the version before is left, run "
+        "`retint admin migrate --finish`."
+    )
 
 
 @admin.command()

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, exists, insert, literal, select
 from sqlalchemy.orm import Session
 
+from retint.columns import now
 from retint.lifecycle import Outcome, Stage
-from retint.tables import Attempt, Job, Table, now
+from retint.tables import Attempt, Job, Table
 
 # The Core table instead of the mapped class where speed counts: SQLAlchemy inserts mapped rows one statement a row.
 ATTEMPTS = Table.metadata.tables["attempts"]

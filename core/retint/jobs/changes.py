@@ -6,11 +6,12 @@ from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, NotFound
 from retint.jobs import attempts
 from retint.lifecycle import FINAL, Outcome, State
-from retint.tables import Batch, Job, Photo, now
+from retint.tables import Batch, Job, Photo
 
 
 def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:

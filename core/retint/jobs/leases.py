@@ -7,9 +7,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Uuid, and_, bindparam, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    ScalarSelect,
+    Uuid,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.orm import Session
 
+from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import Refused, RetintError, StoreUnavailable, Transient
 from retint.jobs import attempts
@@ -18,7 +33,7 @@ from retint.jobs.queueing import unqueue
 from retint.lifecycle import FAULT_LIMIT, Outcome, Position, Stage, State, backoff, next_position
 from retint.recipes import Recipe
 from retint.stores import keys
-from retint.tables import Batch, Job, Table, now
+from retint.tables import Batch, Job, Table
 
 WAITING = (State.READY, State.QUEUED)
 """States in which a worker may claim a job: the message may arrive after the dispatcher gave it up."""
@@ -26,6 +41,7 @@ WAITING = (State.READY, State.QUEUED)
 # Core tables instead of mapped classes where speed counts: SQLAlchemy takes long to prepare mapped statements.
 JOBS = Table.metadata.tables["jobs"]
 BATCHES = Table.metadata.tables["batches"]
+RECIPES = Table.metadata.tables["recipes"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +110,9 @@ def claim(
         unqueue(session, job_ids, _is_on_hold(Job.batch_id), Job.stage == stage)
     if not claimed:
         return []
-    recipes = {row.batch_id: row.recipe for row in claimed}
-    recipes = {batch_id: Recipe.model_validate(recipe) for batch_id, recipe in recipes.items()}
+    # Each recipe is validated once, however many jobs it belongs to.
+    recipes = {row.recipe_hash: row.recipe for row in claimed}
+    recipes = {recipe_hash: Recipe.model_validate(recipe) for recipe_hash, recipe in recipes.items()}
     files, facts = ({}, {}) if stage is Stage.INGEST else attempts.read_done(session, [row.id for row in claimed])
     leases = {
         row.id: Lease(
@@ -107,7 +124,7 @@ def claim(
             stage=row.stage,
             faults=row.faults,
             name=row.name,
-            recipe=recipes[row.batch_id],
+            recipe=recipes[row.recipe_hash],
             started_at=row.started_at,
             worker_id=worker_id,
             files=files.get(row.id, {}),
@@ -129,6 +146,11 @@ def _moment_after(name: str) -> now:
     return now(bindparam(name, type_=Float()))
 
 
+def _of_batch(column: str) -> ScalarSelect[Any]:
+    """A column of the job's batch, as SQL."""
+    return select(BATCHES.c[column]).where(BATCHES.c.id == JOBS.c.batch_id).scalar_subquery()
+
+
 _CLAIM = (
     update(JOBS)
     .where(
@@ -148,7 +170,10 @@ _CLAIM = (
         *(JOBS.c[name] for name in ["id", "tenant_id", "batch_id", "photo_id", "attempt", "stage", "name"]),
         JOBS.c.started_at,
         JOBS.c.tries.label("faults"),
-        select(BATCHES.c.recipe).where(BATCHES.c.id == JOBS.c.batch_id).scalar_subquery().label("recipe"),
+        func.coalesce(JOBS.c.recipe_hash, _of_batch("recipe_hash")).label("recipe_hash"),
+        func.coalesce(
+            select(RECIPES.c.recipe).where(RECIPES.c.hash == JOBS.c.recipe_hash).scalar_subquery(), _of_batch("recipe")
+        ).label("recipe"),
     )
 )
 

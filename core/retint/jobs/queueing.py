@@ -2,22 +2,33 @@
 
 import uuid
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy import ColumnElement, case, select, text, update
 from sqlalchemy.orm import Session
 
+from retint.columns import now
 from retint.database import NO_SYNC
 from retint.jobs import attempts
-from retint.lifecycle import FAULT_LIMIT, Outcome, Stage, State
-from retint.tables import Job, now
+from retint.lifecycle import FAULT_LIMIT, READY_PHASES, Outcome, Stage, State
+from retint.tables import IS_IN_FLIGHT, IS_READY, Job
 
 CHUNK = 1000
 """Most jobs that one statement looks at."""
 
 
-def queue(
-    session: Session, batch_id: uuid.UUID, stage: Stage, limit: int, requeue_s: float
-) -> list[tuple[uuid.UUID, int]]:
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job that can be sent."""
+
+    id: uuid.UUID
+    faults: int
+    """Attempts of its stage that ended in faults."""
+    recipe_hash: str | None
+    """Its own recipe; None for its batch's."""
+
+
+def queue(session: Session, batch_id: uuid.UUID, stage: Stage, limit: int, requeue_s: float) -> list[QueuedJob]:
     """Queue the next ready jobs of a batch at a stage, oldest first, so that they can be sent.
 
     Args:
@@ -28,11 +39,11 @@ def queue(
         requeue_s: how long a worker has to claim them before they are sent again.
 
     Returns:
-        The jobs' ids and fault counts.
+        The jobs, the oldest first.
     """
     following = (
         select(Job.id)
-        .where(Job.batch_id == batch_id, Job.state == State.READY, Job.stage == stage, Job.not_before <= now())
+        .where(text(IS_READY), Job.batch_id == batch_id, Job.phase == READY_PHASES[stage], Job.not_before <= now())
         .order_by(Job.not_before)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -42,10 +53,12 @@ def queue(
         update(Job)
         .where(Job.id.in_(select(following.c.id)), Job.state == State.READY)
         .values(state=State.QUEUED, deadline=now(requeue_s))
-        .returning(Job.id, Job.faults, Job.not_before),
+        .returning(Job.id, Job.faults, Job.recipe_hash, Job.not_before),
         execution_options=NO_SYNC,
     )
-    return [(row.id, row.faults) for row in sorted(rows, key=lambda row: (row.not_before, row.id))]
+    return [
+        QueuedJob(row.id, row.faults, row.recipe_hash) for row in sorted(rows, key=lambda row: (row.not_before, row.id))
+    ]
 
 
 def unqueue(session: Session, job_ids: Collection[uuid.UUID] | None, *conditions: ColumnElement[bool]) -> int:
@@ -53,7 +66,7 @@ def unqueue(session: Session, job_ids: Collection[uuid.UUID] | None, *conditions
     chosen = () if job_ids is None else (Job.id.in_(job_ids),)
     unqueued = session.scalars(
         update(Job)
-        .where(Job.state == State.QUEUED, *chosen, *conditions)
+        .where(text(IS_IN_FLIGHT), Job.state == State.QUEUED, *chosen, *conditions)
         .values(state=State.READY, deadline=None)
         .returning(Job.id),
         execution_options=NO_SYNC,
@@ -63,7 +76,11 @@ def unqueue(session: Session, job_ids: Collection[uuid.UUID] | None, *conditions
 
 def list_overdue(session: Session) -> list[tuple[uuid.UUID, Stage]]:
     """List queued jobs that no worker claimed before their deadline, with their stage."""
-    late = select(Job.id, Job.stage).where(Job.state == State.QUEUED, Job.deadline < now()).limit(CHUNK)
+    late = (
+        select(Job.id, Job.stage)
+        .where(text(IS_IN_FLIGHT), Job.state == State.QUEUED, Job.deadline < now())
+        .limit(CHUNK)
+    )
     return [(row.id, row.stage) for row in session.execute(late)]
 
 
@@ -77,7 +94,7 @@ def extend_deadlines(session: Session, job_ids: Collection[uuid.UUID], requeue_s
 
 def has_expired(session: Session) -> bool:
     """Whether there is a lease for `reclaim_expired`."""
-    expired = select(Job.id).where(Job.state == State.RUNNING, Job.deadline < now()).limit(1)
+    expired = select(Job.id).where(text(IS_IN_FLIGHT), Job.state == State.RUNNING, Job.deadline < now()).limit(1)
     return session.scalar(expired) is not None
 
 
@@ -89,7 +106,7 @@ def reclaim_expired(session: Session) -> int:
     """
     expired = (
         select(Job.id)
-        .where(Job.state == State.RUNNING, Job.deadline < now())
+        .where(text(IS_IN_FLIGHT), Job.state == State.RUNNING, Job.deadline < now())
         .limit(CHUNK)
         .with_for_update(skip_locked=True)
         .cte("expired")

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import delete, exists, func, insert, or_, select
+from sqlalchemy import delete, exists, func, insert, or_, select, text
 from sqlalchemy.orm import Session
 
+from retint.columns import now
 from retint.database import NO_SYNC
-from retint.lifecycle import ACTIVE, FINAL, Stage, State
-from retint.tables import Batch, Job, Table, Tally, Tenant, now
+from retint.lifecycle import ACTIVE, FINAL, IN_FLIGHT_PHASE, READY_PHASES, Stage, State
+from retint.tables import IS_FAILED, IS_READY, Batch, Job, Table, Tally, Tenant
 
 TALLIES = Table.metadata.tables["tallies"]
 
@@ -204,9 +205,12 @@ def measure_depths(session: Session) -> list[Depth]:
 
 def _measure_wait_s(session: Session, load: Load) -> float:
     """Measure how long the oldest of these jobs has waited, in seconds; reads one entry of an index."""
+    phase = READY_PHASES[load.stage] if load.state is State.READY else IN_FLIGHT_PHASE
     oldest = select(func.min(Job.not_before), now()).where(
-        Job.batch_id == load.batch_id, Job.state == load.state, Job.stage == load.stage
+        Job.batch_id == load.batch_id, Job.phase == phase, Job.state == load.state, Job.stage == load.stage
     )
+    if load.state is State.READY:
+        oldest = oldest.where(text(IS_READY))
     since, at = session.execute(oldest).one()
     return max(0.0, (at - since).total_seconds()) if since else 0.0
 
@@ -237,7 +241,7 @@ def group_failures(
             count.label("count"),
             func.count(Job.batch_id.distinct()).label("batches"),
         )
-        .where(Job.state.in_((State.QUARANTINED, State.REFUSED)), *conditions)
+        .where(text(IS_FAILED), *conditions)
         .group_by(Job.reason_code, Job.state)
         .order_by(count.desc(), Job.reason_code)
     )

@@ -7,7 +7,8 @@ from sqlalchemy import update
 from tests.integration.conftest import Site
 
 from retint import fleets
-from retint.tables import Leader, Worker, now
+from retint.columns import now
+from retint.tables import Leader, Worker
 
 
 def register(site: Site, fleet: str = "cpu", pid: int = 7) -> UUID:

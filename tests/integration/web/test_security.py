@@ -13,10 +13,11 @@ from tests.integration.web.conftest import JPEG, PASSWORD, Person, csrf_token
 
 from retint import accounts
 from retint.accounts import FAILURES_PER_PAIR
+from retint.columns import now
 from retint.errors import NotAllowed
 from retint.services import Services
 from retint.settings import Settings
-from retint.tables import AuditEntry, User, now
+from retint.tables import AuditEntry, User
 from retint_web.app import create_app
 
 pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from retint.jobs import queueing
+from retint.jobs.queueing import QueuedJob
 from retint.jobs.tallies import Load
 from retint.lifecycle import Stage
 from retint.settings import Settings
@@ -16,7 +17,7 @@ from retint_workers.dispatch.turns import Turns
 
 @dataclass(frozen=True)
 class Bundle:
-    """Jobs of one batch at one stage that travel together."""
+    """Jobs of one batch, one recipe and one stage that travel together."""
 
     stage: Stage
     priority: int
@@ -73,12 +74,15 @@ class BundleChooser:
         return min(self.size, self.settings.bundle_size - self.urgent[load.tenant_id])
 
 
-def _group(load: Load, taken: Sequence[tuple[uuid.UUID, int]]) -> Iterator[Bundle]:
-    """Group jobs, given with their number of faults, into bundles.
+def _group(load: Load, taken: Sequence[QueuedJob]) -> Iterator[Bundle]:
+    """Group jobs into bundles, each of one recipe.
 
     A job that failed before travels alone: if it kills its worker, it takes no other photo with it.
     """
-    together = tuple(job_id for job_id, faults in taken if not faults)
-    alone = [(job_id,) for job_id, faults in taken if faults]
-    for job_ids in [together, *alone] if together else alone:
-        yield Bundle(load.stage, load.priority, job_ids)
+    together: dict[str | None, list[uuid.UUID]] = {}
+    for job in taken:
+        if not job.faults:
+            together.setdefault(job.recipe_hash, []).append(job.id)
+    alone = [[job.id] for job in taken if job.faults]
+    for job_ids in [*together.values(), *alone]:
+        yield Bundle(load.stage, load.priority, tuple(job_ids))

@@ -97,7 +97,7 @@ def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Ite
 
 def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
     """Decide density layers from proxies, or films, and their color layers; nothing where the recipe asks for none."""
-    recipe = leases[0].recipe  # all jobs of a bundle are of one batch, hence of one recipe
+    recipe = leases[0].recipe  # all jobs of a bundle are of one recipe
     if not defade.is_wanted(recipe):
         yield from ((lease, Done()) for lease in leases)
         return

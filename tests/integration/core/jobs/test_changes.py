@@ -7,11 +7,12 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 from tests.integration.conftest import Site
 
+from retint.columns import now
 from retint.errors import IllegalMove, InvalidPhoto, NotFound
 from retint.jobs import changes, queueing
 from retint.jobs.leases import Done
 from retint.lifecycle import Outcome, Stage, State
-from retint.tables import Batch, Job, Photo, now
+from retint.tables import Batch, Job, Photo
 
 
 def test_quarantined_jobs_get_another_three_attempts(site: Site) -> None:

@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy import update
 from tests.integration.conftest import Site
 
+from retint.columns import now
 from retint.jobs import queueing
 from retint.lifecycle import Outcome, Stage, State
-from retint.tables import Job, now
+from retint.tables import Job
 
 
 def test_an_expired_lease_is_reclaimed_and_the_third_quarantines_the_job(site: Site) -> None:
@@ -32,7 +33,7 @@ def test_queued_jobs_that_nobody_claims_are_found_when_their_deadline_has_passed
     batch = site.add_batch()
     job_ids = site.add_many_jobs(3, batch)
     with site.services.begin() as session:
-        assert {job_id for job_id, _ in queueing.queue(session, batch.id, Stage.INGEST, 9, 30)} == set(job_ids)
+        assert {job.id for job in queueing.queue(session, batch.id, Stage.INGEST, 9, 30)} == set(job_ids)
         assert queueing.list_overdue(session) == []
     site.make_overdue(job_ids)
     with site.services.begin() as session:
@@ -50,7 +51,7 @@ def test_the_oldest_jobs_are_queued_first(site: Site) -> None:
     job_ids = site.add_jobs("a", "b", "c", batch=batch)
     with site.services.begin() as session:
         session.execute(update(Job).where(Job.id == job_ids[2]).values(not_before=now(-60.0)))
-        taken = [job_id for job_id, _ in queueing.queue(session, batch.id, Stage.INGEST, 2, 30)]
+        taken = [job.id for job in queueing.queue(session, batch.id, Stage.INGEST, 2, 30)]
     assert taken == [job_ids[2], job_ids[0]]
 
 
@@ -60,7 +61,7 @@ def test_dispatchers_that_queue_at_once_take_different_jobs(site: Site) -> None:
 
     def take(_: int) -> list[uuid.UUID]:
         with site.services.begin() as session:
-            return [job_id for job_id, _ in queueing.queue(session, batch.id, Stage.INGEST, 10, 30)]
+            return [job.id for job in queueing.queue(session, batch.id, Stage.INGEST, 10, 30)]
 
     with ThreadPoolExecutor(4) as pool:
         taken = [job_id for part in pool.map(take, range(4)) for job_id in part]

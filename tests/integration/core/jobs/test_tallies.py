@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import delete, select, update
 from tests.integration.conftest import Site
 
+from retint.columns import now
 from retint.errors import InvalidPhoto, OutOfMemory, RetintError
 from retint.jobs import changes, queueing, tallies
 from retint.jobs.leases import Done, Lease, claim, settle
 from retint.lifecycle import FINAL, STAGES, Stage, State
-from retint.tables import Attempt, Batch, Job, Tally, now
+from retint.tables import Attempt, Batch, Job, Tally
 
 
 @pytest.mark.parametrize("seed", range(3))

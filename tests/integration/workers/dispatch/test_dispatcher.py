@@ -15,12 +15,13 @@ from tests.servers import Server
 
 from retint import broker, fleets
 from retint.broker import Broker
+from retint.columns import now
 from retint.errors import QueueUnavailable
 from retint.jobs import queueing, tallies
 from retint.jobs.leases import Done
 from retint.lifecycle import QUEUES, Stage, State
 from retint.settings import Settings
-from retint.tables import Batch, Job, Worker, now
+from retint.tables import Batch, Job, Worker
 from retint_workers.dispatch.dispatcher import Dispatcher
 from retint_workers.dispatch.windows import WINDOW
 
