@@ -16,6 +16,15 @@ from retint.stores.keys import check_file
 
 CHUNK: Final = 1 << 20
 """Bytes that are copied at a time."""
+PIECE: Final = 1 << 17
+"""Most bytes that are read from a store between two reports of progress."""
+
+Progress = Callable[[], object]
+"""Called in any thread each time bytes have moved. What it raises ends the transfer, and comes out of it unchanged."""
+
+
+def ignore_progress() -> None:
+    """Report progress to nobody."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,8 @@ class Blob:
 class BlobStore(Protocol):
     """Keeps immutable blobs under keys such as `tenants/…/original`.
 
-    Every method raises StoreUnavailable when the store does not answer, and NotFound for a key that is not there.
+    Every method raises StoreUnavailable when the store does not answer, and NotFound for a key that is not there. What
+    is wrong with the caller's own file or stream stays an OSError: it is not the store's fault.
     A key with `..`, an empty or an odd part raises ValueError: code makes keys, never a person (see `stores.keys`).
     """
 
@@ -38,15 +48,23 @@ class BlobStore(Protocol):
         """Create the bucket or the folder if it is missing. Called when Retint is set up, not in service."""
         ...
 
-    def put(self, key: str, source: Path | bytes | BinaryIO, content_type: str = OCTETS) -> None:
+    def put(
+        self,
+        key: str,
+        source: Path | bytes | BinaryIO,
+        content_type: str = OCTETS,
+        progress: Progress = ignore_progress,
+    ) -> None:
         """Write a blob, whole or not at all; large ones go in parts. Writing the same key again is harmless."""
         ...
 
-    def open(self, key: str, start: int = 0, stop: int | None = None) -> AbstractContextManager[BinaryIO]:
+    def open(
+        self, key: str, start: int = 0, stop: int | None = None, progress: Progress = ignore_progress
+    ) -> AbstractContextManager[BinaryIO]:
         """Stream the bytes from `start` up to, not including, `stop`; nothing past the end."""
         ...
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path, progress: Progress = ignore_progress) -> None:
         """Download a blob into a file."""
         ...
 
@@ -95,21 +113,26 @@ class BlobReader(io.RawIOBase):
     Args:
         read: returns up to so many bytes.
         left: the most that the stream gives in total; None for no limit.
+        progress: called after each read.
     """
 
-    def __init__(self, read: Callable[[int], bytes], left: int | None = None) -> None:
+    def __init__(
+        self, read: Callable[[int], bytes], left: int | None = None, progress: Progress = ignore_progress
+    ) -> None:
         self._read = read
         self._left = left
+        self._progress = progress
 
     def readable(self) -> bool:  # noqa: D102
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: D102
-        wanted = len(buffer) if self._left is None else min(len(buffer), self._left)
+        wanted = min(len(buffer), PIECE if self._left is None else min(self._left, PIECE))
         data = self._read(wanted) if wanted else b""
         buffer[: len(data)] = data
         if self._left is not None:
             self._left -= len(data)
+        self._progress()
         return len(data)
 
 

@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +13,11 @@ from uuid import uuid4
 
 from retint.errors import NotFound, StoreUnavailable
 from retint.filetypes import OCTETS
-from retint.stores import CHUNK, Blob, BlobReader, prove_writable
+from retint.stores import CHUNK, Blob, BlobReader, Progress, ignore_progress, prove_writable
 from retint.stores.keys import PART, validate_key
+
+SYNC_BYTES = 64 << 20
+"""Bytes between two syncs of a large file."""
 
 
 class DirectoryStore:
@@ -38,16 +40,41 @@ class DirectoryStore:
                 if part.stat().st_mtime < time.time() - self.UNFINISHED_S:
                     part.unlink(missing_ok=True)
 
-    def put(self, key: str, source: Path | bytes | BinaryIO, content_type: str = OCTETS) -> None:
+    def put(
+        self,
+        key: str,
+        source: Path | bytes | BinaryIO,
+        content_type: str = OCTETS,
+        progress: Progress = ignore_progress,
+    ) -> None:
         """Write to `.incoming`, sync, rename: a reader sees the whole blob or none, also after a power loss."""
         path, part = self.folder / validate_key(key), self._incoming / str(uuid4())
-        with _open_source(source) as stream, self._translate_errors():
-            self._incoming.mkdir(parents=True, exist_ok=True)
+        with _open_source(source) as stream:
             try:
-                _write_synced(part, stream)
-                self._move_into_place(part, path)
+                self._write(part, stream, progress)
+                with self._translate_errors():
+                    self._move_into_place(part, path)
             finally:
-                part.unlink(missing_ok=True)
+                with self._translate_errors():
+                    part.unlink(missing_ok=True)
+
+    def _write(self, part: Path, stream: BinaryIO, progress: Progress) -> None:
+        """Write a stream to a new file, and sync it to disk; errors of the stream itself are not the store's."""
+        with self._translate_errors():
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            file = part.open("wb", buffering=0)
+        with file:
+            unsynced = 0
+            while piece := stream.read(CHUNK):
+                with self._translate_errors():
+                    _write_all(file, piece)
+                    unsynced += len(piece)
+                    if unsynced >= SYNC_BYTES:  # the last sync of a large file would be silent for too long
+                        os.fsync(file.fileno())
+                        unsynced = 0
+                progress()
+            with self._translate_errors():
+                os.fsync(file.fileno())
 
     def _move_into_place(self, part: Path, path: Path) -> None:
         for _ in range(self.RENAME_LIMIT):
@@ -62,7 +89,9 @@ class DirectoryStore:
             _sync_folder(path.parent)
 
     @contextmanager
-    def open(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[BinaryIO]:
+    def open(
+        self, key: str, start: int = 0, stop: int | None = None, progress: Progress = ignore_progress
+    ) -> Iterator[BinaryIO]:
         """Stream from the file."""
         with self._translate_errors(key):
             file = (self.folder / validate_key(key)).open("rb", buffering=0)
@@ -73,12 +102,14 @@ class DirectoryStore:
 
         with file:
             file.seek(start)
-            yield io.BufferedReader(BlobReader(read, None if stop is None else max(0, stop - start)), CHUNK)
+            left = None if stop is None else max(0, stop - start)
+            yield io.BufferedReader(BlobReader(read, left, progress), CHUNK)
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path, progress: Progress = ignore_progress) -> None:
         """Copy the file."""
-        with self.open(key) as stream, self._translate_errors():
-            _write_synced(path, stream)
+        with self.open(key, progress=progress) as stream, path.open("wb") as file:
+            while piece := stream.read(CHUNK):
+                file.write(piece)
 
     def size(self, key: str) -> int:
         """Return the file's size."""
@@ -139,12 +170,11 @@ def _open_source(source: Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
         yield source
 
 
-def _write_synced(path: Path, stream: BinaryIO) -> None:
-    """Write a stream to a file and sync it to disk."""
-    with path.open("wb") as file:
-        shutil.copyfileobj(stream, file, CHUNK)
-        file.flush()
-        os.fsync(file.fileno())
+def _write_all(file: io.FileIO, piece: bytes) -> None:
+    """Write bytes to an unbuffered file, which may take them in parts."""
+    view = memoryview(piece)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Blobs as objects of one bucket. The only file that knows boto3."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import cached_property
 from itertools import islice
@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from retint.errors import NotFound, StoreUnavailable
 from retint.filetypes import OCTETS
 from retint.settings import Settings
-from retint.stores import CHUNK, Blob, BlobReader, prove_writable
+from retint.stores import CHUNK, Blob, BlobReader, Progress, ignore_progress, prove_writable
 from retint.stores.keys import validate_key
 
 if TYPE_CHECKING:
@@ -50,22 +50,31 @@ class S3Store:
                     raise
                 self._client.create_bucket(Bucket=self.bucket)
 
-    def put(self, key: str, source: Path | bytes | BinaryIO, content_type: str = OCTETS) -> None:
+    def put(
+        self,
+        key: str,
+        source: Path | bytes | BinaryIO,
+        content_type: str = OCTETS,
+        progress: Progress = ignore_progress,
+    ) -> None:
         """Upload in one request; from 8 MiB on in parts, which become visible together."""
         validate_key(key)
-        extra = {"ContentType": content_type}
-        with self._translate_errors():
+        with _watch(progress) as moved, self._translate_errors():
+            options: Any = {"ExtraArgs": {"ContentType": content_type}, "Config": self.TRANSFER, "Callback": moved}
             if isinstance(source, bytes):
-                self._client.put_object(Bucket=self.bucket, Key=key, Body=source, ContentType=content_type)
+                body = _WatchedBytes(source, moved)
+                self._client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
             elif isinstance(source, Path):
-                self._client.upload_file(str(source), self.bucket, key, ExtraArgs=extra, Config=self.TRANSFER)
+                self._client.upload_file(str(source), self.bucket, key, **options)
             else:
                 # s3transfer closes what it reads, but the stream belongs to the caller.
                 reader = io.BufferedReader(BlobReader(source.read), CHUNK)
-                self._client.upload_fileobj(reader, self.bucket, key, ExtraArgs=extra, Config=self.TRANSFER)
+                self._client.upload_fileobj(reader, self.bucket, key, **options)
 
     @contextmanager
-    def open(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[BinaryIO]:
+    def open(
+        self, key: str, start: int = 0, stop: int | None = None, progress: Progress = ignore_progress
+    ) -> Iterator[BinaryIO]:
         """Stream the body of one ranged request."""
         body = self._request(validate_key(key), start, stop)
 
@@ -75,7 +84,7 @@ class S3Store:
                 return data
 
         with closing(body):
-            yield io.BufferedReader(BlobReader(read), CHUNK)
+            yield io.BufferedReader(BlobReader(read, progress=progress), CHUNK)
 
     def _request(self, key: str, start: int, stop: int | None) -> Any:
         """Request a range; an empty one is answered here, since S3 has no empty ranges."""
@@ -93,10 +102,10 @@ class S3Store:
                     raise
                 return io.BytesIO()
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path, progress: Progress = ignore_progress) -> None:
         """Download; large blobs in parallel parts."""
-        with self._translate_errors(key):
-            self._client.download_file(self.bucket, validate_key(key), str(path), Config=self.TRANSFER)
+        with _watch(progress) as moved, self._translate_errors(key):
+            self._client.download_file(self.bucket, validate_key(key), str(path), Config=self.TRANSFER, Callback=moved)
 
     def size(self, key: str) -> int:
         """Return the size from a HEAD request."""
@@ -186,6 +195,43 @@ class S3Store:
         except (ClientError, BotoCoreError):
             return False
         return True
+
+
+class _WatchedBytes(io.BytesIO):
+    """Bytes to upload, with a function that is called as they are read."""
+
+    def __init__(self, data: bytes, moved: Callable[[int], None]) -> None:
+        super().__init__(data)
+        self._moved = moved
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self._moved(len(data))
+        return data
+
+
+@contextmanager
+def _watch(progress: Progress) -> Iterator[Callable[[int], None]]:
+    """Provide a callback for boto3 that reports progress; what that raises is raised at the end of the block.
+
+    Without this, botocore would wrap it, and try the request again.
+    """
+    raised: list[Exception] = []
+
+    def moved(_: int) -> None:
+        if raised:
+            raise raised[0]
+        try:
+            progress()
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    try:
+        yield moved
+    finally:
+        if raised:
+            raise raised[0] from None
 
 
 def _error_code(error: ClientError) -> str:

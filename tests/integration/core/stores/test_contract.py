@@ -1,5 +1,7 @@
 """The contract of BlobStore, kept by both implementations."""
 
+import errno
+import gc
 import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +105,76 @@ def test_a_put_that_fails_half_way_leaves_nothing(store: BlobStore) -> None:
     with pytest.raises(NotFound):
         store.size(KEY)
     assert list(store.list("")) == []
+
+
+class ThirdReportError(Exception):
+    """What a caller raises to end a transfer."""
+
+
+class Reports:
+    """Counts the reports of progress; the one numbered `fatal` raises."""
+
+    def __init__(self, fatal: int = 0) -> None:
+        self.count, self._fatal = 0, fatal
+
+    def __call__(self) -> None:
+        self.count += 1
+        if self.count == self._fatal:
+            raise ThirdReportError
+
+
+@pytest.mark.parametrize("kind", ["bytes", "path", "stream"])
+def test_progress_is_reported_while_bytes_move(store: BlobStore, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "source"
+    path.write_bytes(LARGE)
+    sources: dict[str, bytes | Path | BinaryIO] = {"bytes": LARGE, "path": path, "stream": io.BytesIO(LARGE)}
+    put, fetched, opened = Reports(), Reports(), Reports()
+    store.put(KEY, sources[kind], progress=put)
+    store.fetch(KEY, tmp_path / "fetched", fetched)
+    with store.open(KEY, progress=opened) as blob:
+        assert blob.read() == LARGE
+    at_least = len(LARGE) // (2 << 20)
+    assert min(put.count, fetched.count, opened.count) >= at_least
+
+
+abandons_sockets = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""boto3 leaves the sockets of a transfer that a callback ended to the garbage collector, which warns of each."""
+
+
+@abandons_sockets
+@pytest.mark.parametrize("kind", ["bytes", "path", "stream"])
+def test_what_a_report_raises_ends_the_put_and_leaves_nothing(store: BlobStore, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "source"
+    path.write_bytes(LARGE)
+    sources: dict[str, bytes | Path | BinaryIO] = {"bytes": LARGE, "path": path, "stream": io.BytesIO(LARGE)}
+    with pytest.raises(ThirdReportError):
+        store.put(KEY, sources[kind], progress=Reports(fatal=3))
+    assert list(store.list("")) == []
+    gc.collect()
+
+
+@abandons_sockets
+def test_what_a_report_raises_ends_a_download(store: BlobStore, tmp_path: Path) -> None:
+    store.put(KEY, LARGE)
+    with pytest.raises(ThirdReportError):
+        store.fetch(KEY, tmp_path / "fetched", Reports(fatal=3))
+    with pytest.raises(ThirdReportError), store.open(KEY, progress=Reports(fatal=3)) as blob:
+        blob.read()
+    gc.collect()
+
+
+@abandons_sockets
+def test_a_file_of_the_callers_that_cannot_be_used_is_not_the_stores_fault(store: BlobStore, tmp_path: Path) -> None:
+    store.put(KEY, LARGE)
+    with pytest.raises(FileNotFoundError):
+        store.put("other", tmp_path / "missing")
+    with pytest.raises(FileNotFoundError):
+        store.fetch(KEY, tmp_path / "missing" / "fetched")
+    with pytest.raises(OSError, match="No space left") as full:
+        store.fetch(KEY, Path("/dev/full"))
+    assert full.value.errno == errno.ENOSPC
+    del full
+    gc.collect()
 
 
 @pytest.mark.parametrize("key", ["no/such/blob", "tenants/0190/photos"], ids=["missing", "only a prefix"])
