@@ -336,7 +336,7 @@ class Sweep(Table):
 
 
 class LongMove(Table):
-    """What a person asked of many jobs: carried out in chunks, in the order of their ids, by whoever has time."""
+    """What a person asked of many jobs: carried out in chunks."""
 
     __tablename__ = "long_moves"
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
@@ -344,7 +344,6 @@ class LongMove(Table):
     kind: Mapped[str] = mapped_column(String(16), doc="`cancel` or `retry`.")
     batch_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("batches.id"))
     reason_code: Mapped[str | None] = mapped_column(String(64))
-    cursor: Mapped[uuid.UUID | None] = mapped_column(doc="The last job that was looked at.")
     moved: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=now())
     ended_at: Mapped[datetime | None]

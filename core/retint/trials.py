@@ -282,9 +282,10 @@ def cancel(session: Session, tenant_id: UUID, trial_id: UUID) -> int:
     Raises:
         NotFound: no such trial.
     """
-    return sum(
-        changes.cancel_batch(session, tenant_id, batch.id) for batch in _get_batches(session, tenant_id, trial_id)
-    )
+    tried = _get_batches(session, tenant_id, trial_id)
+    for batch in tried:
+        changes.close_batch(session, tenant_id, batch.id)
+    return changes.cancel(session, Job.batch_id.in_([batch.id for batch in tried]))
 
 
 def _get_batches(session: Session, tenant_id: UUID, trial_id: UUID) -> Sequence[Batch]:

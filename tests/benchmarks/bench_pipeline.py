@@ -28,7 +28,7 @@ from tests import servers
 
 from retint import batches, broker, database, telemetry
 from retint.columns import now
-from retint.jobs import changes, tallies
+from retint.jobs import long_moves, tallies
 from retint.jobs.attempts import ATTEMPTS
 from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.lifecycle import QUEUES, STAGES, Outcome, Stage, State
@@ -116,7 +116,8 @@ class Bench:
 
     def cancel(self, batch_id: uuid.UUID) -> None:
         with self.services.begin() as session:
-            changes.cancel_batch(session, session.get_one(Batch, batch_id).tenant_id, batch_id)
+            move_id = long_moves.cancel_batch(session, session.get_one(Batch, batch_id).tenant_id, batch_id)
+        long_moves.carry_out(self.services, move_id, within_s=600)
 
     def wait_for(self, batch_id: uuid.UUID, count: int, timeout_s: float = 600) -> None:
         deadline = time.monotonic() + timeout_s

@@ -4,11 +4,12 @@ Functions take a Session first; the caller owns the transaction. A statement nam
 an attempt is at stake, the attempt's number (the fencing token); what it returns is what really happened. Two moves
 that meet on PostgreSQL may deadlock: the database then aborts one of them, which is a Transient like any other.
 
-    leases    what a worker does: claim, extend, release, settle
-    queueing  what the dispatcher does: queue, unqueue, extend_deadlines, reclaim_expired
-    changes   what a person does: add_job, cancel_batch, cancel_job, retry_jobs
-    attempts  the record of how attempts ended, append-only
-    tallies   how many jobs stand where, and why some failed
+    leases      what a worker does: claim, extend, release, settle
+    queueing    what the dispatcher does: queue, unqueue, extend_deadlines, reclaim_expired
+    changes     what a person does with one job: add_job, cancel_job, retry_job
+    long_moves  what a person asks of many jobs: cancel_batch, retry_failures
+    attempts    the record of how attempts ended, append-only
+    tallies     how many jobs stand where, and why some failed
 
 Four moves resemble each other:
 

@@ -20,7 +20,7 @@ def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
     Raises:
         IllegalMove: the batch is cancelled.
     """
-    # The lock orders this against `cancel_batch`: no job enters a batch after its jobs were cancelled.
+    # The lock orders this against `close_batch`: no job enters a batch after its jobs were cancelled.
     cancelled = session.scalar(select(Batch.cancelled_at).where(Batch.id == batch.id).with_for_update(read=True))
     if cancelled:
         raise IllegalMove("This batch is cancelled; nothing can be added to it.", code="batch_cancelled")
@@ -36,8 +36,8 @@ def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
     return job
 
 
-def cancel_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> int:
-    """Cancel a batch and all of its jobs that have not ended. Returns how many jobs.
+def close_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> None:
+    """Mark a batch as cancelled: nothing is added to it, and none of its jobs starts.
 
     Raises:
         NotFound: the tenant has no such batch.
@@ -51,7 +51,6 @@ def cancel_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) ->
     )
     if found is None:
         raise NotFound("There is no such batch.")
-    return _cancel(session, Job.batch_id == batch_id)
 
 
 def cancel_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> None:
@@ -61,7 +60,7 @@ def cancel_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Non
         NotFound: the tenant has no such job.
         IllegalMove: it has been restored or refused.
     """
-    if _cancel(session, and_(Job.id == job_id, Job.tenant_id == tenant_id)):
+    if cancel(session, and_(Job.id == job_id, Job.tenant_id == tenant_id)):
         return
     state = session.scalar(select(Job.state).where(Job.id == job_id, Job.tenant_id == tenant_id))
     if state is None:
@@ -70,7 +69,8 @@ def cancel_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Non
         raise IllegalMove(f"This photo is already {state}.")
 
 
-def _cancel(session: Session, chosen: ColumnElement[bool]) -> int:
+def cancel(session: Session, chosen: ColumnElement[bool]) -> int:
+    """Cancel the chosen jobs that have not ended. Returns how many."""
     cancelled = session.scalars(
         update(Job)
         .where(chosen, Job.state.not_in(FINAL))
@@ -88,27 +88,16 @@ def _cancel(session: Session, chosen: ColumnElement[bool]) -> int:
     return len(cancelled)
 
 
-def retry_jobs(
-    session: Session,
-    tenant_id: uuid.UUID | None,
-    *,
-    batch_id: uuid.UUID | None = None,
-    job_id: uuid.UUID | None = None,
-    reason_code: str | None = None,
-) -> int:
-    """Return quarantined jobs to ready with a fault count of zero: all, or those that match. Returns how many.
+def retry_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> bool:
+    """Give one quarantined job another three attempts. Returns whether it was quarantined."""
+    return retry(session, and_(Job.id == job_id, Job.tenant_id == tenant_id)) > 0
 
-    Args:
-        session: the transaction.
-        tenant_id: whose jobs; None for those of all tenants, which only an operator may ask for.
-        batch_id: only this batch's.
-        job_id: only this one.
-        reason_code: only those that failed for this reason.
-    """
-    filters = ((Job.tenant_id, tenant_id), (Job.batch_id, batch_id), (Job.id, job_id), (Job.reason_code, reason_code))
+
+def retry(session: Session, chosen: ColumnElement[bool]) -> int:
+    """Return the chosen jobs that are quarantined to ready, with a fault count of zero. Returns how many."""
     retried = session.scalars(
         update(Job)
-        .where(Job.state == State.QUARANTINED, *(column == value for column, value in filters if value is not None))
+        .where(chosen, Job.state == State.QUARANTINED)
         .values(state=State.READY, faults=0, not_before=now(), reason_code=None, reason=None)
         .returning(Job.id),
         execution_options=NO_SYNC,

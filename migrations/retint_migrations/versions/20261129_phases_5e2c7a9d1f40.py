@@ -100,7 +100,6 @@ def _create_tables() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("batch_id", sa.Uuid(), nullable=True),
         sa.Column("reason_code", sa.String(length=64), nullable=True),
-        sa.Column("cursor", sa.Uuid(), nullable=True),
         sa.Column("moved", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from retint import accounts, fleets, tables
 from retint.errors import NotFound
-from retint.jobs import changes, tallies
+from retint.jobs import long_moves, tallies
 from retint.lifecycle import FLEETS, QUEUES
 from retint.tenancy import get_owned
 from retint_web import services
@@ -99,11 +99,12 @@ def retry_failures(body: requests.FailureFilter) -> responses.RetriedJobs:
     with services().begin() as session:
         if body.batch_id is not None:
             get_owned(session, tables.Batch, g.identity.tenant_id, body.batch_id)
-        retried = changes.retry_jobs(
+        move_id = long_moves.retry_failures(
             session, g.identity.tenant_id, batch_id=body.batch_id, reason_code=body.reason_code
         )
-        accounts.record_action(session, "failures_retried", f"{body.reason_code or 'all'} {retried}", g.identity)
-    return responses.RetriedJobs(retried=retried)
+        accounts.record_action(session, "failures_retried", body.reason_code or "all", g.identity)
+    move = long_moves.carry_out(services(), move_id)
+    return responses.RetriedJobs(retried=move.moved, complete=move.ended_at is not None)
 
 
 def _check_fleet(name: str) -> None:

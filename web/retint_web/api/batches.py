@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from retint import batches, photos, tables
 from retint.errors import InvalidRequest
-from retint.jobs import changes, tallies
+from retint.jobs import long_moves, tallies
 from retint.lifecycle import Stage, State
 from retint.tenancy import get_owned
 from retint_web import remote_photos, services
@@ -155,8 +155,10 @@ def resume_batch(batch_id: UUID) -> responses.BatchWithProgress:
 def cancel_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Cancel all jobs of a batch that have not ended; results stay."""
     with services().begin() as session:
-        changes.cancel_batch(session, g.identity.tenant_id, batch_id)
+        move_id = long_moves.cancel_batch(session, g.identity.tenant_id, batch_id)
         record(session, "batch_cancelled", batch_id)
+    long_moves.carry_out(services(), move_id)
+    with services().read() as session:
         return _batch_with_progress(session, batch_id)
 
 

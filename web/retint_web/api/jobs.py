@@ -35,7 +35,7 @@ def retry_job(job_id: UUID) -> responses.Job:
     """Give a quarantined job another three attempts."""
     with services().begin() as session:
         job = get_owned(session, tables.Job, g.identity.tenant_id, job_id)
-        if not changes.retry_jobs(session, g.identity.tenant_id, job_id=job_id):
+        if not changes.retry_job(session, g.identity.tenant_id, job_id):
             raise IllegalMove(f"Only a quarantined photo can be retried; this one is {job.state}.")
         record(session, "job_retried", job_id)
         return _job(session, job_id)

@@ -272,3 +272,4 @@ class RetriedJobs(Answer):
     """How many jobs are retried."""
 
     retried: int
+    complete: bool = Field(description="False while more follow, some thousand in a second.")

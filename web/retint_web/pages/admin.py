@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from retint import accounts, fleets
 from retint.errors import InvalidRequest, NotFound
-from retint.jobs import changes, tallies
+from retint.jobs import long_moves, tallies
 from retint.lifecycle import FLEETS, QUEUES, Stage, State
 from retint.tables import Batch, Worker
 from retint.tenancy import select_owned
@@ -94,9 +94,9 @@ def retry() -> ResponseReturnValue:
     """Give the photos that were quarantined for one reason, or for any, another three attempts."""
     reason_code = request.form.get("reason_code") or None
     with services().begin() as session:
-        retried = changes.retry_jobs(session, g.identity.tenant_id, reason_code=reason_code)
+        move_id = long_moves.retry_failures(session, g.identity.tenant_id, reason_code=reason_code)
         accounts.record_action(session, "failures_retried", reason_code or "all", g.identity)
-    flash(f"{words.pluralize(retried, 'photo')} will be retried.")
+    flash(words.describe_retry(long_moves.carry_out(services(), move_id)))
     return _redirect_to_index()
 
 

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from retint import accounts, batches
 from retint.batches import JobSummary, Progress
 from retint.errors import InvalidRequest
-from retint.jobs import changes, tallies
+from retint.jobs import long_moves, tallies
 from retint.lifecycle import State
 from retint.tables import Batch
 from retint.tenancy import get_owned
@@ -155,9 +155,11 @@ def cancel(batch_id: UUID) -> ResponseReturnValue:
         if request.method == "GET":
             counts = batches.measure_progress(session, batch.tenant_id, batch_id).counts
             return render_template("batches/cancel.html", batch=batch, counts=counts)
-        cancelled = changes.cancel_batch(session, batch.tenant_id, batch_id)
+        unfinished = words.count_unfinished(tallies.count_jobs(session, [batch_id])[batch_id])
+        move_id = long_moves.cancel_batch(session, batch.tenant_id, batch_id)
         accounts.record_action(session, "batch_cancelled", str(batch_id), g.identity)
-    flash(f"Cancelled. {words.pluralize(cancelled, 'photo')} will not be restored.")
+    long_moves.carry_out(services(), move_id)
+    flash(f"Cancelled. {words.pluralize(unfinished, 'photo')} will not be restored.")
     return _redirect_to_batch(batch_id)
 
 
@@ -168,9 +170,9 @@ def retry(batch_id: UUID) -> ResponseReturnValue:
     with services().begin() as session:
         get_owned(session, Batch, g.identity.tenant_id, batch_id)
         reason_code = request.form.get("reason_code") or None
-        retried = changes.retry_jobs(session, g.identity.tenant_id, batch_id=batch_id, reason_code=reason_code)
+        move_id = long_moves.retry_failures(session, g.identity.tenant_id, batch_id=batch_id, reason_code=reason_code)
         accounts.record_action(session, "failures_retried", str(batch_id), g.identity)
-    flash(f"{words.pluralize(retried, 'photo')} will be retried.")
+    flash(words.describe_retry(long_moves.carry_out(services(), move_id)))
     return _redirect_to_batch(batch_id)
 
 

@@ -107,7 +107,7 @@ def retry(job_id: UUID) -> ResponseReturnValue:
     """Give a quarantined photo another three attempts."""
     with services().begin() as session:
         photos.load_details(session, g.identity.tenant_id, job_id)
-        retried = changes.retry_jobs(session, g.identity.tenant_id, job_id=job_id)
+        retried = changes.retry_job(session, g.identity.tenant_id, job_id)
         accounts.record_action(session, "job_retried", str(job_id), g.identity)
     flash("The photo will be retried." if retried else "There is nothing to retry.")
     return redirect(url_for("photos.show", job_id=job_id), code=303)

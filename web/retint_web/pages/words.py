@@ -12,7 +12,7 @@ from retint.batches import JobSummary, Progress
 from retint.jobs.tallies import Counts
 from retint.lifecycle import ACTIVE, State
 from retint.recipes import Recipe
-from retint.tables import Batch
+from retint.tables import Batch, LongMove
 
 STATE_ORDER: Final = (
     State.RESTORED,
@@ -119,6 +119,12 @@ def format_settings(values: Mapping[str, float]) -> str:
 def counts_by_state(counts: Counts) -> Iterator[tuple[State, int]]:
     """Yield every state with its count, also those with none, so that the page's filters do not move."""
     return ((state, counts.of(state)) for state in STATE_ORDER)
+
+
+def describe_retry(move: LongMove) -> str:
+    """Say how many photos are retried, and that more follow where that takes longer than a moment."""
+    photos = pluralize(move.moved, "photo")
+    return f"{photos} will be retried." if move.ended_at else f"{photos} will be retried; the rest follows."
 
 
 def count_unfinished(counts: Counts) -> int:

@@ -21,7 +21,7 @@ from retint import broker as brokers
 from retint import fleets
 from retint.broker import Broker
 from retint.errors import QueueUnavailable, Transient
-from retint.jobs import queueing, tallies
+from retint.jobs import long_moves, queueing, tallies
 from retint.jobs.tallies import Load
 from retint.lifecycle import FLEETS, QUEUES, State
 from retint.services import Services
@@ -89,6 +89,7 @@ class Dispatcher:
             return 0
         self._reclaim_expired()
         self._fold_tallies()
+        self._carry_on_long_moves()
         self._continue_sweep()
         self._unqueue_lost()
         return self._send_bundles()
@@ -129,6 +130,14 @@ class Dispatcher:
             self._folded_to = tallies.fold(session, self._folded_to)
             fleets.end_silent(session)
         self._folded_at = time.monotonic()
+
+    def _carry_on_long_moves(self) -> None:
+        """Move the next jobs of what people asked of many."""
+        with self.services.read() as session:
+            moves = long_moves.list_open(session)
+        for move_id in moves:
+            with self.services.begin() as session:
+                long_moves.advance(session, move_id)
 
     def _continue_sweep(self) -> None:
         """Sweep one chunk of the store, so that no tick has to wait for all of it."""

@@ -1,6 +1,8 @@
 """Adding, cancelling, pausing and retrying, on each database."""
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -9,7 +11,7 @@ from tests.integration.conftest import Site
 
 from retint.columns import now
 from retint.errors import IllegalMove, InvalidPhoto, NotFound
-from retint.jobs import changes, queueing
+from retint.jobs import changes, long_moves, queueing
 from retint.jobs.leases import Done
 from retint.lifecycle import Outcome, Stage, State
 from retint.tables import Batch, Job, Photo
@@ -20,15 +22,32 @@ def test_quarantined_jobs_get_another_three_attempts(site: Site) -> None:
     job_ids = site.add_many_jobs(2, batch, State.QUARANTINED)
     [theirs] = site.add_many_jobs(1, other, State.QUARANTINED)
     with site.services.begin() as session:
-        session.execute(update(Job).values(faults=3))
+        session.execute(update(Job).values(faults=3, started_at=now(-60)))
         session.execute(update(Job).where(Job.id == job_ids[0]).values(reason_code="worker_lost"))
-        assert changes.retry_jobs(session, other.tenant_id, batch_id=batch.id) == 0
-        assert changes.retry_jobs(session, batch.tenant_id, reason_code="worker_lost") == 1
-        assert changes.retry_jobs(session, batch.tenant_id, job_id=job_ids[1]) == 1
-        assert changes.retry_jobs(session, batch.tenant_id) == 0
-        assert changes.retry_jobs(session, None) == 1
+        assert not changes.retry_job(session, other.tenant_id, job_ids[1])
+        assert changes.retry_job(session, batch.tenant_id, job_ids[1])
+        assert not changes.retry_job(session, batch.tenant_id, job_ids[1])
+    assert retry(site, other.tenant_id, batch_id=batch.id) == 0
+    assert retry(site, batch.tenant_id, reason_code="bug") == 0
+    assert retry(site, batch.tenant_id, reason_code="worker_lost") == 1
+    assert retry(site, batch.tenant_id) == 0
+    assert retry(site, None) == 1
     assert site.count_states([*job_ids, theirs]) == {State.READY: 3}
     assert (site.get_job(theirs).faults, site.get_job(theirs).reason) == (0, None)
+
+
+def retry(site: Site, tenant_id: uuid.UUID | None, **chosen: Any) -> int:
+    with site.services.begin() as session:
+        move_id = long_moves.retry_failures(session, tenant_id, **chosen)
+    move = long_moves.carry_out(site.services, move_id)
+    assert move.ended_at
+    return move.moved
+
+
+def cancel(site: Site, batch: Batch) -> int:
+    with site.services.begin() as session:
+        move_id = long_moves.cancel_batch(session, batch.tenant_id, batch.id)
+    return long_moves.carry_out(site.services, move_id).moved
 
 
 def test_a_paused_batch_waits_and_goes_on(site: Site) -> None:
@@ -53,9 +72,8 @@ def test_a_cancelled_batch_ends_at_once_and_its_workers_write_nothing(site: Site
     job_ids, [elsewhere] = site.add_many_jobs(5, batch), site.add_many_jobs(1, other)
     done, running = site.claim(job_ids[:2])
     site.settle((done, InvalidPhoto("This is not a photograph.")))
-    with site.services.begin() as session:
-        assert changes.cancel_batch(session, batch.tenant_id, batch.id) == 4
-        assert changes.cancel_batch(session, batch.tenant_id, batch.id) == 0
+    assert cancel(site, batch) == 4
+    assert cancel(site, batch) == 0
     assert site.settle((running, Done())) == set()
     assert site.claim(job_ids) == []
     assert site.count_states(job_ids) == {State.REFUSED: 1, State.CANCELLED: 4}
@@ -80,7 +98,7 @@ def test_one_job_is_cancelled_by_its_tenant_only_and_only_while_it_has_not_ended
         changes.cancel_job(session, batch.tenant_id, open_job)
     assert site.get_job(open_job).state is State.CANCELLED
     with pytest.raises(NotFound), site.services.begin() as session:
-        changes.cancel_batch(session, site.get_tenant("archive"), batch.id)
+        long_moves.cancel_batch(session, site.get_tenant("archive"), batch.id)
 
 
 def test_cancelling_and_depositing_at_once_leaves_no_job_behind(site: Site) -> None:
@@ -95,12 +113,11 @@ def test_cancelling_and_depositing_at_once_leaves_no_job_behind(site: Site) -> N
                 except IllegalMove:
                     return
 
-        def cancel(_: int, batch: Batch = batch) -> None:
-            with site.services.begin() as session:
-                changes.cancel_batch(session, batch.tenant_id, batch.id)
+        def end(_: int, batch: Batch = batch) -> None:
+            cancel(site, batch)
 
         with ThreadPoolExecutor(4) as pool:
-            racing = [pool.submit(work, number) for number, work in enumerate((deposit, deposit, cancel, deposit))]
+            racing = [pool.submit(work, number) for number, work in enumerate((deposit, deposit, end, deposit))]
         for future in racing:
             future.result()
         assert set(site.count_rows(batch.id)) == {(Stage.INGEST, State.CANCELLED)}
@@ -119,3 +136,39 @@ def _add_photo(session: Session, batch: Batch) -> Photo:
     session.add(photo)
     session.flush()
     return photo
+
+
+def test_many_jobs_are_moved_in_chunks_and_the_dispatcher_ends_what_a_crash_left(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_moves, "CHUNK", 10)
+    batch = site.add_batch()
+    job_ids = site.add_many_jobs(25, batch)
+    with site.services.begin() as session:
+        move_id = long_moves.cancel_batch(session, batch.tenant_id, batch.id)
+        assert long_moves.advance(session, move_id)
+    assert site.count_states(job_ids) == {State.CANCELLED: 10, State.READY: 15}
+    assert site.claim(job_ids) == []
+    with site.services.begin() as session:
+        assert long_moves.list_open(session) == [move_id]
+        assert long_moves.advance(session, move_id)
+        assert not long_moves.advance(session, move_id)
+        assert long_moves.list_open(session) == []
+    assert site.count_states(job_ids) == {State.CANCELLED: 25}
+
+
+def test_a_job_that_fails_again_while_others_are_retried_keeps_its_new_failure(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_moves, "CHUNK", 2)
+    batch = site.add_batch()
+    job_ids = site.add_many_jobs(3, batch, State.QUARANTINED)
+    with site.services.begin() as session:
+        session.execute(update(Job).values(started_at=now(-60)))
+        move_id = long_moves.retry_failures(session, batch.tenant_id)
+        assert long_moves.advance(session, move_id)
+    with site.services.begin() as session:
+        again = update(Job).where(Job.state == State.READY).values(state=State.QUARANTINED, started_at=now(1))
+        session.execute(again)
+    assert long_moves.carry_out(site.services, move_id).moved == 3
+    assert site.count_states(job_ids) == {State.QUARANTINED: 2, State.READY: 1}
