@@ -61,6 +61,7 @@ def connect(url: str, connections: int = 4) -> Engine:
         connections: most connections to PostgreSQL at the same time; a quarter of them stays open.
     """
     address = make_url(url)
+    # Parameters are hidden in errors, which are logged: names of files are among them.
     if address.get_backend_name() != "sqlite":
         has_pgbouncer = address.query.get("pgbouncer") == "true"
         direct = {"options": f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_S * 1000}"}
@@ -68,6 +69,7 @@ def connect(url: str, connections: int = 4) -> Engine:
         return create_engine(
             address.difference_update_query(["pgbouncer"]),
             pool_pre_ping=True,
+            hide_parameters=True,
             pool_size=kept,
             max_overflow=connections - kept,
             pool_timeout=POOL_TIMEOUT_S,
@@ -75,7 +77,9 @@ def connect(url: str, connections: int = 4) -> Engine:
         )
     if address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(address, connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None})
+    engine = create_engine(
+        address, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
+    )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         IMPORTED
     )
     log_json: Annotated[bool, Field(description="Log JSON lines instead of text for people.")] = False
+    log_file: Annotated[
+        Path | None,
+        Field(description="File that a process logs to, also after it was renamed; by default standard error."),
+    ] = None
 
     @property
     def database(self) -> str:

@@ -10,7 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from retint import __version__, remote
 from retint.photos import make_spool_folder
 from retint.services import Services
-from retint_web import errors, health, security
+from retint_web import errors, health, security, tracing
 from retint_web import services as running_services
 from retint_web.api import blueprint as api
 from retint_web.files import downloads
@@ -53,7 +53,9 @@ def create_app(services: Services) -> Flask:
     app.request_class = PortalRequest
     app.extensions["retint"] = services
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    tracing.configure(app)
     security.configure(app, services.settings)
+    app.before_request(tracing.name_person)
     errors.configure(app)
     words.configure(app)
     if services.settings.behind_proxy:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 import structlog
-from flask import Flask, Response, render_template, request
+from flask import Flask, Response, g, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
@@ -73,7 +73,14 @@ def _error_response(status: int, code: str, sentence: str) -> Response:
     _drain()
     title = http.HTTPStatus(status).phrase
     if request.path.startswith("/api/"):
-        problem = {"type": "about:blank", "title": title, "status": status, "detail": sentence, "code": code}
+        problem = {
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": sentence,
+            "code": code,
+            "request_id": g.request_id,
+        }
         return Response(json.dumps(problem), status, content_type="application/problem+json")
     template = "_error.html" if "HX-Request" in request.headers else "error.html"
     page = render_template(template, status=status, title=title, code=code, sentence=sentence)

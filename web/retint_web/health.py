@@ -11,7 +11,7 @@ from flask.sansio.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from sqlalchemy import text
 
-from retint import broker, telemetry
+from retint import broker, exposition
 from retint.errors import RetintError
 from retint.services import Services
 from retint_web import services
@@ -72,7 +72,7 @@ def readyz() -> ResponseReturnValue:
 def metrics() -> ResponseReturnValue:
     """Metrics for Prometheus: sums over all tenants, nothing about any of them."""
     with services().begin() as session:
-        return Response(telemetry.render_metrics(session), content_type=telemetry.METRICS_TYPE)
+        return Response(exposition.render(session), content_type=exposition.CONTENT_TYPE)
 
 
 def _run(check: Callable[[], object]) -> str:

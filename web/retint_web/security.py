@@ -15,7 +15,7 @@ from retint import accounts
 from retint.accounts import Identity, Unauthorized
 from retint.errors import NotAllowed
 from retint.settings import Settings
-from retint_web import services
+from retint_web import services, tracing
 
 P = ParamSpec("P")
 View = Callable[P, ResponseReturnValue]
@@ -115,6 +115,7 @@ def require_token() -> None:
         raise Unauthorized("A token is missing. Send it in the header `Authorization: Bearer retint_…`.")
     with services().begin() as transaction:
         g.identity = accounts.identify_token(transaction, secret.strip())
+    tracing.name_person()
 
 
 def accepts_uploads(view: View[P]) -> View[P]:

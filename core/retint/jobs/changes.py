@@ -2,7 +2,8 @@
 
 import uuid
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+import structlog
+from sqlalchemy import ColumnElement, and_, event, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -12,6 +13,8 @@ from retint.errors import IllegalMove, NotFound
 from retint.jobs import attempts
 from retint.lifecycle import FINAL, Outcome, State
 from retint.tables import Batch, Job, Photo
+
+log = structlog.get_logger()
 
 
 def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
@@ -33,7 +36,19 @@ def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
             session.add(job)
     except IntegrityError:
         return session.scalars(same).one()
+    event.listen(session, "after_commit", lambda _: _log_added(job), once=True)
     return job
+
+
+def _log_added(job: Job) -> None:
+    """Log whose request added which job; a worker's lines name the job."""
+    log.info(
+        "job_added",
+        tenant_id=str(job.tenant_id),
+        batch_id=str(job.batch_id),
+        job_id=str(job.id),
+        photo_id=str(job.photo_id),
+    )
 
 
 def close_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> None:

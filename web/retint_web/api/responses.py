@@ -33,6 +33,7 @@ class Problem(Answer):
     status: int
     detail: str = Field(description="One sentence for people.")
     code: str = Field(description="Stable name of the error, for programs.")
+    request_id: str = Field(description="Names the request in the portal's log; also in the header X-Request-ID.")
 
 
 class KnownHashes(Answer):
