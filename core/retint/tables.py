@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -144,10 +145,11 @@ class Photo(Table):
         return keys.original(self.tenant_id, self.id)
 
 
+# Conditions of partial indexes. A query names the very same one: SQLite finds the index by its text.
 IS_READY = "phase LIKE 'ready%'"
 IS_IN_FLIGHT = "phase = 'in_flight'"
 IS_FAILED = "phase IN ('quarantined', 'refused')"
-"""Conditions of partial indexes of jobs. A query names the very same one: SQLite finds the index by its text."""
+IS_FOLDED = "xid = 0"
 
 
 def _fingerprint(context: Any) -> bytes:
@@ -256,15 +258,25 @@ class Attempt(Table):
 
 
 class Tally(Table):
-    """A part of a batch's count by stage and state; the count is the sum of `n`. Written by triggers on `jobs`."""
+    """A summand of a batch's count by stage and state; the count is the sum of `n`. Written by triggers on `jobs`."""
 
     __tablename__ = "tallies"
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     batch_id: Mapped[uuid.UUID]
     stage: Mapped[Stage]
     state: Mapped[State]
+    reason_code: Mapped[str] = mapped_column(
+        String(64), server_default=text("''"), doc="Why jobs were refused or quarantined; empty in other states."
+    )
+    xid: Mapped[int] = mapped_column(
+        BigInteger, server_default=FetchedValue(), doc="The transaction that wrote it; 0: it is a sum of earlier ones."
+    )
     n: Mapped[int]
-    __table_args__ = (Index(None, "batch_id"), Index(None, "state", "stage", "batch_id"))
+    __table_args__ = (
+        partial("uq_tallies_folded", "batch_id", "stage", "state", "reason_code", where=IS_FOLDED, unique=True),
+        partial("ix_tallies_state", "state", where=IS_FOLDED),
+        partial("ix_tallies_xid", "xid", where="xid > 0"),
+    )
 
 
 class Worker(Table):

@@ -61,11 +61,11 @@ def backfill(table: str, assignments: str, missing: str) -> None:
         missing: SQL that tells the rows which still lack them.
     """
     if not is_postgresql():
-        op.execute(f"UPDATE {table} SET {assignments} WHERE {missing}")  # noqa: S608
+        op.execute(f"UPDATE {table} SET {assignments} WHERE {missing}")
         return
-    following = f"SELECT id FROM {table} WHERE id > :after ORDER BY id LIMIT {ROWS}"  # noqa: S608
-    upper = sa.text(f"SELECT id FROM ({following}) AS following ORDER BY id DESC LIMIT 1")  # noqa: S608
-    change = sa.text(f"UPDATE {table} SET {assignments} WHERE id > :after AND id <= :upto AND {missing}")  # noqa: S608
+    following = f"SELECT id FROM {table} WHERE id > :after ORDER BY id LIMIT {ROWS}"
+    upper = sa.text(f"SELECT id FROM ({following}) AS following ORDER BY id DESC LIMIT 1")
+    change = sa.text(f"UPDATE {table} SET {assignments} WHERE id > :after AND id <= :upto AND {missing}")
     with _without_transaction():
         connection, after, done = op.get_bind(), UUID(int=0), 0
         while upto := connection.scalar(upper, {"after": after}):

@@ -8,16 +8,21 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, or_, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import BigInteger, ColumnElement, Subquery, Text, cast, delete, func, or_, select, text, union_all
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session, aliased
 
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.lifecycle import ACTIVE, FINAL, IN_FLIGHT_PHASE, READY_PHASES, Stage, State
-from retint.tables import IS_FAILED, IS_READY, Batch, Job, Table, Tally, Tenant
+from retint.tables import IS_FAILED, IS_FOLDED, IS_READY, Batch, Job, Table, Tally, Tenant, Total
 
 TALLIES = Table.metadata.tables["tallies"]
+KEY = ("batch_id", "stage", "state", "reason_code")
+FOLDED_TO = "tallies_folded_to"
+"""Name of the total that says up to which transaction tallies are folded."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +119,11 @@ class Load:
 def count_jobs(session: Session, batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Counts]:
     """Count the jobs of batches by stage and state; the cost does not depend on the number of jobs."""
     found: dict[uuid.UUID, dict[tuple[Stage, State], int]] = {batch_id: {} for batch_id in batch_ids}
+    current = _select_current(Tally.batch_id.in_(found))
     rows = session.execute(
-        select(Tally.batch_id, Tally.stage, Tally.state, func.sum(Tally.n).label("n"))
-        .where(Tally.batch_id.in_(found))
-        .group_by(Tally.batch_id, Tally.stage, Tally.state)
+        select(current.c.batch_id, current.c.stage, current.c.state, func.sum(current.c.n).label("n")).group_by(
+            current.c.batch_id, current.c.stage, current.c.state
+        )
     )
     for row in rows:
         if row.n:
@@ -125,40 +131,56 @@ def count_jobs(session: Session, batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UU
     return {batch_id: Counts(by) for batch_id, by in found.items()}
 
 
-def fold(session: Session, since: int) -> int:
-    """Replace the tallies of every batch that changed by their sums.
+def _select_current(condition: ColumnElement[bool]) -> Subquery:
+    """Select the tallies that meet a condition: the sums, and what was written since they were made.
 
-    Args:
-        session: the transaction.
-        since: what the last call returned; 0 for the first call.
-
-    Returns:
-        The newest tally's id, for the next call.
+    Tallies that are folded and deleted are passed over by their transaction's number: however many of them PostgreSQL
+    has to keep for an old snapshot (such as that of a running dump), a read costs the same.
     """
-    changed = select(Tally.batch_id).where(Tally.id > since).distinct()
-    if since == 0:  # the whole table: leave out what is folded already
-        changed = changed.group_by(Tally.batch_id, Tally.stage, Tally.state).having(func.count() > 1)
-    sums: dict[tuple[uuid.UUID, Stage, State], int] = {}
-    deleted = delete(Tally).where(Tally.batch_id.in_(changed.scalar_subquery()))
-    for row in session.execute(
-        deleted.returning(Tally.batch_id, Tally.stage, Tally.state, Tally.n),
+    columns = (Tally.batch_id, Tally.stage, Tally.state, Tally.reason_code, Tally.n)
+    folded_to = select(Total.n).where(Total.name == FOLDED_TO).scalar_subquery()
+    sums = select(*columns).where(text(IS_FOLDED), condition)
+    newer = select(*columns).where(Tally.xid > 0, Tally.xid >= cast(func.coalesce(folded_to, 0), BigInteger), condition)
+    return union_all(sums, newer).subquery()
+
+
+def fold(session: Session) -> None:
+    """Add the tallies of transactions that have ended to the sums, and delete them. Nothing to do on SQLite.
+
+    A transaction that is older than every running one has ended: its tallies, and those of all before it, are seen.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return
+    until = session.scalar(select(cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger))) or 0
+    deleted = session.execute(
+        delete(Tally).where(Tally.xid > 0, Tally.xid < until).returning(*(TALLIES.c[name] for name in (*KEY, "n"))),
         execution_options=NO_SYNC,
-    ):
-        key = row.batch_id, row.stage, row.state
-        sums[key] = sums.get(key, 0) + row.n
-    folded = [
-        {"batch_id": batch_id, "stage": stage, "state": state, "n": n}
-        for (batch_id, stage, state), n in sums.items()
-        if n
-    ]
-    if folded:
-        session.execute(insert(TALLIES), folded)
-    return session.scalar(select(func.max(Tally.id))) or 0
+    )
+    sums: dict[tuple[Any, ...], int] = {}
+    for row in deleted:
+        sums[row[:4]] = sums.get(row[:4], 0) + row.n
+    changes = [{**dict(zip(KEY, key, strict=True)), "xid": 0, "n": n} for key, n in sorted(sums.items()) if n]
+    if changes:
+        added = postgresql.insert(TALLIES)
+        session.execute(
+            added.on_conflict_do_update(
+                index_elements=KEY, index_where=text(IS_FOLDED), set_={"n": TALLIES.c.n + added.excluded.n}
+            ),
+            changes,
+        )
+        session.execute(
+            delete(Tally).where(text(IS_FOLDED), Tally.n == 0, Tally.batch_id.in_({key[0] for key in sums})),
+            execution_options=NO_SYNC,
+        )
+    reached = postgresql.insert(Total).values(name=FOLDED_TO, n=until)
+    newer = {"n": func.greatest(Total.n, reached.excluded.n)}
+    session.execute(reached.on_conflict_do_update(index_elements=[Total.name], set_=newer))
 
 
 def list_loads(session: Session) -> list[Load]:
     """Count ready, queued and running jobs by batch and stage; the cost grows with the active batches only."""
-    total = func.sum(Tally.n)
+    current = _select_current(Tally.state.in_(ACTIVE))
+    total = func.sum(current.c.n)
     rows = session.execute(
         select(
             Batch.tenant_id,
@@ -167,14 +189,13 @@ def list_loads(session: Session) -> list[Load]:
             Batch.priority,
             Batch.created_at,
             Batch.paused_at.is_not(None).label("paused"),
-            Tally.stage,
-            Tally.state,
+            current.c.stage,
+            current.c.state,
             total.label("n"),
         )
-        .join(Batch, Batch.id == Tally.batch_id)
+        .join(Batch, Batch.id == current.c.batch_id)
         .join(Tenant, Tenant.id == Batch.tenant_id)
-        .where(Tally.state.in_(ACTIVE))
-        .group_by(Batch.id, Tenant.weight, Tally.stage, Tally.state)
+        .group_by(Batch.id, Tenant.weight, current.c.stage, current.c.state)
         .having(total > 0)
     )
     return [Load(**row._mapping) for row in rows]
@@ -227,22 +248,42 @@ def group_failures(
         tenant_id: whose jobs; None for those of all tenants.
         batch_id: only this batch's.
     """
-    count = func.count()
-    filters = ((Job.tenant_id, tenant_id), (Job.batch_id, batch_id))
+    current = _select_current(Tally.state.in_((State.QUARANTINED, State.REFUSED)))
+    count, batch = func.sum(current.c.n), aliased(Batch)
+    filters = ((batch.tenant_id, tenant_id), (batch.id, batch_id))
     conditions = [column == value for column, value in filters if value is not None]
     if batch_id is None:
-        is_try = exists(select(Batch.id).where(Batch.id == Job.batch_id, Batch.trial.is_not(None)))
-        conditions.append(or_(Job.state == State.QUARANTINED, ~is_try))
-    rows = session.execute(
-        select(
-            func.coalesce(Job.reason_code, "unknown").label("reason_code"),
-            func.coalesce(func.min(Job.reason), "").label("reason"),
-            Job.state,
-            count.label("count"),
-            func.count(Job.batch_id.distinct()).label("batches"),
-        )
-        .where(text(IS_FAILED), *conditions)
-        .group_by(Job.reason_code, Job.state)
-        .order_by(count.desc(), Job.reason_code)
+        conditions.append(or_(current.c.state == State.QUARANTINED, batch.trial.is_(None)))
+    by_batch = (
+        select(batch.id, batch.tenant_id, current.c.reason_code, current.c.state, count.label("n"))
+        .join(batch, batch.id == current.c.batch_id)
+        .where(*conditions)
+        .group_by(batch.id, batch.tenant_id, current.c.reason_code, current.c.state)
+        .having(count > 0)
     )
-    return [FailureGroup(**row._mapping) for row in rows]
+    groups: dict[tuple[str, State], list[Any]] = {}
+    for row in session.execute(by_batch):
+        groups.setdefault((row.reason_code, row.state), []).append(row)
+    found = [
+        FailureGroup(
+            reason_code=reason_code or "unknown",
+            reason=_find_reason(session, rows[0].tenant_id, reason_code, state, batch_id),
+            state=state,
+            count=int(sum(row.n for row in rows)),
+            batches=len(rows),
+        )
+        for (reason_code, state), rows in groups.items()
+    ]
+    return sorted(found, key=lambda group: (-group.count, group.reason_code))
+
+
+def _find_reason(
+    session: Session, tenant_id: uuid.UUID, reason_code: str, state: State, batch_id: uuid.UUID | None
+) -> str:
+    """Find the sentence of one job that failed for a reason; reads one entry of an index."""
+    one = select(Job.reason).where(
+        text(IS_FAILED), Job.tenant_id == tenant_id, Job.phase == state.value, Job.reason_code == reason_code
+    )
+    if batch_id is not None:
+        one = one.where(Job.batch_id == batch_id)
+    return session.scalar(one.order_by(Job.id).limit(1)) or ""

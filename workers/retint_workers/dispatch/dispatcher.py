@@ -75,7 +75,6 @@ class Dispatcher:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._leads_until = self._folded_at = 0.0
         self._lead_renewed_at = float("-inf")
-        self._folded_to = 0
         self._sweep_started_at = time.monotonic()
         self._sweep: Iterator[object] = iter(())
 
@@ -110,7 +109,6 @@ class Dispatcher:
                 leads = fleets.acquire_lead(session, ROLE, self._name, LEASE_S)
             if leads and at > self._leads_until:
                 log.info("dispatcher_leads", name=self._name)
-                self._folded_to = 0
             self._lead_renewed_at = at
             self._leads_until = at + LEASE_S if leads else 0.0
         return at < self._leads_until
@@ -127,7 +125,7 @@ class Dispatcher:
         if time.monotonic() - self._folded_at < FOLD_S:
             return
         with self.services.begin() as session:
-            self._folded_to = tallies.fold(session, self._folded_to)
+            tallies.fold(session)
             fleets.end_silent(session)
         self._folded_at = time.monotonic()
 

@@ -179,7 +179,7 @@ def test_failures_are_grouped_and_retried(admin: Person, quarantine: Callable[[s
         quarantine(admin.deposit(batch_id, name)["id"])
     [group] = admin.api("GET", "/failures").json["items"]
     assert (group["reason_code"], group["count"], group["batches"]) == ("out_of_memory", 2, 1)
-    assert admin.api("POST", "/failures/retry", json={"reason_code": "other"}).json == {"retried": 0}
+    assert admin.api("POST", "/failures/retry", json={"reason_code": "other"}).json == {"retried": 0, "complete": True}
     assert admin.api("POST", "/failures/retry", json={"batch_id": str(uuid4())}).status_code == 404
     assert admin.api("POST", "/failures/retry").json == {"retried": 2}
 
