@@ -181,7 +181,7 @@ def test_failures_are_grouped_and_retried(admin: Person, quarantine: Callable[[s
     assert (group["reason_code"], group["count"], group["batches"]) == ("out_of_memory", 2, 1)
     assert admin.api("POST", "/failures/retry", json={"reason_code": "other"}).json == {"retried": 0, "complete": True}
     assert admin.api("POST", "/failures/retry", json={"batch_id": str(uuid4())}).status_code == 404
-    assert admin.api("POST", "/failures/retry").json == {"retried": 2}
+    assert admin.api("POST", "/failures/retry").json == {"retried": 2, "complete": True}
 
 
 def test_only_administrators_administrate(member: Person, app: Flask) -> None:
