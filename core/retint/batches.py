@@ -283,7 +283,7 @@ def read_report(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterat
 
 
 def _read_rows(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterator[ReportRow]:
-    taken: set[str] = set()
+    taken: set[int] = set()
     after: UUID | None = None
     while True:
         with services.read() as session:
@@ -322,7 +322,7 @@ def _chunk_query(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[
     return query if after is None else query.where(Job.id > after)
 
 
-def _make_row(found: SqlRow[Any], taken: set[str]) -> ReportRow:
+def _make_row(found: SqlRow[Any], taken: set[int]) -> ReportRow:
     files: dict[str, str] = (found.files or {}) if found.state is State.RESTORED else {}
     result = files.get("result")
     return ReportRow(

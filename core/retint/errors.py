@@ -113,3 +113,14 @@ class WorkerLost(Transient):
     """A process died or exceeded its time limit."""
 
     code = "worker_lost"
+
+
+def explain(error: BaseException) -> str:
+    """Return a sentence about an exception for the row of one file; where it is a bug, its type and text."""
+    if isinstance(error, RetintError):
+        return error.message
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}." if error.filename is not None else f"{error.strerror}."
+    if isinstance(error, MemoryError):
+        return "There was not enough memory."
+    return f"An error occurred in Retint or in one of its libraries ({type(error).__name__}: {error})."

@@ -128,11 +128,11 @@ def _settings_on(device: str) -> Settings:
 
 def _expand_folders(files: Iterable[Path | str]) -> list[Path | str]:
     """Replace folders by the files in them."""
-    from retint.command.push import list_files
+    from retint.folders import list_files
 
     sources: list[Path | str] = []
     for file in files:
-        sources.extend(list_files(file) if isinstance(file, Path) and file.is_dir() else [file])
+        sources.extend(list_files(file).files if isinstance(file, Path) and file.is_dir() else [file])
     return sources
 
 

@@ -1,5 +1,6 @@
 """The command `retint`. Other parts add their subcommands through the entry points `retint.commands`."""
 
+import io
 import json
 import sys
 from importlib.metadata import entry_points
@@ -11,11 +12,15 @@ import click
 from retint import __version__
 from retint.command.options import recipe_options
 from retint.errors import Refused, RetintError
+from retint.names import escape_surrogates, show_name
 from retint.settings import Settings
 
 if TYPE_CHECKING:
     from retint.recipes import Recipe
     from retint.services import Services
+
+MAX_TITLE = 200
+"""Most characters of a batch's name."""
 
 
 class PartsGroup(click.Group):
@@ -49,10 +54,14 @@ def retint() -> None:
 
 def main() -> None:
     """Run the command; a RetintError becomes one sentence and an exit status."""
+    # A file's name may hold what the terminal's encoding does not: print it escaped, rather than fail.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         retint(prog_name="retint")
     except RetintError as error:
-        click.echo(f"Error: {error.message}", err=True)
+        click.echo(f"Error: {escape_surrogates(error.message)}", err=True)
         sys.exit(2 if isinstance(error, Refused) else 3)
 
 
@@ -63,7 +72,8 @@ Examples:
   retint push scans/ --server http://127.0.0.1:8000 --dry-run
   retint push prints/ --server http://127.0.0.1:8000 --colorizer compact-vivid --strength .7 --priority 5
 
-After an interruption run it again: what the server has is not sent twice.
+After an interruption run it again: what the server has is not sent twice. Trouble
+with one file stops no other: it is named with the reason, and the exit status is 1.
 """
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -89,15 +99,18 @@ def push(
     """Deposit a folder, with all its subfolders, as one batch."""
     from retint.command import push as pushing
 
-    batch = pushing.NewBatch(name or folder.resolve().name, recipe, priority)
+    title = show_name(name) if name else show_name(folder.resolve().name)[:MAX_TITLE] or "Photographs"
+    batch = pushing.NewBatch(title, recipe, priority)
     outcome = pushing.push(folder, server, token, batch, dry_run=dry_run, quiet=as_json)
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
-    else:
+    elif outcome.total:
         click.echo(outcome.sentence)
-        for file, reason in outcome.refused.items():
-            click.echo(f"{file}: {reason}", err=True)
-    sys.exit(1 if outcome.refused else 0)
+        for file, reason in (outcome.refused | outcome.not_sent).items():
+            click.echo(f"{file}: {escape_surrogates(reason)}", err=True)
+    if outcome.error:
+        click.echo(f"Error: {escape_surrogates(outcome.error.message)}", err=True)
+    sys.exit(outcome.exit_status)
 
 
 @retint.command()

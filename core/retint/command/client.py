@@ -1,17 +1,32 @@
 """A client of the JSON API, for `retint push` and `retint demo`."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 
-from retint.errors import NotAllowed, Refused, RetintError, Transient
+from retint.digests import hash_file
+from retint.errors import InvalidRequest, NotAllowed, Refused, Transient
 from retint.recipes import Recipe
 
-RETRIES = 4
-CHUNK = 1 << 20
+BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0)
+"""Waits before a call is tried again."""
+CHUNK: Final = 1 << 20
+ANSWER_S: Final = 300
+"""Longest wait for an answer. After an upload the portal still stores the file, so its size adds to this."""
+STORING_RATE: Final = 1 << 20
+"""Bytes a second that the slowest portal stores."""
+POLL_S: Final = 2.0
+MAX_QUOTED_NAME: Final = 4000
+"""Servers and proxies limit an address, most to 8 kB: a longer name travels in a body."""
+
+T = TypeVar("T")
 
 
 class PortalUnavailable(Transient):
@@ -20,20 +35,45 @@ class PortalUnavailable(Transient):
     code = "portal_unavailable"
 
 
+class WrongToken(NotAllowed):
+    """The portal does not accept the token."""
+
+    code = "wrong_token"
+    status = 401
+
+
+class FileChanged(Refused):
+    """The file is not the one that was read before."""
+
+    code = "file_changed"
+
+
 class Client:
     """A client for one portal with one token. Calls are retried while the portal does not answer or is busy.
 
-    Methods raise PortalUnavailable after the last retry, NotAllowed when the token does not permit the call, and
-    Refused with the portal's own sentence when the request is at fault.
+    Methods raise PortalUnavailable after the last retry, WrongToken when the portal does not accept the token, and
+    Refused with the portal's own sentence when the request is at fault. Nothing counts as done but the portal's own
+    answer: a proxy's page is none.
+
+    Raises:
+        InvalidRequest: the server's address is none.
+        WrongToken: the token cannot be one.
     """
 
     def __init__(self, server: str, token: str) -> None:
         self.server = server.rstrip("/")
-        self._http = httpx.Client(
-            base_url=self.server,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=httpx.Timeout(300, connect=10),
-        )
+        if not self.server.lower().startswith(("http://", "https://")):
+            raise InvalidRequest(f"{server} is no address of a portal: it begins with https:// or http://.")
+        if not (token.isascii() and token.isprintable()):
+            raise WrongToken("The token is not valid: it has characters that no token has.")
+        try:
+            self._http = httpx.Client(
+                base_url=self.server,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=httpx.Timeout(ANSWER_S, connect=10),
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise InvalidRequest(f"{server} is no address of a portal: {error}.") from error
 
     def __enter__(self) -> Self:
         return self
@@ -45,35 +85,63 @@ class Client:
         """Return which of these SHA-256 the server has already."""
         found: set[str] = set()
         for start in range(0, len(hashes), 500):
-            answer = self._request("POST", "/api/v1/photos/known", json={"sha256": hashes[start : start + 500]})
-            found.update(answer["known"])
+            found |= self._retry(partial(self._ask_known, hashes[start : start + 500]))
         return found
 
     def open_batch(self, name: str, *, key: str, recipe: Recipe | None = None, priority: int = 0) -> dict[str, Any]:
         """Open a batch; the same idempotency key returns the same batch."""
         body = {"name": name, "priority": priority} | ({"recipe": recipe.model_dump()} if recipe else {})
-        return self._request("POST", "/api/v1/batches", json=body, headers={"Idempotency-Key": key})
+        headers = {"Idempotency-Key": key}
+        return self._retry(partial(self._create, "POST", "/api/v1/batches", json=body, headers=headers))
 
-    def upload(self, batch_id: str, name: str, path: Path, on_progress: Callable[[int], None]) -> dict[str, Any]:
-        """Deposit one file; `on_progress` is called with the number of bytes sent."""
-        query = {"name": name}
-        return self._request(
-            "PUT", f"/api/v1/batches/{batch_id}/files", params=query, file=path, on_progress=on_progress
-        )
+    def upload(
+        self, batch_id: str, name: str, path: Path, on_progress: Callable[[int], None], *, sha256: str | None = None
+    ) -> dict[str, Any]:
+        """Deposit one file.
+
+        An answer may get lost, or come later than anybody waits. So before a file is sent again, the portal is asked
+        whether it has the bytes by now.
+
+        Args:
+            batch_id: the batch.
+            name: the file's name there.
+            path: the file.
+            on_progress: called with the number of bytes sent.
+            sha256: of the file's bytes; the portal compares it.
+
+        Raises:
+            FileChanged: the file's bytes are others by now.
+            OSError: the file cannot be read.
+        """
+        body, tries = _Body(path, on_progress), count()
+
+        def send() -> dict[str, Any]:
+            if next(tries) and sha256 and self._has_by_now(sha256, body.storing_s if body.is_sent else 0):
+                return self._add(batch_id, name, sha256)
+            try:
+                return self._send(batch_id, name, body, sha256)
+            except Refused as error:
+                if error.code != "damaged":
+                    raise
+                if hash_file(path) != sha256:
+                    raise FileChanged("The file changed while it was read or sent. Send it again.") from error
+                raise PortalUnavailable(error.message) from error
+
+        return self._retry(send)
 
     def add(self, batch_id: str, name: str, sha256: str) -> dict[str, Any]:
         """Deposit a file whose bytes the server has already."""
-        return self._request("POST", f"/api/v1/batches/{batch_id}/jobs", json={"sha256": sha256, "name": name})
+        return self._retry(partial(self._add, batch_id, name, sha256))
 
     def batch(self, batch_id: str) -> dict[str, Any]:
         """Read a batch with its counts."""
-        return self._request("GET", f"/api/v1/batches/{batch_id}")
+        return self._get(f"/api/v1/batches/{batch_id}")
 
     def jobs(self, batch_id: str) -> Iterator[dict[str, Any]]:
         """Read the batch's jobs, page by page."""
         query: dict[str, Any] = {"limit": 200}
         while True:
-            page = self._request("GET", f"/api/v1/batches/{batch_id}/jobs", params=query)
+            page = self._get(f"/api/v1/batches/{batch_id}/jobs", params=query)
             yield from page["items"]
             if not page["next"]:
                 return
@@ -81,53 +149,104 @@ class Client:
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Read one job with its attempts and files."""
-        return self._request("GET", f"/api/v1/jobs/{job_id}")
+        return self._get(f"/api/v1/jobs/{job_id}")
 
     def download(self, job_id: str, file: str, path: Path) -> None:
         """Save one of the job's files, such as `result`; it appears at `path` when it is complete."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with (
-            self._http.stream("GET", f"/api/v1/jobs/{job_id}/files/{file}", follow_redirects=True) as answer,
-            part.open("wb") as sink,
-        ):
-            _raise_for_status(answer)
-            for chunk in answer.iter_bytes():
-                sink.write(chunk)
-        part.replace(path)
-
-    def _request(
-        self,
-        method: str,
-        url: str,
-        *,
-        file: Path | None = None,
-        on_progress: Callable[[int], None] | None = None,
-        **request: Any,
-    ) -> dict[str, Any]:
-        for retry in range(RETRIES + 1):
-            try:
-                if file:
-                    with file.open("rb") as source:
-                        answer = self._http.request(method, url, content=_read_chunks(source, on_progress), **request)
-                else:
-                    answer = self._http.request(method, url, **request)
+        with tempfile.TemporaryDirectory(prefix=".retint-", dir=path.parent) as folder:
+            part = Path(folder) / "part"
+            with (
+                self._http.stream("GET", f"/api/v1/jobs/{job_id}/files/{file}", follow_redirects=True) as answer,
+                part.open("wb") as sink,
+            ):
                 _raise_for_status(answer)
-                return answer.json()  # type: ignore[no-any-return]
-            except httpx.TransportError as error:
-                problem: RetintError = PortalUnavailable(f"{self.server} does not answer ({error}).")
-            except PortalUnavailable as error:
-                problem = error
-            if retry < RETRIES:
-                time.sleep(0.5 * 2**retry)
-        raise problem
+                for chunk in answer.iter_bytes():
+                    sink.write(chunk)
+            part.replace(path)
+
+    def _send(self, batch_id: str, name: str, body: "_Body", sha256: str | None) -> dict[str, Any]:
+        query = {"sha256": sha256} if sha256 else {}
+        request: dict[str, Any] = {
+            "content": body.read(),
+            "timeout": httpx.Timeout(ANSWER_S + body.storing_s, connect=10),
+        }
+        if len(quote(name)) <= MAX_QUOTED_NAME:
+            return self._create("PUT", f"/api/v1/batches/{batch_id}/files", params={"name": name, **query}, **request)
+        photo = self._create("PUT", "/api/v1/photos", params=query, **request)
+        return self._add(batch_id, name, photo["sha256"])
+
+    def _add(self, batch_id: str, name: str, sha256: str) -> dict[str, Any]:
+        return self._create("POST", f"/api/v1/batches/{batch_id}/jobs", json={"sha256": sha256, "name": name})
+
+    def _ask_known(self, hashes: list[str]) -> set[str]:
+        return set(self._call("POST", "/api/v1/photos/known", json={"sha256": hashes})["known"])
+
+    def _has_by_now(self, sha256: str, patience_s: float) -> bool:
+        """Ask whether the portal has these bytes, until it has or the patience is over."""
+        deadline = time.monotonic() + patience_s
+        while not (is_known := bool(self._ask_known([sha256]))) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        return is_known
+
+    def _get(self, url: str, **request: Any) -> dict[str, Any]:
+        return self._retry(partial(self._call, "GET", url, **request))
+
+    def _create(self, method: str, url: str, **request: Any) -> dict[str, Any]:
+        """Call an operation that makes something: only 201 with its id says that it was made."""
+        return self._call(method, url, status=201, field="id", **request)
+
+    def _call(
+        self, method: str, url: str, *, status: int = 200, field: str | None = None, **request: Any
+    ) -> dict[str, Any]:
+        """Call the API once and return the JSON object that it answers."""
+        try:
+            answer = self._http.request(method, url, **request)
+        except httpx.TransportError as error:
+            raise PortalUnavailable(f"{self.server} does not answer ({error or type(error).__name__}).") from error
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            raise Refused(f"{self.server} cannot be asked: {error}.") from error
+        _raise_for_status(answer)
+        try:
+            content = answer.json()
+        except ValueError:
+            content = None
+        if answer.status_code != status or not isinstance(content, dict) or (field and not content.get(field)):
+            kind = answer.headers.get("content-type", "without a content type")
+            raise PortalUnavailable(
+                f"{self.server} did not answer as a portal of Retint does ({answer.status_code}, {kind})."
+                " Is there a proxy that wants a sign-in?"
+            )
+        return content
+
+    @staticmethod
+    def _retry(call: Callable[[], T]) -> T:
+        """Try a call until the portal answers."""
+        for wait in BACKOFF_S:
+            try:
+                return call()
+            except PortalUnavailable:
+                time.sleep(wait)
+        return call()
 
 
-def _read_chunks(source: BinaryIO, on_progress: Callable[[int], None] | None) -> Iterator[bytes]:
-    while chunk := source.read(CHUNK):
-        yield chunk
-        if on_progress:
-            on_progress(source.tell())
+class _Body:
+    """The bytes of a file as a request's body, which may be sent more than once."""
+
+    def __init__(self, path: Path, on_progress: Callable[[int], None]) -> None:
+        self._path, self._on_progress = path, on_progress
+        self.storing_s = path.stat().st_size / STORING_RATE
+        """How long the slowest portal stores it."""
+        self.is_sent = False
+        """Whether the last byte was sent, the last time."""
+
+    def read(self) -> Iterator[bytes]:
+        self.is_sent = False
+        with self._path.open("rb") as source:
+            while chunk := source.read(CHUNK):
+                yield chunk
+                self._on_progress(source.tell())
+        self.is_sent = True
 
 
 def _raise_for_status(answer: httpx.Response) -> None:
@@ -135,12 +254,14 @@ def _raise_for_status(answer: httpx.Response) -> None:
     if answer.is_success:
         return
     answer.read()
+    if answer.has_redirect_location:
+        raise Refused(f"This is not the portal's address. It redirects to {answer.headers['location']}.")
     try:
         problem = answer.json()
-        sentence, code = problem.get("detail") or problem["title"], problem.get("code", "refused")
+        sentence, code = str(problem.get("detail") or problem["title"]), str(problem.get("code", "refused"))
     except (ValueError, KeyError, AttributeError):
         sentence, code = f"The portal answered {answer.status_code} {answer.reason_phrase}.", "refused"
     if answer.status_code in (429, 502, 503, 504):
         raise PortalUnavailable(sentence, code=code)
-    kind = NotAllowed if answer.status_code in (401, 403) else Refused
-    raise kind(sentence, code=code)
+    kinds = {401: WrongToken, 403: NotAllowed}
+    raise kinds.get(answer.status_code, Refused)(sentence, code=code)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,9 +19,10 @@ from rich.progress import Progress
 
 from retint import accounts
 from retint.command.client import Client
-from retint.command.push import list_files
-from retint.errors import InvalidRequest
+from retint.errors import InvalidRequest, Refused, explain
 from retint.filetypes import PHOTO_SUFFIXES
+from retint.folders import list_files
+from retint.names import escape_surrogates, show_name, unique_path
 from retint.recipes import Recipe
 from retint.services import Services
 from retint.settings import Settings
@@ -67,18 +68,20 @@ def run(data: Path, photos: Path | None, port: int | None, recipe: Recipe, *, on
         NotStarted: the platform did not start.
     """
     console = Console()
-    files = list_files(photos) if photos else _make_prints(data / "samples")
+    files = list_files(photos).files if photos else _make_prints(data / "samples")
+    if not files:
+        raise InvalidRequest(f"There are no photographs in {photos}.")
     with _start_platform(data, port) as platform, Client(platform.url, platform.token) as client:
-        name, key = f"Demo: {(photos or Path('old prints')).name}", secrets.token_urlsafe(12)
+        name, key = f"Demo: {show_name((photos or Path('old prints')).name)}", secrets.token_urlsafe(12)
         batch = client.open_batch(name, key=key, recipe=recipe)
-        for file in files:
-            client.upload(batch["id"], file.name, file, lambda _: None)
+        deposited = _deposit_files(client, batch["id"], files, console)
         console.print(
-            f"Deposited {len(files)} photos. Watch them at {platform.url}/batches/{batch['id']}", soft_wrap=True
+            f"Deposited {deposited} photos. Watch them at {platform.url}/batches/{batch['id']}", soft_wrap=True
         )
         console.print(f"Sign in with {platform.sign_in_link}", soft_wrap=True)
-        _wait_for_batch(client, batch["id"], len(files), console)
-        failed = _download_results(client, batch["id"], data / "results" / batch["id"], console)
+        _wait_for_batch(client, batch["id"], deposited, console)
+        failed = len(files) - deposited
+        failed += _download_results(client, batch["id"], data / "results" / batch["id"], console)
         console.print(f"See before and after at {batch['url']}", soft_wrap=True)
         if not once:
             console.print("Ctrl-C ends the portal.")
@@ -127,6 +130,19 @@ def _start_platform(data: Path, port: int | None) -> Iterator[StartedPlatform]:
             up.send_signal(signal.SIGTERM)
 
 
+def _deposit_files(client: Client, batch_id: str, files: Sequence[Path], console: Console) -> int:
+    """Deposit files and print a line for each that is refused; return how many were not."""
+    deposited = 0
+    for file in files:
+        try:
+            client.upload(batch_id, show_name(file.name), file, lambda _: None)
+            deposited += 1
+        except (Refused, OSError) as error:
+            sentence = f"{show_name(file.name)} was not sent: {escape_surrogates(explain(error))}"
+            console.print(sentence, soft_wrap=True, style="bold", markup=False)
+    return deposited
+
+
 def _wait_for_batch(client: Client, batch_id: str, total: int, console: Console) -> None:
     """Show progress until every photo has ended or is quarantined."""
     with Progress(console=console) as progress:
@@ -141,12 +157,12 @@ def _wait_for_batch(client: Client, batch_id: str, total: int, console: Console)
 
 def _download_results(client: Client, batch_id: str, folder: Path, console: Console) -> int:
     """Download the results and print a line for each photo; return how many were not restored."""
-    failed = 0
+    failed, taken = 0, set[int]()
     for row in client.jobs(batch_id):
         job = client.job(row["id"])
         outcome, seconds = job["state"], f"{job['seconds']:.1f} s"
         if outcome == "restored":
-            path = folder / f"{Path(job['name']).stem}{PHOTO_SUFFIXES[job['facts']['render']['format']]}"
+            path = folder / unique_path(job["name"], PHOTO_SUFFIXES[job["facts"]["render"]["format"]], taken)
             client.download(job["id"], "result", path)
             console.print(f"{job['name']} {outcome} in {seconds}: {path}", soft_wrap=True, highlight=False)
         else:

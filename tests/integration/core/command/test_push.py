@@ -1,51 +1,37 @@
 """`retint push` against a real portal."""
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-from tests import platforms
+from tests.integration.core.command.files import list_names, make_files
+from tests.permissions import OBEYING
 from tests.photographs import write_old_prints
 from tests.platforms import PlatformUnderTest
 
-from retint.settings import Settings
+Push = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformUnderTest]:
-    """One embedded platform without workers: what is pushed stays ready."""
-    settings = Settings(data=tmp_path_factory.mktemp("platform"))
-    with platforms.run_platform(settings) as running:
-        running.scale(cpu=0, gpu=0)
-        yield running
-
-
-def push(platform: PlatformUnderTest, folder: Path, *more: str, status: int = 0) -> dict[str, Any]:
-    command = [sys.executable, "-m", "retint", "push", str(folder), "--server", platform.url, "--json", *more]
-    if "--token" not in more:
-        command += ["--token", platform.token]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == status, ended.stderr
-    return dict(json.loads(ended.stdout)) if ended.stdout else {"error": ended.stderr}
-
-
-def test_what_the_server_has_is_not_sent_again(platform: PlatformUnderTest, tmp_path: Path) -> None:
+def test_what_the_server_has_is_not_sent_again(platform: PlatformUnderTest, push: Push, tmp_path: Path) -> None:
     folder = write_old_prints(tmp_path / "album", 4)
-    assert push(platform, folder, "--dry-run") == {
+    assert push(folder, "--dry-run") == {
         "batch": None,
         "total": 4,
         "sent": 4,
         "known": 0,
         "refused": {},
+        "not_sent": {},
+        "left_out": [],
+        "error": None,
         "dry_run": True,
     }
-    first = push(platform, folder)
+    first = push(folder)
     assert (first["sent"], first["known"]) == (4, 0)
-    again = push(platform, folder)
+    again = push(folder)
     assert (again["sent"], again["known"]) == (0, 4)
     assert again["batch"] == first["batch"]
     batch = platform.get("/api/v1/batches/" + first["batch"].rsplit("/", 1)[1]).json()
@@ -53,22 +39,24 @@ def test_what_the_server_has_is_not_sent_again(platform: PlatformUnderTest, tmp_
 
 
 def test_files_of_the_same_bytes_are_sent_once_and_stand_in_the_batch_each(
-    platform: PlatformUnderTest, tmp_path: Path
+    platform: PlatformUnderTest, push: Push, tmp_path: Path
 ) -> None:
     folder = write_old_prints(tmp_path / "twins", 1, side=240)
     [original] = folder.rglob("*.jpg")
     (folder / "copy.jpg").write_bytes(original.read_bytes())
-    pushed = push(platform, folder)
+    pushed = push(folder)
     assert (pushed["total"], pushed["sent"], pushed["known"]) == (2, 1, 1)
     batch = platform.get("/api/v1/batches/" + pushed["batch"].rsplit("/", 1)[1]).json()
     assert batch["counts"]["total"] == 2
 
 
-def test_a_folder_goes_through_the_recipe_that_is_asked_for(platform: PlatformUnderTest, tmp_path: Path) -> None:
+def test_a_folder_goes_through_the_recipe_that_is_asked_for(
+    platform: PlatformUnderTest, push: Push, tmp_path: Path
+) -> None:
     folder = write_old_prints(tmp_path / "box", 1, side=256)
-    usual = push(platform, folder)
+    usual = push(folder)
     asked = ("--colorizer", "compact-vivid", "--gain", "1.5", "--limit", "2.5", "--strength", ".7", "--priority", "5")
-    chosen = push(platform, folder, *asked)
+    chosen = push(folder, *asked)
     assert chosen["batch"] != usual["batch"], "the same files by another recipe are another batch"
     batch = platform.get("/api/v1/batches/" + chosen["batch"].rsplit("/", 1)[1]).json()
     assert batch["priority"] == 5
@@ -79,28 +67,105 @@ def test_a_folder_goes_through_the_recipe_that_is_asked_for(platform: PlatformUn
 
 
 def test_a_recipe_that_the_portal_does_not_have_is_refused_before_anything_is_sent(
-    platform: PlatformUnderTest, tmp_path: Path
+    platform: PlatformUnderTest, push: Push, tmp_path: Path
 ) -> None:
     folder = write_old_prints(tmp_path / "box", 1, side=288)
-    assert "gain of compact is between" in push(platform, folder, "--gain", "9", status=2)["error"]
-    assert (
-        "weights of artistic are not installed" in push(platform, folder, "--colorizer", "artistic", status=2)["error"]
-    )
-    assert push(platform, folder, "--dry-run")["sent"] == 1
+    assert "gain of compact is between" in push(folder, "--gain", "9", status=2)["error"]
+    assert "weights of artistic are not installed" in push(folder, "--colorizer", "artistic", status=2)["error"]
+    assert push(folder, "--dry-run")["sent"] == 1
 
 
-def test_an_empty_file_is_refused_and_the_rest_goes_on(platform: PlatformUnderTest, tmp_path: Path) -> None:
+def test_an_empty_file_is_refused_and_the_rest_goes_on(platform: PlatformUnderTest, push: Push, tmp_path: Path) -> None:
     folder = write_old_prints(tmp_path / "holes", 2, side=224)
     (folder / "empty.jpg").touch()
-    pushed = push(platform, folder, status=1)
+    pushed = push(folder, status=1)
     assert pushed["sent"] == 2
     assert list(pushed["refused"]) == ["empty.jpg"]
 
 
 def test_a_bad_token_and_a_server_that_is_not_there_are_said_in_a_sentence(
-    platform: PlatformUnderTest, tmp_path: Path
+    platform: PlatformUnderTest, push: Push, tmp_path: Path
 ) -> None:
     folder = write_old_prints(tmp_path / "one", 1)
-    assert "token" in push(platform, folder, "--token", "retint_wrong", status=2)["error"]
+    assert "token" in push(folder, "--token", "retint_wrong", status=2)["error"]
     (tmp_path / "nothing").mkdir()
-    assert "no files" in push(platform, tmp_path / "nothing", status=2)["error"]
+    assert "There are no files" in push(tmp_path / "nothing", status=2)["error"]
+
+
+# --- one file's trouble -----------------------------------------------------------------------------------------------
+
+
+def test_names_that_are_not_utf_8_are_sent_under_a_readable_name(
+    platform: PlatformUnderTest, push: Push, tmp_path: Path
+) -> None:
+    """jjjake/internetarchive#284: `_\xf1_.jpg`, in Latin-1, from a disk of the 1990s."""
+    folder = make_files(tmp_path / "latin", b"_\xf1_.jpg", "a.jpg", b"caf\xe9/z.jpg")
+    pushed = push(folder)
+    assert (pushed["sent"], pushed["refused"]) == (3, {})
+    assert sorted(list_names(platform, pushed["batch"])) == ["_%F1_.jpg", "a.jpg", "caf%E9/z.jpg"]
+
+
+def test_a_folder_whose_own_name_is_not_utf_8_is_sent(platform: PlatformUnderTest, push: Push, tmp_path: Path) -> None:
+    folder = make_files(tmp_path / os.fsdecode(b"Fotograf\xedas"), "a.jpg")
+    pushed = push(folder)
+    assert platform.get("/api/v1/batches/" + pushed["batch"].rsplit("/", 1)[1]).json()["name"] == "Fotograf%EDas"
+
+
+def test_what_cannot_be_read_is_named_with_the_reason_and_the_rest_goes_on(
+    platform: PlatformUnderTest, tmp_path: Path
+) -> None:
+    folder = make_files(tmp_path / "share", "a.jpg", "b.jpg", "c.jpg", "shut/d.jpg", "open/e.jpg")
+    (folder / "b.jpg").chmod(0)
+    (folder / "shut").chmod(0)
+    (folder / "broken.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(folder / "pipe.jpg")
+    command = [*OBEYING, sys.executable, "-m", "retint", "push", str(folder), "--json"]
+    command += ["--server", platform.url, "--token", platform.token]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    pushed = json.loads(ended.stdout)
+    (folder / "shut").chmod(0o755)
+    assert sorted(list_names(platform, pushed["batch"])) == ["a.jpg", "c.jpg", "open/e.jpg"]
+    assert (pushed["total"], pushed["sent"]) == (7, 3)
+    refused = pushed["refused"]
+    assert sorted(refused) == ["b.jpg", "broken.jpg", "pipe.jpg", "shut"]
+    assert refused["b.jpg"].endswith("b.jpg cannot be read: Permission denied.")
+    assert "nowhere.jpg, which does not exist" in refused["broken.jpg"]
+    assert "a pipe" in refused["pipe.jpg"]
+    assert "cannot be listed: Permission denied" in refused["shut"]
+
+
+def test_debris_is_left_out_and_counted(platform: PlatformUnderTest, push: Push, tmp_path: Path) -> None:
+    debris = "@eaDir/a.jpg/x.jpg", "#recycle/a.jpg", "a.xmp", "._a.jpg"
+    folder = make_files(tmp_path / "nas", "a.jpg", "b/a.jpg", *debris)
+    pushed = push(folder)
+    assert sorted(list_names(platform, pushed["batch"])) == ["a.jpg", "b/a.jpg"]
+    assert pushed["left_out"] == sorted(debris)
+    assert (pushed["total"], pushed["refused"]) == (2, {})
+    told = subprocess.run(
+        [sys.executable, "-m", "retint", "push", folder, "--server", platform.url, "--token", platform.token],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "2 files: 0 sent, 2 already there, 0 refused. 4 files are not photographs and were left out." in told.stdout
+    only = make_files(tmp_path / "only", "Thumbs.db", "notes.txt")
+    assert "2 files are not photographs" in push(only, status=2)["error"]
+
+
+def test_the_longest_name_of_any_script_is_deposited(platform: PlatformUnderTest, push: Push, tmp_path: Path) -> None:
+    folder = tmp_path / "long"
+    name = "/".join(["写" * 79] * 12) + "/" + "真" * 55 + ".jpg"
+    assert len(name) == 1019
+    make_files(folder, name, "a.jpg")
+    pushed = push(folder)
+    assert (pushed["sent"], pushed["refused"]) == (2, {})
+    assert name in list_names(platform, pushed["batch"])
+
+
+def test_a_name_that_the_portal_refuses_is_one_refusal(platform: PlatformUnderTest, push: Push, tmp_path: Path) -> None:
+    folder = tmp_path / "too long"
+    name = "/".join(["x" * 99] * 11) + ".jpg"
+    make_files(folder, name, "a.jpg", "b.jpg")
+    pushed = push(folder, status=1)
+    assert (pushed["sent"], list(pushed["refused"])) == (2, [name])
