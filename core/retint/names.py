@@ -11,8 +11,10 @@ from retint.filetypes import PICTURE_SUFFIXES, normalize_suffix
 
 MAX_LENGTH: Final = 1024
 """Most characters of a deposited name, its folders included."""
+NAME_BYTES: Final = 255
+"""Most bytes of a file's name on most file systems."""
 MAX_PART_BYTES: Final = 200
-"""Most bytes of one part of a path, in UTF-8: file systems stop at 255."""
+"""Most bytes of one part of a path to be unpacked anywhere: there is room left for a number and a sidecar's ending."""
 
 _INVISIBLE: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"

@@ -11,6 +11,8 @@ import click
 from retint import recipes, remote
 from retint.command.options import recipe_options
 from retint.errors import InvalidRequest
+from retint.folders import list_files
+from retint.names import escape_surrogates, show_name
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.weights.cards import read_cards
@@ -18,7 +20,6 @@ from retint_models.weights.cards import read_cards
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from retint_workers.local.destinations import PlannedFile
     from retint_workers.local.restore import FileReport, FilmProgress
 
 
@@ -88,36 +89,38 @@ def restore(
 ) -> None:
     """Restore photographs and films on this machine, without a server.
 
-    FILES are photos, films, folders (all files in them) or web addresses (https://…). Only earlier results of the same
-    file are written over.
+    FILES are photos, films, folders (all photos and films in them) or web addresses (https://…). Only earlier results
+    of the same file are written over. Trouble with one file stops no other.
 
     The same command can be started again: photos that were restored by the same recipe and networks are skipped, and an
     interrupted film continues where it stopped.
 
     Exit status: 0 when every file was restored, 1 when some were not.
     """
-    from retint_workers.local import destinations
-    from retint_workers.local.restore import Options
+    from retint_workers.local import printing
+    from retint_workers.local.destinations import Options, plan
     from retint_workers.local.restore import restore as restore_files
 
     settings = _settings_on(device)
-    sources = _expand_folders(files)
-    if dry_run:
-        sys.exit(_print_plan(destinations.plan(sources, out, recipe, settings), recipe, as_json=as_json))
+    sources, left_out = _expand_folders(files)
     options = Options(recipe, keep_layers=layers, compare=compare, again=again)
-    reports = []
-    with _progress_bar(is_quiet=as_json) as progress:
-        files_done = progress.add_task("Restoring", total=len(sources))
-        frames_done = progress.add_task("", visible=False)
-        for report in restore_files(sources, out, options, settings, _show_frames(progress, frames_done)):
-            reports.append(report)
-            progress.update(frames_done, visible=False)
-            progress.advance(files_done)
-            if not as_json:
-                outcome = f"-> {report.output} ({report.summary})" if report.output else f"refused: {report.reason}"
-                click.echo(f"{report.file} {outcome}", err=not report.output)
-    if as_json:
-        click.echo(json.dumps([_report_as_json(report) for report in reports], indent=2))
+    if dry_run:
+        planned = list(plan(sources, out, options, settings))
+        printing.print_plan(planned, left_out, recipe, as_json=as_json)
+        sys.exit(any(each.output is None for each in planned))
+    reports: list[FileReport] = []
+    try:
+        with _progress_bar(is_quiet=as_json) as progress:
+            files_done = progress.add_task("Restoring", total=len(sources))
+            frames_done = progress.add_task("", visible=False)
+            for report in restore_files(sources, out, options, settings, _show_frames(progress, frames_done)):
+                reports.append(report)
+                progress.update(frames_done, visible=False)
+                progress.advance(files_done)
+                if not as_json:
+                    printing.print_report(report)
+    finally:  # also where the whole could not begin, or was interrupted
+        printing.print_end(reports, left_out, as_json=as_json)
     sys.exit(any(report.output is None for report in reports))
 
 
@@ -126,14 +129,21 @@ def _settings_on(device: str) -> Settings:
     return Settings().model_copy(update={"device": device} if device != "auto" else {})
 
 
-def _expand_folders(files: Iterable[Path | str]) -> list[Path | str]:
-    """Replace folders by the files in them."""
-    from retint.folders import list_files
+def _expand_folders(files: Iterable[Path | str]) -> tuple[list[Path | str], list[Path]]:
+    """Replace folders by the files in them. Returns the files, and what is left out because it is no photograph.
 
+    A folder in which there is nothing stays, so that it is told.
+    """
     sources: list[Path | str] = []
+    left_out: list[Path] = []
     for file in files:
-        sources.extend(list_files(file).files if isinstance(file, Path) and file.is_dir() else [file])
-    return sources
+        if isinstance(file, Path) and file.is_dir():
+            listing = list_files(file)
+            sources.extend(listing.files or [file])
+            left_out.extend(listing.left_out)
+        else:
+            sources.append(file)
+    return sources, left_out
 
 
 def _progress_bar(*, is_quiet: bool) -> "Progress":
@@ -153,47 +163,6 @@ def _show_frames(progress: "Progress", task: Any) -> "FilmProgress":
         progress.update(task, description=f"{step} {film.name}", completed=done, total=total, visible=True)
 
     return show
-
-
-def _report_as_json(report: "FileReport") -> dict[str, Any]:
-    values = {
-        "file": str(report.file),
-        "status": report.status,
-        "reason": report.reason,
-        "output": str(report.output) if report.output else None,
-        "seconds": report.seconds,
-        "already_there": report.is_done,
-        "notes": list(report.notes),
-    }
-    return values | ({"film": report.film} if report.film else {})
-
-
-def _print_plan(planned: "Iterable[PlannedFile]", recipe: Recipe, *, as_json: bool) -> int:
-    """Print what would be done; return the exit status."""
-    files = list(planned)
-    if as_json:
-        plan = {"recipe": recipe.model_dump(), "files": [_plan_as_json(file) for file in files]}
-        click.echo(json.dumps(plan, indent=2))
-    else:
-        click.echo(f"Recipe: {recipe.canonical}")
-        for each in files:
-            if each.output is None:
-                click.echo(f"{each.file} would be refused: {each.reason}", err=True)
-            elif each.is_done:
-                click.echo(f"{each.file} is there already: {each.output}")
-            else:
-                click.echo(f"{each.file} ({each.description}) would go to {each.output}")
-    return int(any(each.output is None for each in files))
-
-
-def _plan_as_json(file: "PlannedFile") -> dict[str, Any]:
-    return {
-        "file": str(file.file),
-        "output": str(file.output) if file.output else None,
-        "reason": file.reason,
-        "is_old": file.is_done,
-        "what": file.description,
-    }
 
 
 @commands.command(
@@ -235,7 +204,7 @@ def preview(
     from rich.console import Console
     from rich.progress import track
 
-    from retint_workers.local import sheets
+    from retint_workers.local import sheets, sources
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise click.BadParameter("the sheet must be a .png or .jpg file", param_hint="--out")
@@ -244,7 +213,9 @@ def preview(
     base = recipes.parse({"defader": defader, "insist": True})
     values = {"render_factor": render_factors, "gain": gains}
     rows = sheets.combine_recipes(names, values, base, settings.weights)
-    proxy, kind = sheets.load_proxy(photo, settings)
+    sources.refuse_original(photo, out)
+    with sources.provide_file(photo, settings) as file:
+        proxy, kind = sheets.load_proxy(file, settings)
     console = Console(stderr=True)
     chosen = [recipe for row in rows for recipe in row]
     rendered = sheets.render_variants(proxy, kind, chosen, settings)
@@ -253,8 +224,10 @@ def preview(
     for variant in variants:
         click.echo(variant.title)
     remaining = iter(variants)
-    sheets.draw_variants(photo.name, proxy, [[next(remaining) for _ in row] for row in rows]).save(out)
-    click.echo(f"-> {out}")
+    sheets.draw_variants(escape_surrogates(photo.name), proxy, [[next(remaining) for _ in row] for row in rows]).save(
+        out
+    )
+    click.echo(f"-> {show_name(str(out))}")
 
 
 def _choose_colorizers(names: str | None, settings: Settings) -> list[str]:
@@ -275,7 +248,9 @@ def _choose_colorizers(names: str | None, settings: Settings) -> list[str]:
     return available
 
 
-@commands.command("render", epilog="\b\nExample:\n  retint render scan.tif --layers restored/scan.json --out again.tif")
+@commands.command(
+    "render", epilog="\b\nExample:\n  retint render scan.tif --layers restored/scan.tif.json --out again.tif"
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--layers",
@@ -289,7 +264,7 @@ def render(file: Path, layers: Path, out: Path) -> None:
     from retint_workers.local.render_again import render_again
 
     render_again(file, layers, out, Settings())
-    click.echo(f"{file} -> {out}")
+    click.echo(f"{show_name(str(file))} -> {show_name(str(out))}")
 
 
 @commands.command()

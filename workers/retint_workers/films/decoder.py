@@ -85,7 +85,7 @@ class Film:
             raise InvalidPhoto("The file is not a film.", code="not_a_film")
         with translate_ffmpeg_errors():
             self.container = av.open(
-                str(self.path.resolve()),
+                str(self.path.absolute()),  # a link's own name, which is always text
                 format=self.demuxer,
                 options={"protocol_whitelist": "file"},
                 metadata_errors="replace",

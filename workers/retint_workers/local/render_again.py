@@ -15,6 +15,7 @@ from retint_workers.films import decoder, frame_renderer
 from retint_workers.films import ingest as film_ingest
 from retint_workers.films import render as film_render
 from retint_workers.imaging import ingest, render
+from retint_workers.local.sources import provide_file, refuse_original
 
 Layer = TypeVar("Layer", ColorLayer, DensityLayer)
 
@@ -29,8 +30,15 @@ def render_again(file: Path, provenance: Path, output: Path, settings: Settings)
         settings: limits.
 
     Raises:
-        InvalidRequest: the provenance or its layers cannot be read, or belong to another file.
+        InvalidRequest: the provenance or its layers cannot be read, or belong to another file; or the original would be
+            written over.
     """
+    refuse_original(file, output)
+    with provide_file(file, settings, output.parent) as named:
+        _render_again(named, provenance, output, settings)
+
+
+def _render_again(file: Path, provenance: Path, output: Path, settings: Settings) -> None:
     try:
         record = json.loads(provenance.read_text())
         recipe = recipes.parse(record["recipe"])
@@ -39,7 +47,7 @@ def render_again(file: Path, provenance: Path, output: Path, settings: Settings)
             return _render_film_again(file, provenance, output, recipe, original, settings)
         color = _read_layer(provenance.with_suffix(".color.safetensors"), ColorLayer.from_bytes)
         density = _read_layer(provenance.with_suffix(".density.safetensors"), DensityLayer.from_bytes)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise InvalidRequest(f"{provenance} and the layers beside it cannot be read: {error}.") from error
     facts = ingest.ingest(file, recipe, settings).facts
     _refuse_other_file(facts["sha256"], original, file, provenance)

@@ -3,8 +3,7 @@
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from retint import recipes, remote
-from retint.errors import InvalidRequest, RetintError
+from retint import recipes
+from retint.errors import InvalidRequest, explain
+from retint.names import escape_surrogates
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_workers.films import decoder
@@ -23,28 +23,11 @@ from retint_workers.imaging.render import RenderRequest
 from retint_workers.inference import loading
 from retint_workers.inference.decide import decide
 from retint_workers.local import restore_film, sheets
-from retint_workers.local.destinations import Destinations, Source, move_results
+from retint_workers.local.destinations import PROVENANCE, Destination, Destinations, Options
+from retint_workers.local.sources import Source, provide_file
 
-FETCH_TIMEOUT_S = 600
 FilmProgress = Callable[[Path, str, int, int | None], object]
 """Called with the film, the name of the step, how many frames it has done, and how many there are (None: unknown)."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is to be done with the files of one run.
-
-    Attributes:
-        recipe: what is done with each.
-        keep_layers: keep layers and provenance beside each result.
-        compare: put a sheet of before and after beside each photo's result.
-        again: make results again that exist already, by the same recipe and networks.
-    """
-
-    recipe: Recipe
-    keep_layers: bool = False
-    compare: bool = False
-    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +78,9 @@ def restore(
     settings: Settings,
     report_progress: FilmProgress = lambda *_: None,
 ) -> Iterator[FileReport]:
-    """Restore files one after the other; yield a report after each. A refused file does not stop the others.
+    """Restore files one after the other; yield a report after each.
+
+    Whatever happens to one file is told in its report, and the next one is tried.
 
     A film's work is kept in a hidden folder in `out`, named after the film, the recipe and the networks, until the
     film is done: so the same call continues where an earlier one was interrupted.
@@ -112,77 +97,73 @@ def restore(
         NetworkUnavailable: a network of the recipe cannot be loaded here.
     """
     recipe = options.recipe
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidRequest(f"Results cannot go to {out}: {error.strerror}.") from error
+    _make_folder(out)
     if recipe.colorizer != "keep":
         loading.load_network("colorizer", recipe.colorizer, settings)
     if recipe.defader != "keep":
         loading.load_network("defader", recipe.defader, settings)
     recipes.check(recipe, settings.weights)
-    destinations = Destinations(out, recipe, settings, {file.resolve() for file in files if isinstance(file, Path)})
+    destinations = Destinations(out, options, settings, files)
     for source in files:
         started = time.monotonic()
         try:
-            with _local_file(source, out, settings) as file:
-                report = _restore_file(file, destinations, options, report_progress)
-        except RetintError as error:
-            report = FileReport(source, None, error.message)
+            with provide_file(source, settings, out) as file:
+                report = _restore_file(file, destinations, report_progress)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is this file's: the others go on
+            report = FileReport(source, None, explain(error))
         yield replace(report, file=source, seconds=round(time.monotonic() - started, 3))
 
 
-@contextmanager
-def _local_file(source: Source, out: Path, settings: Settings) -> Iterator[Path]:
-    """Provide the file; download it from a web address into a temporary folder.
+def _make_folder(out: Path) -> None:
+    """Make the folder of the results.
 
     Raises:
-        Refused: there is no such file, or it cannot be downloaded.
+        InvalidRequest: it cannot be made, or libraries cannot spell its path.
     """
-    if isinstance(source, Path):
-        if not source.is_file():
-            raise InvalidRequest(f"There is no file {source}.")
-        yield source
-        return
-    with tempfile.TemporaryDirectory(prefix=".retint-", dir=out) as folder:
-        path = Path(folder) / "fetched"
-        name = remote.fetch(source, path, settings.upload_limit_mib << 20, FETCH_TIMEOUT_S)
-        yield path.rename(path.with_name(name))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequest(f"Results cannot go to {out}: {error.strerror}.") from error
+    if escape_surrogates(str(out)) != str(out):
+        raise InvalidRequest(f"Results cannot go to {out}: its name is not UTF-8.")
 
 
-def _restore_file(
-    file: Path, destinations: Destinations, options: Options, report_progress: FilmProgress
-) -> FileReport:
+def _restore_file(file: Path, destinations: Destinations, report_progress: FilmProgress) -> FileReport:
     """Restore one file, unless its result and what belongs beside it exist.
 
     Raises:
         RetintError: it cannot be restored.
+        OSError: the result cannot be written.
     """
-    out, settings = destinations.out, destinations.settings
-    is_film = decoder.is_film(file)
-    output, is_done = destinations.choose(file)
-    beside = {"json": options.keep_layers, "compare.jpg": options.compare and not is_film}
-    has_all = all(output.with_name(f"{output.stem}.{kind}").exists() for kind, wanted in beside.items() if wanted)
-    if is_done and has_all and not options.again:
-        return FileReport(file, output, is_done=True)
-    if is_film:
-        with restore_film.open_work_folder(file, out, options.recipe, settings) as folder:
-            progress = partial(report_progress, file)
-            files, figures = restore_film.run_stages(file, folder, options.recipe, settings, progress)
-            move_results(files, output, keep_layers=options.keep_layers)
-        return FileReport(file, output, film=figures)
-    return _restore_photo(file, output, options, settings)
+    options, settings = destinations.options, destinations.settings
+    destination = destinations.choose(file)
+    if destination.is_done and not options.again:
+        return FileReport(file, destination.output, is_done=True)
+    if not decoder.is_film(file):
+        return _restore_photo(file, destinations, destination)
+    with restore_film.open_work_folder(file, destinations.out, options.recipe, settings) as folder:
+        progress = partial(report_progress, file)
+        made, figures = restore_film.run_stages(file, folder, options.recipe, settings, progress)
+        output = destinations.place(_choose_files(made, destination), destination)
+    return FileReport(file, output, film=figures)
 
 
-def _restore_photo(file: Path, output: Path, options: Options, settings: Settings) -> FileReport:
-    with tempfile.TemporaryDirectory(prefix=".retint-", dir=output.parent) as folder:
-        files, facts = _run_stages(file, Path(folder), options.recipe, settings)
+def _restore_photo(file: Path, destinations: Destinations, destination: Destination) -> FileReport:
+    options = destinations.options
+    with tempfile.TemporaryDirectory(prefix=".retint-", dir=destinations.out) as folder:
+        made, facts = _run_stages(file, Path(folder), options.recipe, destinations.settings)
         if options.compare:
-            sheet = Path(folder) / "compare.jpg"
-            sheets.save_comparison(files["before"], files["preview"], options.recipe, file.name, sheet)
-            sheet.replace(output.with_name(f"{output.stem}.compare.jpg"))
-        move_results(files, output, keep_layers=options.keep_layers)
+            made["compare"] = Path(folder) / "compare.jpg"
+            sheets.save_comparison(made["before"], made["preview"], options.recipe, file.name, made["compare"])
+        output = destinations.place(_choose_files(made, destination), destination)
     return FileReport(file, output, notes=(facts["colorless"],) if facts["colorless"] else ())
+
+
+def _choose_files(made: Mapping[str, Path], destination: Destination) -> dict[str, Path]:
+    """Return the result and what is wanted beside it, by the ending that each gets there."""
+    endings = {f".{made[name].name}": made[name] for name in ("color", "density", "compare") if name in made}
+    endings[PROVENANCE] = made["provenance"]
+    return {"": made["result"]} | {ending: path for ending, path in endings.items() if ending in destination.sidecars}
 
 
 def _run_stages(file: Path, folder: Path, recipe: Recipe, settings: Settings) -> tuple[dict[str, Path], dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from retint.digests import hash_file
 from retint.errors import InvalidRequest, Refused
+from retint.names import NAME_BYTES, shorten
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.networks import registry
@@ -29,7 +30,7 @@ def open_work_folder(file: Path, out: Path, recipe: Recipe, settings: Settings) 
     networks = [name for name in (recipe.colorizer, recipe.defader) if name != "keep"]
     weights = [registry.card(name, settings.weights).sha256 for name in networks]
     key = hashlib.sha256("\n".join([hash_file(file), recipe.hash, *weights]).encode()).hexdigest()
-    folder = out / f".{file.name}.{key[:16]}"
+    folder = out / f".{shorten(file.name, NAME_BYTES - 18)}.{key[:16]}"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:

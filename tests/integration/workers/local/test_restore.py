@@ -1,60 +1,10 @@
 """`retint restore`: files in, files out, no server."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageStat
-from tests.photographs import write_old_prints
-
-from retint.command import cli
-
-COMMAND = [sys.executable, "-m", "retint"]
-
-
-def run_retint(*arguments: object, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
-    ended = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "RETINT_WEIGHTS": "nowhere"},
-    )
-    assert status is None or ended.returncode == status, ended.stderr
-    return ended
-
-
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The same command in this process, which has loaded torch once."""
-    monkeypatch.setenv("RETINT_WEIGHTS", "nowhere")
-
-    def run(*arguments: object, status: int = 0) -> "subprocess.CompletedProcess[str]":
-        monkeypatch.setattr(sys, "argv", ["retint", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        assert (ended.value.code or 0) == status, printed.err
-        return subprocess.CompletedProcess(list(map(str, arguments)), status, printed.out, printed.err)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def prints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_old_prints(tmp_path_factory.mktemp("prints"), 2, side=320)
-
-
-def read_report(ended: "subprocess.CompletedProcess[str]") -> dict[str, dict[str, Any]]:
-    return {Path(row["file"]).name: row for row in json.loads(ended.stdout)}
+from tests.integration.workers.local.commands import Command, read_report, run_retint
 
 
 def test_one_bad_file_does_not_stop_the_others(prints: Path, tmp_path: Path) -> None:
@@ -93,7 +43,7 @@ def test_a_result_is_rendered_again_from_its_layers_bit_for_bit(prints: Path, tm
     photo = sorted(prints.rglob("*.jpg"))[0]
     report = read_report(run_retint("restore", photo, "--out", tmp_path / "out", "--layers", "--json"))
     made = report[photo.name]["output"]
-    run_retint("render", photo, "--layers", Path(made).with_suffix(".json"), "--out", tmp_path / "again.jpg")
+    run_retint("render", photo, "--layers", made + ".json", "--out", tmp_path / "again.jpg")
     assert (tmp_path / "again.jpg").read_bytes() == Path(made).read_bytes()
 
 
@@ -139,7 +89,7 @@ def test_existing_results_are_not_made_again(command: Command, prints: Path, tmp
     assert (changed["output"], changed["already_there"]) == (first["output"], False)
     assert sorted(path.name for path in out.iterdir()) == sorted(
         [photo.name, other.name]
-        + [f"{photo.stem}.{kind}" for kind in ("compare.jpg", "json", "color.safetensors", "density.safetensors")]
+        + [f"{photo.name}.{kind}" for kind in ("compare.jpg", "json", "color.safetensors", "density.safetensors")]
     )
 
 
@@ -180,10 +130,10 @@ def test_a_sheet_of_before_and_after_lies_beside_the_marked_result(
 ) -> None:
     photo = sorted(prints.rglob("*.jpg"))[0]
     command("restore", photo, "--out", tmp_path, "--compare", "--watermark", "--layers")
-    says = json.loads((tmp_path / f"{photo.stem}.json").read_text())
+    says = json.loads((tmp_path / f"{photo.name}.json").read_text())
     assert says["recipe"]["watermark"] is True
     assert "palette" in says["watermark"]
-    with Image.open(photo) as original, Image.open(tmp_path / f"{photo.stem}.compare.jpg") as sheet:
+    with Image.open(photo) as original, Image.open(tmp_path / f"{photo.name}.compare.jpg") as sheet:
         assert sheet.width >= 2 * original.width
         assert b"compositeWithTrainedAlgorithmicMedia" in sheet.info["xmp"]
         before = sheet.crop((16, 16, 16 + original.width, 16 + original.height))

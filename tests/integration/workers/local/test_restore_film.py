@@ -56,12 +56,13 @@ def test_an_interrupted_film_continues_and_the_result_is_the_same(tmp_path: Path
     resumed = restore(path, "--out", out, "--layers")
     assert not list(out.glob(".*"))
     assert resumed["film"] | {"ms_per_frame": 0} == row["film"] | {"ms_per_frame": 0}
-    for name in ("film.mp4", "film.color.mkv"):
+    for name in ("film.mp4", "film.mp4.color.mkv"):
         assert films.read_packets(straight / name, "video") == films.read_packets(out / name, "video")
     before = (out / "film.mp4").stat().st_mtime_ns
     assert "film" not in restore(path, "--out", out, "--layers")
     assert (out / "film.mp4").stat().st_mtime_ns == before  # it was there already
-    command = [*COMMAND[:-1], "render", str(path), "--layers", str(out / "film.json"), "--out", str(tmp_path / "a.mp4")]
+    command = [*COMMAND[:-1], "render", str(path), "--layers", str(out / "film.mp4.json")]
+    command += ["--out", str(tmp_path / "a.mp4")]
     subprocess.run(command, check=True, env=ENVIRONMENT, capture_output=True)
     assert films.read_packets(tmp_path / "a.mp4", "video") == films.read_packets(out / "film.mp4", "video")
 
