@@ -87,6 +87,30 @@ def test_pictures_are_shown_and_can_be_saved(member: Person, job_id: str) -> Non
     assert browser.get(f"/jobs/{job_id}/files/nothing").status_code == 404
 
 
+def test_accession_numbers_keep_their_name_in_a_zip_and_as_downloads(
+    member: Person, restore: Callable[..., None]
+) -> None:
+    batch_id = member.open_batch()
+    names = ["1923.45.12", "1923.45.13", "Portrait of Mr. Smith", "box.7/1923.45.12.tif", "scan.png"]
+    job_ids = [str(member.deposit(batch_id, name, name.encode())["id"]) for name in names]
+    restore(*job_ids, result=RESULT)
+    browser = member.browser()
+    packed = browser.get(f"/batches/{batch_id}/results.zip", buffered=True)
+    with zipfile.ZipFile(io.BytesIO(packed.data)) as archive:
+        results = [name for name in archive.namelist() if name.endswith(".jpg")]
+        assert results == [
+            "1923.45.12.jpg", "1923.45.13.jpg", "Portrait of Mr. Smith.jpg", "box.7/1923.45.12.jpg", "scan.jpg",
+        ]  # fmt: skip
+        assert {f"{name}.provenance.json" for name in results} <= set(archive.namelist())
+    for file, name in {
+        "result": "1923.45.12.jpg",
+        "preview": "1923.45.12-preview.jpg",
+        "original": "1923.45.12",
+    }.items():
+        sent = browser.get(f"/jobs/{job_ids[0]}/files/{file}?download=1", buffered=True)
+        assert sent.headers["Content-Disposition"] == f"attachment; filename={name}"
+
+
 def test_a_files_name_arrives_whole(member: Person, restore: Callable[..., None]) -> None:
     job_id = member.deposit(member.open_batch(), '../Großmutter\'s "Hochzeit" 💐.tif')["id"]
     restore(job_id, suffix="tif")
