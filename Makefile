@@ -27,8 +27,11 @@ ifdef TESTS
 	$(BIN)/pytest --no-skips $(TESTS)
 else
 	OMP_NUM_THREADS=1 $(BIN)/pytest --no-skips -n 2 --dist loadfile --durations 10 tests/unit tests/integration
-	$(BIN)/pytest --no-skips --durations 10 tests/acceptance tests/browser
+	$(BIN)/pytest --no-skips --durations 10 tests/acceptance tests/browser tests/faults
 endif
+
+faults: .venv/.dev system ## make every kind of fault, and write docs/faults.md from what is seen
+	$(BIN)/pytest --no-skips -m fault --durations 10 --faults-report docs/faults.md tests/faults
 
 bench: .venv/.dev system ## run the benchmarks, one after the other
 	@for script in tests/benchmarks/bench_*.py; do \
@@ -44,7 +47,7 @@ lint: .venv/.dev ## check style, types and layering
 lock: ## pin the newest dependencies in requirements/ (needs uv)
 	requirements/lock --upgrade
 
-.PHONY: help setup demo up test bench lint lock system
+.PHONY: help setup demo up test faults bench lint lock system
 
 .venv/bin/python:
 	@for python in python3.11 python3.12 python3.13 python3.14 python3; do \

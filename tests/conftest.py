@@ -24,6 +24,7 @@ numbers = count(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="fail where a server is missing, instead of skipping")
+    parser.addoption("--faults-report", type=Path, help="write what was seen of the faults into this document")
 
 
 def _run_server(start: Callable[[Path], Server], request: pytest.FixtureRequest) -> Iterator[Server]:

@@ -26,9 +26,9 @@ def color_photo(number: int, side: int = 256) -> NDArray[np.uint8]:
     return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
 
 
-def write_old_prints(folder: Path, count: int, side: int = 256) -> Path:
+def write_old_prints(folder: Path, count: int, side: int = 256, first: int = 0) -> Path:
     """Write simulated old prints (gray, faded, all different) as JPEG files into two folders; return the parent."""
-    for number in range(count):
+    for number in range(first, first + count):
         path = folder / ("attic" if number % 2 else "cellar") / f"print {number:04}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(fading.make_old_print(color_photo(number, side), seed=number)).save(path, quality=90)

@@ -198,5 +198,5 @@ def test_every_pin_has_a_hash() -> None:
 
 def test_make_help_names_what_people_are_told_to_make() -> None:
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "demo", "up", "test", "bench", "lint", "help"):
+    for target in ("setup", "demo", "up", "test", "faults", "bench", "lint", "help"):
         assert re.search(rf"^  make {target} +\w", listed, re.MULTILINE), target

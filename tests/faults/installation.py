@@ -1,0 +1,301 @@
+"""An installation of Retint that a test breaks: its processes, what was deposited, and how it recovers."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+from sqlalchemy import func, select
+from sqlalchemy.engine import make_url
+from tests.faults import promises
+from tests.faults.promises import Input
+from tests.integration.conftest import Site
+from tests.photographs import write_old_prints
+from tests.proxies import Proxy
+
+from retint import photos
+from retint.digests import hash_file
+from retint.errors import Transient
+from retint.lifecycle import Outcome, State
+from retint.settings import Settings
+from retint.tables import Attempt, Batch, Job
+from retint_workers.dispatch.sweep import sweep
+
+TIMEOUT_S = 120
+RESTART_S = 0.5
+"""Pause before a process that ended is started again, as a supervisor does."""
+
+
+@dataclass
+class Process:
+    """One process of the installation; whatever ended it, it is started again."""
+
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    popen: "subprocess.Popen[bytes] | None" = None
+    ended_at: float | None = None
+
+    def start(self, *options: str) -> None:
+        # It dies with the test run, however that ends.
+        entry = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.faults.process"]
+        with self.log.open("ab") as sink:
+            self.popen = subprocess.Popen(
+                [*entry, *options, *self.command], env=self.environment, stdout=sink, stderr=sink
+            )
+        self.ended_at = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.popen is None or self.popen.poll() is not None
+
+    def keep_running(self) -> None:
+        if self.has_ended:
+            self.ended_at = self.ended_at or time.monotonic()
+            if time.monotonic() - self.ended_at > RESTART_S:
+                self.start()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped (SIGSTOP)."""
+        return self.popen is not None and psutil.Process(self.popen.pid).status() == psutil.STATUS_STOPPED
+
+    def go_on(self) -> None:
+        """Let a stopped process go on."""
+        assert self.popen
+        self.popen.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        if self.popen:
+            self.popen.kill()
+            self.popen.wait()
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What was seen of a fault."""
+
+    seen: str
+    progress_s: float
+    """From the end of the fault until the next stage of a photo was done."""
+    end_s: float
+    """From the end of the fault until every photo had ended."""
+
+
+@dataclass
+class Installation:
+    """Retint on real servers.
+
+    Attributes:
+        site: the database and the store, reached directly.
+        settings: of the processes, which may reach them through proxies.
+        folder: for what the test writes.
+        is_plain: whether workers run plain stages (see `process.py`).
+    """
+
+    site: Site
+    settings: Settings
+    folder: Path
+    is_plain: bool = True
+    processes: list[Process] = field(default_factory=list)
+    inputs: list[Input] = field(default_factory=list)
+    recovery: Recovery | None = None
+    _proxies: list[Proxy] = field(default_factory=list)
+    _over_at: float | None = None
+    _done_before: int = 0
+    _progress_s: float = 0.0
+    _end_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("switches", "tmp", "logs"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    # --- processes
+
+    def start(self, *command: str, options: Sequence[str] = (), **environment: str) -> Process:
+        """Start `retint <command>`; the options are those of `process.py`, for the first start only."""
+        always = ["--switches", str(self.folder / "switches"), *(["--plain"] if self.is_plain else [])]
+        process = Process(
+            [*always, *command],
+            self.settings.environment(TMPDIR=str(self.folder / "tmp"), OMP_NUM_THREADS="1", **environment),
+            self.folder / "logs" / f"{len(self.processes)}-{command[0]}-{command[-1]}.log",
+        )
+        process.start(*options)
+        self.processes.append(process)
+        return process
+
+    def start_worker(self, fleet: str, options: Sequence[str] = (), **environment: str) -> Process:
+        return self.start("worker", "--fleet", fleet, options=options, **environment)
+
+    def start_all(self) -> None:
+        """Start one worker of each fleet and a dispatcher."""
+        for fleet in ("cpu", "gpu"):
+            self.start_worker(fleet)
+        self.start("dispatcher")
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+        for proxy in self._proxies:
+            proxy.close()
+
+    def print_logs(self) -> None:
+        for path in sorted((self.folder / "logs").glob("*.log")):
+            print(f"--- {path.name}\n{path.read_text(errors='replace')[-5000:]}")
+
+    # --- the surroundings
+
+    def put_proxy_before(self, server: str) -> Proxy:
+        """Let processes that start from now on reach a server (`database`, `broker`, `store`) through a proxy."""
+        name = {"database": "database_url", "broker": "broker_url", "store": "s3_endpoint"}[server]
+        address = make_url(getattr(self.settings, name))
+        assert address.port
+        proxy = Proxy(address.port)
+        self._proxies.append(proxy)
+        through = address.set(port=proxy.port).render_as_string(hide_password=False)
+        self.settings = self.settings.model_copy(update={name: through})
+        return proxy
+
+    @contextmanager
+    def switched_on(self, switch: str) -> Iterator[None]:
+        """Break a part of the machine (see `process.SWITCHES`)."""
+        path = self.folder / "switches" / switch
+        path.touch()
+        yield
+        path.unlink()
+
+    # --- photographs
+
+    def deposit(self, count: int, batch: Batch | None = None) -> list[UUID]:
+        """Deposit photographs that nobody has deposited before, as one batch; return the jobs."""
+        folder = self.folder / f"prints-{len(self.inputs)}"
+        files = sorted(write_old_prints(folder, count, side=128, first=len(self.inputs)).rglob("*.jpg"))
+        return self.deposit_files(files, batch)
+
+    def deposit_files(self, files: Sequence[Path], batch: Batch | None = None) -> list[UUID]:
+        """Deposit files as one batch; return the jobs."""
+        batch = batch or self.site.add_batch()
+        jobs = []
+        for path in files:
+            with path.open("rb") as source:
+                job = photos.deposit(self.site.services, batch.tenant_id, batch.id, path.name, source)
+            self.inputs.append(Input(batch.id, path.name, hash_file(path)))
+            jobs.append(job.id)
+        return jobs
+
+    # --- waiting
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
+        self.site.wait_until(condition, timeout_s)
+
+    def wait_for_done(self, count: int) -> None:
+        """Wait until so many stages of photos are done."""
+        self.wait_until(lambda: self.count_outcomes()[Outcome.DONE] >= count)
+
+    def wait_for_death(self, process: Process) -> None:
+        """Wait until a process has ended, and let the clock of the recovery run from then."""
+        self.wait_until(lambda: process.has_ended)
+        self.over()
+
+    def hold(self, seconds: float) -> None:
+        """Let a fault last, while processes that end are started again."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._keep_running()
+            time.sleep(0.05)
+
+    def over(self) -> None:
+        """Say that the fault is over: from now on the installation recovers."""
+        self._over_at = time.monotonic()
+        self._done_before = self.count_outcomes()[Outcome.DONE]
+
+    def wait_until_ended(self) -> None:
+        """Wait until every photo has ended, and note how long after the fault."""
+        if self._over_at is None:
+            self.over()
+        assert self._over_at is not None
+        self._wait_with_restarts(lambda: self.count_outcomes()[Outcome.DONE] > self._done_before or self._all_ended())
+        self._progress_s = time.monotonic() - self._over_at
+        self._wait_with_restarts(self._all_ended)
+        self._end_s = time.monotonic() - self._over_at
+
+    def recover(self, *allowed: State, remark: str = "") -> None:
+        """Wait until every photo has ended, as it may (restored, if nothing else is said); check every promise."""
+        if self._end_s is None:
+            self.wait_until_ended()
+        orphans = self.sweep()
+        self.check_promises(*(allowed or (State.RESTORED,)))
+        self.recovery = Recovery(self._describe(orphans, remark), self._progress_s, self._end_s or 0.0)
+
+    def _wait_with_restarts(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            self._keep_running()
+            with suppress(Transient):
+                if condition():
+                    return
+            stuck = {} if time.monotonic() < deadline else self.count_states()
+            assert not stuck, f"the photos have not ended: {stuck}"
+            time.sleep(0.02)
+
+    def _keep_running(self) -> None:
+        for process in self.processes:
+            process.keep_running()
+
+    def _all_ended(self) -> bool:
+        states = self.count_states()
+        assert not states[State.QUARANTINED], self._list_reasons()
+        return not any(n for state, n in states.items() if not state.is_final)
+
+    # --- what is seen
+
+    def count_states(self) -> Counter[State]:
+        with self.site.services.read() as session:
+            rows = session.execute(select(Job.state, func.count().label("n")).group_by(Job.state)).all()
+            return Counter({row.state: row.n for row in rows})
+
+    def count_outcomes(self) -> Counter[Outcome]:
+        with self.site.services.read() as session:
+            query = select(Attempt.outcome, func.count().label("n")).group_by(Attempt.outcome)
+            return Counter({row.outcome: row.n for row in session.execute(query)})
+
+    def _list_reasons(self) -> list[Any]:
+        with self.site.services.read() as session:
+            rows = select(Job.name, Job.stage, Job.reason_code, Job.reason).where(Job.state == State.QUARANTINED)
+            return [tuple(row) for row in session.execute(rows)]
+
+    def sweep(self) -> int:
+        """Sweep orphans of any age; return how many there were."""
+        return sum(len(orphans) for orphans in sweep(self.site.services, timedelta(0)))
+
+    def check_promises(self, *allowed: State) -> None:
+        """Fail with a sentence for everything that was promised and does not hold."""
+        services = self.site.services
+        broken = {
+            "one outcome for each input": promises.list_inputs_without_one_outcome(services, self.inputs, allowed),
+            "one result for each recipe": promises.list_results_not_made_once(services),
+            "no file lost": promises.list_files_lost(services),
+            "no orphan that stays": promises.list_orphans(services),
+            "no original changed": promises.list_changed_originals(services, self.inputs),
+            "counts are rows": promises.list_wrong_counts(services),
+        }
+        if self.is_plain:
+            broken["results are of their originals"] = promises.list_wrong_results(services)
+        assert not any(broken.values()), {promise: lines for promise, lines in broken.items() if lines}
+
+    def _describe(self, orphans: int, remark: str) -> str:
+        states, outcomes = self.count_states(), self.count_outcomes()
+        parts = [f"{n} {state}" for state, n in sorted(states.items())]
+        lost = {Outcome.EXPIRED: "leases expired", Outcome.FAULT: "faults", Outcome.CANCELLED: "attempts cancelled"}
+        parts += [f"{outcomes[outcome]} {words}" for outcome, words in lost.items() if outcomes[outcome]]
+        parts += [f"{orphans} orphans swept"] if orphans else []
+        return ", ".join(parts) + (f"; {remark}" if remark else "")
