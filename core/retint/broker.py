@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import dropwhile
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import redis
 from celery import Celery, chain
@@ -74,13 +74,16 @@ class Broker:
     app: Celery
     redis: "redis.Redis"
 
-    def send(self, first: Stage, job_ids: Sequence[UUID], priority: int = 0) -> None:
+    def send(self, first: Stage, job_ids: Sequence[UUID], priority: int = 0) -> str:
         """Send a bundle on its way: the stages from `first` on, each to its queue.
 
         Args:
             first: the stage of the jobs.
             job_ids: the bundle.
             priority: 0 bulk to 9 at once; what is higher is received first.
+
+        Returns:
+            The bundle's id, which every task of the chain has as Celery's `root_id`.
 
         Raises:
             QueueUnavailable: the broker did not answer; whether it got the message is unknown.
@@ -92,8 +95,11 @@ class Broker:
             self.app.signature(task_name(stage), args=(names,), immutable=True, queue=QUEUES[stage], **options)
             for stage in dropwhile(lambda stage: stage is not first, STAGES)
         ]
+        bundle_id = str(uuid4())
+        links[0].set(task_id=bundle_id)
         with _translate_errors():
             chain(*links, app=self.app).apply_async(**options)
+        return bundle_id
 
     def count_messages(self) -> dict[str, int]:
         """Count the messages that wait in each queue.

@@ -1,42 +1,130 @@
-"""Metrics for Prometheus, made from the database."""
+"""The page of metrics for Prometheus, made from the database: so any portal can be scraped, and each shows all."""
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retint import fleets
+from retint import __version__, fleets, metrics, totals
+from retint.columns import now
 from retint.jobs import tallies
-from retint.lifecycle import FLEETS
+from retint.lifecycle import FINAL, FLEETS, State
+from retint.metrics import METRICS, SUM, UNBOUNDED, Counts, Kind, Metric
+from retint.tables import Leader, StoreIdentity, Sweep
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Content type of what `render` returns."""
 
+Values = dict[Metric, dict[tuple[str, ...], float]]
+"""Numbers by metric and the values of its labels."""
+
 
 def render(session: Session) -> bytes:
-    """Render metrics of all tenants for Prometheus. They come from the database, so any portal can be scraped."""
+    """Render the metrics of all tenants."""
+    values = _group_by_metric(totals.read(session))
+    for measure in (_measure_jobs, _measure_workers, _measure_leaders, _measure_store):
+        for metric, labels, value in measure(session):
+            values.setdefault(metric, {})[labels] = value
     registry = CollectorRegistry()
+    registry.register(_Collector(values))
+    return generate_latest(registry)
 
-    def gauge(name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"retint_{name}", text, labels, registry=registry)
 
-    jobs = gauge("jobs", "Jobs that are not ended, by stage and state; paused batches left out.", "stage", "state")
-    oldest = gauge("oldest_seconds", "How long the oldest waiting job of a stage has waited.", "stage")
+class _Collector:
+    """What prometheus_client asks for all metrics. One without values is listed all the same."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+
+    def collect(self) -> Iterable[Family]:
+        for metric in METRICS.values():
+            make = {Kind.COUNTER: _make_counter, Kind.GAUGE: _make_gauge, Kind.HISTOGRAM: _make_histogram}
+            yield make[metric.kind](metric, self._values.get(metric, {}))
+
+
+def _make_gauge(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
+    family = GaugeMetricFamily(metric.name, metric.text, labels=metric.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _make_counter(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
+    family = CounterMetricFamily(metric.name, metric.text, labels=metric.labels)
+    if not metric.labels:
+        values = {(): 0.0, **values}
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _make_histogram(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
+    family = HistogramMetricFamily(metric.name, metric.text, labels=metric.labels)
+    histograms: dict[tuple[str, ...], dict[str, float]] = {}
+    for (*labels, bucket), value in values.items():
+        histograms.setdefault(tuple(labels), {})[bucket] = value
+    bounds = [*(f"{bound:g}" for bound in metric.buckets), UNBOUNDED]
+    for label_values, counts in histograms.items():
+        reached, buckets = 0.0, []
+        for bound in bounds:
+            reached += counts.get(bound, 0)
+            buckets.append((bound, reached))
+        family.add_metric(label_values, buckets, counts.get(SUM, 0))
+    return family
+
+
+def _group_by_metric(counts: Counts) -> Values:
+    """Group counts by metric; those of another version, which this one does not know, are left out."""
+    values: Values = {}
+    for key, n in counts.items():
+        name, *labels = key.split(" ")
+        metric = METRICS.get(name)
+        if metric and len(labels) == len(metric.labels) + (metric.kind is Kind.HISTOGRAM):
+            values.setdefault(metric, {})[tuple(labels)] = n
+    return values
+
+
+# --- what the database knows ------------------------------------------------------------------------------------------
+
+Measured = Iterator[tuple[Metric, tuple[str, ...], float]]
+
+
+def _measure_jobs(session: Session) -> Measured:
     for depth in tallies.measure_depths(session):
         for state in ("ready", "queued", "running"):
-            jobs.labels(depth.stage, state).set(getattr(depth, state))
-        oldest.labels(depth.stage).set(depth.oldest_s)
-
-    failed = gauge("failed_jobs", "Jobs that were refused or quarantined, by reason.", "reason_code", "state")
+            yield metrics.JOBS, (depth.stage, state), getattr(depth, state)
+        yield metrics.OLDEST, (depth.stage,), depth.oldest_s
+    ended = tallies.count_ended(session)
+    for state in (*sorted(FINAL), State.QUARANTINED):
+        yield metrics.ENDED, (state,), ended.get(state, 0)
     for group in tallies.group_failures(session, None):
-        failed.labels(group.reason_code, group.state).set(group.count)
+        yield metrics.FAILED, (group.reason_code, group.state), group.count
 
-    workers = gauge("workers", "Live workers.", "fleet", "activity")
-    wanted = gauge("workers_wanted", "Workers that the administrator wants.", "fleet")
-    live = fleets.list_live(session)
+
+def _measure_workers(session: Session) -> Measured:
+    live, wanted = fleets.list_live(session), fleets.get_wanted(session)
     for fleet in FLEETS:
-        for activity in ("busy", "idle"):
-            matching = [
-                worker for worker in live if worker.fleet == fleet and bool(worker.activity) == (activity == "busy")
-            ]
-            workers.labels(fleet, activity).set(len(matching))
-        wanted.labels(fleet).set(fleets.get_wanted(session)[fleet])
-    return generate_latest(registry)
+        workers = [worker for worker in live if worker.fleet == fleet]
+        busy = sum(bool(worker.activity) for worker in workers)
+        yield metrics.WORKERS, (fleet, "busy"), busy
+        yield metrics.WORKERS, (fleet, "idle"), len(workers) - busy
+        yield metrics.TROUBLED, (fleet,), sum(worker.trouble is not None for worker in workers)
+        yield metrics.WANTED, (fleet,), wanted[fleet]
+
+
+def _measure_leaders(session: Session) -> Measured:
+    for row in session.execute(select(Leader.role, Leader.holder, Leader.until, now().label("at"))):
+        yield metrics.LEADER, (row.role, row.holder), (row.until - row.at).total_seconds()
+
+
+def _measure_store(session: Session) -> Measured:
+    yield metrics.BUILD_INFO, (__version__,), 1
+    for identity in session.scalars(select(StoreIdentity)):
+        yield metrics.STORE_INFO, (str(identity.id),), 1
+    for sweep in session.scalars(select(Sweep)):
+        yield metrics.SWEEP_SEEN, (), sweep.looked_at
+        yield metrics.SWEEP_DELETED, (), sweep.deleted
+        yield metrics.SWEEP_STOPPED, (), sweep.stopped is not None

@@ -1,14 +1,18 @@
 """Workers and fleets as the database knows them, and the leases on roles that only one process may have."""
 
 import uuid
+from collections import Counter
+from datetime import datetime
 
-from sqlalchemy import case, or_, select, update
+from sqlalchemy import ColumnElement, SQLColumnExpression, case, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from retint import totals
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.lifecycle import FLEETS
+from retint.metrics import Counts
 from retint.tables import Fleet, Leader, Worker
 
 LIVE_S = 30.0
@@ -18,38 +22,76 @@ LIVE_S = 30.0
 def register_worker(session: Session, fleet: str, host: str, pid: int, device: str, version: str) -> uuid.UUID:
     """Add the row of a worker that has just started. Returns its id."""
     # A worker with the same process id has ended: the system uses an id again only then.
-    before = (Worker.host == host, Worker.pid == pid, Worker.ended_at.is_(None))
-    session.execute(update(Worker).where(*before).values(ended_at=now(), activity=""))
+    _end(session, now(), Worker.host == host, Worker.pid == pid)
     worker = Worker(fleet=fleet, host=host, pid=pid, device=device, version=version)
     session.add(worker)
     session.flush()
     return worker.id
 
 
-def record_heartbeat(session: Session, worker_id: uuid.UUID, activity: str) -> bool:
-    """Record that a worker is alive and what it does; an empty activity means that it is idle.
+def record_heartbeat(session: Session, worker_id: uuid.UUID, activity: str, counts: Counts | None = None) -> bool:
+    """Record that a worker is alive and what it does.
+
+    Args:
+        session: the transaction.
+        worker_id: the worker.
+        activity: what it does; empty when it is idle.
+        counts: all that it has counted since it started.
 
     Returns:
         Whether the worker may continue. Otherwise it ends after its bundle, and its supervisor starts another.
     """
-    row = session.execute(
+    beat = (
         update(Worker)
-        .where(Worker.id == worker_id)
+        .where(Worker.id == worker_id, Worker.ended_at.is_(None))
         .values(
             heartbeat_at=now(),
             activity=activity,
             idle_since=None if activity else case((Worker.idle_since.is_(None), now()), else_=Worker.idle_since),
+            counters=counts,
         )
-        .returning(Worker.restart_at),
-        execution_options=NO_SYNC,
-    ).one_or_none()
+        .returning(Worker.restart_at)
+    )
+    row = session.execute(beat, execution_options=NO_SYNC).one_or_none()
+    if row is None and _revive(session, worker_id):
+        row = session.execute(beat, execution_options=NO_SYNC).one_or_none()
     # Without its row the worker looks at another database: it must start again and register.
     return row is not None and row.restart_at is None
 
 
+def _revive(session: Session, worker_id: uuid.UUID) -> bool:
+    """Undo `_end` for a worker that was only silent for a while; return whether there was one."""
+    revived = session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id, Worker.ended_at.is_not(None))
+        .values(ended_at=None)
+        .returning(Worker.counters),
+        execution_options=NO_SYNC,
+    ).one_or_none()
+    if revived:
+        totals.add(session, {name: -n for name, n in (revived.counters or {}).items()})
+    return revived is not None
+
+
 def end_worker(session: Session, worker_id: uuid.UUID) -> None:
-    """Record that a worker has ended."""
-    session.execute(update(Worker).where(Worker.id == worker_id).values(ended_at=now(), activity=""))
+    """Record that a worker has ended, and add what it has counted to the totals."""
+    _end(session, now(), Worker.id == worker_id)
+
+
+def _end(session: Session, at: SQLColumnExpression[datetime], *conditions: ColumnElement[bool]) -> int:
+    """Mark workers as ended that meet conditions, and add their counts to the totals, once. Returns how many."""
+    ended = session.scalars(
+        update(Worker)
+        .where(Worker.ended_at.is_(None), *conditions)
+        .values(ended_at=at, activity="")
+        .returning(Worker.counters),
+        execution_options=NO_SYNC,
+    ).all()
+    sums = Counter[str]()
+    for counts in ended:
+        sums.update(counts or {})
+    totals.add(session, sums)
+    return len(ended)
 
 
 def list_live(session: Session) -> list[Worker]:
@@ -86,14 +128,7 @@ def restart_idle(session: Session, fleet: str, idle_s: float) -> list[uuid.UUID]
 
 def end_silent(session: Session) -> int:
     """Mark workers as ended that have had no heartbeat for ten times `LIVE_S`. Returns how many."""
-    ended = session.scalars(
-        update(Worker)
-        .where(Worker.ended_at.is_(None), Worker.heartbeat_at < now(-10 * LIVE_S))
-        .values(ended_at=Worker.heartbeat_at, activity="")
-        .returning(Worker.id),
-        execution_options=NO_SYNC,
-    )
-    return len(ended.all())
+    return _end(session, Worker.heartbeat_at, Worker.heartbeat_at < now(-10 * LIVE_S))
 
 
 def list_hanging_pids(session: Session, host: str, silent_s: float) -> set[int]:

@@ -296,7 +296,9 @@ class Worker(Table):
     restart_at: Mapped[datetime | None] = mapped_column(doc="Set by the dispatcher when it consumes nothing.")
     trouble: Mapped[str | None] = mapped_column(Text, doc="Why it claims nothing: a sentence; NULL for a sound one.")
     trouble_since: Mapped[datetime | None]
-    counters: Mapped[dict[str, Any] | None] = mapped_column(doc="What it has counted since it started: for metrics.")
+    counters: Mapped[dict[str, Any] | None] = mapped_column(
+        deferred=True, doc="What it has counted and is not in the totals yet (see `totals`)."
+    )
     ended_at: Mapped[datetime | None]
     # Heartbeats change no index.
     __table_args__ = (partial("ix_workers_live", "id", where="ended_at IS NULL"),)

@@ -15,6 +15,7 @@ from packaging.version import Version
 from tests.paths import ROOT
 
 from retint.lifecycle import MOVES, STAGES, State
+from retint.metrics import METRICS
 from retint.settings import Settings
 from retint.tables import Table
 
@@ -152,6 +153,20 @@ def test_every_setting_is_documented_as_it_is() -> None:
     lines = (ROOT / "docs/settings.md").read_text().splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert table == settings_table(), "docs/settings.md should say:\n" + "\n".join(settings_table())
+
+
+def metrics_table() -> list[str]:
+    """What docs/metrics.md has to say."""
+    rows = ["| metric | kind | labels | what it is |", "|---|---|---|---|"]
+    for metric in METRICS.values():
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.text} |")
+    return rows
+
+
+def test_every_metric_is_documented_as_it_is() -> None:
+    table = (ROOT / "docs/metrics.md").read_text().split("\n\n")[1].splitlines()
+    assert table == metrics_table(), "docs/metrics.md should say:\n" + "\n".join(metrics_table())
 
 
 def test_the_glossary_has_every_table_stage_and_state_in_order() -> None:

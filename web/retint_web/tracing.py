@@ -10,11 +10,16 @@ from flask import Flask, g, request
 from flask.wrappers import Response
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from retint.metrics import REQUEST_SECONDS, REQUESTS
+from retint_web import services
+
 HEADER: Final = "X-Request-ID"
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 """What a client or a proxy may choose; anything else is replaced, because it goes into the log."""
 SAFE: Final = {"GET", "HEAD", "OPTIONS"}
 """Methods that change nothing."""
+METHODS: Final = SAFE | {"POST", "PUT", "PATCH", "DELETE"}
+"""Methods that are named; a client may send any word."""
 
 log = structlog.get_logger()
 
@@ -45,13 +50,18 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     name_person()
     response.headers[HEADER] = g.request_id
+    # The rule and not the address, which may contain a file's name or a secret.
+    route = request.url_rule.rule if request.url_rule else "none"
+    seconds = time.monotonic() - request.environ["retint.started_at"]
+    method = request.method if request.method in METHODS else "other"
+    services().counters.count(REQUESTS, method, route, str(response.status_code))
+    services().counters.observe(REQUEST_SECONDS, seconds, route)
     if request.method not in SAFE or response.status_code >= 400:
         log.info(
             "request_answered",
-            method=request.method,
-            # The rule and not the address, which may contain a file's name or a secret.
-            route=request.url_rule.rule if request.url_rule else None,
+            method=method,
+            route=route,
             status=response.status_code,
-            seconds=round(time.monotonic() - request.environ["retint.started_at"], 3),
+            seconds=round(seconds, 3),
         )
     return response

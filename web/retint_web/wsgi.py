@@ -7,4 +7,6 @@ from retint_web.app import create_app
 
 settings = Settings()
 telemetry.configure(settings, "portal")
-app = create_app(Services.connect(settings))
+services = Services.connect(settings)
+services.keep_reporting()
+app = create_app(services)

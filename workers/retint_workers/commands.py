@@ -293,7 +293,9 @@ def dispatcher() -> None:
 
     settings = Settings()
     telemetry.configure(settings, "dispatcher")
-    dispatching.run(Services.connect(settings))
+    services = Services.connect(settings)
+    services.keep_reporting()
+    dispatching.run(services)
 
 
 @commands.command(

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, exists, insert, literal, select
@@ -15,7 +16,7 @@ from retint.tables import Attempt, Job, Table
 ATTEMPTS = Table.metadata.tables["attempts"]
 
 _DONE = (
-    select(ATTEMPTS.c.job_id, ATTEMPTS.c.stage, ATTEMPTS.c.files, ATTEMPTS.c.facts)
+    select(*(ATTEMPTS.c[name] for name in ("job_id", "stage", "files", "facts", "ended_at")))
     .where(ATTEMPTS.c.job_id.in_(bindparam("job_ids", expanding=True)), ATTEMPTS.c.outcome == Outcome.DONE)
     .order_by(ATTEMPTS.c.number)
 )
@@ -23,18 +24,21 @@ _DONE = (
 
 def read_done(
     session: Session, job_ids: Collection[uuid.UUID]
-) -> tuple[dict[uuid.UUID, dict[str, str]], dict[uuid.UUID, dict[Stage, dict[str, Any]]]]:
+) -> tuple[dict[uuid.UUID, dict[str, str]], dict[uuid.UUID, dict[Stage, dict[str, Any]]], dict[uuid.UUID, datetime]]:
     """Read what the done attempts of jobs left behind.
 
     Returns:
-        By job, the files that were written (name to key in the store), and the facts that were found, by stage.
+        By job, the files that were written (name to key in the store), the facts that were found, by stage, and when
+        the newest one ended.
     """
     files: dict[uuid.UUID, dict[str, str]] = {}
     facts: dict[uuid.UUID, dict[Stage, dict[str, Any]]] = {}
-    for row in session.execute(_DONE, {"job_ids": list(job_ids)}):
+    ended: dict[uuid.UUID, datetime] = {}
+    for row in session.execute(_DONE, {"job_ids": list(job_ids)}) if job_ids else ():
         files.setdefault(row.job_id, {}).update(row.files)
         facts.setdefault(row.job_id, {})[row.stage] = row.facts
-    return files, facts
+        ended[row.job_id] = row.ended_at
+    return files, facts, ended
 
 
 def close(session: Session, outcome: Outcome, chosen: ColumnElement[bool]) -> None:

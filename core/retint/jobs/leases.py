@@ -60,6 +60,8 @@ class Lease:
     recipe: Recipe
     started_at: datetime
     worker_id: uuid.UUID | None = None
+    waited_s: float = 0.0
+    """Seconds between when it could run (after its deposit, the stage before, or its backoff) and the claim."""
     files: dict[str, str] = field(default_factory=dict)
     """What the earlier stages wrote: name to key in the store."""
     facts: dict[Stage, dict[str, Any]] = field(default_factory=dict)
@@ -113,7 +115,8 @@ def claim(
     # Each recipe is validated once, however many jobs it belongs to.
     recipes = {row.recipe_hash: row.recipe for row in claimed}
     recipes = {recipe_hash: Recipe.model_validate(recipe) for recipe_hash, recipe in recipes.items()}
-    files, facts = ({}, {}) if stage is Stage.INGEST else attempts.read_done(session, [row.id for row in claimed])
+    done = [] if stage is Stage.INGEST else [row.id for row in claimed]
+    files, facts, ended = attempts.read_done(session, done)
     leases = {
         row.id: Lease(
             job_id=row.id,
@@ -127,6 +130,7 @@ def claim(
             recipe=recipes[row.recipe_hash],
             started_at=row.started_at,
             worker_id=worker_id,
+            waited_s=(row.started_at - max(row.not_before, ended.get(row.id, row.not_before))).total_seconds(),
             files=files.get(row.id, {}),
             facts=facts.get(row.id, {}),
         )
@@ -169,6 +173,7 @@ _CLAIM = (
     .returning(
         *(JOBS.c[name] for name in ["id", "tenant_id", "batch_id", "photo_id", "attempt", "stage", "name"]),
         JOBS.c.started_at,
+        JOBS.c.not_before,
         JOBS.c.tries.label("faults"),
         func.coalesce(JOBS.c.recipe_hash, _of_batch("recipe_hash")).label("recipe_hash"),
         func.coalesce(

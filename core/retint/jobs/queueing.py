@@ -1,6 +1,7 @@
 """What the dispatcher does with jobs: queues them for sending, and takes back what was lost."""
 
 import uuid
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -98,11 +99,11 @@ def has_expired(session: Session) -> bool:
     return session.scalar(expired) is not None
 
 
-def reclaim_expired(session: Session) -> int:
+def reclaim_expired(session: Session) -> Counter[Stage]:
     """Take back running jobs whose lease ran out: ready again, or quarantined after `FAULT_LIMIT` faults.
 
     Returns:
-        How many leases had run out, `CHUNK` at most.
+        How many leases had run out at each stage, `CHUNK` at most.
     """
     expired = (
         select(Job.id)
@@ -111,7 +112,7 @@ def reclaim_expired(session: Session) -> int:
         .with_for_update(skip_locked=True)
         .cte("expired")
     )
-    job_ids = session.scalars(
+    reclaimed = session.execute(
         update(Job)
         .where(Job.id.in_(select(expired.c.id)), Job.state == State.RUNNING)
         .values(
@@ -121,8 +122,8 @@ def reclaim_expired(session: Session) -> int:
             reason_code="worker_lost",
             reason="The worker that had this photo did not come back in time.",
         )
-        .returning(Job.id),
+        .returning(Job.id, Job.stage),
         execution_options=NO_SYNC,
     ).all()
-    attempts.close(session, Outcome.EXPIRED, Job.id.in_(job_ids))
-    return len(job_ids)
+    attempts.close(session, Outcome.EXPIRED, Job.id.in_([row.id for row in reclaimed]))
+    return Counter(row.stage for row in reclaimed)

@@ -201,6 +201,13 @@ def list_loads(session: Session) -> list[Load]:
     return [Load(**row._mapping) for row in rows]
 
 
+def count_ended(session: Session) -> dict[State, int]:
+    """Count the jobs of all batches that have ended or are in quarantine; the cost grows with the batches only."""
+    current = _select_current(Tally.state.in_((*FINAL, State.QUARANTINED)))
+    rows = session.execute(select(current.c.state, func.sum(current.c.n).label("n")).group_by(current.c.state))
+    return {row.state: int(row.n) for row in rows}
+
+
 def measure_depths(session: Session) -> list[Depth]:
     """Measure what waits and runs at each stage, in the order of the stages."""
     active = [load for load in list_loads(session) if not load.paused]

@@ -3,12 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import text, update
 from tests.integration.conftest import Site
 
-from retint import fleets
+from retint import fleets, totals
 from retint.columns import now
-from retint.tables import Leader, Worker
+from retint.tables import Leader, Total, Worker
 
 
 def register(site: Site, fleet: str = "cpu", pid: int = 7) -> UUID:
@@ -104,3 +104,76 @@ def test_of_many_that_want_to_lead_at_once_one_does(site: Site) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(try_to_lead, "abcdef")) == 1
+
+
+def read_totals(site: Site) -> dict[str, float]:
+    with site.services.read() as session:
+        return totals.read(session)
+
+
+def test_counts_of_workers_are_kept_when_they_end_each_once(site: Site) -> None:
+    ended, silent, replaced, live = (register(site, pid=pid) for pid in (1, 2, 3, 4))
+    for worker_id in (ended, silent, replaced, live):
+        with site.services.begin() as session:
+            fleets.record_heartbeat(session, worker_id, "", {"photos": 1.0})
+    with site.services.begin() as session:
+        fleets.record_heartbeat(session, live, "", {"photos": 2.5, "faults": 1})
+    assert read_totals(site) == {"photos": 5.5, "faults": 1}
+    with site.services.begin() as session:
+        fleets.end_worker(session, ended)
+        session.execute(update(Worker).where(Worker.id == silent).values(heartbeat_at=now(-11 * fleets.LIVE_S)))
+    register(site, pid=3)
+    for _ in range(2):
+        with site.services.begin() as session:
+            fleets.end_silent(session)
+            fleets.end_worker(session, ended)
+    assert read_totals(site) == {"photos": 5.5, "faults": 1}
+    with site.services.read() as session:
+        assert session.get_one(Total, "photos").n == 3
+
+
+def test_a_worker_that_was_taken_for_dead_goes_on_counting(site: Site) -> None:
+    worker_id = register(site)
+    with site.services.begin() as session:
+        fleets.record_heartbeat(session, worker_id, "", {"photos": 3})
+        fleets.end_worker(session, worker_id)
+    with site.services.begin() as session:
+        assert fleets.record_heartbeat(session, worker_id, "ingest × 1", {"photos": 4})
+        assert [worker.id for worker in fleets.list_live(session)] == [worker_id]
+    assert read_totals(site) == {"photos": 4}
+
+
+def test_a_worker_that_ends_while_its_counts_are_read_is_counted_once(site: Site) -> None:
+    worker_ids = [register(site, pid=pid) for pid in range(1, 31)]
+    for worker_id in worker_ids:
+        with site.services.begin() as session:
+            fleets.record_heartbeat(session, worker_id, "", {"photos": 1})
+
+    def end_all() -> None:
+        for worker_id in worker_ids:
+            with site.services.begin() as session:
+                fleets.end_worker(session, worker_id)
+
+    with ThreadPoolExecutor(1) as threads:
+        ending = threads.submit(end_all)
+        while not ending.done():
+            assert read_totals(site) == {"photos": 30}
+    ending.result()
+    assert read_totals(site) == {"photos": 30}
+
+
+def test_heartbeats_with_counts_change_no_index(postgresql_site: Site) -> None:
+    site = postgresql_site
+    worker_id = register(site)
+    counts = {f"retint_stage_seconds render {bound}": 1234.5 for bound in range(60)}
+    for number in range(50):
+        with site.services.begin() as session:
+            fleets.record_heartbeat(session, worker_id, f"render × {number % 2}", counts | {"beats": number})
+    with site.services.begin() as session:
+        session.execute(text("SELECT pg_stat_force_next_flush()"))
+    with site.services.read() as session:
+        [(updates, hot)] = session.execute(
+            text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'workers'")
+        )
+    assert updates >= 50
+    assert hot >= 0.95 * updates

@@ -56,6 +56,7 @@ def main() -> None:
         tasks.BUNDLE_S, tasks.FLUSH_S = 1.0, 0.1
         app.run_worker(services, sys.argv[2], dict.fromkeys(Stage, run_stage), device="none")
     else:
+        services.keep_reporting()
         dispatcher.run(services)
 
 

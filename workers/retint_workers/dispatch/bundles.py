@@ -19,6 +19,8 @@ from retint_workers.dispatch.turns import Turns
 class Bundle:
     """Jobs of one batch, one recipe and one stage that travel together."""
 
+    tenant_id: uuid.UUID
+    batch_id: uuid.UUID
     stage: Stage
     priority: int
     job_ids: tuple[uuid.UUID, ...]
@@ -85,4 +87,4 @@ def _group(load: Load, taken: Sequence[QueuedJob]) -> Iterator[Bundle]:
             together.setdefault(job.recipe_hash, []).append(job.id)
     alone = [[job.id] for job in taken if job.faults]
     for job_ids in [*together.values(), *alone]:
-        yield Bundle(load.stage, load.priority, tuple(job_ids))
+        yield Bundle(load.tenant_id, load.batch_id, load.stage, load.priority, tuple(job_ids))

@@ -18,12 +18,12 @@ import structlog
 from sqlalchemy.orm import Session
 
 from retint import broker as brokers
-from retint import fleets
+from retint import fleets, metrics
 from retint.broker import Broker
 from retint.errors import QueueUnavailable, Transient
 from retint.jobs import long_moves, queueing, tallies
 from retint.jobs.tallies import Load
-from retint.lifecycle import FLEETS, QUEUES, State
+from retint.lifecycle import FLEETS, QUEUES, Outcome, State
 from retint.services import Services
 from retint_workers.dispatch.bundles import Bundle, BundleChooser
 from retint_workers.dispatch.sweep import sweep
@@ -109,6 +109,7 @@ class Dispatcher:
                 leads = fleets.acquire_lead(session, ROLE, self._name, LEASE_S)
             if leads and at > self._leads_until:
                 log.info("dispatcher_leads", name=self._name)
+                self.services.counters.count(metrics.LEADS_TAKEN)
             self._lead_renewed_at = at
             self._leads_until = at + LEASE_S if leads else 0.0
         return at < self._leads_until
@@ -119,7 +120,10 @@ class Dispatcher:
             if not queueing.has_expired(session):
                 return
         with self.services.begin() as session:
-            log.warning("leases_expired", jobs=queueing.reclaim_expired(session))
+            expired = queueing.reclaim_expired(session)
+        log.warning("leases_expired", jobs=expired.total())
+        for stage, n in expired.items():
+            self.services.counters.count(metrics.ATTEMPTS, stage, Outcome.EXPIRED, n=n)
 
     def _fold_tallies(self) -> None:
         if time.monotonic() - self._folded_at < FOLD_S:
@@ -153,6 +157,7 @@ class Dispatcher:
             with self.services.begin() as session:
                 unqueued = queueing.unqueue(session, None)
             log.warning("broker_lost_its_contents", jobs=unqueued)
+            self.services.counters.count(metrics.MESSAGES_LOST, n=unqueued)
             return
         with self.services.read() as session:
             overdue = dict(queueing.list_overdue(session))
@@ -170,6 +175,7 @@ class Dispatcher:
             ]
         if unqueued:
             log.warning("messages_lost", jobs=unqueued)
+            self.services.counters.count(metrics.MESSAGES_LOST, n=unqueued)
         if restarted:
             log.warning("workers_receive_nothing", workers=[str(worker_id) for worker_id in restarted])
 
@@ -188,14 +194,25 @@ class Dispatcher:
         unsent = list(bundles)
         try:
             while unsent:
-                self.broker.send(unsent[0].stage, unsent[0].job_ids, unsent[0].priority)
+                self._send(unsent[0])
                 del unsent[0]
         except QueueUnavailable:
             self._unqueue(unsent)
             raise
-        if bundles:
-            log.info("bundles_sent", bundles=len(bundles), jobs=sum(len(bundle.job_ids) for bundle in bundles))
         return len(bundles)
+
+    def _send(self, bundle: Bundle) -> None:
+        bundle_id = self.broker.send(bundle.stage, bundle.job_ids, bundle.priority)
+        log.info(
+            "bundle_sent",
+            bundle_id=bundle_id,
+            tenant_id=str(bundle.tenant_id),
+            batch_id=str(bundle.batch_id),
+            stage=bundle.stage,
+            jobs=len(bundle.job_ids),
+        )
+        self.services.counters.count(metrics.BUNDLES, bundle.stage)
+        self.services.counters.count(metrics.BUNDLED_JOBS, bundle.stage, n=len(bundle.job_ids))
 
     def _choose(self, session: Session, fleet: str, live: Counter[str], loads: Collection[Load]) -> list[Bundle]:
         """Mark the next jobs of a fleet as queued, and return them as bundles: small ones while little is ready."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from retint import __version__, fleets
+from retint import __version__, fleets, telemetry
 from retint.errors import Transient
 from retint.services import Services
 
@@ -52,7 +52,7 @@ class Heartbeat:
             except Transient as error:
                 log.warning("worker_not_registered", reason=error.message)
                 time.sleep(RETRY_S)
-        structlog.contextvars.bind_contextvars(worker_id=str(self.worker_id))
+        telemetry.name_process(worker_id=str(self.worker_id))
         log.info("worker_registered", fleet=self.fleet, device=self.device)
 
     @contextmanager
@@ -74,7 +74,8 @@ class Heartbeat:
         activity, self._last_activity = self._activity or self._last_activity, ""
         try:
             with self.services.begin() as session:
-                self.may_continue = fleets.record_heartbeat(session, self.worker_id, activity)
+                counts = self.services.counters.snapshot()
+                self.may_continue = fleets.record_heartbeat(session, self.worker_id, activity, counts)
         except Transient as error:
             log.warning("heartbeat_missed", reason=error.message)
 
@@ -84,6 +85,7 @@ class Heartbeat:
             return
         try:
             with self.services.begin() as session:
+                fleets.record_heartbeat(session, self.worker_id, "", self.services.counters.snapshot())
                 fleets.end_worker(session, self.worker_id)
         except Transient as error:
             log.warning("worker_end_not_recorded", reason=error.message)

@@ -18,8 +18,8 @@ def test_an_expired_lease_is_reclaimed_and_the_third_quarantines_the_job(site: S
     for faults in (1, 2, 3):
         assert site.claim([job_id], lease_s=-1)
         with site.services.begin() as session:
-            assert queueing.reclaim_expired(session) == 1
-            assert queueing.reclaim_expired(session) == 0
+            assert queueing.reclaim_expired(session).total() == 1
+            assert queueing.reclaim_expired(session).total() == 0
         assert site.get_job(job_id).faults == faults
     assert site.get_job(job_id).state is State.QUARANTINED
     assert site.get_job(job_id).reason_code == "worker_lost"

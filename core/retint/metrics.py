@@ -1,0 +1,165 @@
+"""All metrics, and the counts that a process keeps of what it does.
+
+Counts are numbers by name that only grow, so the counts of processes are added up whatever becomes of the processes:
+`totals` keeps them in the database, `exposition` makes Prometheus' page of them. A histogram is kept as one count for
+each bucket that was hit, and the sum of what was observed.
+"""
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+SUM = "sum"
+"""Name of the count that holds the sum of a histogram's observations."""
+UNBOUNDED = "+Inf"
+"""Name of a histogram's last bucket."""
+
+Counts = dict[str, float]
+"""Numbers by `Metric.key`."""
+
+
+class Kind(StrEnum):
+    """Kinds of metrics, as Prometheus names them."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: its name and meaning, its labels, and for a histogram the upper bounds of its buckets."""
+
+    name: str
+    kind: Kind
+    text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    def key(self, *values: str) -> str:
+        """Return the name of a count: the metric's, and the values of its labels; for a histogram also the bucket."""
+        return " ".join([self.name, *values])
+
+
+METRICS: dict[str, Metric] = {}
+"""All metrics by name, in the order of the page."""
+
+
+def _define(kind: Kind, name: str, text: str, *labels: str, buckets: tuple[float, ...] = ()) -> Metric:
+    METRICS[f"retint_{name}"] = metric = Metric(f"retint_{name}", kind, text, labels, buckets)
+    return metric
+
+
+# --- what the database knows ------------------------------------------------------------------------------------------
+
+BUILD_INFO = _define(Kind.GAUGE, "build_info", "Always 1; the version of the portal that answers.", "version")
+STORE_INFO = _define(Kind.GAUGE, "store_info", "Always 1; the identity of the store.", "store")
+JOBS = _define(
+    Kind.GAUGE, "jobs", "Jobs that are not ended, by stage and state; paused batches left out.", "stage", "state"
+)
+OLDEST = _define(Kind.GAUGE, "oldest_seconds", "How long the oldest waiting job of a stage has waited.", "stage")
+ENDED = _define(
+    Kind.GAUGE, "ended_jobs", "Jobs that were restored, refused or cancelled, or are in quarantine.", "state"
+)
+FAILED = _define(
+    Kind.GAUGE,
+    "failed_jobs",
+    "The refused and the quarantined among them, by reason; refused tries of trials left out.",
+    "reason_code",
+    "state",
+)
+WORKERS = _define(Kind.GAUGE, "workers", "Live workers.", "fleet", "activity")
+WANTED = _define(Kind.GAUGE, "workers_wanted", "Workers that the operator wants.", "fleet")
+TROUBLED = _define(Kind.GAUGE, "workers_in_trouble", "Live workers that claim nothing; their page says why.", "fleet")
+LEADER = _define(
+    Kind.GAUGE, "leader_lease_seconds", "Rest of the lead's lease; negative where nobody leads.", "role", "holder"
+)
+SWEEP_SEEN = _define(Kind.GAUGE, "sweep_looked_at_files", "Files that this round of the sweep has looked at.")
+SWEEP_DELETED = _define(Kind.GAUGE, "sweep_deleted_files", "Orphans that this round of the sweep has deleted.")
+SWEEP_STOPPED = _define(Kind.GAUGE, "sweep_stopped", "1 where the sweep has stopped and waits for the operator.")
+
+# --- what processes count ---------------------------------------------------------------------------------------------
+
+ATTEMPTS = _define(
+    Kind.COUNTER, "attempts_total", "Attempts that ended: done, refused, fault or expired.", "stage", "outcome"
+)
+FAULTS = _define(
+    Kind.COUNTER,
+    "attempts_failed_total",
+    "Attempts that ended in a refusal or a fault, by its reason.",
+    "stage",
+    "reason_code",
+)
+STAGE_SECONDS = _define(
+    Kind.HISTOGRAM,
+    "stage_seconds",
+    "A worker's time for one attempt: since it claimed the bundle, or since the attempt before.",
+    "stage",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
+)
+CLAIM_WAIT = _define(
+    Kind.HISTOGRAM,
+    "claim_wait_seconds",
+    "How long jobs waited for a worker, from when they could run to the claim.",
+    "stage",
+    buckets=(0.25, 1, 5, 15, 60, 300, 1800, 7200, 43200, 86400),
+)
+LEASES_LOST = _define(
+    Kind.COUNTER, "leases_lost_total", "Attempts whose lease ended while the worker was at work.", "stage"
+)
+STORE_BYTES = _define(
+    Kind.COUNTER, "store_bytes_total", "Bytes that were read from and written to the store.", "direction"
+)
+STORE_ERRORS = _define(Kind.COUNTER, "store_errors_total", "Requests that the store did not answer.")
+DATABASE_ERRORS = _define(Kind.COUNTER, "database_errors_total", "Transactions that the database did not answer.")
+BUNDLES = _define(Kind.COUNTER, "bundles_sent_total", "Bundles that the dispatcher sent.", "stage")
+BUNDLED_JOBS = _define(Kind.COUNTER, "bundled_jobs_total", "Jobs in the bundles that the dispatcher sent.", "stage")
+MESSAGES_LOST = _define(Kind.COUNTER, "messages_lost_total", "Jobs whose message was lost, to be sent again.")
+LEADS_TAKEN = _define(Kind.COUNTER, "leads_taken_total", "How often a dispatcher became the leader.")
+REQUESTS = _define(
+    Kind.COUNTER, "http_requests_total", "Requests that the portal answered.", "method", "route", "status"
+)
+REQUEST_SECONDS = _define(
+    Kind.HISTOGRAM,
+    "http_request_seconds",
+    "Time until the portal's answer begins.",
+    "route",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
+
+
+class Counters:
+    """The counts of one process; any thread may count."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[str]()
+        self._lock = threading.Lock()
+
+    def count(self, metric: Metric, *values: str, n: float = 1) -> None:
+        """Add to a counter with these values of its labels."""
+        self.add({metric.key(*values): n})
+
+    def observe(self, metric: Metric, value: float, *values: str, n: int = 1) -> None:
+        """Add n equal observations to a histogram."""
+        position = bisect_left(metric.buckets, value)
+        bucket = f"{metric.buckets[position]:g}" if position < len(metric.buckets) else UNBOUNDED
+        self.add({metric.key(*values, bucket): n, metric.key(*values, SUM): n * value})
+
+    def add(self, counts: Mapping[str, float]) -> None:
+        """Add counts."""
+        with self._lock:
+            self._counts.update(counts)
+
+    def snapshot(self) -> Counts:
+        """Return all counts so far."""
+        with self._lock:
+            return dict(self._counts)
+
+    def subtract(self, counts: Mapping[str, float]) -> None:
+        """Take counts away that are kept elsewhere now."""
+        with self._lock:
+            self._counts.subtract(counts)
+            self._counts = +self._counts
