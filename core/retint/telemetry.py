@@ -45,7 +45,7 @@ def configure(settings: Settings, process: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = _LogFile(settings.log_file) if settings.log_file else logging.StreamHandler(sys.stderr)
+    handler = _LogFile(settings.log_file, encoding="utf-8") if settings.log_file else logging.StreamHandler(sys.stderr)
     renderer = structlog.processors.JSONRenderer() if settings.log_json else _make_text_renderer()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import structlog
@@ -27,6 +28,10 @@ HANG_S = 180
 STABLE_S = 20
 """A process that ran this long is restarted at once when it dies; sooner deaths lengthen the pause each time."""
 LONGEST_PAUSE_S = 30
+LOG_BYTES = 10 << 20
+"""A log file that is larger is renamed, and a new one begun."""
+LOGS_KEPT = 5
+"""Renamed log files of a process that are kept: `.1` is the newest."""
 
 
 @dataclass
@@ -45,6 +50,7 @@ class SupervisedProcess:
 
     def keep_running(self) -> None:
         """Start the process if it does not run; after quick deaths only after a pause (exponential backoff)."""
+        _rotate(self.log_file)
         if self.process and self.process.poll() is None:
             return
         now = time.monotonic()
@@ -59,12 +65,12 @@ class SupervisedProcess:
         self.start()
 
     def start(self) -> None:
-        """Start the process; its output is appended to the log file."""
+        """Start the process; its output is appended to the log file, which it follows when it is renamed."""
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as sink:
             self.process = subprocess.Popen(
                 self.command,
-                env=dict(self.environment),
+                env={**self.environment, "RETINT_LOG_FILE": str(self.log_file)},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
@@ -88,6 +94,16 @@ class SupervisedProcess:
         return False
 
 
+def _rotate(log_file: Path) -> None:
+    """Rename a log file that has grown too large. Whoever writes to it goes on there until it begins the new one."""
+    if not log_file.exists() or log_file.stat().st_size < LOG_BYTES:
+        return
+    files = [log_file, *(log_file.with_name(f"{log_file.name}.{number}") for number in range(1, LOGS_KEPT + 1))]
+    for older, newer in zip(reversed(files[1:]), reversed(files[:-1]), strict=True):
+        if newer.exists():
+            newer.replace(older)
+
+
 def _die_with_parent() -> None:
     """Make Linux end this process when its supervisor dies (prctl PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -101,7 +117,6 @@ class LocalFleets:
     logs: Path
     running: dict[str, list[SupervisedProcess]] = field(default_factory=lambda: {name: [] for name in FLEETS})
     draining: list[SupervisedProcess] = field(default_factory=list)
-    workers_made: int = 0
 
     def supervise(self, services: Services) -> None:
         """Start workers that are wanted, drain those that are not, restart those that died, kill those that hang.
@@ -132,8 +147,9 @@ class LocalFleets:
         return self.draining
 
     def _make_worker(self, fleet: str) -> SupervisedProcess:
-        self.workers_made += 1
-        name = f"{fleet}-{self.workers_made}"
+        taken = {worker.name for worker in (*self.running[fleet], *self.draining)}
+        # The lowest free number, so that scaling up and down leaves no ever new log files.
+        name = next(name for name in (f"{fleet}-{number}" for number in count(1)) if name not in taken)
         command = [sys.executable, "-m", "retint", "worker", "--fleet", fleet]
         # Workers share the cores: threads that wait for each other on a busy core are slower than one thread.
         threads = str(max(1, (os.cpu_count() or 2) // 2))

@@ -138,8 +138,9 @@ def _prepare(settings: Settings, host: str, port: int) -> Platform:
     if "broker_url" not in settings.model_fields_set:
         broker_port = find_free_port()
         changes["broker_url"] = f"redis://127.0.0.1:{broker_port}/0"
-        command = _broker_command(settings.data, broker_port)
-        processes.append(SupervisedProcess("broker", command, {}, logs / "broker.log"))
+        log_file = logs / "broker.log"
+        command = [*_broker_command(settings.data, broker_port), "--logfile", str(log_file.resolve())]
+        processes.append(SupervisedProcess("broker", command, {}, log_file))
     settings = settings.model_copy(update=changes)
     return Platform(settings, url, Services.connect(settings), processes, LocalFleets(settings, logs))
 
