@@ -62,7 +62,7 @@ def test_a_folder_keeps_its_names_and_leaves_system_files_out(
     (tmp_path / "estate" / ".DS_Store").write_bytes(b"of no use")
     page = open_page("/deposit")
     page.locator("#folder").set_input_files(tmp_path / "estate")
-    expect(page.locator("[data-rest]")).to_contain_text("1 system file left out")
+    expect(page.locator("[data-rest]")).to_contain_text("1 file is not a photograph and was left out")
     page.get_by_role("button", name="Deposit 2 photos").click()
     page.wait_for_url("**/batches/*")
     expect(page.locator(".card .name[title='estate/attic/one.jpg']")).to_have_count(1)

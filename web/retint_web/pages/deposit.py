@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import batches, photos
+from retint import batches, folders, photos
 from retint.errors import Refused
 from retint.jobs import changes
 from retint.photos import PhotoDetails
@@ -38,6 +38,7 @@ def new() -> ResponseReturnValue:
         name=f"Deposit of {today.day} {today:%B %Y}",
         like=like,
         limit_mib=services().settings.upload_limit_mib,
+        left_out=folders.LEFT_OUT,
         **recipe_form.template_values(Recipe.model_validate(like.batch.recipe) if like else recipe_form.DEFAULT),
     )
 

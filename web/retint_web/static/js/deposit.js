@@ -3,20 +3,25 @@
 
 const PARALLEL = 4;
 const RETRY_AFTER_MS = [1000, 4000];
-const SYSTEM_FILES = /(^|\/)(\.|__MACOSX\/|thumbs\.db$|desktop\.ini$)/i; // files that operating systems leave in folders
+const ENTRY_MS = 60_000; // how long the browser may take to read one entry of a dropped folder
+const LONGEST_NAME = 7900; // characters of a name in an address: servers take 8190 in all
+const SENDING = new Set(["waiting", "sending"]);
 
 const form = document.querySelector("form.deposit");
+const LEFT_OUT = new RegExp(form.dataset.leftOut, "i"); // what is no photograph, by its name: retint/folders.py
 const drop = form.querySelector(".drop");
 const list = form.querySelector(".sending ol");
 const template = form.querySelector("template");
-const token = document.querySelector("meta[name=csrf-token]").content;
+let token = document.querySelector("meta[name=csrf-token]").content;
 const part = (name) => form.querySelector(`[data-${name}]`);
 
-const items = []; // one a file: {file, name, row, state, sent}
+const items = []; // one a file: {file, name, row, state, sent}, and `address` or `entry` where there is no file yet
 let batch = null;
+let hasEnded = false; // whether the session has ended: nothing is sent until somebody signs in again
 let startedAt = 0;
 let isLeaving = false;
 let leftOut = 0;
+let reading = 0; // folders that are still being read: what they hold is not listed yet
 
 /** Whether the photo of a trial is deposited as well. */
 const includesTrialPhoto = () => form.querySelector(".bring input")?.checked ?? false;
@@ -34,35 +39,67 @@ const pluralize = (number, word) => `${number.toLocaleString("en")} ${word}${num
 
 // ── Choosing ─────────────────────────────────────────────
 
-/** List the files of a dropped file or folder. A directory reader returns at most a hundred entries at a time. */
-async function listFiles(entry) {
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    return [[file, entry.fullPath.replace(/^\//, "")]];
+/** Whether a file is no photograph. What somebody chose, the outermost folder, is not judged by its name. */
+const isLeftOut = (name) => LEFT_OUT.test(name.replace(/^[^/]+\//, ""));
+
+/** Write out lone surrogates: names may have them, addresses cannot. */
+const wellFormed = (name) => name.replace(/[\ud800-\udfff]/gu, (half) => `<U+${half.charCodeAt(0).toString(16).toUpperCase()}>`);
+
+/** Ask a dropped entry for something. It answers by callbacks, or, as some do, not at all. */
+const ask = (call) =>
+  new Promise((resolve, reject) => {
+    setTimeout(() => reject(new Error("it does not answer")), ENTRY_MS);
+    call(resolve, reject);
+  });
+
+/** Add a dropped file, or all files of a dropped folder. An entry that cannot be read gets a row that says so. */
+async function addEntry(entry) {
+  const name = entry.fullPath.replace(/^\//, "");
+  try {
+    if (!entry.isFile) return await addFolder(entry);
+    if (isLeftOut(name)) leftOut += 1;
+    else addFiles([[await ask((resolve, reject) => entry.file(resolve, reject)), name]]);
+  } catch (error) {
+    if (isLeftOut(`${name}/`)) leftOut += 1;
+    else addUnreadable(entry, name, error);
   }
+  showTotalsSoon();
+}
+
+/** A directory reader returns at most a hundred entries at a time. */
+async function addFolder(entry) {
   const reader = entry.createReader();
-  const found = [];
   for (;;) {
-    const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!entries.length) return found;
-    for (const inner of entries) found.push(...(await listFiles(inner)));
+    const entries = await ask((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!entries.length) return;
+    for (const inner of entries) await addEntry(inner);
   }
+}
+
+function addUnreadable(entry, name, error) {
+  const item = addItem({ file: { size: 0 }, name, entry });
+  setState(item, "failed", "not read", `It cannot be read: ${error.message || error.name}.`);
 }
 
 const waitingText = (item) => (item.address ? "to be downloaded" : formatSize(item.file.size));
 
+function addItem(facts) {
+  const row = template.content.firstElementChild.cloneNode(true);
+  const item = { ...facts, name: wellFormed(facts.name), row, sent: 0 };
+  row.querySelector(".name").textContent = item.name;
+  row.querySelector(".name").title = item.name;
+  items.push(item);
+  list.append(row);
+  return item;
+}
+
 function addFiles(files, more = {}) {
   for (const [file, name] of files) {
-    if (SYSTEM_FILES.test(name)) { leftOut += 1; continue; }
-    const row = template.content.firstElementChild.cloneNode(true);
-    row.querySelector(".name").textContent = name;
-    row.querySelector(".name").title = name;
-    const item = { file, name, row, sent: 0, ...more };
+    if (!more.address && isLeftOut(name)) { leftOut += 1; continue; }
+    const item = addItem({ file, name, ...more });
     setState(item, "waiting", waitingText(item));
-    items.push(item);
-    list.append(row);
   }
-  showTotals();
+  showTotalsSoon();
   if (batch) sendWaiting();
 }
 
@@ -91,10 +128,15 @@ drop.addEventListener("drop", async (event) => {
   event.preventDefault();
   drop.classList.remove("over");
   // The items are valid only during this event: read all entries before the first await.
-  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  const files = entries.length ? [] : [...event.dataTransfer.files].map((file) => [file, file.name]);
-  addFiles(files);
-  for (const entry of entries) addFiles(await listFiles(entry));
+  const dropped = [...event.dataTransfer.items].filter(({ kind }) => kind === "file");
+  const found = dropped.map((item) => item.webkitGetAsEntry?.() || item.getAsFile()).filter(Boolean);
+  reading += 1;
+  for (const each of found) {
+    if (each instanceof File) addFiles([[each, each.name]]);
+    else await addEntry(each);
+  }
+  reading -= 1;
+  showTotals();
 });
 
 // ── Showing ──────────────────────────────────────────────
@@ -111,22 +153,23 @@ function showTotals() {
   const countState = (state) => items.filter((item) => item.state === state).length;
   const total = items.reduce((bytes, item) => bytes + item.file.size, 0);
   const sent = items.reduce((bytes, item) => bytes + (item.state === "sent" ? item.file.size : item.sent), 0);
-  form.querySelector(".sending").hidden = !items.length;
+  form.querySelector(".sending").hidden = !items.length && !leftOut;
   part("total").textContent = batch
     ? `${countState("sent").toLocaleString("en")} of ${pluralize(items.length, "photo")} sent`
-    : [pluralize(items.length, "photo"), total && formatSize(total)].filter(Boolean).join(", ");
+    : [pluralize(items.length - countState("failed"), "photo"), total && formatSize(total)].filter(Boolean).join(", ");
   part("rest").textContent = [
+    reading && "the folder is being read",
     batch && total && `${formatSize(sent)} of ${formatSize(total)}`,
     sent > 0 && sent < total && countState("sending") && `about ${formatDuration(((total - sent) / sent) * secondsSince(startedAt))} left`,
-    countState("failed") && `${countState("failed")} could not be sent`,
-    leftOut && `${pluralize(leftOut, "system file")} left out`,
+    countState("failed") && `${countState("failed").toLocaleString("en")} could not be ${batch ? "sent" : "read"}`,
+    leftOut && (leftOut === 1 ? "1 file is not a photograph and was left out" : `${leftOut.toLocaleString("en")} files are not photographs and were left out`),
   ].filter(Boolean).join(" · ");
   part("meter").value = total ? sent / total : countState("sent") / Math.max(1, items.length);
-  const ready = items.length + (includesTrialPhoto() ? 1 : 0) + (part("address").value.trim() ? 1 : 0);
+  const ready = items.length - (batch ? 0 : countState("failed")) + (includesTrialPhoto() ? 1 : 0) + (part("address").value.trim() ? 1 : 0);
   part("start").textContent = `Deposit ${ready ? pluralize(ready, "photo") : "photos"}`;
   part("start").disabled = !ready;
   part("again").hidden = !(batch && countState("failed") && !countState("waiting") && !countState("sending"));
-  if (batch && !isLeaving && countState("sent") === items.length) {
+  if (batch && !isLeaving && !reading && countState("sent") === items.length) {
     isLeaving = true;
     location.assign(batch.page);
   }
@@ -142,16 +185,44 @@ function showTotalsSoon() {
 
 // ── Sending ──────────────────────────────────────────────
 
-const errorDetail = (text, fallback) => {
-  try { return JSON.parse(text).detail || fallback; } catch { return fallback; }
+/** The JSON object of an answer; an empty one where it is anything else. */
+const parseAnswer = (text) => {
+  try { return Object(JSON.parse(text)); } catch { return {}; }
 };
 
-/** Send one file once. Resolves to null, or to the reason of the failure and whether a retry can help. */
+/**
+ * Judge an answer. Only 201 with an id says that the portal has what was sent: a sign-in page says 200, too.
+ * Returns null, or the fault: {reason, canRetry, hasEnded}.
+ */
+function findFault(status, isRedirected, text) {
+  const { id, detail, code } = parseAnswer(text);
+  if (status === 201 && id && !isRedirected) return null;
+  if (status === 401 || isRedirected || code === "csrf") return { reason: "The session has ended.", hasEnded: true };
+  const reason = detail || (status < 400 ? "The answer did not come from the portal." : `The portal answered ${status}.`);
+  return { reason, canRetry: status >= 500 || status === 429 };
+}
+
+const CONNECTION_LOST = { reason: "The connection was lost.", canRetry: true };
+
+/** Find out why a file was not sent: the network, or the file itself, which was moved, changed or locked meanwhile. */
+async function explainLoss(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+    return CONNECTION_LOST;
+  } catch (error) {
+    return { reason: `It cannot be read: ${error.message || error.name}.` };
+  }
+}
+
+/** Send one file once. Resolves to null or to the fault. */
 const sendFile = (item) =>
   new Promise((resolve) => {
     const request = new XMLHttpRequest();
     const meter = item.row.querySelector(".meter");
-    request.open("PUT", `${batch.files}?name=${encodeURIComponent(item.name)}`);
+    const name = encodeURIComponent(item.name);
+    if (name.length > LONGEST_NAME) return resolve({ reason: "Its name is too long. Give its folders shorter names." });
+    const address = new URL(`${batch.files}?name=${name}`, location).href;
+    request.open("PUT", address);
     request.setRequestHeader("X-CSRFToken", token);
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.addEventListener("progress", (event) => {
@@ -160,12 +231,8 @@ const sendFile = (item) =>
       item.row.querySelector(".state").textContent = `${Math.round(meter.value * 100)} %`;
       showTotalsSoon();
     });
-    request.addEventListener("load", () => {
-      if (request.status < 300) return resolve(null);
-      const reason = errorDetail(request.responseText, `The portal answered ${request.status}.`);
-      resolve({ reason, canRetry: request.status >= 500 || request.status === 429 });
-    });
-    request.addEventListener("error", () => resolve({ reason: "The connection was lost.", canRetry: true }));
+    request.addEventListener("load", () => resolve(findFault(request.status, request.responseURL !== address, request.responseText)));
+    for (const end of ["error", "abort", "timeout"]) request.addEventListener(end, () => resolve(explainLoss(item.file)));
     request.send(item.file);
   });
 
@@ -174,10 +241,9 @@ async function sendAddress(item) {
   try {
     const body = new URLSearchParams({ address: item.address });
     const answer = await fetch(batch.addresses, { method: "POST", body, headers: { "X-CSRFToken": token } });
-    if (answer.ok) return null;
-    return { reason: errorDetail(await answer.text(), `The portal answered ${answer.status}.`), canRetry: answer.status >= 500 };
+    return findFault(answer.status, answer.redirected, await answer.text());
   } catch {
-    return { reason: "The connection was lost.", canRetry: true };
+    return CONNECTION_LOST;
   }
 }
 
@@ -188,6 +254,7 @@ async function send(item) {
     const fault = await (item.address ? sendAddress(item) : sendFile(item));
     if (!fault) return setState(item, "sent", "sent");
     item.sent = 0;
+    if (fault.hasEnded) return endSession(item);
     if (!fault.canRetry || wait === null) return setState(item, "failed", "not sent", fault.reason);
     setState(item, "sending", "retrying", fault.reason);
     await new Promise((resolve) => setTimeout(resolve, wait));
@@ -196,20 +263,57 @@ async function send(item) {
 
 let running = 0;
 function sendWaiting() {
-  while (running < PARALLEL) {
+  while (running < PARALLEL && !hasEnded) {
     const item = items.find(({ state }) => state === "waiting");
     if (!item) break;
     running += 1;
-    send(item).finally(() => { running -= 1; showTotals(); sendWaiting(); });
+    // Whatever happens to one file, the others go on.
+    send(item)
+      .catch((error) => setState(item, "failed", "not sent", `It cannot be sent: ${error.message}.`))
+      .finally(() => { running -= 1; showTotals(); sendWaiting(); });
   }
   showTotals();
 }
 
-/** Open the batch that receives the files. */
+/** Stop until somebody signs in again. The list stays, and what was not sent waits. */
+function endSession(item) {
+  if (item) setState(item, "waiting", "not sent: sign in again");
+  hasEnded = true;
+  part("ended").hidden = false;
+}
+
+/** Go on after a sign-in in another tab: a new session has another token. */
+async function goOn() {
+  part("go-on").disabled = true;
+  part("still").hidden = true;
+  try {
+    const answer = await fetch(location.href);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!answer.ok || answer.redirected || !page.querySelector("form.deposit")) throw new Error("signed out");
+    token = page.querySelector("meta[name=csrf-token]").content;
+    form.querySelector("[name=csrf_token]").value = token;
+    hasEnded = false;
+    part("ended").hidden = true;
+    if (batch) sendWaiting();
+    else await start();
+  } catch {
+    part("still").hidden = false;
+  }
+  part("go-on").disabled = false;
+}
+
+/** Open the batch that receives the files. Returns null, or the fault. */
 async function openBatch() {
-  const response = await fetch(form.dataset.opens, { method: "POST", body: formFields(), headers: { "X-CSRFToken": token } });
-  if (!response.ok) throw new Error(errorDetail(await response.text(), `The portal answered ${response.status}.`));
-  return response.json();
+  try {
+    const answer = await fetch(form.dataset.opens, { method: "POST", body: formFields(), headers: { "X-CSRFToken": token } });
+    const text = await answer.text();
+    const { page, files, addresses } = parseAnswer(text);
+    if (answer.status !== 201 || answer.redirected || !files) return findFault(answer.status, answer.redirected, text);
+    batch = { page, files, addresses };
+    return null;
+  } catch {
+    return { reason: "The portal cannot be reached." };
+  }
 }
 
 /** The form's fields without its files. */
@@ -219,18 +323,17 @@ function formFields() {
   return data;
 }
 
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  if (batch || !addAddress() || !(items.length || includesTrialPhoto())) return;
+/** Open the batch, and send what is listed. */
+async function start() {
   part("start").disabled = true;
   part("problem").hidden = true;
-  try {
-    batch = await openBatch();
-  } catch (error) {
+  const fault = await openBatch();
+  if (fault?.hasEnded) endSession();
+  else if (fault) {
     part("problem").hidden = false;
-    part("problem").querySelector("p").textContent = error.message === "Failed to fetch" ? "The portal cannot be reached." : error.message;
-    return showTotals();
+    part("problem").querySelector("p").textContent = fault.reason;
   }
+  if (fault) return showTotals();
   for (const set of form.querySelectorAll("[data-fixed]")) set.disabled = true;
   part("start").hidden = true;
   form.classList.add("under-way");
@@ -238,15 +341,27 @@ form.addEventListener("submit", async (event) => {
   part("open").href = batch.page;
   part("open").hidden = false;
   sendWaiting();
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (!batch && addAddress() && (items.length || includesTrialPhoto())) await start();
 });
 
-part("again").addEventListener("click", () => {
-  for (const item of items) if (item.state === "failed") setState(item, "waiting", waitingText(item));
+part("go-on").addEventListener("click", goOn);
+
+part("again").addEventListener("click", async () => {
+  for (const item of items.filter(({ state }) => state === "failed")) {
+    if (!item.entry) { setState(item, "waiting", waitingText(item)); continue; }
+    items.splice(items.indexOf(item), 1);
+    item.row.remove();
+    await addEntry(item.entry);
+  }
   sendWaiting();
 });
 
 addEventListener("beforeunload", (event) => {
-  if (batch && items.some(({ state }) => state === "waiting" || state === "sending")) event.preventDefault();
+  if (batch && (reading || items.some(({ state }) => SENDING.has(state)))) event.preventDefault();
 });
 
 for (const input of form.querySelectorAll("[data-address], .bring input")) input.addEventListener("input", showTotals);
