@@ -123,6 +123,32 @@ def test_bad_utf8_in_a_name_is_no_bug(member: Person) -> None:
     assert member.api("POST", f"/batches/{batch_id}/jobs", data=surrogate).status_code in (400, 404)
 
 
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("\\ud83d.jpg", 400),
+        ("\\udcf1.jpg", 400),
+        ("a\\u0000b.jpg", 201),
+        ("\\u202e.jpg", 201),
+        ("", 400),
+        ("\\u3000", 400),
+        ("x" * 1025, 400),
+        ("\\u200b" * 1000, 400),
+    ],
+    ids=["half a pair", "stray byte", "nul", "direction", "empty", "space", "too long", "too long written out"],
+)
+def test_an_odd_name_of_a_known_photo_is_kept_or_refused_in_a_sentence(member: Person, name: str, status: int) -> None:
+    batch_id = member.open_batch()
+    sha256 = member.deposit(batch_id)["sha256"]
+    for path, body in {
+        f"/batches/{batch_id}/jobs": f'{{"sha256": "{sha256}", "name": "{name}"}}',
+        "/trials": f'{{"sha256": "{sha256}", "name": "{name}", "recipes": [{{}}]}}',
+    }.items():
+        answer = member.api("POST", path, data=body.encode(), content_type="application/json")
+        assert answer.status_code == status, answer.text
+        assert status == 201 or answer.json["detail"].endswith(".")
+
+
 def test_an_empty_file_is_refused_with_its_reason(member: Person) -> None:
     answer = member.api("PUT", f"/batches/{member.open_batch()}/files", data=b"", query_string={"name": "a.jpg"})
     assert (answer.status_code, answer.json["code"], answer.json["detail"]) == (422, "empty", "The file is empty.")

@@ -75,6 +75,17 @@ def test_a_repeated_upload_is_the_same_job_and_another_name_another(member: Pers
     assert [blob.size for blob in services.store.list("tenants/")] == [len(JPEG)], "the bytes are kept once"
 
 
+@pytest.mark.parametrize("character", ["x", "写", "\U0001f4f7"], ids=["ascii", "cjk", "emoji"])
+def test_the_longest_name_of_any_script_is_one_job(member: Person, character: str) -> None:
+    batch_id = member.open_batch()
+    names = [character * 1020 + ".jpg", character * 1019 + "2.jpg"]
+    jobs = [member.deposit(batch_id, name) for name in names]
+    assert [job["name"] for job in jobs] == names
+    assert member.deposit(batch_id, names[0])["id"] == jobs[0]["id"]
+    body = {"sha256": jobs[0]["sha256"], "name": names[1]}
+    assert member.api("POST", f"/batches/{batch_id}/jobs", json=body).json["id"] == jobs[1]["id"]
+
+
 def test_bytes_that_the_server_has_need_not_be_sent_again(member: Person, stranger: Person) -> None:
     batch_id = member.open_batch()
     unknown = hashlib.sha256(b"another").hexdigest()
