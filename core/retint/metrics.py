@@ -98,6 +98,7 @@ STAGE_SECONDS = _define(
     "stage_seconds",
     "A worker's time for one attempt: since it claimed the bundle, or since the attempt before.",
     "stage",
+    "network",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
 )
 CLAIM_WAIT = _define(

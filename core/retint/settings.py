@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="Wait after the first fault; doubles with each fault, with jitter.")
     ] = 2
     tick_s: Annotated[float, Field(gt=0, description="Pause between two rounds of the dispatcher.")] = 0.25
-    bundle_size: Annotated[int, Field(ge=1, le=256, description="Most jobs in one message.")] = 16
+    bundle_size: Annotated[int, Field(ge=1, le=256, description="Most jobs in one message.")] = 64
     device: Annotated[str, Field(description="Where networks run: `auto`, `cpu`, `cuda`, `cuda:1` …")] = "auto"
     weights: Annotated[Path, Field(description="Folder of imported weights; workers and portal must share it.")] = (
         IMPORTED

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, aliased
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.lifecycle import ACTIVE, FINAL, IN_FLIGHT_PHASE, READY_PHASES, Stage, State
+from retint.recipes import Recipe
 from retint.tables import IS_FAILED, IS_FOLDED, IS_READY, Batch, Job, Table, Tally, Tenant, Total
 
 TALLIES = Table.metadata.tables["tallies"]
@@ -109,6 +110,7 @@ class Load:
     weight: int
     batch_id: uuid.UUID
     priority: int
+    recipe: Recipe
     created_at: datetime
     paused: bool
     stage: Stage
@@ -187,6 +189,7 @@ def list_loads(session: Session) -> list[Load]:
             Tenant.weight,
             Batch.id.label("batch_id"),
             Batch.priority,
+            Batch.recipe,
             Batch.created_at,
             Batch.paused_at.is_not(None).label("paused"),
             current.c.stage,
@@ -198,7 +201,7 @@ def list_loads(session: Session) -> list[Load]:
         .group_by(Batch.id, Tenant.weight, current.c.stage, current.c.state)
         .having(total > 0)
     )
-    return [Load(**row._mapping) for row in rows]
+    return [Load(**{**row._mapping, "recipe": Recipe.model_validate(row.recipe)}) for row in rows]
 
 
 def count_ended(session: Session) -> dict[State, int]:

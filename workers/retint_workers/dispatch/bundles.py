@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -35,7 +35,7 @@ class BundleChooser:
         settings: the largest bundle, and how long a queued job waits for its claim.
         turns: of the tenants on this fleet.
         room: how many more jobs may be in flight.
-        size: most jobs of a bundle in this tick.
+        sizes: most jobs of a bundle, by load.
         urgent: urgent jobs in flight by tenant.
     """
 
@@ -43,7 +43,7 @@ class BundleChooser:
     settings: Settings
     turns: Turns
     room: int
-    size: int
+    sizes: Callable[[Load], int]
     urgent: Counter[uuid.UUID]
 
     def choose(self, ready: Collection[Load]) -> Iterator[Bundle]:
@@ -69,11 +69,11 @@ class BundleChooser:
     def _limit(self, load: Load) -> int:
         """Return how many jobs of a load may be sent now, in one bundle; 0 for none."""
         if self.room > 0:
-            return min(self.size, self.room)
+            return min(self.sizes(load), self.room)
         # Without room, urgent jobs overtake: one bundle per tenant at a time, and in its turn.
         if load.priority == 0 or self.turns.is_ahead(load.tenant_id, self.settings.bundle_size):
             return 0
-        return min(self.size, self.settings.bundle_size - self.urgent[load.tenant_id])
+        return min(self.sizes(load), self.settings.bundle_size - self.urgent[load.tenant_id])
 
 
 def _group(load: Load, taken: Sequence[QueuedJob]) -> Iterator[Bundle]:

@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from retint import broker as brokers
-from retint import fleets, metrics
+from retint import fleets, metrics, totals
 from retint.broker import Broker
 from retint.errors import QueueUnavailable, Transient
 from retint.jobs import long_moves, queueing, tallies
@@ -26,6 +26,7 @@ from retint.jobs.tallies import Load
 from retint.lifecycle import FLEETS, QUEUES, Outcome, State
 from retint.services import Services
 from retint_workers.dispatch.bundles import Bundle, BundleChooser
+from retint_workers.dispatch.pace import Pace
 from retint_workers.dispatch.sweep import sweep
 from retint_workers.dispatch.turns import Turns
 from retint_workers.dispatch.windows import Windows, count_in_flight, count_urgent
@@ -72,6 +73,7 @@ class Dispatcher:
         self.broker = broker
         self._turns = {fleet: Turns() for fleet in FLEETS}
         self._windows = Windows(services.settings.bundle_size)
+        self._pace = Pace()
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._leads_until = self._folded_at = 0.0
         self._lead_renewed_at = float("-inf")
@@ -184,8 +186,11 @@ class Dispatcher:
         with self.services.read() as session:
             live = Counter(worker.fleet for worker in fleets.list_live(session))
             loads = tallies.list_loads(session)
+            if self._pace.is_due:
+                self._pace.measure(totals.read(session))
         if not any(load.state is State.READY and live[QUEUES[load.stage]] for load in loads):
             return 0
+        self._windows.bundle_sizes = self._measure_bundles(loads)
         self._windows.adapt(live, count_in_flight(loads))
         with self.services.begin() as session:
             bundles = [
@@ -214,6 +219,14 @@ class Dispatcher:
         self.services.counters.count(metrics.BUNDLES, bundle.stage)
         self.services.counters.count(metrics.BUNDLED_JOBS, bundle.stage, n=len(bundle.job_ids))
 
+    def _measure_bundles(self, loads: Collection[Load]) -> dict[str, int]:
+        """Return the size of the largest bundle of each fleet."""
+        most = self.services.settings.bundle_size
+        sizes: dict[str, list[int]] = {fleet: [] for fleet in FLEETS}
+        for load in loads:
+            sizes[QUEUES[load.stage]].append(self._pace.size(load, most))
+        return {fleet: max(found, default=most) for fleet, found in sizes.items()}
+
     def _choose(self, session: Session, fleet: str, live: Counter[str], loads: Collection[Load]) -> list[Bundle]:
         """Mark the next jobs of a fleet as queued, and return them as bundles: small ones while little is ready."""
         settings = self.services.settings
@@ -221,12 +234,13 @@ class Dispatcher:
         ready = [
             load for load in loads if load.state is State.READY and not load.paused and QUEUES[load.stage] == fleet
         ]
+        fair = ceil(sum(load.n for load in ready) / (2 * live[fleet]))
         chooser = BundleChooser(
             session=session,
             settings=settings,
             turns=self._turns[fleet],
             room=min(free.values()),
-            size=min(settings.bundle_size, ceil(sum(load.n for load in ready) / (2 * live[fleet]))),
+            sizes=lambda load: self._pace.size(load, min(settings.bundle_size, fair)),
             urgent=count_urgent(fleet, loads),
         )
         bundles = list(chooser.choose(ready))

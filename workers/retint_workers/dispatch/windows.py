@@ -16,10 +16,14 @@ IN_FLIGHT = (State.QUEUED, State.RUNNING)
 
 
 class Windows:
-    """The window of each fleet, in bundles per live worker; adapted to how fast the workers empty it."""
+    """The window of each fleet, in bundles per live worker; adapted to how fast the workers empty it.
+
+    Attributes:
+        bundle_sizes: photos of a bundle by fleet.
+    """
 
     def __init__(self, bundle_size: int) -> None:
-        self._bundle_size = bundle_size
+        self.bundle_sizes = dict.fromkeys(FLEETS, bundle_size)
         self._sizes = dict.fromkeys(FLEETS, WINDOW)
         self._full: set[str] = set()
         """Fleets whose window the last tick filled."""
@@ -32,7 +36,7 @@ class Windows:
             in_flight: number of jobs queued and running by fleet.
         """
         for fleet, size in self._sizes.items():
-            capacity = size * self._bundle_size * max(1, live[fleet])
+            capacity = size * self.bundle_sizes[fleet] * max(1, live[fleet])
             if fleet in self._full and in_flight[fleet] < capacity / 2:
                 self._sizes[fleet] = min(2 * size, WIDEST)
             elif in_flight[fleet] >= capacity:
@@ -44,7 +48,7 @@ class Windows:
         free = {}
         for name, size in self._sizes.items():
             bundles = size * live[name] if name == fleet else 2 * size * max(1, live[name])
-            free[name] = bundles * self._bundle_size - in_flight[name]
+            free[name] = bundles * self.bundle_sizes[name] - in_flight[name]
         return free
 
     def record_sent(self, free: Mapping[str, int], sent: int) -> None:

@@ -4,6 +4,7 @@ import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+from retint import recipes
 from retint.jobs.tallies import Load
 from retint.lifecycle import Stage, State
 from retint_workers.dispatch.turns import Turns
@@ -17,6 +18,7 @@ def make_load(tenant_id: uuid.UUID, weight: int = 1, priority: int = 0, age_s: i
         weight=weight,
         batch_id=uuid.uuid4(),
         priority=priority,
+        recipe=recipes.parse({}),
         created_at=START - timedelta(seconds=age_s),
         paused=False,
         stage=Stage.INGEST,
