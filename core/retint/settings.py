@@ -20,7 +20,10 @@ class Settings(BaseSettings):
     )
     database_url: Annotated[
         str | None,
-        Field(description="`postgresql+psycopg://…` or `sqlite:///…`; by default SQLite in the data folder."),
+        Field(
+            description="`postgresql+psycopg://…` (with `?pgbouncer=true` behind PgBouncer) or `sqlite:///…`; "
+            "by default SQLite in the data folder."
+        ),
     ] = None
     store_url: Annotated[
         str | None,

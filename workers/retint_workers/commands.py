@@ -281,7 +281,7 @@ def worker(fleet: str) -> None:
     telemetry.configure(settings, f"worker-{fleet}")
     if fleet == "gpu":  # report missing weights now, and do not let the first photo wait
         loading.preload_networks(settings)
-    app.run_worker(Services.connect(settings), fleet, STAGES)
+    app.run_worker(Services.connect(settings, connections=2), fleet, STAGES)
 
 
 @commands.command()
@@ -293,7 +293,7 @@ def dispatcher() -> None:
 
     settings = Settings()
     telemetry.configure(settings, "dispatcher")
-    services = Services.connect(settings)
+    services = Services.connect(settings, connections=2)
     services.keep_reporting()
     dispatching.run(services)
 
