@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -157,6 +158,7 @@ class Client:
         with tempfile.TemporaryDirectory(prefix=".retint-", dir=path.parent) as folder:
             part = Path(folder) / "part"
             with (
+                self._translate_errors(),
                 self._http.stream("GET", f"/api/v1/jobs/{job_id}/files/{file}", follow_redirects=True) as answer,
                 part.open("wb") as sink,
             ):
@@ -200,12 +202,8 @@ class Client:
         self, method: str, url: str, *, status: int = 200, field: str | None = None, **request: Any
     ) -> dict[str, Any]:
         """Call the API once and return the JSON object that it answers."""
-        try:
+        with self._translate_errors():
             answer = self._http.request(method, url, **request)
-        except httpx.TransportError as error:
-            raise PortalUnavailable(f"{self.server} does not answer ({error or type(error).__name__}).") from error
-        except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise Refused(f"{self.server} cannot be asked: {error}.") from error
         _raise_for_status(answer)
         try:
             content = answer.json()
@@ -218,6 +216,16 @@ class Client:
                 " Is there a proxy that wants a sign-in?"
             )
         return content
+
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise PortalUnavailable(f"{self.server} does not answer ({reason}).") from error
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            raise Refused(f"{self.server} cannot be asked: {error}.") from error
 
     @staticmethod
     def _retry(call: Callable[[], T]) -> T:
