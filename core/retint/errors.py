@@ -7,11 +7,15 @@
     │   ├── IllegalMove      the thing is no longer in the state that this needs
     │   ├── NotAllowed       the person has no right to do this
     │   └── InvalidRequest   the request is malformed
-    └── Transient            the surroundings are at fault; a retry can help
-        ├── StoreUnavailable
-        ├── QueueUnavailable
-        ├── OutOfMemory
-        └── WorkerLost       a process died or exceeded its time limit
+    ├── Transient            the surroundings are at fault; a retry can help
+    │   ├── QueueUnavailable
+    │   ├── WorkerLost       a process died or exceeded its time limit
+    │   └── MachineFault     the machine may be at fault: a worker tests it before it blames the photo
+    │       ├── StoreUnavailable
+    │       ├── OutOfMemory
+    │       ├── DiskUnavailable
+    │       └── DeviceFailed
+    └── LeaseLost            the job is not this worker's any more: it stops, and writes nothing
 
 Every other exception is a bug.
 """
@@ -91,28 +95,55 @@ class Transient(RetintError):
     """How many times longer than usual to wait before the next attempt: more where only a person can help."""
 
 
-class StoreUnavailable(Transient):
-    """The store of bytes did not answer."""
-
-    code = "store_unavailable"
-
-
 class QueueUnavailable(Transient):
     """The broker did not answer."""
 
     code = "queue_unavailable"
 
 
-class OutOfMemory(Transient):
+class WorkerLost(Transient):
+    """A process died or exceeded its time limit."""
+
+    code = "worker_lost"
+
+
+class MachineFault(Transient):
+    """The machine may be at fault, and not what it worked on; a test of the machine tells.
+
+    Where the test fails, too, the job returns to the queue, and nothing is counted against it.
+    """
+
+    code = "machine_fault"
+
+
+class StoreUnavailable(MachineFault):
+    """The store of bytes did not answer."""
+
+    code = "store_unavailable"
+
+
+class OutOfMemory(MachineFault):
     """The machine or the GPU has too little memory."""
 
     code = "out_of_memory"
 
 
-class WorkerLost(Transient):
-    """A process died or exceeded its time limit."""
+class DiskUnavailable(MachineFault):
+    """The machine's own disk is full, or cannot be written."""
 
-    code = "worker_lost"
+    code = "disk_unavailable"
+
+
+class DeviceFailed(MachineFault):
+    """The device that networks run on reported an error. Its process can do nothing more with it."""
+
+    code = "device_failed"
+
+
+class LeaseLost(RetintError):
+    """The job is not this worker's any more: its lease ran out, or somebody cancelled it."""
+
+    code = "lease_lost"
 
 
 def explain(error: BaseException) -> str:

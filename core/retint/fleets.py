@@ -4,7 +4,7 @@ import uuid
 from collections import Counter
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, case, or_, select, update
+from sqlalchemy import ColumnElement, SQLColumnExpression, case, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -29,7 +29,9 @@ def register_worker(session: Session, fleet: str, host: str, pid: int, device: s
     return worker.id
 
 
-def record_heartbeat(session: Session, worker_id: uuid.UUID, activity: str, counts: Counts | None = None) -> bool:
+def record_heartbeat(
+    session: Session, worker_id: uuid.UUID, activity: str, counts: Counts | None = None, trouble: str | None = None
+) -> bool:
     """Record that a worker is alive and what it does.
 
     Args:
@@ -37,6 +39,7 @@ def record_heartbeat(session: Session, worker_id: uuid.UUID, activity: str, coun
         worker_id: the worker.
         activity: what it does; empty when it is idle.
         counts: all that it has counted since it started.
+        trouble: why it claims nothing, a sentence; None for a sound worker.
 
     Returns:
         Whether the worker may continue. Otherwise it ends after its bundle, and its supervisor starts another.
@@ -49,6 +52,8 @@ def record_heartbeat(session: Session, worker_id: uuid.UUID, activity: str, coun
             activity=activity,
             idle_since=None if activity else case((Worker.idle_since.is_(None), now()), else_=Worker.idle_since),
             counters=counts,
+            trouble=trouble,
+            trouble_since=func.coalesce(Worker.trouble_since, now()) if trouble else None,
         )
         .returning(Worker.restart_at)
     )
@@ -95,7 +100,7 @@ def _end(session: Session, at: SQLColumnExpression[datetime], *conditions: Colum
 
 
 def list_live(session: Session) -> list[Worker]:
-    """List the workers that have not ended and have a recent heartbeat, the oldest first."""
+    """List the workers that have not ended and have a recent heartbeat, the oldest first; those in trouble, too."""
     has_heartbeat = Worker.heartbeat_at > now(-LIVE_S)
     return list(
         session.scalars(select(Worker).where(Worker.ended_at.is_(None), has_heartbeat).order_by(Worker.started_at))
@@ -116,6 +121,7 @@ def restart_idle(session: Session, fleet: str, idle_s: float) -> list[uuid.UUID]
             Worker.fleet == fleet,
             Worker.ended_at.is_(None),
             Worker.restart_at.is_(None),
+            Worker.trouble.is_(None),
             Worker.heartbeat_at > now(-LIVE_S),
             Worker.idle_since < now(-idle_s),
         )
@@ -129,12 +135,6 @@ def restart_idle(session: Session, fleet: str, idle_s: float) -> list[uuid.UUID]
 def end_silent(session: Session) -> int:
     """Mark workers as ended that have had no heartbeat for ten times `LIVE_S`. Returns how many."""
     return _end(session, Worker.heartbeat_at, Worker.heartbeat_at < now(-10 * LIVE_S))
-
-
-def list_hanging_pids(session: Session, host: str, silent_s: float) -> set[int]:
-    """List the process ids of a host's workers without a heartbeat for `silent_s` seconds: their loop hangs."""
-    silent = Worker.heartbeat_at < now(-silent_s)
-    return set(session.scalars(select(Worker.pid).where(Worker.host == host, Worker.ended_at.is_(None), silent)))
 
 
 def get_wanted(session: Session) -> dict[str, int]:

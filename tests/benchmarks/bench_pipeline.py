@@ -36,9 +36,9 @@ from retint.recipes import parse
 from retint.services import Services
 from retint.settings import Settings
 from retint.tables import Batch, Job, Photo, Tenant
+from retint_workers.beats import Beat
 from retint_workers.dispatch import dispatcher
 from retint_workers.queue import app, tasks
-from retint_workers.queue.tasks import Beat
 
 FLEETS = ("cpu", "gpu")
 ENDED = "bench:ended"

@@ -20,6 +20,7 @@ from retint_models.weights.cards import read_cards
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from retint_workers.beats import Beat
     from retint_workers.local.restore import FileReport, FilmProgress
 
 
@@ -269,7 +270,12 @@ def render(file: Path, layers: Path, out: Path) -> None:
 
 @commands.command()
 @click.option("--fleet", type=click.Choice(["cpu", "gpu"]), required=True, help="Which queue to serve.")
-def worker(fleet: str) -> None:
+@click.option(
+    "--heartbeat",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File that tells `retint worker-alive` of each heartbeat.",
+)
+def worker(fleet: str, heartbeat: Path | None) -> None:
     """Run a worker: `cpu` ingests and renders, `gpu` colorizes and defades. On SIGTERM it ends after its bundle."""
     from retint import telemetry
     from retint.services import Services
@@ -279,9 +285,33 @@ def worker(fleet: str) -> None:
 
     settings = Settings()
     telemetry.configure(settings, f"worker-{fleet}")
-    if fleet == "gpu":  # report missing weights now, and do not let the first photo wait
-        loading.preload_networks(settings)
-    app.run_worker(Services.connect(settings, connections=2), fleet, STAGES)
+
+    def prepare(beat: "Beat") -> None:
+        if fleet == "gpu":  # report missing weights now, and do not let the first photo wait
+            loading.preload_networks(settings, beat)
+
+    app.run_worker(Services.connect(settings, connections=2), fleet, STAGES, heartbeat_file=heartbeat, prepare=prepare)
+
+
+@commands.command("worker-alive")
+@click.option(
+    "--heartbeat",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file that `retint worker --heartbeat` was given.",
+)
+def worker_alive(heartbeat: Path) -> None:
+    """Tell whether a worker of this machine makes progress: for health checks of containers.
+
+    Exit status: 0 when it does or waits for work, 1 when it hangs or does not run.
+    """
+    from retint_workers import beats
+
+    silence_s = beats.read_silence_s(heartbeat)
+    if silence_s > beats.HANG_S:
+        click.echo(f"No heartbeat for {silence_s:.0f} seconds.", err=True)
+        sys.exit(1)
+    click.echo(f"A heartbeat {silence_s:.0f} seconds ago.")
 
 
 @commands.command()

@@ -17,14 +17,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import pyvips
 
-from retint.errors import OutOfMemory, Refused, WorkerLost
+from retint.errors import MachineFault, OutOfMemory, Refused, WorkerLost
 from retint.settings import Settings
+from retint_workers import scratch
+from retint_workers.beats import Background, Beat
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Beat = Callable[[], object]
-"""Called about once a second while a child works. What it raises ends the child."""
-
 PRELOADED = [
     "numpy",
     "PIL.ImageCms",
@@ -33,9 +32,14 @@ PRELOADED = [
     "retint_models.layers.rendering",
     "retint_workers.sandbox",
 ]
+START_LIMIT_S = 120
+"""How long a child may take to start: the first one waits until all that children need is imported."""
 FILES_PER_CHILD = 500
 """A child is replaced after so many files, because the decoding libraries leak a little memory."""
 BEAT_S = 1.0
+"""Time between two beats while a child works."""
+NO_LIMIT_MIB = 1 << 30
+"""More memory than any machine has."""
 VIPS_THREADS = 4
 """Upper limit for libvips' threads in a child: each holds buffers, and there are other children."""
 OUT_OF_MEMORY_EXITS = {-signal.SIGKILL, -signal.SIGABRT, -signal.SIGTRAP}
@@ -123,7 +127,7 @@ def run_in_child(function: Callable[P, T], settings: Settings, beat: Beat, *args
     Args:
         function: defined at the top of a module; it, its arguments and its result are pickled.
         settings: the child's limits of memory and time.
-        beat: called about once a second while the child works; what it raises ends the child.
+        beat: called about once a second while the child starts and works; what it raises ends the child.
         args: the function's arguments.
         no_keywords: must be empty; only there for the type checker.
 
@@ -131,8 +135,9 @@ def run_in_child(function: Callable[P, T], settings: Settings, beat: Beat, *args
         Refused: raised by the function.
         OutOfMemory: the function needs more than `settings.child_memory_mib`.
         WorkerLost: the child died, or needed more than `settings.child_timeout_s`.
+        MachineFault: no child could be started.
     """
-    child = _idle_children.pop() if _idle_children else Child()
+    child = _idle_children.pop() if _idle_children else _start_child(beat)
     try:
         result = child.run((function, args), settings.child_memory_mib, settings.child_timeout_s, beat)
     except Refused:
@@ -153,7 +158,7 @@ def iterate_in_child(
     The child waits until its last item is taken. `settings.child_timeout_s` limits each item: a film may take hours, a
     frame may not. Otherwise like `run_in_child`.
     """
-    child = _idle_children.pop() if _idle_children else Child()
+    child = _idle_children.pop() if _idle_children else _start_child(beat)
     try:
         yield from child.iterate((function, args), settings.child_memory_mib, settings.child_timeout_s, beat)
     except Refused:
@@ -163,6 +168,26 @@ def iterate_in_child(
         child.kill()
         raise
     _make_idle(child)
+
+
+def run_in_own_child(function: Callable[P, T], timeout_s: float, beat: Beat, *args: P.args, **_: P.kwargs) -> T:
+    """Run a function, one of ours on no foreign file, in a child of its own that serves nothing else.
+
+    Like `run_in_child`, but without a limit of memory.
+    """
+    child = _start_child(beat)
+    try:
+        return child.run((function, args), NO_LIMIT_MIB, timeout_s, beat)
+    finally:
+        child.kill()
+
+
+def _start_child(beat: Beat) -> Child:
+    stalled = MachineFault(f"A process that opens files did not start within {START_LIMIT_S} seconds.")
+    try:
+        return Background(lambda _: Child(), START_LIMIT_S, stalled).wait(beat)
+    except (OSError, EOFError) as error:
+        raise MachineFault(f"A process that opens files could not be started ({error}).") from error
 
 
 def _make_idle(child: Child) -> None:
@@ -184,11 +209,12 @@ def _serve(pipe: Connection) -> None:
         try:
             (function, args), memory_mib = pipe.recv()
             resource.setrlimit(resource.RLIMIT_DATA, (memory_mib << 20, resource.RLIM_INFINITY))
-            answer = DONE, function(*args)
-            if isinstance(answer[1], Iterator):
-                for item in answer[1]:
-                    pipe.send((ITEM, item))
-                answer = DONE, None
+            with scratch.translate_errors():
+                answer = DONE, function(*args)
+                if isinstance(answer[1], Iterator):
+                    for item in answer[1]:
+                        pipe.send((ITEM, item))
+                    answer = DONE, None
         except EOFError:
             return
         except MemoryError as error:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Event
 from typing import Any
 
 from sqlalchemy import (
@@ -26,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from retint.columns import now
 from retint.database import NO_SYNC
-from retint.errors import Refused, RetintError, StoreUnavailable, Transient
+from retint.errors import LeaseLost, Refused, RetintError, StoreUnavailable, Transient
 from retint.jobs import attempts
 from retint.jobs.attempts import ATTEMPTS
 from retint.jobs.queueing import unqueue
@@ -66,6 +67,19 @@ class Lease:
     """What the earlier stages wrote: name to key in the store."""
     facts: dict[Stage, dict[str, Any]] = field(default_factory=dict)
     """What the earlier stages found."""
+    lost: Event = field(default_factory=Event, compare=False, repr=False)
+    """Set as soon as the worker knows that the job is not its own any more."""
+    progressed: Event = field(default_factory=Event, compare=False, repr=False)
+    """Set by a stage that has stored a part of its work, which no later attempt needs to do again."""
+
+    def ensure_held(self) -> None:
+        """Return if the job is still this worker's, as far as it knows; any thread may ask.
+
+        Raises:
+            LeaseLost: it is not.
+        """
+        if self.lost.is_set():
+            raise LeaseLost("The lease ran out, or somebody cancelled the photo.")
 
     @property
     def original_key(self) -> str:
@@ -190,6 +204,16 @@ def extend(session: Session, leases: Sequence[Lease], lease_s: float) -> set[uui
         execution_options=NO_SYNC,
     )
     return set(held)
+
+
+def list_held(session: Session, leases: Sequence[Lease]) -> set[uuid.UUID]:
+    """List the jobs that are still held by these leases."""
+    return set(session.scalars(select(Job.id).where(_is_held(leases))))
+
+
+def clear_faults(session: Session, leases: Sequence[Lease]) -> None:
+    """Set the fault count of jobs to zero that got further than any attempt before."""
+    session.execute(update(Job).where(_is_held(leases)).values(faults=0), execution_options=NO_SYNC)
 
 
 def release(session: Session, leases: Sequence[Lease]) -> int:

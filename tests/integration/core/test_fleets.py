@@ -42,12 +42,39 @@ def test_a_worker_that_ended_or_fell_silent_is_not_live(site: Site) -> None:
         fleets.end_worker(session, ended)
         session.execute(update(Worker).where(Worker.id == silent).values(heartbeat_at=now(-fleets.LIVE_S - 1)))
         assert [worker.id for worker in fleets.list_live(session)] == [live]
-        assert fleets.list_hanging_pids(session, "host", 10) == {2}
-        assert fleets.list_hanging_pids(session, "elsewhere", 10) == set()
         assert fleets.end_silent(session) == 0
         session.execute(update(Worker).where(Worker.id == silent).values(heartbeat_at=now(-11 * fleets.LIVE_S)))
         assert fleets.end_silent(session) == 1
-        assert fleets.list_hanging_pids(session, "host", 10) == set()
+
+
+def test_a_worker_that_was_taken_for_dead_and_beats_is_live_again(site: Site) -> None:
+    worker_id = register(site, pid=9)
+    other = register(site, pid=9)  # on another machine of the same name
+    with site.services.begin() as session:
+        assert [worker.id for worker in fleets.list_live(session)] == [other]
+        assert fleets.record_heartbeat(session, worker_id, "")
+    with site.services.begin() as session:
+        assert {worker.id for worker in fleets.list_live(session)} == {worker_id, other}
+
+
+def test_a_worker_tells_its_trouble_and_since_when(site: Site) -> None:
+    worker_id = register(site)
+    with site.services.begin() as session:
+        session.execute(update(Worker).values(idle_since=now(-60.0)))
+        assert fleets.record_heartbeat(session, worker_id, "", "The disk is full.")
+    with site.services.begin() as session:
+        [worker] = fleets.list_live(session)
+        since = worker.trouble_since
+        assert (worker.trouble, since is not None) == ("The disk is full.", True)
+        assert fleets.restart_idle(session, "cpu", 30) == [], "it is idle for a reason"
+        fleets.record_heartbeat(session, worker_id, "", "The store did not answer.")
+    with site.services.begin() as session:
+        [worker] = fleets.list_live(session)
+        assert (worker.trouble, worker.trouble_since) == ("The store did not answer.", since)
+        fleets.record_heartbeat(session, worker_id, "")
+    with site.services.begin() as session:
+        [worker] = fleets.list_live(session)
+        assert (worker.trouble, worker.trouble_since) == (None, None)
 
 
 def test_a_new_worker_with_the_number_of_a_dead_one_replaces_it(site: Site) -> None:

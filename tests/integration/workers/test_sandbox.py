@@ -22,8 +22,8 @@ from retint_workers.sandbox import run_in_child
 SETTINGS = Settings()
 
 
-def ignore_beat() -> None:
-    return None
+def ignore_beat() -> bool:
+    return True
 
 
 # --- functions that the children run ---------------------------------------------------------------------------------
@@ -107,10 +107,11 @@ def test_the_caller_beats_while_it_waits_and_what_it_raises_ends_the_child(tmp_p
     child = run_in_child(get_pid, SETTINGS, ignore_beat, tmp_path)
     beats = []
 
-    def beat() -> None:
+    def beat() -> bool:
         beats.append(time.monotonic())
         if len(beats) == 2:
             raise KeyboardInterrupt
+        return True
 
     with pytest.raises(KeyboardInterrupt):
         run_in_child(sleep_seconds, SETTINGS, beat, 60.0)

@@ -12,9 +12,9 @@ from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
+from retint_workers.beats import Beat
 from retint_workers.dispatch import dispatcher
 from retint_workers.queue import app, tasks
-from retint_workers.queue.tasks import Beat
 
 
 def run_stage(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:

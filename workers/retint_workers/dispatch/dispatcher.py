@@ -184,7 +184,7 @@ class Dispatcher:
     def _send_bundles(self) -> int:
         """Send what the workers have room for; return the number of bundles."""
         with self.services.read() as session:
-            live = Counter(worker.fleet for worker in fleets.list_live(session))
+            live = Counter(worker.fleet for worker in fleets.list_live(session) if worker.trouble is None)
             loads = tallies.list_loads(session)
             if self._pace.is_due:
                 self._pace.measure(totals.read(session))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from retint.errors import RetintError, WorkerLost
 from retint_models.layers import rendering, temporal
 from retint_models.layers.types import ColorLayer
+from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.films import encoder, segments
 from retint_workers.films.frames import FULL_RANGE
 from retint_workers.films.segments import SegmentWriter
@@ -85,13 +86,13 @@ class ColorFilmWriter:
         arrays = {f"{name}.{key}": value for name, memory in memories.items() for key, value in memory.state.items()}
         return arrays | {"record": np.array(json.dumps(self._record))}
 
-    def finish(self, output: Path) -> None:
+    def finish(self, output: Path, beat: Beat) -> None:
         """Join all segments into the color film; the file appears when it is complete."""
         figures = {"cdc": self._smooth_consistency.value, "cdc_frame_by_frame": self._plain_consistency.value}
         smoothing = {"memory": temporal.MEMORY, "scenes": len(self._scene_starts)} | figures
         record = self._record | {"smoothing": smoothing}
         part = output.with_suffix(".part")
-        join(segments.list_complete(self._folder, SEGMENT_NAME), part, record)
+        join(segments.list_complete(self._folder, SEGMENT_NAME), part, record, beat)
         part.replace(output)
 
 
@@ -100,8 +101,8 @@ def _select(state: Mapping[str, Any], name: str) -> dict[str, NDArray[Any]]:
     return {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{name}.")}
 
 
-def join(paths: Sequence[Path], output: Path, record: Mapping[str, Any]) -> None:
-    """Write segments of color frames as one Matroska file."""
+def join(paths: Sequence[Path], output: Path, record: Mapping[str, Any], beat: Beat = beat_for_nobody) -> None:
+    """Write segments of color frames as one Matroska file; beat after each frame."""
     with (
         av.open(str(paths[0].resolve()), format="nut") as first,
         av.open(str(output.resolve()), "w", format="matroska") as out,
@@ -113,6 +114,7 @@ def join(paths: Sequence[Path], output: Path, record: Mapping[str, Any]) -> None
         for packet in segments.read_packets(paths):
             packet.stream = stream
             out.mux(packet)
+            beat()
 
 
 def to_frame(layer: ColorLayer, number: int, frame_rate: Fraction) -> av.VideoFrame:

@@ -6,7 +6,7 @@ the film. Foreign films are decoded in sandboxed child processes; only proxies l
 """
 
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -19,11 +19,12 @@ from retint.errors import RetintError
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_workers.beats import Beat
 from retint_workers.films import color_film, density_zip, segments
 from retint_workers.films.color_film import SEGMENT_FRAMES, SEGMENT_NAME, ColorFilmWriter
 from retint_workers.films.decoder import Film
 from retint_workers.films.frames import FrameConverter, FrameFormat
-from retint_workers.films.ingest import ReportProgress, ignore_progress
+from retint_workers.films.ingest import ReportProgress, ignore_progress, report_and_go_on
 from retint_workers.inference import colorize as colorizing
 from retint_workers.inference import defade as defading
 from retint_workers.sandbox import iterate_in_child
@@ -55,14 +56,14 @@ def colorize(
         return output
     writer = ColorFilmWriter(folder, facts)
     frames = range(writer.next_frame, facts["frames"])
-    keep_going = partial(_report_and_go_on, report_progress, "Colorizing", frames.start)
+    keep_going = partial(report_and_go_on, report_progress, "Colorizing", frames.start)
     proxies = iterate_in_child(_read_proxies, settings, keep_going, original, frames, recipe.proxy_side)
     with closing(proxies):
         for first in frames[::SEGMENT_FRAMES]:
-            keep_going = partial(_report_and_go_on, report_progress, "Colorizing", first)
+            keep_going = partial(report_and_go_on, report_progress, "Colorizing", first)
             layers = colorizing.colorize(islice(proxies, SEGMENT_FRAMES), recipe, settings, keep_going)
             writer.write_segment(layers, first)
-    writer.finish(output)
+    writer.finish(output, keep_going)
     return output
 
 
@@ -93,11 +94,11 @@ def defade(
         return output
     starts = facts["scenes"]
     middles = {(start + end) // 2 for start, end in zip(starts, [*starts[1:], facts["frames"]], strict=True)}
-    keep_going = partial(_report_and_go_on, report_progress, "Defading", 0)
+    keep_going = partial(report_and_go_on, report_progress, "Defading", 0)
     proxies = iterate_in_child(_read_proxies, settings, keep_going, original, middles, recipe.proxy_side)
     part = output.with_suffix(".part")
     with closing(proxies), zipfile.ZipFile(part, "w") as file:
-        colors = _read_colors(color, middles)
+        colors = _read_colors(color, middles, keep_going)
         pictures = (defading.make_input(proxy, layer) for proxy, layer in zip(proxies, colors, strict=True))
         for start, layer in zip(starts, _defade_in_batches(pictures, recipe, settings, keep_going), strict=True):
             if isinstance(layer, RetintError):
@@ -105,12 +106,6 @@ def defade(
             file.writestr(density_zip.entry_name(start), layer.to_bytes())
     part.replace(output)
     return output
-
-
-def _report_and_go_on(report_progress: ReportProgress, phase: str, frames: int) -> bool:
-    """Report progress, and that there is time left: a film that was begun is finished."""
-    report_progress(phase, frames)
-    return True
 
 
 def _read_proxies(original: Path, wanted: Collection[int], proxy_side: int) -> Iterator[NDArray[Any]]:
@@ -124,15 +119,18 @@ def _read_proxies(original: Path, wanted: Collection[int], proxy_side: int) -> I
 
 
 def _defade_in_batches(
-    pictures: Iterator[NDArray[Any]], recipe: Recipe, settings: Settings, keep_going: Callable[[], bool]
+    pictures: Iterator[NDArray[Any]], recipe: Recipe, settings: Settings, keep_going: Beat
 ) -> Iterator[DensityLayer | RetintError]:
     while batch := list(islice(pictures, DEFADE_BATCH)):
         yield from defading.defade(batch, recipe, settings, keep_going)
 
 
-def _read_colors(color: Path | None, wanted: Collection[int]) -> Iterator[ColorLayer | None]:
+def _read_colors(color: Path | None, wanted: Collection[int], keep_going: Beat) -> Iterator[ColorLayer | None]:
     """Yield the color layers of the wanted frames, or None for each."""
     if color is None:
         yield from (None for _ in wanted)
-    else:
-        yield from (layer for number, layer in enumerate(color_film.read_layers(color)) if number in wanted)
+        return
+    for number, layer in enumerate(color_film.read_layers(color)):
+        keep_going()  # a scene may be long
+        if number in wanted:
+            yield layer

@@ -16,6 +16,7 @@ import av.error
 from av.stream import Disposition
 
 from retint.errors import InvalidPhoto, OutOfMemory, RetintError
+from retint_workers import scratch
 
 SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1aE\xdf\xa3", "matroska"),
@@ -188,6 +189,8 @@ def translate_ffmpeg_errors() -> Iterator[None]:
 
 
 def _to_retint_error(error: av.error.FFmpegError) -> RetintError:
+    if isinstance(error, OSError) and (fault := scratch.explain(error)):
+        return fault
     if isinstance(error, av.error.DecoderNotFoundError | av.error.PatchWelcomeError):
         return _unknown_codec()
     return InvalidPhoto("The film is damaged or incomplete and cannot be read: upload it again.", code="damaged")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +48,12 @@ def ignore_progress(_: str, __: int) -> None:
     """Report progress to nobody."""
 
 
+def report_and_go_on(report_progress: ReportProgress, phase: str, frames: int) -> bool:
+    """Report progress, and that there is time left: a film that was begun is finished. A beat, but for the phase."""
+    report_progress(phase, frames)
+    return True
+
+
 def ingest(
     original: Path,
     recipe: Recipe,
@@ -65,9 +72,8 @@ def ingest(
         InvalidPhoto: the film cannot be restored, or has more gigapixels in all its frames than `limit_gp`.
         OutOfMemory, WorkerLost: the child process did not finish.
     """
-    steps = iterate_in_child(
-        _examine, settings, lambda: report_progress("Looking", 0), original, recipe.proxy_side, limit_gp
-    )
+    beat = partial(report_and_go_on, report_progress, "Looking", 0)
+    steps = iterate_in_child(_examine, settings, beat, original, recipe.proxy_side, limit_gp)
     return run_to_result(steps, lambda frames: report_progress("Looking", frames), Ingested)
 
 

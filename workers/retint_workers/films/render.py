@@ -6,6 +6,7 @@ The result is then decoded again and compared with what was rendered.
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,8 +21,8 @@ from retint_workers.films.frames import FrameConverter, FrameFormat
 from retint_workers.films.ingest import (
     PROGRESS_FRAMES,
     ReportProgress,
-    checksum_and_size,
     ignore_progress,
+    report_and_go_on,
     run_to_result,
 )
 from retint_workers.films.muxing import MuxSettings
@@ -61,7 +62,8 @@ def render(
     started, done = time.monotonic(), count_rendered(request)
 
     def run(step: Callable[..., Iterator[Any]], phase: str, kind: type[T], *more: Any) -> T:
-        steps = iterate_in_child(step, settings, lambda: report_progress(phase, done), request, *more)
+        beat = partial(report_and_go_on, report_progress, phase, done)
+        steps = iterate_in_child(step, settings, beat, request, *more)
         try:
             return run_to_result(steps, lambda frames: report_progress(phase, frames), kind)
         except NotVerified:
@@ -81,7 +83,7 @@ def render(
     figures = color_film.read_record(request.color)["smoothing"] if request.color else {}
     facts = {"film": True, "notes": notes, "frames": request.facts["frames"]}
     timings = {"render": rendered - started, "verify": time.monotonic() - rendered}
-    return Rendered(files, facts | figures | checked | checksum_and_size(files["result"]), timings)
+    return Rendered(files, facts | figures | checked, timings)
 
 
 def _render_and_mux(request: RenderRequest) -> Iterator[int | list[str]]:

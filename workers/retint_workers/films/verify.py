@@ -19,7 +19,7 @@ from retint_workers.films.frame_renderer import (
     read_thumbnails,
 )
 from retint_workers.films.frames import FrameConverter, FrameFormat
-from retint_workers.films.ingest import PROGRESS_FRAMES, add_to_timing
+from retint_workers.films.ingest import PROGRESS_FRAMES, add_to_timing, checksum_and_size
 from retint_workers.imaging import provenance
 from retint_workers.imaging.previews import THUMB_SIDE, save_jpeg
 from retint_workers.imaging.provenance import Provenance
@@ -39,7 +39,8 @@ def verify(request: RenderRequest) -> Iterator[int | dict[str, Any]]:
     """Decode the result and compare it with what was rendered; also write the thumbnail.
 
     Yields:
-        The number of verified frames now and then; last the facts `name`, `format`, `luma_drift` and `colorless`.
+        The number of verified frames now and then; last the facts `name`, `format`, `luma_drift`,
+        `colorless`, `sha256` and `size`.
 
     Raises:
         NotVerified: the result is not what it should be.
@@ -59,7 +60,7 @@ def verify(request: RenderRequest) -> Iterator[int | dict[str, Any]]:
             "format": film.container_format,
             "luma_drift": _read_luma_drift(request),
             "colorless": check.explain_missing_color(),
-        }
+        } | checksum_and_size(result)
 
 
 def _read_luma_drift(request: RenderRequest) -> float | None:

@@ -1,6 +1,5 @@
 """The stage ingest: refuses files that are not photographs, finds out about the others, and makes the proxy."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from retint.digests import hash_file
 from retint.errors import InvalidPhoto
 from retint.recipes import Recipe
 from retint.settings import Settings
+from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.imaging.formats import Header, read_header
 from retint_workers.imaging.kinds import detect_kind
 from retint_workers.imaging.previews import load_display_picture
@@ -36,7 +36,7 @@ class Ingested:
     proxy: bytes
 
 
-def ingest(original: Path, recipe: Recipe, settings: Settings, beat: Callable[[], object] = lambda: None) -> Ingested:
+def ingest(original: Path, recipe: Recipe, settings: Settings, beat: Beat = beat_for_nobody) -> Ingested:
     """Examine an original in a child process.
 
     Args:

@@ -2,8 +2,6 @@
 
 import io
 import struct
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyvips
@@ -13,6 +11,7 @@ from PIL import ImageCms
 from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
 from retint_models.layers.rendering import TONE_STEPS, colorize_proxy
 from retint_models.layers.types import ColorLayer
+from retint_workers import scratch
 
 ICC_FIELD = "icc-profile-data"
 """Libvips' name for the profile."""
@@ -113,8 +112,8 @@ def convert_from_srgb(rgb: NDArray[np.uint8], profile: bytes | None, bands: int)
 def _convert_to_profile(rgb: NDArray[np.uint16], profile: bytes) -> NDArray[np.float32]:
     """Convert sRGB, uint16 (h, w, 3), to the code values of a profile, float32 in [0, 1]."""
     image = pyvips.Image.new_from_array(rgb).copy(interpretation="rgb16")
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "profile.icc")  # libvips takes an output profile only by file name
+    with scratch.open_folder() as folder:
+        path = folder / "profile.icc"  # libvips takes an output profile only by file name
         path.write_bytes(profile)
         converted = image.icc_transform(
             str(path), input_profile="srgb", intent="relative", black_point_compensation=True, depth=16

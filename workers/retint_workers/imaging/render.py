@@ -5,7 +5,6 @@ The original streams through in strips: decoded, rendered, encoded. Memory is th
 
 import time
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,13 +21,14 @@ from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.rendering import Rendering, luma_drift
 from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.imaging import formats, metadata, profiles, tiff, verify
 from retint_workers.imaging.formats import Header
 from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_jpeg, to_display
 from retint_workers.imaging.provenance import Provenance
 from retint_workers.imaging.streams import StripPipe, read_strips
 from retint_workers.imaging.verify import Expected, MarkedPixels, NotVerified
-from retint_workers.imaging.vips import open_image
+from retint_workers.imaging.vips import open_image, translate_disk_errors
 from retint_workers.imaging.watermark import Watermark
 from retint_workers.sandbox import run_in_child
 
@@ -75,7 +75,7 @@ class RenderRequest:
     density: DensityLayer | None
 
 
-def render(request: RenderRequest, settings: Settings, beat: Callable[[], object] = lambda: None) -> Rendered:
+def render(request: RenderRequest, settings: Settings, beat: Beat = beat_for_nobody) -> Rendered:
     """Apply layers to an original in a child process; write and verify all files of the result.
 
     Args:
@@ -85,12 +85,13 @@ def render(request: RenderRequest, settings: Settings, beat: Callable[[], object
 
     Raises:
         NotVerified: the result is not as it should be.
-        OutOfMemory, WorkerLost: the child did not finish.
+        OutOfMemory, DiskUnavailable, WorkerLost: the child did not finish.
         InvalidPhoto: the original is not what ingest saw, or is too small for the watermark.
     """
     return run_in_child(render_and_verify, settings, beat, request, settings.pixel_limit_mp)
 
 
+@translate_disk_errors()
 def render_and_verify(request: RenderRequest, pixel_limit_mp: int) -> Rendered:
     """Write the result, read it back, and collect the files; see `render`."""
     started = time.monotonic()

@@ -1,5 +1,7 @@
 """Opens photos with libvips and translates its errors."""
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +9,8 @@ from typing import Any
 
 import pyvips
 
-from retint.errors import InvalidPhoto, OutOfMemory, RetintError
+from retint.errors import InvalidPhoto, MachineFault, OutOfMemory, RetintError
+from retint_workers import scratch
 
 FAIL_ON: Mapping[str, str] = {"jpeg": "truncated", "png": "error", "webp": "error", "tiff": "warning"}
 """The mildest problem at which decoding stops. TIFF: libvips calls what it cannot decode a warning. JPEG: see
@@ -31,6 +34,22 @@ def open_image(path: Path, file_format: str, **options: Any) -> pyvips.Image:
         return pyvips.Operation.call(f"{file_format}load_source", source, **options)
 
 
+def prove_imaging() -> None:
+    """Prove that libvips encodes and decodes a picture.
+
+    Raises:
+        MachineFault: it does not.
+    """
+    try:
+        noise = pyvips.Image.gaussnoise(64, 64, mean=128, sigma=40).cast("uchar").copy_memory()
+        decoded = pyvips.Image.new_from_buffer(noise.pngsave_buffer(), "")
+        is_same = (decoded == noise).min() == 255
+    except pyvips.Error as error:
+        raise MachineFault(f"Pictures cannot be encoded on this machine: {error}") from error
+    if not is_same:
+        raise MachineFault("A picture that was encoded on this machine is decoded as another.")
+
+
 @contextmanager
 def translate_errors() -> Iterator[None]:
     """Raise Retint's errors for what libvips says about a file.
@@ -38,6 +57,7 @@ def translate_errors() -> Iterator[None]:
     Raises:
         InvalidPhoto: the file is damaged or incomplete.
         OutOfMemory: there was not enough memory to decode it.
+        DiskUnavailable: the machine's own disk is full or broken.
     """
     try:
         yield
@@ -45,7 +65,32 @@ def translate_errors() -> Iterator[None]:
         raise _translate(error) from error
 
 
+@contextmanager
+def translate_disk_errors() -> Iterator[None]:
+    """Raise Retint's error for what libvips says about the disk that it writes to; its other errors stay as they are.
+
+    Raises:
+        DiskUnavailable: the disk is full or broken.
+    """
+    try:
+        yield
+    except pyvips.Error as error:
+        if fault := _explain_disk_error(str(error)):
+            raise fault from error
+        raise
+
+
+def _explain_disk_error(message: str) -> MachineFault | None:
+    """Return what libvips quotes from the system about the disk; None where it quotes nothing."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+        if os.strerror(number) in message:
+            return scratch.explain(OSError(number, os.strerror(number)))
+    return None
+
+
 def _translate(error: pyvips.Error) -> RetintError:
+    if fault := _explain_disk_error(str(error)):
+        return fault
     message = str(error).lower()
     if "out of memory" in message or "unable to allocate" in message or "malloc" in message:
         return OutOfMemory("There was not enough memory to open the file.")

@@ -1,6 +1,6 @@
 """The stage colorize: decides a color layer for each proxy."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from retint.errors import RetintError
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.types import ColorLayer
+from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.inference import loading
 
 
@@ -21,7 +22,7 @@ def colorize(
     proxies: Iterable[NDArray[Any] | RetintError],
     recipe: Recipe,
     settings: Settings,
-    beat: Callable[[], bool] = lambda: True,
+    beat: Beat = beat_for_nobody,
 ) -> Iterator[ColorLayer | RetintError]:
     """Decide the colors of proxies, uint8 (h, w, 3) in sRGB: yield a layer or an error for each.
 
@@ -29,6 +30,7 @@ def colorize(
 
     Raises:
         NetworkUnavailable: the recipe's colorizer cannot be loaded here.
+        DeviceFailed, OutOfMemory: the device cannot take it.
     """
-    network = loading.load_network("colorizer", recipe.colorizer, settings)
+    network = loading.load_network("colorizer", recipe.colorizer, settings, beat)
     return loading.run_network(network, proxies, beat, settings=recipe.colorizer_settings)

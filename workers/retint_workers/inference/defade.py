@@ -1,6 +1,6 @@
 """The stage defade: decides a density layer for each proxy, colorized first where a color layer was decided."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers import rendering
 from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.inference import loading
 
 
@@ -28,7 +29,7 @@ def defade(
     inputs: Iterable[NDArray[Any] | RetintError],
     recipe: Recipe,
     settings: Settings,
-    beat: Callable[[], bool] = lambda: True,
+    beat: Beat = beat_for_nobody,
 ) -> Iterator[DensityLayer | RetintError]:
     """Decide the tone repair of proxies from `make_input`, uint8 (h, w, 3) in sRGB: yield a layer or an error for each.
 
@@ -36,7 +37,8 @@ def defade(
 
     Raises:
         NetworkUnavailable: the recipe's defader cannot be loaded here.
+        DeviceFailed, OutOfMemory: the device cannot take it.
     """
-    network = loading.load_network("defader", recipe.defader, settings)
+    network = loading.load_network("defader", recipe.defader, settings, beat)
     for layer in loading.run_network(network, inputs, beat):
         yield replace(layer, strength=recipe.strength) if isinstance(layer, DensityLayer) else layer

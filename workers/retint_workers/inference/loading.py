@@ -1,23 +1,28 @@
 """Loads networks once per process and runs them on as many proxies at once as pays on their device."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import structlog
 from numpy.typing import NDArray
 
-from retint.errors import OutOfMemory, RetintError, Transient
+from retint.errors import DeviceFailed, OutOfMemory, RetintError, Transient
 from retint.recipes import Recipe
 from retint.settings import Settings
+from retint_workers.beats import Background, Beat, beat_for_nobody
+from retint_workers.inference import devices
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 MAX_LOADED = 4
 """Networks that a worker keeps in memory; the next one replaces the least recently used."""
+LOAD_LIMIT_S = 900
+"""How long reading a network's weights may take."""
 
 log = structlog.get_logger()
 
@@ -33,13 +38,17 @@ class NetworkUnavailable(Transient):
     backoff_factor = 30
 
 
-def load_network(kind: str, name: str, settings: Settings) -> Any:
+def load_network(kind: str, name: str, settings: Settings, beat: Beat = beat_for_nobody) -> Any:
     """Load the `colorizer` or `defader` of that name onto the device; it stays loaded (see `MAX_LOADED`).
 
     Raises:
         NetworkUnavailable: there is no such network, or its weights are missing or damaged; says what to do.
+        DeviceFailed, OutOfMemory: the device cannot take it.
     """
-    return _load_cached(kind, name, settings.device, settings.weights)
+    stalled = NetworkUnavailable(f"The {kind} {name} was not loaded within {LOAD_LIMIT_S} seconds.")
+    # Weights may come over a slow network file system, and no reader of them tells how far it is.
+    loading = Background(lambda _: _load_cached(kind, name, settings.device, settings.weights), LOAD_LIMIT_S, stalled)
+    return loading.wait(beat)
 
 
 @lru_cache(MAX_LOADED)
@@ -48,36 +57,32 @@ def _load_cached(kind: str, name: str, device: str, imported: Path) -> Any:
 
     loader = registry.load_colorizer if kind == "colorizer" else registry.load_defader
     try:
-        return loader(name, resolve_device(device), imported)
+        with devices.translate_errors():
+            return loader(name, devices.resolve_device(device), imported)
     except (ValueError, OSError, KeyError) as error:
         raise NetworkUnavailable(f"The {kind} {name} cannot be used: {error}") from error
 
 
-def preload_networks(settings: Settings) -> None:
+def preload_networks(settings: Settings, beat: Beat = beat_for_nobody) -> None:
     """Load the networks of the default recipe; log a warning for imported weights that are damaged.
 
     Raises:
         NetworkUnavailable: a network of the default recipe cannot be loaded here; says what to do.
+        DeviceFailed, OutOfMemory: the device cannot take it.
     """
     from retint_models.weights import cards
 
-    load_network("colorizer", Recipe().colorizer, settings)
-    load_network("defader", Recipe().defader, settings)
+    def report_progress(*_: object) -> None:
+        beat()
+
+    load_network("colorizer", Recipe().colorizer, settings, beat)
+    load_network("defader", Recipe().defader, settings, beat)
     for card in cards.read_cards(settings.weights).values():
         if not card.is_shipped and card.is_expected:
             try:
-                card.verify()
+                card.verify(report_progress)
             except (ValueError, OSError) as error:
                 log.warning("weights_unfit", network=card.name, reason=str(error))
-
-
-def resolve_device(device: str) -> str:
-    """Return `cuda` or `cpu` for `auto`: the GPU where there is one. Other names stay as they are."""
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class LayerNetwork(Protocol[T_co]):
@@ -96,43 +101,70 @@ class LayerNetwork(Protocol[T_co]):
 def run_network(
     network: LayerNetwork[T],
     proxies: Iterable[NDArray[Any] | RetintError],
-    beat: Callable[[], bool] = lambda: True,
+    beat: Beat = beat_for_nobody,
     **settings: Any,
 ) -> Iterator[T | RetintError]:
     """Run a network over proxies of any sizes; yield for each, in order, its layer or the error that it met.
 
     A call that fails or runs out of memory is repeated with half as many proxies: so one proxy that the network cannot
-    process does not fail the others.
+    process does not fail the others. After an error of the device itself no further call is made: the process has lost
+    it, and which of the proxies was the reason cannot be told.
 
     Args:
         network: called with `at_once` proxies at a time.
         proxies: taken as they are needed. An error in a proxy's place is yielded unchanged.
-        beat: called after every call; where it returns False, no further call is made.
+        beat: called during a call, after each of the network's layers, and after every call; where it then returns
+            False, no further call is made.
         settings: passed to the network with every call.
     """
     proxies = iter(proxies)
-    while chunk := list(islice(proxies, network.at_once)):
+    has_device = True
+    while has_device and (chunk := list(islice(proxies, network.at_once))):
         valid = [proxy for proxy in chunk if not isinstance(proxy, RetintError)]
-        layers = iter(_run_splitting(partial(network, **settings), valid))
+        layers: Iterator[T | RetintError]
+        try:
+            with _beating_between_layers(beat):
+                layers = iter(_run_splitting(partial(network, **settings), valid))
+        except DeviceFailed as error:
+            layers, has_device = repeat(error), False
         yield from (proxy if isinstance(proxy, RetintError) else next(layers) for proxy in chunk)
         if not beat():
             return
 
 
+@contextmanager
+def _beating_between_layers(beat: Beat) -> Iterator[None]:
+    """Beat after each module that torch runs in the block: one call of a heavy network takes minutes on a CPU."""
+    from torch.nn.modules import module
+
+    def beat_after(*_: Any) -> None:
+        beat()
+
+    hook = module.register_module_forward_hook(beat_after)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def _run_splitting(
     network: Callable[[list[NDArray[Any]]], Sequence[T]], proxies: list[NDArray[Any]]
 ) -> list[T | Transient]:
-    """Run one call; after a failure run each half of the proxies by itself."""
+    """Run one call; after a failure run each half of the proxies by itself.
+
+    Raises:
+        DeviceFailed: nothing more can be run.
+    """
     import torch
 
     if not proxies:
         return []
     try:
-        return list(network(proxies))
-    except torch.OutOfMemoryError as error:
+        with devices.translate_errors():
+            return list(network(proxies))
+    except OutOfMemory as error:
         torch.cuda.empty_cache()
-        problem: Transient = OutOfMemory("The GPU's memory is too small for this photo.")
-        problem.__cause__ = error
+        problem: Transient = error
     except (ValueError, RuntimeError) as error:
         problem = Transient(f"The network failed: {error}", code="network_failed")
         problem.__cause__ = error

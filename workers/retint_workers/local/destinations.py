@@ -16,6 +16,7 @@ from retint.names import NAME_BYTES, shorten, split_suffix
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.weights.cards import read_cards
+from retint_workers.beats import beat_for_nobody
 from retint_workers.films import decoder
 from retint_workers.films import render as film_render
 from retint_workers.imaging import formats, verify
@@ -137,7 +138,7 @@ class Destinations:
 
     def _result_suffix(self, file: Path, is_film: bool) -> str:
         if is_film:
-            return run_in_child(film_render.result_suffix, self.settings, lambda: None, file)
+            return run_in_child(film_render.result_suffix, self.settings, beat_for_nobody, file)
         with file.open("rb") as content:
             return PHOTO_SUFFIXES[formats.sniff(content.read(64))]
 
@@ -193,7 +194,7 @@ class Destinations:
         if path.suffix == PROVENANCE:
             return _read_provenance(path)
         read = film_render.read_provenance if decoder.is_film(path) else verify.read_record_of_file
-        return run_in_child(read, self.settings, lambda: None, path)
+        return run_in_child(read, self.settings, beat_for_nobody, path)
 
     def _is_done(self, destination: Destination, records: Mapping[str, Record]) -> bool:
         """Whether the result is there, and with it what is wanted beside it, all of this recipe and these networks."""
@@ -339,6 +340,6 @@ def _describe(file: Path, settings: Settings) -> str:
     size = f"{file.stat().st_size / (1 << 20):.1f} MiB"
     if decoder.is_film(file):
         return f"film, {size}"
-    header = run_in_child(formats.read_header, settings, lambda: None, file, settings.pixel_limit_mp)
+    header = run_in_child(formats.read_header, settings, beat_for_nobody, file, settings.pixel_limit_mp)
     width, height = header.upright_size
     return f"{header.format.upper()}, {width} x {height}, {header.bits} bits, {size}"

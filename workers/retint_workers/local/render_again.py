@@ -1,7 +1,6 @@
 """Makes a result again from the layers that were kept beside it, without any network: `retint render`."""
 
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +10,7 @@ from retint.errors import InvalidRequest
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_workers import scratch
 from retint_workers.films import decoder, frame_renderer
 from retint_workers.films import ingest as film_ingest
 from retint_workers.films import render as film_render
@@ -51,9 +51,9 @@ def _render_again(file: Path, provenance: Path, output: Path, settings: Settings
         raise InvalidRequest(f"{provenance} and the layers beside it cannot be read: {error}.") from error
     facts = ingest.ingest(file, recipe, settings).facts
     _refuse_other_file(facts["sha256"], original, file, provenance)
-    with tempfile.TemporaryDirectory(prefix=".retint-", dir=output.parent) as folder:
+    with scratch.open_folder(output.parent) as folder:
         request = render.RenderRequest(
-            original=file, folder=Path(folder), facts=facts, recipe=recipe, color=color, density=density
+            original=file, folder=folder, facts=facts, recipe=recipe, color=color, density=density
         )
         render.render(request, settings).files["result"].replace(output)
 
@@ -67,8 +67,8 @@ def _render_film_again(
         path.resolve() if (path := provenance.with_suffix(suffix)).exists() else None
         for suffix in (".color.mkv", ".density.zip")
     )
-    with tempfile.TemporaryDirectory(prefix=".retint-", dir=output.parent) as folder:
-        request = frame_renderer.RenderRequest(file, Path(folder), facts, recipe, color, density)
+    with scratch.open_folder(output.parent) as folder:
+        request = frame_renderer.RenderRequest(file, folder, facts, recipe, color, density)
         film_render.render(request, settings, with_previews=False).files["result"].replace(output)
 
 

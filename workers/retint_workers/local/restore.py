@@ -1,7 +1,6 @@
 """Runs the four stages in one process, on files and without a server: `retint restore`."""
 
 import io
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from retint.errors import InvalidRequest, explain
 from retint.names import escape_surrogates
 from retint.recipes import Recipe
 from retint.settings import Settings
+from retint_workers import scratch
 from retint_workers.films import decoder
 from retint_workers.imaging import ingest, render
 from retint_workers.imaging.render import RenderRequest
@@ -98,6 +98,8 @@ def restore(
     """
     recipe = options.recipe
     _make_folder(out)
+    scratch.clear_leftovers(out)
+    scratch.clear_leftovers()
     if recipe.colorizer != "keep":
         loading.load_network("colorizer", recipe.colorizer, settings)
     if recipe.defader != "keep":
@@ -150,10 +152,10 @@ def _restore_file(file: Path, destinations: Destinations, report_progress: FilmP
 
 def _restore_photo(file: Path, destinations: Destinations, destination: Destination) -> FileReport:
     options = destinations.options
-    with tempfile.TemporaryDirectory(prefix=".retint-", dir=destinations.out) as folder:
-        made, facts = _run_stages(file, Path(folder), options.recipe, destinations.settings)
+    with scratch.open_folder(destinations.out) as folder:
+        made, facts = _run_stages(file, folder, options.recipe, destinations.settings)
         if options.compare:
-            made["compare"] = Path(folder) / "compare.jpg"
+            made["compare"] = folder / "compare.jpg"
             sheets.save_comparison(made["before"], made["preview"], options.recipe, file.name, made["compare"])
         output = destinations.place(_choose_files(made, destination), destination)
     return FileReport(file, output, notes=(facts["colorless"],) if facts["colorless"] else ())

@@ -1,6 +1,5 @@
 """Provides the files that are restored without a server, whatever they are called and wherever they are."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from retint.errors import InvalidRequest
 from retint.folders import check_file
 from retint.names import NAME_BYTES, escape_surrogates, shorten
 from retint.settings import Settings
+from retint_workers import scratch
 
 FETCH_TIMEOUT_S = 600
 Source = Path | str
@@ -36,12 +36,12 @@ def provide_file(source: Source, settings: Settings, folder: Path | None = None)
         if escape_surrogates(str(source)) == str(source):
             yield source
             return
-    with tempfile.TemporaryDirectory(prefix=".retint-", dir=folder) as temporary:
+    with scratch.open_folder(folder) as temporary:
         if isinstance(source, Path):
-            path = Path(temporary) / shorten(escape_surrogates(source.name), NAME_BYTES)
+            path = temporary / shorten(escape_surrogates(source.name), NAME_BYTES)
             path.symlink_to(source.absolute())
         else:
-            fetched = Path(temporary) / "fetched"
+            fetched = temporary / "fetched"
             name = remote.fetch(source, fetched, settings.upload_limit_mib << 20, FETCH_TIMEOUT_S)
             path = fetched.rename(fetched.with_name(name))
         yield path

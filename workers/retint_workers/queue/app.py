@@ -1,10 +1,14 @@
 """The Celery application of a worker process: pool `solo`, one queue."""
 
 import os
+import signal
+import sys
 import time
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -12,14 +16,20 @@ from celery import Celery, bootsteps, signals
 from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 from celery.worker import state
+from celery.worker.consumer import Consumer
 
 from retint import broker
 from retint.broker import Broker
 from retint.errors import QueueUnavailable
 from retint.lifecycle import Stage
 from retint.services import Services
+from retint_workers import scratch
+from retint_workers.beats import Beat
+from retint_workers.inference import devices
+from retint_workers.queue import machine as machines
 from retint_workers.queue import tasks
 from retint_workers.queue.heartbeat import BEAT_S, Heartbeat
+from retint_workers.queue.machine import Machine
 
 PROBE_S = 2.0
 """Time between two checks of whether this worker receives messages."""
@@ -27,76 +37,98 @@ PROBE_S = 2.0
 log = structlog.get_logger()
 
 
-def make_app(services: Services, fleet: str, stages: Mapping[Stage, tasks.RunStage], device: str = "cpu") -> Celery:
-    """Make a worker's Celery application, with its fleet's tasks and its heartbeat.
-
-    Args:
-        services: what the process works with.
-        fleet: the queue that it serves, `cpu` or `gpu`.
-        stages: what runs each stage (see `tasks`); stages of another fleet are left out.
-        device: shown to administrators.
-    """
-    connection = broker.connect(services.settings.broker_url)
-    heartbeat = Heartbeat(services, fleet, device)
-    tasks.register(connection.app, heartbeat, stages)
-    connection.app.steps["worker"].add(_make_heartbeat_step(heartbeat, connection))
+def make_app(machine: Machine, stages: Mapping[Stage, tasks.RunStage]) -> Celery:
+    """Make a worker's Celery application, with its fleet's tasks and its heartbeat; stages of others are left out."""
+    connection = broker.connect(machine.heartbeat.services.settings.broker_url)
+    tasks.register(connection.app, machine, stages)
+    connection.app.steps["worker"].add(_make_heartbeat_step(machine, connection))
     return connection.app
 
 
 def run_worker(
-    services: Services, fleet: str, stages: Mapping[Stage, tasks.RunStage], device: str | None = None
+    services: Services,
+    fleet: str,
+    stages: Mapping[Stage, tasks.RunStage],
+    device: str | None = None,
+    *,
+    heartbeat_file: Path | None = None,
+    prepare: Callable[[Beat], object] = lambda _: None,
 ) -> None:
-    """Run a worker until SIGTERM, which ends it after its bundle."""
+    """Run a worker until SIGTERM, which ends it after its bundle.
+
+    Args:
+        services: what the process works with.
+        fleet: the queue that it serves, `cpu` or `gpu`.
+        stages: what runs each stage (see `tasks`).
+        device: shown to administrators; by default it is found out, and tested with the machine.
+        heartbeat_file: see `Heartbeat`.
+        prepare: called with a beat before the first bundle, on a sound machine.
+
+    Raises:
+        DeviceFailed: this machine has no such device as the settings ask for.
+        RetintError: raised by `prepare`.
+    """
     # Our own logging is set up already; Celery must not replace it.
     signals.setup_logging.connect(_keep_logging)
     # Celery warns that root may receive pickles; we accept JSON only, and open hostile files in the sandbox.
     warnings.simplefilter("ignore", SecurityWarning)
     warnings.simplefilter("ignore", CPendingDeprecationWarning)
-    app = make_app(services, fleet, stages, device or _describe_device(services, fleet))
-    worker = app.Worker(
-        hostname=f"{fleet}-{uuid.uuid4().hex}",
-        pool="solo",
-        concurrency=1,
-        queues=[fleet],
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        quiet=True,
-    )
-    worker.start()
+    scratch.clear_leftovers()
+    machine = _make_machine(services, fleet, device, heartbeat_file)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until Celery takes it over
+    try:
+        machine.heartbeat.register()
+        machine.wait_until_fit()
+        prepare(machine.beat)
+        app = make_app(machine, stages)
+        worker = app.Worker(
+            hostname=f"{fleet}-{uuid.uuid4().hex}",
+            pool="solo",
+            concurrency=1,
+            queues=[fleet],
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            quiet=True,
+            consumer_cls=_make_consumer(machine.heartbeat),
+        )
+        worker.start()
+    finally:
+        machine.heartbeat.end()
+
+
+def _make_machine(services: Services, fleet: str, device: str | None, heartbeat_file: Path | None) -> Machine:
+    """Make the machine of this process, with the checks of its fleet; none of a device that is only named."""
+    device_check: machines.Check | None = None
+    if device is None and fleet == "cpu":
+        device, device_check = f"cpu ({os.cpu_count()} cores)", machines.check_imaging
+    elif device is None:
+        device = devices.describe_device(services.settings.device)
+        device_check = partial(machines.check_device, devices.resolve_device(services.settings.device))
+    checks = {"disk": machines.check_scratch, "store": machines.make_store_check(services.store)}
+    heartbeat = Heartbeat(services, fleet, device, heartbeat_file)
+    return Machine(heartbeat, checks, device_check, should_end=lambda: state.should_stop is not None)
 
 
 def _keep_logging(**_: Any) -> None:
     return None
 
 
-def _describe_device(services: Services, fleet: str) -> str:
-    if fleet == "cpu":
-        return f"cpu ({os.cpu_count()} cores)"
-    from retint_workers.inference import loading
-
-    device = loading.resolve_device(services.settings.device)
-    if not device.startswith("cuda"):
-        return f"{device} ({os.cpu_count()} cores)"
-    import torch
-
-    return str(torch.cuda.get_device_name(device))
-
-
-def _make_heartbeat_step(heartbeat: Heartbeat, connection: Broker) -> type[bootsteps.StartStopStep]:
-    """Make the step that registers the worker, and beats while it waits, from the loop that consumes messages."""
+def _make_heartbeat_step(machine: Machine, connection: Broker) -> type[bootsteps.StartStopStep]:
+    """Make the step that beats while the worker waits, from the loop that consumes messages."""
+    heartbeat = machine.heartbeat
 
     class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
         requires = frozenset({"celery.worker.components:Timer"})
         timer: Any = None
 
         def start(self, worker: Any) -> None:
-            heartbeat.register()
             self.probe = QueueProbe(heartbeat, connection)
             self.timer = worker.timer.call_repeatedly(BEAT_S / 4, self.beat)
 
         def beat(self) -> None:
             heartbeat.beat()
+            machine.wait_until_fit()  # meanwhile no message is taken from a worker that is sound
             if not heartbeat.may_continue and state.should_stop is None:
                 log.info("worker_restarts")
                 state.should_stop = os.EX_OK
@@ -105,9 +137,27 @@ def _make_heartbeat_step(heartbeat: Heartbeat, connection: Broker) -> type[boots
         def stop(self, _: Any) -> None:
             if self.timer:
                 self.timer.cancel()
-            heartbeat.end()
 
     return HeartbeatStep
+
+
+def _make_consumer(heartbeat: Heartbeat) -> type[Consumer]:
+    """Make Celery's consumer, which beats while it waits for the broker, too: that may take longer than a hang."""
+
+    def beat() -> None:
+        heartbeat.beat()
+        state.maybe_shutdown()
+
+    def explain(error: Exception, seconds: float) -> None:
+        log.warning("broker_away", reason=type(error).__name__, seconds=seconds)
+
+    class BeatingConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
+        def ensure_connected(self, connection: Any) -> Any:
+            connected = connection.ensure_connection(explain, callback=beat)
+            self.first_connection_attempt = False
+            return connected
+
+    return BeatingConsumer
 
 
 class QueueProbe:

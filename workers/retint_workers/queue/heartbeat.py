@@ -4,7 +4,8 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from retint import __version__, fleets, telemetry
 from retint.errors import Transient
 from retint.services import Services
+from retint_workers import beats
 
 BEAT_S = 2.0
 """Shortest time between two heartbeats."""
@@ -24,18 +26,29 @@ log = structlog.get_logger()
 class Heartbeat:
     """The heartbeat of this process, a worker of one fleet.
 
+    Args:
+        services: what the process works with.
+        fleet: the queue that it serves.
+        device: shown to administrators.
+        file: also tells of each heartbeat (`beats.write_beat`), for those who watch the process on its machine.
+
     Attributes:
         worker_id: the worker's row; None before it is registered.
         may_continue: whether the worker may take another bundle. If not, it ends, and the supervisor starts another.
+        must_end: whether not even the bundle in hand can be finished: this process has lost its device.
+        trouble: why the worker claims nothing, a sentence; None while it is sound.
         messages_received: number of bundles received from the broker.
     """
 
-    def __init__(self, services: Services, fleet: str, device: str) -> None:
+    def __init__(self, services: Services, fleet: str, device: str, file: Path | None = None) -> None:
         self.services = services
         self.fleet = fleet
         self.device = device
         self.worker_id: UUID | None = None
+        self.file = file
         self.may_continue = True
+        self.must_end = False
+        self.trouble: str | None = None
         self.messages_received = 0
         self._activity = ""
         self._last_activity = ""
@@ -44,6 +57,7 @@ class Heartbeat:
     def register(self) -> None:
         """Register this process as a worker; waits for the database without a time limit."""
         while self.worker_id is None:
+            self.beat()
             try:
                 with self.services.begin() as session:
                     self.worker_id = fleets.register_worker(
@@ -67,17 +81,31 @@ class Heartbeat:
     def beat(self) -> None:
         """Report that this process lives and what it does; does nothing within `BEAT_S` of the last heartbeat."""
         at = time.monotonic()
-        if self.worker_id is None or at - self._last_beat_at < BEAT_S:
+        if at - self._last_beat_at < BEAT_S:
             return
         self._last_beat_at = at
+        if self.file:
+            with suppress(OSError):  # a broken disk is found by the machine's test
+                beats.write_beat(self.file)
+        if self.worker_id is None:
+            return
         # An activity that started and ended between two heartbeats counts too: only who took nothing is idle.
         activity, self._last_activity = self._activity or self._last_activity, ""
         try:
             with self.services.begin() as session:
                 counts = self.services.counters.snapshot()
-                self.may_continue = fleets.record_heartbeat(session, self.worker_id, activity, counts)
+                may_continue = fleets.record_heartbeat(session, self.worker_id, activity, counts, self.trouble)
+            self.may_continue = may_continue and not self.must_end
         except Transient as error:
             log.warning("heartbeat_missed", reason=error.message)
+
+    def report_trouble(self, trouble: str | None) -> None:
+        """Report at once why the worker claims nothing, or that it does again."""
+        if trouble != self.trouble:
+            log.warning("worker_in_trouble", reason=trouble) if trouble else log.info("worker_is_sound_again")
+            self.trouble = trouble
+            self._last_beat_at = 0.0
+        self.beat()
 
     def end(self) -> None:
         """Mark the worker as ended; without a database the row times out."""

@@ -4,6 +4,9 @@ Segments lie in the folder of the attempt that made them. The stage's next attem
 same ones; when the stage is done, all are deleted. They are also deleted when the stage itself rejected its segments,
 and after a bug, so that the next attempt starts afresh. Segments of a film that is given up are orphans, which
 `dispatch/sweep.py` deletes.
+
+A segment that no attempt had stored before is progress (`Lease.progressed`): earlier faults count no more. So a film
+that is interrupted again and again is done one day, and one that always fails at the same place is quarantined.
 """
 
 import hashlib
@@ -12,17 +15,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import structlog
 
 from retint import __version__
-from retint.errors import NotFound, RetintError, Transient
+from retint.errors import NotFound, RetintError, StoreUnavailable, Transient
+from retint.filetypes import OCTETS
 from retint.jobs.leases import Lease
-from retint.stores import BlobStore
+from retint.stores import BlobStore, Progress
+from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.films import segments
-from retint_workers.queue.tasks import Beat
+from retint_workers.queue import transfers
+
+T = TypeVar("T")
 
 UPLOAD_S = 0.2
 """Shortest time between two looks for new segments."""
@@ -54,6 +63,7 @@ class StoredSegments:
     _stored: set[str] = field(default_factory=set)
     """File names of the segments that are in the store."""
     _looked_at: float = 0.0
+    _beat: Beat = beat_for_nobody
 
     @contextmanager
     def resume(self, beat: Beat) -> Iterator[Callable[..., None]]:
@@ -62,6 +72,7 @@ class StoredSegments:
         Yields:
             A function that the stage calls every few frames, with any arguments: it beats and stores new segments.
         """
+        self._beat = beat
         self._download()
         if self._stored:
             log.info("segments_resumed", segments=len(self._stored), **self._log_fields())
@@ -77,6 +88,7 @@ class StoredSegments:
         except Exception as error:
             if not isinstance(error, RetintError) or not segments.list_complete(self.folder, self.name):
                 self._delete(self._folder_name)
+                self.lease.progressed.clear()
             raise
         self._delete(PREFIX)
 
@@ -96,7 +108,7 @@ class StoredSegments:
                 return
             try:
                 for path in files:
-                    self.store.fetch(keys[path.name], path)
+                    self._move(partial(self.store.fetch, keys[path.name], path))
             except NotFound:  # deleted meanwhile
                 return
             self._stored.add(segment.name)
@@ -106,19 +118,26 @@ class StoredSegments:
             for segment in segments.list_complete(self.folder, self.name):
                 if segment.name not in self._stored:
                     for path in (segments.arrays_path(segment), segment):
-                        self.store.put(self.lease.file_key(f"{self._folder_name}/{path.name}"), path)
+                        key = self.lease.file_key(f"{self._folder_name}/{path.name}")
+                        self._move(partial(self.store.put, key, path, OCTETS))
                     self._stored.add(segment.name)
-        except Transient as error:  # the film itself is not in danger
+                    self.lease.progressed.set()
+        except StoreUnavailable as error:  # the film itself is not in danger
             log.warning("segment_not_stored", reason=error.message, **self._log_fields())
         self._looked_at = time.monotonic()
 
     def _list_keys(self, folder_name: str) -> list[str]:
         """List the keys of the segments that all attempts at this stage left in folders whose name starts so."""
-        return [blob.key for blob in self.store.list(self.lease.stage_prefix) if f"/{folder_name}" in blob.key]
+        blobs = self._move(lambda _: list(self.store.list(self.lease.stage_prefix)))
+        return [blob.key for blob in blobs if f"/{folder_name}" in blob.key]
 
     def _delete(self, folder_name: str) -> None:
         with suppress(Transient):  # the sweep deletes what is left
-            self.store.delete(self._list_keys(folder_name))
+            keys = self._list_keys(folder_name)
+            self._move(lambda _: self.store.delete(keys))
+
+    def _move(self, move: Callable[[Progress], T]) -> T:
+        return transfers.start(self.lease, move).wait(self._beat)
 
     def _log_fields(self) -> dict[str, str]:
         return {"job_id": str(self.lease.job_id), "stage": self.lease.stage}

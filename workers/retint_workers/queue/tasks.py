@@ -4,14 +4,21 @@ A stage is a function `(services, leases, beat) -> Iterator[(lease, outcome)]` (
 its attempt ends, with `Done`, `Refused`, or a fault (any other RetintError). Any other exception is a bug: the photos
 that are left are then run one by one, so that a bug costs only the photo that causes it.
 
-`beat()` extends the leases and writes outcomes. Call it before each photo, and every few seconds during a long one,
-from the loop that makes progress (calling it often costs nothing), never from a thread that might outlive that loop.
-It returns whether there is time to start another photo. If not, the stage ends, and the photos that it has not started
-go back to the queue, so that an urgent photo waits for seconds and not for a whole bundle.
+`beat()` extends the leases, learns which of them are lost, and writes outcomes. Call it before each photo, and every
+few seconds during a long one, from the loop that makes progress (calling it often costs nothing), never from a thread
+that might outlive that loop (see `retint_workers.beats`). It returns whether there is time to start another photo. If
+not, the stage ends, and the photos that it has not started go back to the queue, so that an urgent photo waits for
+seconds and not for a whole bundle.
+
+A job that is lost (cancelled, or expired while this process was stopped) has `lease.lost` set; the stage ends its work
+on that job with LeaseLost, and goes on with the others. Nothing is written of it: its row is not this worker's any
+more. What a fault says of the machine, `machine` finds out: where it is at fault, all leases go back to the queue.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -22,49 +29,55 @@ from celery.exceptions import Ignore
 from sqlalchemy.orm import Session
 
 from retint.broker import task_name
-from retint.errors import RetintError, Transient
-from retint.jobs.leases import AttemptEnd, Done, Lease, claim, extend, release, settle
+from retint.errors import LeaseLost, RetintError, Transient
+from retint.jobs.leases import AttemptEnd, Done, Lease, claim, clear_faults, extend, list_held, release, settle
 from retint.lifecycle import QUEUES, Stage
 from retint.services import Services
+from retint_workers.beats import Beat
 from retint_workers.queue.heartbeat import Heartbeat
+from retint_workers.queue.machine import Machine
 
 T = TypeVar("T")
-Beat = Callable[[], bool]
 RunStage = Callable[[Services, Sequence[Lease], Beat], Iterator[AttemptEnd]]
 
 BUNDLE_S = 5.0
 """After this time a worker starts no further photo of its bundle."""
 FLUSH_S = 1.0
 """Outcomes are written about this often, and at the end of the bundle."""
+CHECK_S = 2.0
+"""Time between two looks at which jobs are still this worker's."""
 RETRY_S = 0.5
 """Pause before the database is asked again."""
 
 log = structlog.get_logger()
 
 
-def register(app: Celery, heartbeat: Heartbeat, stages: Mapping[Stage, RunStage]) -> None:
-    """Register the tasks of the heartbeat's fleet with a Celery application."""
+def register(app: Celery, machine: Machine, stages: Mapping[Stage, RunStage]) -> None:
+    """Register the tasks of the worker's fleet with a Celery application."""
 
     def make_task(stage: Stage, run_stage: RunStage) -> Callable[[Task, list[str]], None]:
         def task(_: Task, job_ids: list[str]) -> None:
-            if not run_bundle(heartbeat, stage, run_stage, [UUID(job_id) for job_id in job_ids]):
+            if not run_bundle(machine, stage, run_stage, [UUID(job_id) for job_id in job_ids]):
                 raise Ignore  # no job moved on: the rest of this chain would find nothing to claim
 
         return task
 
     for stage, run_stage in stages.items():
-        if QUEUES[stage] == heartbeat.fleet:
+        if QUEUES[stage] == machine.heartbeat.fleet:
             app.task(name=task_name(stage), bind=True, ignore_result=True)(make_task(stage, run_stage))
 
 
-def run_bundle(heartbeat: Heartbeat, stage: Stage, run_stage: RunStage, job_ids: Sequence[UUID]) -> bool:
+def run_bundle(machine: Machine, stage: Stage, run_stage: RunStage, job_ids: Sequence[UUID]) -> bool:
     """Run a stage on the jobs of a bundle that can be claimed; return whether a job moved on to the next stage."""
+    heartbeat = machine.heartbeat
     heartbeat.messages_received += 1
     services = heartbeat.services
+    if not machine.wait_until_fit():  # the dispatcher sends the bundle again after its deadline
+        return False
     try:
         with services.begin() as session:
             leases = claim(session, stage, job_ids, heartbeat.worker_id, services.settings.lease_s)
-    except Transient as error:  # the dispatcher sends the bundle again after its deadline
+    except Transient as error:  # as above
         log.warning("bundle_dropped", stage=stage, jobs=len(job_ids), reason=error.message)
         return False
     if len(leases) < len(job_ids):
@@ -73,15 +86,27 @@ def run_bundle(heartbeat: Heartbeat, stage: Stage, run_stage: RunStage, job_ids:
         return False
     held = HeldLeases(heartbeat, leases)
     with heartbeat.busy_with(f"{stage} × {len(leases)}"):
-        for lease, outcome in yield_outcomes(run_stage, services, leases, held.beat):
-            held.add_outcome(lease, outcome)
+        with closing(yield_outcomes(run_stage, services, leases, held.beat)) as outcomes:
+            _take_outcomes(machine, held, outcomes)
         held.close()
     return held.has_moved_on
 
 
+def _take_outcomes(machine: Machine, held: "HeldLeases", outcomes: Iterator[AttemptEnd]) -> None:
+    """Take outcomes until all are there, or the machine is to blame for one: then it runs no further photo."""
+    for lease, outcome in outcomes:
+        try:
+            is_to_blame = machine.is_to_blame(outcome, held.beat)
+        except LeaseLost:  # all of them, while the machine was tested
+            return
+        if is_to_blame:
+            return
+        held.add_outcome(lease, outcome)
+
+
 def yield_outcomes(
     run_stage: RunStage, services: Services, leases: Sequence[Lease], beat: Beat
-) -> Iterator[AttemptEnd]:
+) -> Generator[AttemptEnd, None, None]:
     """Run a stage and yield one outcome per lease, whatever the stage does; when time is up, at least one."""
     left = {lease.job_id: lease for lease in leases}
     fault: RetintError = Transient("The stage ended without an outcome for this photo.", code="bug")
@@ -91,7 +116,7 @@ def yield_outcomes(
                 yield lease, outcome
         if len(left) < len(leases) and not beat():
             return
-    except Transient as error:
+    except (Transient, LeaseLost) as error:
         fault = error
     except Exception as error:
         log.exception("stage_failed", stage=leases[0].stage, jobs=[str(job_id) for job_id in left])
@@ -128,30 +153,56 @@ class HeldLeases:
         self._heartbeat = heartbeat
         self._services = heartbeat.services
         self._held = {lease.job_id: lease for lease in leases}
+        self._has_lost = False
         self._ended: list[AttemptEnd] = []
-        self._started_at = self._extended_at = self._flushed_at = time.monotonic()
+        self._started_at = self._extended_at = self._checked_at = self._flushed_at = time.monotonic()
 
     def beat(self) -> bool:
-        """Report progress, extend leases and write outcomes where due; return whether to start another photo."""
+        """Report progress, look after the leases and write outcomes where due; return whether to start another photo.
+
+        Raises:
+            LeaseLost: all jobs that the bundle still had were lost.
+        """
         self._heartbeat.beat()
         at = time.monotonic()
         if at - self._flushed_at > FLUSH_S:
             self._flush()
-        if at - self._extended_at > self._services.settings.lease_s / 4:
-            self._extend(at)
-        return at - self._started_at < BUNDLE_S
+        if at - self._checked_at > min(CHECK_S, self._services.settings.lease_s / 4):
+            self._look_after_leases(at)
+        if self._has_lost and not self._held:
+            raise LeaseLost("All photos of the bundle were lost.")
+        return at - self._started_at < BUNDLE_S and not self._heartbeat.must_end
 
-    def _extend(self, at: float) -> None:
+    def _look_after_leases(self, at: float) -> None:
+        """Find out which jobs are still held; extend their leases, and write that some progressed, where due."""
+        self._checked_at = at
+        lease_s = self._services.settings.lease_s
+        leases = list(self._held.values())
+        advanced = [lease for lease in leases if lease.faults and lease.progressed.is_set()]
+        is_due = bool(advanced) or at - self._extended_at > lease_s / 4
         try:
-            with self._services.begin() as session:
-                extend(session, list(self._held.values()), self._services.settings.lease_s)
-            self._extended_at = at
+            with self._services.begin() if is_due else self._services.read() as session:
+                held = extend(session, leases, lease_s) if is_due else list_held(session, leases)
+                if advanced:
+                    clear_faults(session, advanced)
         except Transient as error:
             log.warning("leases_not_extended", reason=error.message)
+            return
+        if is_due:
+            self._extended_at = at
+        self._held.update({lease.job_id: replace(lease, faults=0) for lease in advanced})
+        for lease in leases:
+            if lease.job_id not in held:
+                log.warning("lease_lost", **_log_fields(lease))
+                lease.lost.set()
+                del self._held[lease.job_id]
+                self._has_lost = True
 
     def add_outcome(self, lease: Lease, outcome: Done | RetintError) -> None:
-        """Keep how an attempt ended, until the next flush."""
-        self._ended.append((lease, outcome))
+        """Keep how an attempt ended, until the next flush; nothing of a job that was lost."""
+        if lease.lost.is_set() or isinstance(outcome, LeaseLost):
+            return
+        self._ended.append((replace(lease, faults=0) if lease.progressed.is_set() else lease, outcome))
 
     def close(self) -> None:
         """Write the last outcomes, and release the leases of photos that were not started."""
@@ -187,7 +238,8 @@ class HeldLeases:
             if written is None:
                 log.error("outcome_dropped", **_log_fields(lease))
             elif lease.job_id not in written:
-                log.warning("lease_lost", **_log_fields(lease))
+                if not lease.lost.is_set():
+                    log.warning("lease_lost", **_log_fields(lease))
             elif isinstance(outcome, Done):
                 self.has_moved_on |= lease.stage.next is not None
             else:

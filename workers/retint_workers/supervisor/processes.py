@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,13 +17,12 @@ from retint import fleets
 from retint.lifecycle import FLEETS
 from retint.services import Services
 from retint.settings import Settings
+from retint_workers import beats
 
 log = structlog.get_logger()
 
 STOP_TIMEOUT_S = 60
 """How long a process may take to end before it is killed; the leases of its jobs have expired by then."""
-HANG_S = 180
-"""A worker without a heartbeat for longer hangs: no network takes that long for one bundle."""
 STABLE_S = 20
 """A process that ran this long is restarted at once when it dies; sooner deaths lengthen the pause each time."""
 LONGEST_PAUSE_S = 30
@@ -42,6 +40,8 @@ class SupervisedProcess:
     command: Sequence[str]
     environment: Mapping[str, str]
     log_file: Path
+    heartbeat: Path | None = None
+    """The file of its heartbeats (`beats.write_beat`), if it writes one."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     crashes: int = 0
@@ -78,6 +78,13 @@ class SupervisedProcess:
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         self.started_at = time.monotonic()
+
+    def is_hanging(self) -> bool:
+        """Whether it runs, and has written no heartbeat for too long."""
+        if self.heartbeat is None or not self.process or self.process.poll() is not None:
+            return False
+        # The file may be from the process before it.
+        return min(beats.read_silence_s(self.heartbeat), time.monotonic() - self.started_at) > beats.HANG_S
 
     def stop(self) -> None:
         """Ask the process to finish its work and end (SIGTERM)."""
@@ -126,14 +133,13 @@ class LocalFleets:
         """
         with services.begin() as session:
             wanted = fleets.get_wanted(session)
-            hanging = fleets.list_hanging_pids(session, socket.gethostname(), max(HANG_S, 2 * self.settings.lease_s))
         for name, workers in self.running.items():
             while len(workers) < wanted[name]:
                 workers.append(self._make_worker(name))
             while len(workers) > wanted[name]:
                 self._drain(workers.pop())
             for worker in workers:
-                if worker.process and worker.process.pid in hanging:
+                if worker.process and worker.is_hanging():
                     log.error("worker_hangs", name=worker.name)
                     worker.process.kill()
                 worker.keep_running()
@@ -150,11 +156,12 @@ class LocalFleets:
         taken = {worker.name for worker in (*self.running[fleet], *self.draining)}
         # The lowest free number, so that scaling up and down leaves no ever new log files.
         name = next(name for name in (f"{fleet}-{number}" for number in count(1)) if name not in taken)
-        command = [sys.executable, "-m", "retint", "worker", "--fleet", fleet]
+        heartbeat = self.logs / f"worker-{name}.heartbeat"
+        command = [sys.executable, "-m", "retint", "worker", "--fleet", fleet, "--heartbeat", str(heartbeat)]
         # Workers share the cores: threads that wait for each other on a busy core are slower than one thread.
         threads = str(max(1, (os.cpu_count() or 2) // 2))
         environment = self.settings.environment(OMP_NUM_THREADS=threads, VIPS_CONCURRENCY=threads)
-        return SupervisedProcess(name, command, environment, self.logs / f"worker-{name}.log")
+        return SupervisedProcess(name, command, environment, self.logs / f"worker-{name}.log", heartbeat)
 
     def _drain(self, worker: SupervisedProcess) -> None:
         log.info("worker_drains", name=worker.name)

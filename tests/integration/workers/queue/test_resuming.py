@@ -151,9 +151,9 @@ def test_segments_of_other_weights_are_not_used(
     fetched: list[str] = []
 
     class Watched(DirectoryStore):
-        def fetch(self, key: str, path: Path) -> None:
+        def fetch(self, key: str, path: Path, *rest: Any) -> None:
             fetched.append(path.name)
-            super().fetch(key, path)
+            super().fetch(key, path, *rest)
 
     watched = Services(services.settings, services.engine, Watched(services.settings.data / "store"))
     expect_done(stages.run_colorize(watched, [replace(film, attempt=2)], lambda: True))

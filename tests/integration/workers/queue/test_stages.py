@@ -19,6 +19,7 @@ from retint.services import Services
 from retint.settings import Settings
 from retint.stores.directory import DirectoryStore
 from retint_models.layers.types import ColorLayer
+from retint_workers.beats import Beat
 from retint_workers.inference import loading
 from retint_workers.queue import stages, tasks
 
@@ -67,11 +68,11 @@ def test_threads_read_and_write_while_the_network_runs(services: Services, monke
     class Slow(DirectoryStore):
         """Reads the last proxy during the first call, writes the first layer during the second."""
 
-        def open(self, key: str, start: int = 0, stop: int | None = None) -> Any:
+        def open(self, key: str, *rest: Any, **others: Any) -> Any:
             if key == bundle[3].files["proxy"]:
                 assert first_call.wait(20), "the network waits for what it does not need yet"
                 read.set()
-            return super().open(key, start, stop)
+            return super().open(key, *rest, **others)
 
         def put(self, key: str, *rest: Any) -> None:
             if key.startswith(bundle[0].file_key("")):
@@ -135,7 +136,7 @@ def test_a_bug_costs_no_photo_but_its_own(services: Services) -> None:
     bundle = make_leases(services, 4)
     tried: list[str] = []
 
-    def work(_: Services, some: Sequence[Lease], beat: tasks.Beat) -> Iterator[tuple[Lease, Done]]:
+    def work(_: Services, some: Sequence[Lease], beat: Beat) -> Iterator[tuple[Lease, Done]]:
         for lease in some:
             tried.append(lease.name)
             if lease.name == "1":

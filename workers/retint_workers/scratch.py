@@ -1,0 +1,111 @@
+"""The machine's own disk: scratch folders, cleared after their process died, and what the disk's errors mean.
+
+A scratch folder is a temporary folder that is locked as long as its process lives. The lock tells a dead process's
+folder from a living one's; neither a process id, which containers that share a folder have twice, nor an age can. The
+system drops the lock with the process, however it ends.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from retint.errors import DiskUnavailable, MachineFault, OutOfMemory
+
+PREFIX = "retint-scratch-"
+"""What a scratch folder's name begins with; in a folder that people look into it is hidden by a `.` before it."""
+LOCK = fcntl.LOCK_EX | fcntl.LOCK_NB
+
+
+@contextmanager
+def open_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Provide a new, empty folder of this process, and delete it at the end.
+
+    Args:
+        parent: where it is made; by default in the system's folder for temporary files.
+    """
+    folder, descriptor = _make_locked(parent)
+    try:
+        yield folder
+    finally:
+        # A thread that was left to itself may still write there; then the next process deletes what remains.
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def clear_leftovers(parent: Path | None = None) -> int:
+    """Delete the scratch folders of processes that died. Returns how many; `parent` as in `open_folder`."""
+    cleared = 0
+    for folder in Path(parent or tempfile.gettempdir()).glob(f"{_prefix(parent)}*"):
+        with suppress(OSError):  # it is in use, gone meanwhile, or somebody else's
+            descriptor = _open(folder)
+            try:
+                fcntl.flock(descriptor, LOCK)
+                shutil.rmtree(folder)
+                cleared += 1
+            finally:
+                os.close(descriptor)
+    return cleared
+
+
+def _make_locked(parent: Path | None) -> tuple[Path, int]:
+    """Make a folder; return it and the open descriptor that holds its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(parent), dir=parent))
+        with suppress(FileNotFoundError, BlockingIOError):  # whoever clears leftovers was faster than the lock
+            descriptor = _open(folder)
+            try:
+                fcntl.flock(descriptor, LOCK)
+            except BlockingIOError:
+                os.close(descriptor)
+                raise
+            except OSError:  # a file system without locks: there nobody can take this folder for a leftover
+                return folder, descriptor
+            if folder.exists():
+                return folder, descriptor
+            os.close(descriptor)
+
+
+def _prefix(parent: Path | None) -> str:
+    return PREFIX if parent is None else f".{PREFIX}"
+
+
+def _open(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Tell what the system says about this machine from what it says about one file, which stays as it is.
+
+    Raises:
+        DiskUnavailable, OutOfMemory, MachineFault: the machine has no room, or its disk is broken.
+    """
+    try:
+        yield
+    except OSError as error:
+        if fault := explain(error):
+            raise fault from error
+        raise
+
+
+def explain(error: OSError) -> MachineFault | None:
+    """Return what an error of the system says about this machine; None where it says something about one file."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full()
+    if error.errno in (errno.EIO, errno.EROFS):
+        return DiskUnavailable(f"This machine's disk cannot be used ({os.strerror(error.errno)}).")
+    if error.errno == errno.ENOMEM:
+        return OutOfMemory("This machine has too little memory.")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return MachineFault(f"This machine is out of file handles ({os.strerror(error.errno)}).")
+    return None
+
+
+def disk_full() -> DiskUnavailable:
+    """Return what is said of a full disk."""
+    return DiskUnavailable("This machine's disk is full.", code="disk_full")
