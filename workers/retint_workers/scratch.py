@@ -95,17 +95,13 @@ def translate_errors() -> Iterator[None]:
 
 def explain(error: OSError) -> MachineFault | None:
     """Return what an error of the system says about this machine; None where it says something about one file."""
+    said = os.strerror(error.errno or 0)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return disk_full()
+        return DiskUnavailable(f"This machine's disk is full ({said}).", code="disk_full")
     if error.errno in (errno.EIO, errno.EROFS):
-        return DiskUnavailable(f"This machine's disk cannot be used ({os.strerror(error.errno)}).")
+        return DiskUnavailable(f"This machine's disk cannot be used ({said}).")
     if error.errno == errno.ENOMEM:
         return OutOfMemory("This machine has too little memory.")
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return MachineFault(f"This machine is out of file handles ({os.strerror(error.errno)}).")
+        return MachineFault(f"This machine is out of file handles ({said}).")
     return None
-
-
-def disk_full() -> DiskUnavailable:
-    """Return what is said of a full disk."""
-    return DiskUnavailable("This machine's disk is full.", code="disk_full")
