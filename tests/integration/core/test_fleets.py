@@ -61,13 +61,13 @@ def test_a_worker_tells_its_trouble_and_since_when(site: Site) -> None:
     worker_id = register(site)
     with site.services.begin() as session:
         session.execute(update(Worker).values(idle_since=now(-60.0)))
-        assert fleets.record_heartbeat(session, worker_id, "", "The disk is full.")
+        assert fleets.record_heartbeat(session, worker_id, "", trouble="The disk is full.")
     with site.services.begin() as session:
         [worker] = fleets.list_live(session)
         since = worker.trouble_since
         assert (worker.trouble, since is not None) == ("The disk is full.", True)
         assert fleets.restart_idle(session, "cpu", 30) == [], "it is idle for a reason"
-        fleets.record_heartbeat(session, worker_id, "", "The store did not answer.")
+        fleets.record_heartbeat(session, worker_id, "", trouble="The store did not answer.")
     with site.services.begin() as session:
         [worker] = fleets.list_live(session)
         assert (worker.trouble, worker.trouble_since) == ("The store did not answer.", since)
