@@ -145,6 +145,7 @@ class Site:
 
 def open_site(settings: Settings) -> Iterator[Site]:
     services = Services.connect(settings)
+    services.store.prepare()
     yield Site(services)
     services.engine.dispose()
 

@@ -92,8 +92,8 @@ def _query_database(settings: Settings) -> None:
 
 
 def _query_store(settings: Settings) -> None:
-    if settings.store_url is None and not settings.data.exists():
-        return
+    if settings.store_url is None and not (settings.data / "store").exists():
+        return  # as above
     stores.connect(settings).check()
 
 

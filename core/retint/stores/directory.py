@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,12 +17,18 @@ from retint.filetypes import OCTETS
 from retint.stores import CHUNK, Blob, BlobReader, Progress, ignore_progress, prove_writable
 from retint.stores.keys import PART, validate_key
 
+ROOM_BYTES = 64 << 20
+"""Space that a sound store's disk has left; a twentieth of a smaller one."""
 SYNC_BYTES = 64 << 20
 """Bytes between two syncs of a large file."""
 
 
 class DirectoryStore:
-    """Keeps blobs as files of one folder. Unfinished writes lie in its subfolder `.incoming`."""
+    """Keeps blobs as files of one folder. Unfinished writes lie in its subfolder `.incoming`.
+
+    Without that subfolder the folder is no store: its disk is not mounted, or nobody has prepared it. Then nothing is
+    written into it, and no blob is said to be missing.
+    """
 
     UNFINISHED_S = 86_400
     """Age from which a file in `.incoming` counts as left behind by a crash."""
@@ -61,7 +68,6 @@ class DirectoryStore:
     def _write(self, part: Path, stream: BinaryIO, progress: Progress) -> None:
         """Write a stream to a new file, and sync it to disk; errors of the stream itself are not the store's."""
         with self._translate_errors():
-            self._incoming.mkdir(parents=True, exist_ok=True)
             file = part.open("wb", buffering=0)
         with file:
             unsynced = 0
@@ -141,8 +147,12 @@ class DirectoryStore:
         """Return None: only the portal can serve a directory."""
 
     def check(self) -> None:
-        """Write, read and delete a small blob."""
+        """Write, read and delete a small blob, and see whether there is room for more."""
         prove_writable(self)
+        with self._translate_errors():
+            disk = shutil.disk_usage(self.folder)
+        if disk.free < min(ROOM_BYTES, disk.total // 20):
+            raise StoreUnavailable(f"The store's disk has {disk.free >> 20} MiB left.", code="store_full")
 
     @contextmanager
     def _translate_errors(self, key: str | None = None) -> Iterator[None]:
@@ -152,8 +162,9 @@ class DirectoryStore:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StoreUnavailable("The store's disk is full.", code="store_full") from error
-            missing = error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
-            if missing and key is not None and self.folder.is_dir():
+            if not os.path.isdir(self._incoming):  # noqa: PTH112  answers without an error where it may not look
+                raise StoreUnavailable(f"There is no store in {self.folder}: is its disk mounted?") from error
+            if key is not None and error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR):
                 raise NotFound(f"The store has no {key}.") from error
             raise StoreUnavailable(f"The store's folder cannot be used: {error.strerror}.") from error
 

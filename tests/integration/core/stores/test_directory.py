@@ -28,8 +28,31 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+def test_a_folder_whose_disk_is_not_mounted_is_no_store(tmp_path: Path) -> None:
+    mount, disk = tmp_path / "store", tmp_path / "disk"
+    store = DirectoryStore(mount)
+    store.prepare()
+    store.put(KEY, b"original")
+    mount.rename(disk)
+    mount.mkdir()
+    for act in (
+        lambda: read(store),
+        lambda: store.size(KEY),
+        lambda: store.fetch(KEY, tmp_path / "fetched"),
+        lambda: store.put(KEY, b"elsewhere"),
+        store.check,
+    ):
+        with pytest.raises(StoreUnavailable, match="is its disk mounted"):
+            act()
+    assert list(mount.iterdir()) == [], "nothing is written beside the store"
+    mount.rmdir()
+    disk.rename(mount)
+    assert read(store) == b"original"
+
+
 def test_a_full_disk_is_said_and_leaves_no_half_blob(small_disk: Path) -> None:
     store = DirectoryStore(small_disk / "store")
+    store.prepare()
     with pytest.raises(StoreUnavailable, match=r"disk is full") as full:
         store.put(KEY, LARGE)
     assert full.value.code == "store_full"
@@ -39,6 +62,8 @@ def test_a_full_disk_is_said_and_leaves_no_half_blob(small_disk: Path) -> None:
 
 
 def test_a_writer_killed_half_way_leaves_no_blob_and_its_rest_is_cleared_after_a_day(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    store.prepare()
     code = f"""
 import pathlib, sys
 from retint.stores.directory import DirectoryStore
@@ -49,7 +74,6 @@ DirectoryStore(pathlib.Path({str(tmp_path / "store")!r})).put({KEY!r}, sys.stdin
         writer.stdin.write(bytes(4 << 20))
         writer.stdin.flush()
         writer.kill()
-    store = DirectoryStore(tmp_path / "store")
     assert list(store.list("")) == []
     [rest] = (tmp_path / "store/.incoming").iterdir()
     store.prepare()
@@ -62,5 +86,5 @@ DirectoryStore(pathlib.Path({str(tmp_path / "store")!r})).put({KEY!r}, sys.stdin
 
 def test_a_directory_that_may_not_be_written_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file stands where the folder should be")
-    with pytest.raises(StoreUnavailable, match="folder cannot be used"):
+    with pytest.raises(StoreUnavailable, match="There is no store in"):
         DirectoryStore(tmp_path / "store").put(KEY, b"")
