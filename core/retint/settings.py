@@ -86,6 +86,11 @@ class Settings(BaseSettings):
         """Address of the store, or the default."""
         return self.store_url or f"file://{self.data.resolve()}/store"
 
+    @property
+    def spool(self) -> Path:
+        """Folder for parts of uploads in progress. Whoever writes there creates it; its files have no names."""
+        return self.data / "spool"
+
     def environment(self, **more: str) -> dict[str, str]:
         """Return the environment for a child process: this one's, these settings, and `more`."""
         values = self.model_dump(exclude_none=True)

@@ -27,6 +27,22 @@ def ignore_progress() -> None:
     """Report progress to nobody."""
 
 
+class BlobWriter(Protocol):
+    """A blob whose bytes come little by little. Nobody sees it before `commit`."""
+
+    def write(self, data: bytes) -> None:
+        """Add bytes."""
+        ...
+
+    def commit(self) -> None:
+        """Make the blob visible, whole; when this returns it is kept, also after a power loss."""
+        ...
+
+    def discard(self) -> None:
+        """Give the bytes up, and free what holds them. Without effect after `commit`, and may be repeated."""
+        ...
+
+
 @dataclass(frozen=True)
 class Blob:
     """One blob in a listing."""
@@ -56,6 +72,10 @@ class BlobStore(Protocol):
         progress: Progress = ignore_progress,
     ) -> None:
         """Write a blob, whole or not at all; large ones go in parts. Writing the same key again is harmless."""
+        ...
+
+    def write(self, key: str, content_type: str = OCTETS) -> BlobWriter:
+        """Begin a blob that is written as its bytes come, with no more than a part of it in memory or on this disk."""
         ...
 
     def open(

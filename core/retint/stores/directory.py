@@ -82,6 +82,13 @@ class DirectoryStore:
             with self._translate_errors():
                 os.fsync(file.fileno())
 
+    def write(self, key: str, content_type: str = OCTETS) -> "DirectoryWriter":
+        """Write to `.incoming` as the bytes come."""
+        path = self.folder / validate_key(key)
+        with self._translate_errors():
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            return DirectoryWriter(self, self._incoming / str(uuid4()), path)
+
     def _move_into_place(self, part: Path, path: Path) -> None:
         for _ in range(self.RENAME_LIMIT):
             # A concurrent delete may remove the folder while it is still empty.
@@ -167,6 +174,42 @@ class DirectoryStore:
             if key is not None and error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR):
                 raise NotFound(f"The store has no {key}.") from error
             raise StoreUnavailable(f"The store's folder cannot be used: {error.strerror}.") from error
+
+
+class DirectoryWriter:
+    """A blob that is being written as a file of `.incoming`."""
+
+    SYNC_BYTES = 64 << 20
+    """Bytes after which those before are synced: else the last ones would wait for gigabytes."""
+
+    def __init__(self, store: DirectoryStore, part: Path, path: Path) -> None:
+        self._store, self._part, self._path = store, part, path
+        self._file = part.open("wb", buffering=0)
+        self._unsynced = 0
+
+    def write(self, data: bytes) -> None:
+        """Add bytes to the file."""
+        with self._store._translate_errors():
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
+            self._unsynced += len(data)
+            if self._unsynced >= self.SYNC_BYTES:
+                os.fdatasync(self._file.fileno())
+                self._unsynced = 0
+
+    def commit(self) -> None:
+        """Sync the file, and rename it."""
+        with self._store._translate_errors():
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._store._move_into_place(self._part, self._path)
+
+    def discard(self) -> None:
+        """Delete the file."""
+        with self._store._translate_errors():
+            self._file.close()
+            self._part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Blobs as objects of one bucket. The only file that knows boto3."""
 
 import io
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import cached_property
@@ -23,6 +24,7 @@ from retint.stores.keys import validate_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 
 MISSING = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
@@ -70,6 +72,12 @@ class S3Store:
                 # s3transfer closes what it reads, but the stream belongs to the caller.
                 reader = io.BufferedReader(BlobReader(source.read), CHUNK)
                 self._client.upload_fileobj(reader, self.bucket, key, **options)
+
+    def write(self, key: str, content_type: str = OCTETS) -> "S3Writer":
+        """Upload in parts as the bytes come; at most one part waits, in a file without a name."""
+        part_size = max(S3Writer.PART, (self._settings.upload_limit_mib << 20) // S3Writer.MOST_PARTS)
+        self._settings.spool.mkdir(parents=True, exist_ok=True)
+        return S3Writer(self, validate_key(key), content_type, part_size, self._settings.spool)
 
     @contextmanager
     def open(
@@ -195,6 +203,70 @@ class S3Store:
         except (ClientError, BotoCoreError):
             return False
         return True
+
+
+class S3Writer:
+    """A blob that is being uploaded in parts; a small one goes in a single request."""
+
+    PART = 8 << 20
+    MOST_PARTS = 9_000
+    """A little less than the 10,000 that S3 allows."""
+
+    def __init__(self, store: S3Store, key: str, content_type: str, part_size: int, spool: Path) -> None:
+        self._store, self._client, self._bucket = store, store._client, store.bucket
+        self._key, self._content_type, self._part_size = key, content_type, part_size
+        self._part = tempfile.TemporaryFile(dir=spool)  # noqa: SIM115  `commit` and `discard` close it
+        self._upload_id: str | None = None
+        self._sent: list[CompletedPartTypeDef] = []
+
+    def write(self, data: bytes) -> None:
+        """Add bytes to the part that waits, and send it once it is whole."""
+        self._part.write(data)
+        if self._part.tell() >= self._part_size:
+            self._send_part()
+
+    def commit(self) -> None:
+        """Send the last part, and make all of them one object."""
+        if self._upload_id is not None and self._part.tell():
+            self._send_part()
+        with self._part, self._store._translate_errors():
+            if self._upload_id is None:
+                self._part.seek(0)
+                self._client.put_object(
+                    Bucket=self._bucket, Key=self._key, Body=self._part, ContentType=self._content_type
+                )
+            else:
+                self._client.complete_multipart_upload(
+                    Bucket=self._bucket,
+                    Key=self._key,
+                    UploadId=self._upload_id,
+                    MultipartUpload={"Parts": self._sent},
+                )
+        self._upload_id = None
+
+    def discard(self) -> None:
+        """Delete the parts."""
+        self._part.close()
+        if self._upload_id is not None:
+            with self._store._translate_errors():
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
+        self._upload_id = None
+
+    def _send_part(self) -> None:
+        with self._store._translate_errors():
+            if self._upload_id is None:
+                begun = self._client.create_multipart_upload(
+                    Bucket=self._bucket, Key=self._key, ContentType=self._content_type
+                )
+                self._upload_id = begun["UploadId"]
+            number = len(self._sent) + 1
+            self._part.seek(0)
+            answer = self._client.upload_part(
+                Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, PartNumber=number, Body=self._part
+            )
+        self._sent.append({"PartNumber": number, "ETag": answer["ETag"]})
+        self._part.seek(0)
+        self._part.truncate()
 
 
 class _WatchedBytes(io.BytesIO):

@@ -281,3 +281,26 @@ def test_an_address_that_names_no_store_is_refused_with_the_setting_named(url: s
 def test_no_address_is_signed_where_browsers_cannot_reach_the_store(s3: S3Store, tmp_path: Path) -> None:
     for store in (s3, DirectoryStore(tmp_path)):
         assert store.url(KEY, expires_s=60, file_name="a.tif", content_type="image/tiff") is None
+
+
+@pytest.mark.parametrize("data", [b"", b"bytes", LARGE], ids=["empty", "small", "large"])
+def test_a_blob_is_seen_whole_once_its_writer_commits(store: BlobStore, data: bytes) -> None:
+    writer = store.write(KEY)
+    for start in range(0, len(data), 1 << 20):
+        writer.write(data[start : start + (1 << 20)])
+    assert list(store.list("")) == []
+    writer.commit()
+    writer.discard()
+    assert read(store) == data
+
+
+@pytest.mark.parametrize("data", [b"bytes", LARGE], ids=["small", "large"])
+def test_what_is_discarded_leaves_nothing(store: BlobStore, data: bytes, tmp_path: Path) -> None:
+    writer = store.write(KEY)
+    writer.write(data)
+    writer.discard()
+    writer.discard()
+    assert list(store.list("")) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    if isinstance(store, S3Store):
+        assert "Uploads" not in store._client.list_multipart_uploads(Bucket=store.bucket)
