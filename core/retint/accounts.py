@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -53,6 +53,8 @@ class Identity:
     email: str = ""
     stamp: str = ""
     """Changes with the password, so that sessions opened before it end."""
+    token_to_note: UUID | None = None
+    """The token that was shown, if its use is to be noted (see `note_token_use`)."""
 
 
 def get_or_create_tenant(session: Session, name: str) -> Tenant:
@@ -222,21 +224,22 @@ def identify_token(session: Session, secret: str) -> Identity:
     Raises:
         Unauthorized: the token is unknown or revoked, or its user is disabled.
     """
+    # Noted once a minute at most: most requests need no write.
+    is_stale = or_(Token.used_at.is_(None), Token.used_at < now(-60.0))
     found = session.execute(
-        select(Token.id, User)
+        select(Token.id, User, is_stale)
         .join(User, User.id == Token.user_id)
         .where(Token.hash == _hash_secret(secret), Token.revoked_at.is_(None), User.disabled_at.is_(None))
     ).first()
     if found is None:
         raise Unauthorized("The token is unknown or was revoked.")
-    token_id, user = found
-    # Updated once a minute at most: most requests need no write.
-    session.execute(
-        update(Token)
-        .where(Token.id == token_id, or_(Token.used_at.is_(None), Token.used_at < now(-60.0)))
-        .values(used_at=now())
-    )
-    return _identity(user)
+    token_id, user, note = found
+    return replace(_identity(user), token_to_note=token_id if note else None)
+
+
+def note_token_use(session: Session, token_id: UUID) -> None:
+    """Note that a token was used now."""
+    session.execute(update(Token).where(Token.id == token_id).values(used_at=now()).execution_options(**NO_SYNC))
 
 
 class Unauthorized(NotAllowed):

@@ -1,13 +1,9 @@
 """Photos: original files as deposited, stored once per tenant and bytes; and the jobs made of them."""
 
 import hashlib
-import tempfile
-import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
 
 from sqlalchemy import select
@@ -19,7 +15,7 @@ from retint.errors import IllegalMove, InvalidPhoto, InvalidRequest, NotFound, R
 from retint.jobs import changes
 from retint.lifecycle import Outcome, Stage
 from retint.names import clean_name
-from retint.settings import Settings
+from retint.stores import BlobWriter, keys
 from retint.tables import Attempt, Batch, Job, Photo
 from retint.tenancy import get_owned, select_owned
 
@@ -27,16 +23,27 @@ if TYPE_CHECKING:
     from retint.services import Services
 
 CHUNK: Final = 1 << 20
-DAY_S: Final = 86_400
-SPOOL_PREFIX: Final = "upload-"
 
 
-class Readable(Protocol):
-    """A stream of bytes, such as a request's body or an open file."""
+class Source(Protocol):
+    """Where the bytes of an original come from."""
 
-    def read(self, size: int = -1, /) -> bytes:
-        """Return at most `size` bytes; none at the end."""
+    def fill(self, incoming: "Incoming") -> "Incoming":
+        """Write all bytes to `incoming`, and return it; or return another one that has all of them already."""
         ...
+
+
+class Stream:
+    """The rest of a stream, such as an open file."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def fill(self, incoming: "Incoming") -> "Incoming":
+        """Copy the stream."""
+        while chunk := self._stream.read(CHUNK):
+            incoming.write(chunk)
+        return incoming
 
 
 class TooLarge(Refused):
@@ -44,6 +51,61 @@ class TooLarge(Refused):
 
     code = "too_large"
     status = 413
+
+
+class Incoming:
+    """An original whose bytes are arriving.
+
+    They are hashed, and written to the store under the photo's key, where nobody sees them before `keep`.
+    """
+
+    def __init__(self, services: "Services", tenant_id: UUID) -> None:
+        self._services, self._tenant_id, self._id = services, tenant_id, new_id()
+        self._writer: BlobWriter | None = None
+        self._digest, self._size = hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> None:
+        """Add bytes.
+
+        Raises:
+            TooLarge: these are more than `upload_limit_mib`.
+            StoreUnavailable: the store did not answer.
+        """
+        limit_mib = self._services.settings.upload_limit_mib
+        self._size += len(data)
+        if self._size > limit_mib << 20:
+            raise TooLarge(f"The file is larger than {limit_mib} MiB, the most that this portal accepts.")
+        self._digest.update(data)
+        if self._writer is None:
+            self._writer = self._services.store.write(keys.original(self._tenant_id, self._id))
+        self._writer.write(data)
+
+    def keep(self, sha256: str | None = None) -> Photo:
+        """Make the photo of it, or find the photo that has these bytes. First the blob is kept, then its row.
+
+        Raises:
+            InvalidRequest: the bytes do not have the SHA-256 that was given.
+            InvalidPhoto: there are no bytes.
+            StoreUnavailable: the store did not answer.
+        """
+        if self._writer is None:
+            raise InvalidPhoto("The file is empty.", code="empty")
+        digest = self._digest.hexdigest()
+        if sha256 is not None and sha256 != digest:
+            raise InvalidRequest("The file arrived damaged: its SHA-256 differs. Send it again.", code="damaged")
+        with self._services.read() as session:
+            photo = session.scalar(select_owned(Photo, self._tenant_id).where(Photo.sha256 == digest))
+        if photo is not None:
+            return photo
+        self._writer.commit()
+        return _insert_photo(
+            self._services, Photo(id=self._id, tenant_id=self._tenant_id, sha256=digest, size=self._size)
+        )
+
+    def discard(self) -> None:
+        """Give up what is not kept."""
+        if self._writer is not None:
+            self._writer.discard()
 
 
 @dataclass(frozen=True)
@@ -80,7 +142,7 @@ def deposit(
     tenant_id: UUID,
     batch_id: UUID,
     name: str,
-    source: Readable,
+    source: Source,
     *,
     sha256: str | None = None,
 ) -> Job:
@@ -91,7 +153,7 @@ def deposit(
         tenant_id: the tenant.
         batch_id: the batch.
         name: as the depositor calls it, with folders; never used as a path.
-        source: the bytes, read to the end, never held in memory.
+        source: the bytes, never held in memory.
         sha256: SHA-256 that the bytes must have, in lower-case hex.
 
     Raises:
@@ -103,7 +165,7 @@ def deposit(
         StoreUnavailable: the store did not answer.
     """
     name = clean_name(name)
-    with services.begin() as session:
+    with services.read() as session:
         _get_open_batch(session, tenant_id, batch_id)
     photo = store_original(services, tenant_id, source, sha256=sha256)
     with services.begin() as session:
@@ -135,8 +197,8 @@ def get_by_sha256(session: Session, tenant_id: UUID, sha256: str) -> Photo:
     return photo
 
 
-def store_original(services: "Services", tenant_id: UUID, source: Readable, *, sha256: str | None = None) -> Photo:
-    """Store an original: first the blob, then its row. The same bytes again are the same photo.
+def store_original(services: "Services", tenant_id: UUID, source: Source, *, sha256: str | None = None) -> Photo:
+    """Store an original. The same bytes again are the same photo.
 
     Raises:
         InvalidRequest: the bytes do not have the SHA-256 that was given.
@@ -144,16 +206,12 @@ def store_original(services: "Services", tenant_id: UUID, source: Readable, *, s
         TooLarge: there are more than `upload_limit_mib`.
         StoreUnavailable: the store did not answer.
     """
-    with _spool(services, source) as (path, size, digest):
-        if sha256 is not None and sha256 != digest:
-            raise InvalidRequest("The file arrived damaged: its SHA-256 differs. Send it again.", code="damaged")
-        with services.begin() as session:
-            photo = session.scalar(select_owned(Photo, tenant_id).where(Photo.sha256 == digest))
-        if photo is not None:
-            return photo
-        photo = Photo(id=new_id(), tenant_id=tenant_id, sha256=digest, size=size)
-        services.store.put(photo.original_key, path)
-    return _insert_photo(services, photo)
+    incoming = Incoming(services, tenant_id)
+    try:
+        incoming = source.fill(incoming)
+        return incoming.keep(sha256)
+    finally:
+        incoming.discard()
 
 
 def find_by_sha256(session: Session, tenant_id: UUID, sha256s: Collection[str]) -> dict[str, UUID]:
@@ -218,36 +276,6 @@ def _get_open_batch(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
     if batch.cancelled_at is not None:
         raise IllegalMove("The batch was cancelled; open a new one.", code="batch_cancelled")
     return batch
-
-
-@contextmanager
-def _spool(services: "Services", source: Readable) -> Iterator[tuple[Path, int, str]]:
-    """Copy a stream into a temporary file. Yields the file's path, size and SHA-256."""
-    limit_mib = services.settings.upload_limit_mib
-    digest, size = hashlib.sha256(), 0
-    # A named file: the S3 client sends parts directly from it, and would read an unnamed one into memory.
-    with tempfile.NamedTemporaryFile(dir=make_spool_folder(services.settings), prefix=SPOOL_PREFIX) as copy:
-        while chunk := source.read(CHUNK):
-            size += len(chunk)
-            if size > limit_mib << 20:
-                raise TooLarge(f"The file is larger than {limit_mib} MiB, the most that this portal accepts.")
-            digest.update(chunk)
-            copy.write(chunk)
-        if size == 0:
-            raise InvalidPhoto("The file is empty.", code="empty")
-        copy.flush()
-        yield Path(copy.name), size, digest.hexdigest()
-
-
-def make_spool_folder(settings: Settings) -> Path:
-    """Return the folder for uploads in progress; create it, and delete what crashes left there over a day ago."""
-    folder = settings.data / "spool"
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob(f"{SPOOL_PREFIX}*"):
-        with suppress(FileNotFoundError):
-            if file.stat().st_mtime < time.time() - DAY_S:
-                file.unlink()
-    return folder
 
 
 def _insert_photo(services: "Services", photo: Photo) -> Photo:

@@ -9,7 +9,7 @@ IANA's registries of special-purpose addresses (RFC 6890); RFC 6052 (NAT64).
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ from retint.errors import Refused
 REDIRECTIONS = 5
 PORTS = (80, 443)
 CONNECT_S = 10.0
+STRETCH = 1 << 18
+"""Bytes of a file that have to come within the time limit."""
 NAME_BYTES = 200
 UNICAST = ip_network("2000::/3")
 NAT64 = ip_network("64:ff9b::/96")
@@ -77,13 +79,34 @@ def is_web_address(text: str) -> bool:
 
 
 def fetch(url: str, path: Path, limit_bytes: int, timeout_s: float = 30, policy: AccessPolicy = INTERNET) -> str:
-    """Fetch a file from the web. Its content is not checked here.
+    """Fetch a file from the web into a file, which is not left there on failure (see `download`)."""
+
+    async def write(data: bytes) -> None:
+        file.write(data)
+
+    try:
+        with path.open("wb") as file:
+            return asyncio.run(download(url, write, limit_bytes, timeout_s, policy))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+async def download(
+    url: str,
+    write: Callable[[bytes], Awaitable[None]],
+    limit_bytes: int,
+    timeout_s: float = 30,
+    policy: AccessPolicy = INTERNET,
+) -> str:
+    """Download a file from the web. Its content is not checked here.
 
     Args:
         url: `http://` or `https://`, without a password in it.
-        path: where to write it; no file is left there on failure.
+        write: takes the bytes.
         limit_bytes: largest size.
-        timeout_s: for everything together, from resolving the name to the last byte.
+        timeout_s: from resolving the name to the first bytes, and then for every `STRETCH`: a large file may take long,
+            but a server that sends next to nothing is left.
         policy: which servers may be asked.
 
     Returns:
@@ -92,36 +115,30 @@ def fetch(url: str, path: Path, limit_bytes: int, timeout_s: float = 30, policy:
     Raises:
         NotFetched: the message says why.
     """
+    at = _parse_url(url)
     resolver = ThreadPoolExecutor(1, "retint-resolver")
     try:
-        return asyncio.run(_fetch(url, path, limit_bytes, timeout_s, policy, resolver))
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        resolver.shutdown(wait=False)  # do not wait: the system's timeout for name servers is longer
-
-
-async def _fetch(
-    url: str, path: Path, limit_bytes: int, timeout_s: float, policy: AccessPolicy, resolver: ThreadPoolExecutor
-) -> str:
-    at = _parse_url(url)
-    try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s) as deadline:
             for _ in range(REDIRECTIONS + 1):
                 async with _request(at, policy, resolver) as answer:
                     if not answer.has_redirect_location:
-                        await _download(answer, at, path, limit_bytes)
+                        async for chunk in _read_body(answer, at, limit_bytes):
+                            deadline.reschedule(None)
+                            await write(chunk)
+                            deadline.reschedule(asyncio.get_running_loop().time() + timeout_s)
                         return _file_name(answer.headers.get("content-disposition"), at)
                     at = _parse_url(answer.headers["location"], at)
     except TimeoutError as error:
-        raise NotFetched(f"{at.host} took longer than {timeout_s:g} seconds.", code="fetch_timeout") from error
+        sentence = f"{at.host} took longer than {timeout_s:g} seconds for the next bytes."
+        raise NotFetched(sentence, code="fetch_timeout") from error
     except httpx.HTTPError as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             problem = "its certificate is not valid for this server"
         else:
             problem = str(error).rstrip(".") or type(error).__name__
         raise NotFetched(f"Nothing came from {at.host}: {problem}.") from error
+    finally:
+        resolver.shutdown(wait=False)  # do not wait: the system's timeout for name servers is longer
     raise NotFetched(f"The address redirects more than {REDIRECTIONS} times.")
 
 
@@ -164,7 +181,7 @@ async def _request(url: httpx.URL, policy: AccessPolicy, resolver: ThreadPoolExe
         "Accept": "image/*, video/*;q=0.9, */*;q=0.5",
         "Accept-Encoding": "identity",
     }
-    limits = httpx.Timeout(None, connect=CONNECT_S)  # everything else falls under the one timeout of `fetch`
+    limits = httpx.Timeout(None, connect=CONNECT_S)  # everything else falls under the time limit of `download`
     async with httpx.AsyncClient(trust_env=False, verify=policy.trust, timeout=limits) as client:
         for left, address in zip(reversed(range(len(addresses))), addresses, strict=True):
             pinned = url.copy_with(host=address)
@@ -182,8 +199,8 @@ async def _request(url: httpx.URL, policy: AccessPolicy, resolver: ThreadPoolExe
             return
 
 
-async def _download(answer: httpx.Response, url: httpx.URL, path: Path, limit_bytes: int) -> None:
-    """Write the body of the answer to a file.
+async def _read_body(answer: httpx.Response, url: httpx.URL, limit_bytes: int) -> AsyncIterator[bytes]:
+    """Yield the body of the answer, in pieces of `STRETCH` bytes.
 
     Raises:
         NotFetched: there is no file, or it is too large.
@@ -198,12 +215,11 @@ async def _download(answer: httpx.Response, url: httpx.URL, path: Path, limit_by
     if length.isdecimal() and int(length) > limit_bytes:
         raise too_large
     size = 0
-    with path.open("wb") as file:
-        async for chunk in answer.aiter_raw():
-            size += len(chunk)
-            if size > limit_bytes:
-                raise too_large
-            file.write(chunk)
+    async for chunk in answer.aiter_raw(STRETCH):
+        size += len(chunk)
+        if size > limit_bytes:
+            raise too_large
+        yield chunk
     if size == 0:
         raise NotFetched(f"{url.host} sent an empty file.", code="no_photo")
 
@@ -212,7 +228,10 @@ def _file_name(disposition: str | None, url: httpx.URL) -> str:
     """Return the file's name from the server's header (RFC 6266), else from the address; without folders, printable."""
     message = Message()
     message["Content-Disposition"] = disposition or "attachment"
-    path = message.get_filename() or url.path
+    try:
+        path = message.get_filename() or url.path
+    except (LookupError, ValueError):  # it names a character set in which these bytes are no text
+        path = url.path
     last = "".join(c for c in path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if c.isprintable())
     name = PurePosixPath(last.strip(" .") or "photo")
     suffix = name.suffix[:16]

@@ -1,10 +1,11 @@
 """The settings of an operator. An entry point reads them once and passes them on; only here is the environment read."""
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retint_models.weights.cards import IMPORTED
@@ -47,8 +48,20 @@ class Settings(BaseSettings):
         ),
     ] = None
     public_url: Annotated[str | None, Field(description="Address of the portal for people.")] = None
-    behind_proxy: Annotated[bool, Field(description="Trust one reverse proxy's X-Forwarded headers.")] = False
+    trusted_proxies: Annotated[
+        str,
+        Field(
+            description="Reverse proxies whose X-Forwarded headers are believed: addresses or networks, with commas."
+        ),
+    ] = ""
+    metrics_token: Annotated[
+        SecretStr | None,
+        Field(description="Bearer token with which `/metrics` is read; without it there are no metrics."),
+    ] = None
     upload_limit_mib: Annotated[int, Field(ge=1, description="Largest file that the portal accepts.")] = 4096
+    incoming_limit_mib: Annotated[
+        int, Field(ge=1, description="Most that may be on its way to a portal at once; further uploads are to wait.")
+    ] = 16384
     pixel_limit_mp: Annotated[int, Field(ge=1, description="Largest picture that is opened, in megapixels.")] = 1000
     film_limit_gp: Annotated[
         int, Field(ge=1, description="Largest film, in gigapixels: the pixels of all its frames together.")
@@ -86,6 +99,17 @@ class Settings(BaseSettings):
         """Address of the store, or the default."""
         return self.store_url or f"file://{self.data.resolve()}/store"
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        _parse_networks(text)
+        return text
+
+    @property
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        """The networks of `trusted_proxies`."""
+        return _parse_networks(self.trusted_proxies)
+
     @property
     def spool(self) -> Path:
         """Folder for parts of uploads in progress. Whoever writes there creates it; its files have no names."""
@@ -99,3 +123,7 @@ class Settings(BaseSettings):
             for name, value in values.items()
         }
         return dict(os.environ) | own | more  # noqa: TID251
+
+
+def _parse_networks(text: str) -> list[IPv4Network | IPv6Network]:
+    return [ip_network(part.strip()) for part in text.split(",") if part.strip()]

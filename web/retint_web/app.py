@@ -2,35 +2,25 @@
 
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, cast
+from typing import IO, Final, cast
 
 from flask import Flask, Request
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from retint import __version__, remote
-from retint.photos import make_spool_folder
 from retint.services import Services
-from retint_web import errors, health, security, tracing
+from retint_web import errors, health, security, tracing, waiting
 from retint_web import services as running_services
 from retint_web.api import blueprint as api
 from retint_web.files import downloads
 from retint_web.pages import accounts, admin, batches, deposit, networks, photos, trials, words
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+from retint_web.proxies import TrustedProxies
 
 STATIC: Final = Path(__file__).parent / "static"
 BLUEPRINTS: Final = (accounts, admin, api, batches, deposit, downloads, health, networks, photos, trials)
 
 
 class PortalRequest(Request):
-    """A request that detects a truncated body and spools uploads in the data folder, because /tmp may be small."""
-
-    def __init__(self, environ: "WSGIEnvironment", populate_request: bool = True, shallow: bool = False) -> None:
-        if "CONTENT_LENGTH" in environ:
-            # Gunicorn sets this flag but does not report a truncated body. Without the flag Werkzeug does.
-            environ.pop("wsgi.input_terminated", None)
-        super().__init__(environ, populate_request, shallow)
+    """A request that spools the files of a form in the data folder, because /tmp may be small."""
 
     def _get_file_stream(
         self,
@@ -39,8 +29,9 @@ class PortalRequest(Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        folder = make_spool_folder(running_services().settings)
-        return cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=1 << 16, dir=str(folder)))
+        spool = running_services().settings.spool
+        spool.mkdir(parents=True, exist_ok=True)
+        return cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=1 << 16, dir=str(spool)))
 
 
 def create_app(services: Services) -> Flask:
@@ -57,9 +48,10 @@ def create_app(services: Services) -> Flask:
     security.configure(app, services.settings)
     app.before_request(tracing.name_person)
     errors.configure(app)
+    waiting.configure(app)
     words.configure(app)
-    if services.settings.behind_proxy:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_host=1)  # type: ignore[method-assign]
+    if services.settings.proxies:
+        app.wsgi_app = TrustedProxies(app.wsgi_app, services.settings.proxies)  # type: ignore[method-assign]
     for module in BLUEPRINTS:
         app.register_blueprint(module.blueprint)
     app.config["ACCESS_POLICY"] = remote.INTERNET

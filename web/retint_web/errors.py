@@ -1,33 +1,43 @@
-"""Error responses: a page for browsers, a fragment for htmx, problem+json (RFC 9457) for the API."""
+"""Error responses: a page for people, a fragment for htmx, problem+json (RFC 9457) for every program.
+
+Scripts of our own pages are programs, too. Who is asking is decided in one place, `_audience`.
+"""
 
 import http
 import json
-from contextlib import suppress
+from enum import Enum, auto
 from typing import Final
 
 import structlog
-from flask import Flask, Response, g, render_template, request
+from flask import Flask, Response, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
+from retint.accounts import Unauthorized
 from retint.errors import RetintError, Transient
 
 RETRY_AFTER_S: Final = 5
-CHUNK: Final = 1 << 20
-DRAIN_LIMIT: Final = 64 << 20
-"""Most bytes of a refused upload that are still read before the connection is closed."""
 
 log = structlog.get_logger()
 
 _SENTENCES = {
     400: "The request is not valid.",
     404: "There is nothing at this address.",
+    408: "The rest of the request did not come. Send it again.",
     405: "This address does not allow that method.",
     413: "The request is larger than this portal accepts.",
     429: "Too many requests. Wait a moment, then try again.",
     500: "An error occurred in the portal and was logged. Please try again later.",
 }
+
+
+class Audience(Enum):
+    """Who reads an answer."""
+
+    PERSON = auto()
+    HTMX = auto()
+    PROGRAM = auto()
 
 
 def configure(app: Flask) -> None:
@@ -37,14 +47,30 @@ def configure(app: Flask) -> None:
     app.register_error_handler(Exception, _on_bug)
 
 
+def _audience() -> Audience:
+    """Tell people, who open a page or send a form, from programs, such as a script that sends a file."""
+    if request.path.startswith("/api/"):
+        return Audience.PROGRAM
+    if "HX-Request" in request.headers:
+        return Audience.HTMX
+    mode = request.headers.get("Sec-Fetch-Mode")  # an older browser does not say
+    accepts_page = "text/html" in request.accept_mimetypes.values() and request.method in ("GET", "HEAD", "POST")
+    return Audience.PERSON if mode == "navigate" or (mode is None and accepts_page) else Audience.PROGRAM
+
+
 def _on_retint_error(error: RetintError) -> ResponseReturnValue:
     if isinstance(error, Transient):
         log.warning("request_failed", code=error.code, reason=error.message, route=str(request.url_rule))
+    if isinstance(error, Unauthorized) and _audience() is Audience.PERSON:
+        back = request.full_path.rstrip("?") if request.method == "GET" else None
+        return redirect(url_for("accounts.sign_in", next=back), code=303)
     response = _error_response(error.status, error.code, error.message)
     if isinstance(error, Transient):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
-    if error.status == http.HTTPStatus.UNAUTHORIZED:
+    if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = 'Bearer realm="Retint"'
+        if _audience() is Audience.HTMX:
+            response.headers["HX-Redirect"] = url_for("accounts.sign_in")
     return response
 
 
@@ -70,9 +96,8 @@ def _on_bug(error: Exception) -> ResponseReturnValue:
 
 
 def _error_response(status: int, code: str, sentence: str) -> Response:
-    _drain()
-    title = http.HTTPStatus(status).phrase
-    if request.path.startswith("/api/"):
+    title, audience = http.HTTPStatus(status).phrase, _audience()
+    if audience is Audience.PROGRAM:
         problem = {
             "type": "about:blank",
             "title": title,
@@ -82,16 +107,6 @@ def _error_response(status: int, code: str, sentence: str) -> Response:
             "request_id": g.request_id,
         }
         return Response(json.dumps(problem), status, content_type="application/problem+json")
-    template = "_error.html" if "HX-Request" in request.headers else "error.html"
+    template = "_error.html" if audience is Audience.HTMX else "error.html"
     page = render_template(template, status=status, title=title, code=code, sentence=sentence)
     return Response(page, status, content_type="text/html; charset=utf-8")
-
-
-def _drain() -> None:
-    """Read the rest of a refused upload, because many clients read the response only after sending everything."""
-    body = request.environ["wsgi.input"]
-    # An OSError means that the client closed the connection: nobody waits for a response.
-    with suppress(OSError):
-        for _ in range(DRAIN_LIMIT // CHUNK):
-            if not body.read(CHUNK):
-                break

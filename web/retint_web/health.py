@@ -1,5 +1,6 @@
 """Endpoints for operators and monitoring: liveness, readiness, metrics."""
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -12,12 +13,16 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import text
 
 from retint import broker, exposition
-from retint.errors import RetintError
+from retint.accounts import Unauthorized
+from retint.errors import NotFound, RetintError
 from retint.services import Services
 from retint_web import services
+from retint_web.security import bearer_token, moves_bytes, public
 
 CACHE_S: Final = 2
 """How long a readiness check is reused: it writes and reads, and anyone may request it."""
+
+METRICS_HINT: Final = "Metrics are read with a token. Set RETINT_METRICS_TOKEN, and send it as a bearer token."
 
 blueprint = Blueprint("health", __name__)
 
@@ -28,24 +33,36 @@ class Readiness:
 
     services: Services
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _checked_at: float = 0
+    _checked_at: float = -CACHE_S
     _results: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> dict[str, str]:
-        """Return `ok` or an error message for each service; a result is reused for `CACHE_S`."""
-        with self._lock:
-            if not self._results or time.monotonic() > self._checked_at + CACHE_S:
-                checks = {
-                    "database": self._database,
-                    "store": self.services.store.check,
-                    "broker": broker.connect(self.services.settings.broker_url).count_messages,
-                }
-                self._results = {name: _run(check) for name, check in checks.items()}
-                self._checked_at = time.monotonic()
-            return self._results
+        """Return `ok` or an error message for each service; a result is reused for `CACHE_S`.
+
+        While a service lets one check wait, others get the last result: they must not use up the threads.
+        """
+        if self._is_old() and self._lock.acquire(blocking=not self._results):
+            try:
+                if self._is_old():
+                    self._results = self._check_all()
+                    self._checked_at = time.monotonic()
+            finally:
+                self._lock.release()
+        return self._results
+
+    def _is_old(self) -> bool:
+        return time.monotonic() > self._checked_at + CACHE_S
+
+    def _check_all(self) -> dict[str, str]:
+        checks = {
+            "database": self._database,
+            "store": self.services.store.check,
+            "broker": broker.connect(self.services.settings.broker_url).count_messages,
+        }
+        return {name: _run(check) for name, check in checks.items()}
 
     def _database(self) -> None:
-        with self.services.begin() as session:
+        with self.services.read() as session:
             session.execute(text("SELECT 1 FROM batches LIMIT 1"))
 
 
@@ -55,12 +72,15 @@ def _register(state: BlueprintSetupState) -> None:
 
 
 @blueprint.get("/healthz")
+@public
 def healthz() -> ResponseReturnValue:
     """Liveness: the process answers requests."""
     return jsonify(status="ok")
 
 
 @blueprint.get("/readyz")
+@public
+@moves_bytes
 def readyz() -> ResponseReturnValue:
     """Readiness: every service that the portal needs answers; 503 otherwise."""
     results = current_app.extensions["readiness"].check()
@@ -69,9 +89,20 @@ def readyz() -> ResponseReturnValue:
 
 
 @blueprint.get("/metrics")
+@public
 def metrics() -> ResponseReturnValue:
-    """Metrics for Prometheus: sums over all tenants, nothing about any of them."""
-    with services().begin() as session:
+    """Metrics for Prometheus: sums over all tenants, nothing about any of them.
+
+    Raises:
+        NotFound: the operator has set no token.
+        Unauthorized: the request does not show it.
+    """
+    token = services().settings.metrics_token
+    if token is None:
+        raise NotFound(METRICS_HINT)
+    if not secrets.compare_digest(bearer_token().encode(), token.get_secret_value().encode()):
+        raise Unauthorized(METRICS_HINT)
+    with services().read() as session:
         return Response(exposition.render(session), content_type=exposition.CONTENT_TYPE)
 
 

@@ -1,17 +1,31 @@
 """Photos that a person or a program names by a web address, for pages and API alike."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import BinaryIO
+from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from flask import current_app, g
 
 from retint import photos, remote
-from retint.columns import new_id
+from retint.photos import Incoming
 from retint.tables import Batch, Job
 from retint.tenancy import get_owned
 from retint_web import services
+from retint_web.places import Place
+from retint_web.waiting import Connection, wait_for
+
+
+@dataclass(frozen=True)
+class RemotePhoto:
+    """A photo that was fetched, as the source of an original."""
+
+    name: str
+    """As its server calls it."""
+    incoming: Incoming
+
+    def fill(self, incoming: Incoming) -> Incoming:
+        """Return what was fetched."""
+        return self.incoming
 
 
 def deposit(batch_id: UUID, address: str, name: str | None = None) -> Job:
@@ -25,26 +39,36 @@ def deposit(batch_id: UUID, address: str, name: str | None = None) -> Job:
     Raises:
         Refused: the batch accepts nothing, the address cannot be fetched, or the file is not accepted.
     """
-    with services().begin() as session:
+    with services().read() as session:
         get_owned(session, Batch, g.identity.tenant_id, batch_id)
-    with fetch(address) as (server_name, source):
-        return photos.deposit(services(), g.identity.tenant_id, batch_id, name or server_name, source)
+    photo = fetch(address)
+    return photos.deposit(services(), g.identity.tenant_id, batch_id, name or photo.name, photo)
 
 
-@contextmanager
-def fetch(address: str) -> Iterator[tuple[str, BinaryIO]]:
-    """Fetch a file from a web address and yield its name and its bytes; the copy is deleted afterwards.
+def fetch(address: str) -> RemotePhoto:
+    """Fetch a photo. To be called before anything is changed (see `retint_web.waiting`).
 
     Raises:
         Refused: the address cannot be fetched.
     """
-    settings = services().settings
-    path = photos.make_spool_folder(settings) / f"{photos.SPOOL_PREFIX}{new_id()}"
-    try:
-        name = remote.fetch(
-            address.strip(), path, settings.upload_limit_mib << 20, policy=current_app.config["ACCESS_POLICY"]
-        )
-        with path.open("rb") as source:
-            yield name, source
-    finally:
-        path.unlink(missing_ok=True)
+    return wait_for("photo", lambda: _Fetch(address.strip()))
+
+
+class _Fetch:
+    """Download a photo, hash it and send it on to the store, all at the same time."""
+
+    def __init__(self, address: str) -> None:
+        settings = services().settings
+        self._address, self._policy = address, current_app.config["ACCESS_POLICY"]
+        self._limit_bytes = settings.upload_limit_mib << 20
+        self._incoming = Incoming(services(), g.identity.tenant_id)
+        self._place = Place.take(settings, g.identity.user_id, None)
+
+    async def run(self, connection: Connection) -> RemotePhoto:
+        write = partial(connection.run, self._incoming.write)
+        name = await remote.download(self._address, write, self._limit_bytes, policy=self._policy)
+        return RemotePhoto(name, self._incoming)
+
+    def end(self) -> None:
+        self._place.leave()
+        self._incoming.discard()

@@ -2,20 +2,23 @@
 
 import functools
 from collections.abc import Callable
-from typing import Final, ParamSpec
+from contextlib import suppress
+from typing import Final, ParamSpec, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from flask import Flask, current_app, g, redirect, request, session, url_for
+from flask import Flask, after_this_request, current_app, g, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask.wrappers import Response
 from flask_wtf import CSRFProtect
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from retint import accounts
 from retint.accounts import Identity, Unauthorized
+from retint.database import DatabaseUnavailable
 from retint.errors import NotAllowed
 from retint.settings import Settings
-from retint_web import services, tracing
+from retint_web import services
 
 P = ParamSpec("P")
 View = Callable[P, ResponseReturnValue]
@@ -52,9 +55,12 @@ def configure(app: Flask, settings: Settings) -> None:
         WTF_CSRF_TIME_LIMIT=None,  # valid as long as the session: a page may stay open overnight
         MAX_CONTENT_LENGTH=BODY_LIMIT,
     )
+    public(cast(View[...], app.view_functions["static"]))
     headers = _security_headers(settings, is_https)
-    app.before_request(_limit_body)  # first, because the CSRF check reads the body
+    # Whoever may not come in is refused before a byte of the body is read; the CSRF check reads forms.
     app.before_request(_identify)
+    app.before_request(_require_identity)
+    app.before_request(_limit_body)
     csrf.init_app(app)
     app.after_request(functools.partial(_add_headers, headers))
 
@@ -73,25 +79,41 @@ def end_session() -> None:
     g.identity = None
 
 
-def login_required(view: View[P]) -> View[P]:
-    """Require a signed-in user; others are redirected to the sign-in page and afterwards back."""
+def public(view: View[P]) -> View[P]:
+    """Let anybody use a view; all others require a signed-in user, or a token in the API."""
+    return mark(view, "is_public")
 
-    @functools.wraps(view)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
-        return _redirect_to_sign_in() if g.identity is None else view(*args, **kwargs)
 
-    return wrapper
+def accepts_uploads(view: View[P]) -> View[P]:
+    """Allow a view's request body the size of an upload; all others allow 1 MiB."""
+    return moves_bytes(mark(view, "accepts_uploads"))
+
+
+def moves_bytes(view: View[P]) -> View[P]:
+    """Run a view among the threads that read and write the store: where it is slow, pages are not."""
+    return mark(view, "moves_bytes")
+
+
+def mark(view: View[P], name: str) -> View[P]:
+    """Mark a view, so that the request can be handled accordingly before the view is called."""
+    setattr(view, name, True)
+    return view
+
+
+def has_mark(name: str) -> bool:
+    """Whether the current request's view has this mark."""
+    return getattr(current_app.view_functions.get(request.endpoint or ""), name, False)
 
 
 def admin_required(view: View[P]) -> View[P]:
-    """Require a signed-in administrator."""
+    """Require an administrator."""
 
     @functools.wraps(view)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
         require_admin()
         return view(*args, **kwargs)
 
-    return login_required(wrapper)
+    return wrapper
 
 
 def require_admin() -> None:
@@ -104,31 +126,6 @@ def require_admin() -> None:
         raise NotAllowed("Only an administrator may do this.")
 
 
-def require_token() -> None:
-    """Identify the user of an API request by the bearer token.
-
-    Raises:
-        Unauthorized: the token is missing or not valid.
-    """
-    kind, _, secret = request.headers.get("Authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not secret.strip():
-        raise Unauthorized("A token is missing. Send it in the header `Authorization: Bearer retint_…`.")
-    with services().begin() as transaction:
-        g.identity = accounts.identify_token(transaction, secret.strip())
-    tracing.name_person()
-
-
-def accepts_uploads(view: View[P]) -> View[P]:
-    """Allow a view's request body the size of an upload; all others allow 1 MiB. Must be the outermost decorator."""
-
-    @functools.wraps(view)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
-        return view(*args, **kwargs)
-
-    wrapper.accepts_uploads = True  # type: ignore[attr-defined]
-    return wrapper
-
-
 def safe_next_url(target: str | None) -> str:
     """Return the sign-in page's `next` if it is an address within this portal, and the start page otherwise."""
     # Browsers treat `\\` as `/`, and two or more at the beginning as the start of a host name.
@@ -137,32 +134,64 @@ def safe_next_url(target: str | None) -> str:
     return plain if is_ours else url_for("batches.index")
 
 
-def _redirect_to_sign_in() -> ResponseReturnValue:
-    back = request.full_path.rstrip("?") if request.method == "GET" else None
-    if "HX-Request" in request.headers:
-        response = Response(status=401)
-        response.headers["HX-Redirect"] = url_for("accounts.sign_in")
-        return response
-    return redirect(url_for("accounts.sign_in", next=back), code=303)
-
-
-def _limit_body() -> None:
-    view = current_app.view_functions.get(request.endpoint or "")
-    if getattr(view, "accepts_uploads", False):
-        request.max_content_length = services().settings.upload_limit_mib << 20
-        request.max_form_parts = FORM_FILES + 20
-
-
 def _identify() -> None:
+    """Find out who asks: by the token in the API, by the session everywhere else."""
     g.identity = None
-    if "user" not in session or request.endpoint == "static":
-        return
+    if request.blueprint == "api" and not has_mark("is_public"):
+        g.identity = _identify_by_token()
+    elif "user" in session and request.endpoint != "static":
+        g.identity = _identify_by_session()
+
+
+def bearer_token() -> str:
+    """Return the token that the request shows; empty if there is none."""
+    kind, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() if kind.lower() == "bearer" else ""
+
+
+def _identify_by_token() -> Identity:
+    secret = bearer_token()
+    if not secret:
+        raise Unauthorized("A token is missing. Send it in the header `Authorization: Bearer retint_…`.")
+    with services().read() as transaction:
+        found = accounts.identify_token(transaction, secret)
+    if found.token_to_note is not None:
+        after_this_request(functools.partial(_note_use, found.token_to_note))
+    return found
+
+
+def _note_use(token_id: UUID, response: Response) -> Response:
+    connected = services()
+
+    def note() -> None:
+        with suppress(DatabaseUnavailable), connected.begin() as transaction:
+            accounts.note_token_use(transaction, token_id)
+
+    response.call_on_close(note)  # a request that only reads waits for nobody who writes
+    return response
+
+
+def _identify_by_session() -> Identity | None:
     try:
         user_id, stamp = UUID(session["user"]), str(session["stamp"])
     except (KeyError, ValueError, AttributeError):  # a valid signature, but the content of an older version
-        return session.clear()
-    with services().begin() as transaction:
-        g.identity = accounts.identify_session(transaction, user_id, stamp)
+        session.clear()
+        return None
+    with services().read() as transaction:
+        return accounts.identify_session(transaction, user_id, stamp)
+
+
+def _require_identity() -> None:
+    if request.endpoint is not None and g.identity is None and not has_mark("is_public"):
+        raise Unauthorized("You are not signed in. Sign in, then try again.")
+
+
+def _limit_body() -> None:
+    if has_mark("accepts_uploads"):
+        request.max_content_length = services().settings.upload_limit_mib << 20
+        request.max_form_parts = FORM_FILES + 20
+    if (request.content_length or 0) > (request.max_content_length or 0):
+        raise RequestEntityTooLarge
 
 
 def _security_headers(settings: Settings, is_https: bool) -> dict[str, str]:

@@ -48,6 +48,13 @@ def assert_documented(app: Flask, method: str, path: str, answer: TestResponse) 
         )
 
 
+def make_browser(app: Flask) -> FlaskClient:
+    """Return a browser that opens pages and sends forms, in which nobody is signed in."""
+    browser = app.test_client()
+    browser.environ_base["HTTP_ACCEPT"] = "text/html,application/xhtml+xml,*/*;q=0.8"
+    return browser
+
+
 @dataclass(frozen=True)
 class Person:
     """A user of the portal: signed in to the pages, and with a token for the API."""
@@ -62,7 +69,7 @@ class Person:
 
     def browser(self) -> FlaskClient:
         """Return a browser in which this person is signed in."""
-        browser = self.app.test_client()
+        browser = make_browser(self.app)
         with browser.session_transaction() as session:
             session["user"], session["stamp"] = str(self.identity.user_id), self.identity.stamp
         return browser

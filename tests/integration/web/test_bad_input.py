@@ -12,6 +12,7 @@ from retint.jobs.leases import claim, settle
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
+from retint.stores.directory import DirectoryWriter
 
 pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
@@ -185,7 +186,7 @@ def test_a_store_that_is_down_is_said_to_be(
     def down(*_: object, **__: object) -> None:
         raise StoreUnavailable("The store did not answer.")
 
-    monkeypatch.setattr(type(services.store), "put", down)
+    monkeypatch.setattr(type(services.store), "write", down)
     answer = member.api("PUT", f"/batches/{batch_id}/files", data=JPEG, query_string={"name": "a.jpg"})
     assert (answer.status_code, answer.json["code"]) == (503, "store_unavailable")
     assert answer.headers["Retry-After"] == "5"
@@ -199,15 +200,15 @@ def test_a_lost_race_for_the_same_bytes_leaves_one_photo(
 ) -> None:
     """Another upload of the same bytes ends while this one is being stored."""
     batch_id = member.open_batch()
-    real = type(services.store).put
+    real = DirectoryWriter.commit
     others: list[dict[str, Any]] = []
 
-    def slow(store: Any, key: str, source: Any, *rest: Any) -> None:
+    def slow(writer: DirectoryWriter) -> None:
         monkeypatch.undo()
         others.append(member.deposit(batch_id, "other.jpg"))
-        real(store, key, source, *rest)
+        real(writer)
 
-    monkeypatch.setattr(type(services.store), "put", slow)
+    monkeypatch.setattr(DirectoryWriter, "commit", slow)
     mine = member.deposit(batch_id, "mine.jpg")
     assert mine["photo_id"] == others[0]["photo_id"]
     assert len(list(services.store.list("tenants/"))) == 1
@@ -218,14 +219,14 @@ def test_a_job_added_to_a_batch_while_it_is_cancelled_does_not_stay(
     member: Person, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch_id = member.open_batch()
-    real = type(services.store).put
+    real = DirectoryWriter.commit
 
-    def slow(store: Any, key: str, source: Any, *rest: Any) -> None:
+    def slow(writer: DirectoryWriter) -> None:
         monkeypatch.undo()
         member.api("POST", f"/batches/{batch_id}/cancel")
-        real(store, key, source, *rest)
+        real(writer)
 
-    monkeypatch.setattr(type(services.store), "put", slow)
+    monkeypatch.setattr(DirectoryWriter, "commit", slow)
     answer = member.api("PUT", f"/batches/{batch_id}/files", data=JPEG, query_string={"name": "a.jpg"})
     assert (answer.status_code, answer.json["code"]) == (409, "batch_cancelled")
     assert member.api("GET", f"/batches/{batch_id}").json["counts"]["total"] == 0
@@ -244,6 +245,6 @@ def test_details_of_a_fault_are_for_administrators(admin: Person, member: Person
 def test_the_core_refuses_what_is_too_large_by_itself(member: Person, services: Services, settings: Settings) -> None:
     strict = Services(settings.model_copy(update={"upload_limit_mib": 1}), services.engine, services.store)
     with pytest.raises(photos.TooLarge):
-        photos.store_original(strict, member.identity.tenant_id, io.BytesIO(bytes((1 << 20) + 1)))
+        photos.store_original(strict, member.identity.tenant_id, photos.Stream(io.BytesIO(bytes((1 << 20) + 1))))
     assert not list(services.store.list("tenants/"))
-    assert not list((settings.data / "spool").iterdir())
+    assert not list((settings.data / "store/.incoming").iterdir())

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
-from tests.integration.web.conftest import Person
+from tests.integration.web.conftest import Person, make_browser
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
@@ -19,7 +19,7 @@ PUBLIC = {
     "static",
     "health.healthz",
     "health.readyz",
-    "health.metrics",
+    "health.metrics",  # which wants a token of its own
     "accounts.sign_in",
     "accounts.redeem",
     "api.openapi",
@@ -91,7 +91,7 @@ def _requests(app: Flask, ids: dict[str, Any]) -> Iterator[tuple[Rule, str, str]
 def _send(person: Person | None, app: Flask, rule: Rule, method: str, path: str) -> TestResponse:
     body = BODIES.get(rule.endpoint, {"json": {}} if rule.endpoint.startswith("api.") and method != "GET" else {})
     if person is None:
-        return app.test_client().open(path, method=method, buffered=True, **body)
+        return make_browser(app).open(path, method=method, buffered=True, **body)
     if rule.endpoint.startswith("api."):
         headers = {"Authorization": f"Bearer {person.token}"}
         return app.test_client().open(path, method=method, headers=headers, buffered=True, **body)
@@ -108,6 +108,8 @@ def test_nobody_gets_in_without_signing_in(app: Flask, ids: dict[str, Any]) -> N
         elif rule.endpoint.startswith("api."):
             assert answer.status_code == 401, f"{method} {path}: {answer.status}"
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        elif method == "PUT":
+            assert (answer.status_code, answer.mimetype) == (401, "application/problem+json"), f"{method} {path}"
         else:
             assert answer.status_code == 303, f"{method} {path}: {answer.status}"
             assert answer.headers["Location"].startswith("/sign-in"), f"{method} {path}"

@@ -2,21 +2,17 @@
 
 import hashlib
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
-import psutil
 import pytest
+from pydantic import SecretStr
 from tests.integration.web.conftest import JPEG, Person
+from tests.integration.web.portals import Portal, run_portal
 from tests.servers import find_free_ports
 
 from retint.services import Services
@@ -24,58 +20,13 @@ from retint.settings import Settings
 
 EMBEDDED = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Portal:
-    url: str
-    port: int
-    process: "subprocess.Popen[bytes]"
-    http: httpx.Client
-
-    def memory_bytes(self) -> int:
-        """Return the memory of all its processes, in bytes."""
-        parent = psutil.Process(self.process.pid)
-        return sum(process.memory_info().rss for process in [parent, *parent.children(recursive=True)])
-
-    def open_batch(self) -> str:
-        return str(self.http.post("/api/v1/batches", json={"name": "Box"}).json()["id"])
-
-    def put(self, batch_id: str, name: str, body: Any) -> httpx.Response:
-        return self.http.put(f"/api/v1/batches/{batch_id}/files", params={"name": name}, content=body)
-
-
-@contextmanager
-def _run_portal(settings: Settings, token: str, folder: Path) -> Iterator[Portal]:
-    [port] = find_free_ports(1)
-    command = [sys.executable, "-m", "retint", "portal", "--port", str(port)]
-    with (folder / "portal.log").open("ab") as sink:
-        process = subprocess.Popen(command, env=settings.environment(), stdout=sink, stderr=sink)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as http:
-            _wait_until_live(http, process, folder / "portal.log")
-            yield Portal(url, port, process, http)
-    finally:
-        process.terminate()
-        process.wait(timeout=40)
-
-
-def _wait_until_live(http: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            if http.get("/healthz").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-        if process.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"the portal did not start:\n{log.read_text()[-3000:]}")
+METRICS = "a token of the tests only"
 
 
 @pytest.fixture
 def portal(settings: Settings, member: Person, tmp_path: Path) -> Iterator[Portal]:
-    with _run_portal(settings.model_copy(update={"upload_limit_mib": 160}), member.token, tmp_path) as running:
+    changes = {"upload_limit_mib": 160, "metrics_token": SecretStr(METRICS)}
+    with run_portal(settings.model_copy(update=changes), member.token, tmp_path) as running:
         yield running
 
 
@@ -203,12 +154,17 @@ def test_operators_see_whether_it_is_ready(portal: Portal, settings: Settings, m
         200,
         {"status": "ok", "database": "ok", "store": "ok", "broker": "ok"},
     )
-    metrics = httpx.get(f"{portal.url}/metrics")
+    for headers in ({}, portal.http.headers, {"Authorization": "Bearer x"}):
+        refused = httpx.get(f"{portal.url}/metrics", headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
+    metrics = httpx.get(f"{portal.url}/metrics", headers={"Authorization": f"Bearer {METRICS}"})
     assert metrics.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert 'retint_workers_wanted{fleet="gpu"} 1.0' in metrics.text
     [nobody] = find_free_ports(1)
     lonely = settings.model_copy(update={"broker_url": f"redis://127.0.0.1:{nobody}/0"})
-    with _run_portal(lonely, member.token, tmp_path) as without_broker:
+    with run_portal(lonely, member.token, tmp_path) as without_broker:
+        metrics = without_broker.http.get("/metrics")
+        assert (metrics.status_code, "RETINT_METRICS_TOKEN" in metrics.json()["detail"]) == (404, True)
         answer = without_broker.http.get("/readyz")
         assert answer.status_code == 503
         assert answer.json()["database"] == answer.json()["store"] == "ok"

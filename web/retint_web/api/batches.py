@@ -17,6 +17,7 @@ from retint_web.api import requests, responses
 from retint_web.api.blueprint import api, job_url, next_cursor, portal_url, record
 from retint_web.api.openapi import OCTETS
 from retint_web.files import downloads
+from retint_web.uploads import RequestBody
 
 KEY_LENGTH: Final = 100
 """Most characters of an idempotency key."""
@@ -33,7 +34,7 @@ def known(body: requests.Hashes) -> responses.KnownHashes:
 @api.operation("PUT", "/photos", responses.StoredPhoto, status=201, query=requests.PhotoQuery, body=OCTETS)
 def keep_photo(query: requests.PhotoQuery) -> responses.StoredPhoto:
     """Upload a photo that batches and trials may name later; the same bytes sent again are the same photo."""
-    photo = photos.store_original(services(), g.identity.tenant_id, request.stream, sha256=query.sha256)
+    photo = photos.store_original(services(), g.identity.tenant_id, RequestBody(), sha256=query.sha256)
     return responses.StoredPhoto(id=photo.id, sha256=photo.sha256, size=photo.size)
 
 
@@ -94,7 +95,7 @@ def show_batch(batch_id: UUID) -> responses.BatchWithProgress:
 def upload(batch_id: UUID, query: requests.UploadQuery) -> responses.DepositedJob:
     """Upload a file into a batch; the same bytes sent again under the same name are the same job."""
     tenant_id = g.identity.tenant_id
-    job = photos.deposit(services(), tenant_id, batch_id, query.name, request.stream, sha256=query.sha256)
+    job = photos.deposit(services(), tenant_id, batch_id, query.name, RequestBody(), sha256=query.sha256)
     with services().begin() as session:
         return _deposited_job(session, job)
 

@@ -1,4 +1,4 @@
-"""The API's blueprint: authentication, the OpenAPI document, and what the operations of several subjects share."""
+"""The API's blueprint: the OpenAPI document, and what the operations of several subjects share."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from retint import __version__, accounts
 from retint_web import services
 from retint_web.api.openapi import Api
-from retint_web.security import csrf, require_token
+from retint_web.security import csrf, public
 
 PREFIX: Final = "/api/v1"
 
@@ -20,13 +20,8 @@ api = Api(blueprint)
 csrf.exempt(blueprint)  # a browser never sends a bearer token by itself
 
 
-@blueprint.before_request
-def _authenticate() -> None:
-    if request.endpoint != "api.openapi":
-        require_token()
-
-
 @blueprint.get("/openapi.json")
+@public
 def openapi() -> ResponseReturnValue:
     """The OpenAPI document, which anyone may read."""
     return jsonify(api.document("Retint", __version__, portal_url() + PREFIX))

@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from retint.errors import InvalidRequest
 from retint_web.api.responses import Problem
-from retint_web.security import accepts_uploads, require_admin
+from retint_web.security import accepts_uploads, moves_bytes, require_admin
 
 JSON: Final = "application/json"
 OCTETS: Final = "application/octet-stream"
@@ -85,6 +85,8 @@ class Api:
             route = _make_route(operation, view)
             if isinstance(body, str):
                 route = accepts_uploads(route)
+            if isinstance(answer, str):
+                route = moves_bytes(route)
             self.blueprint.add_url_rule(path, view.__name__, route, methods=[method])
             return view
 

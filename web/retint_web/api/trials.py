@@ -16,8 +16,8 @@ def begin_trial(body: requests.NewTrial) -> responses.Trial:
     """Try several recipes on one photo."""
     tenant_id, imported = g.identity.tenant_id, services().settings.weights
     if body.url is not None:
-        with remote_photos.fetch(body.url) as (server_name, source):
-            photo, name = photos.store_original(services(), tenant_id, source), body.name or server_name
+        fetched = remote_photos.fetch(body.url)
+        photo, name = photos.store_original(services(), tenant_id, fetched), body.name or fetched.name
     else:
         with services().begin() as session:
             photo, name = photos.get_by_sha256(session, tenant_id, body.sha256 or ""), body.name or "photo"

@@ -21,7 +21,7 @@ from retint.tables import Batch, Job
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.files import blobs, zoom
-from retint_web.security import login_required
+from retint_web.security import moves_bytes
 
 blueprint = Blueprint("downloads", __name__)
 
@@ -45,28 +45,27 @@ BOM: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
 @blueprint.get("/jobs/<uuid:job_id>/files/<name>")
-@login_required
+@moves_bytes
 def file(job_id: UUID, name: str) -> ResponseReturnValue:
     """Send one of a job's files; `?download=1` makes the browser save it."""
     return send_file(job_id, name, attach="download" in request.args)
 
 
 @blueprint.get("/batches/<uuid:batch_id>/results.zip")
-@login_required
+@moves_bytes
 def results(batch_id: UUID) -> ResponseReturnValue:
     """Send all results of a batch."""
     return send_results(batch_id)
 
 
 @blueprint.get("/batches/<uuid:batch_id>/report.csv")
-@login_required
 def report(batch_id: UUID) -> ResponseReturnValue:
     """Send a batch's report with a byte order mark, by which spreadsheets recognize UTF-8."""
     return send_report(batch_id, prefix=BOM)
 
 
 @blueprint.get("/jobs/<uuid:job_id>/zoom.dzi")
-@login_required
+@moves_bytes
 def description(job_id: UUID) -> ResponseReturnValue:
     """Send the .dzi file, which describes a result's deep zoom."""
     key = _find_file(job_id, "zoom")[1]
@@ -76,7 +75,7 @@ def description(job_id: UUID) -> ResponseReturnValue:
 @blueprint.get("/jobs/<uuid:job_id>/zoom/<int:level>/<int:column>_<int:row>.jpg")
 @blueprint.get("/jobs/<uuid:job_id>/zoom_files/<int:level>/<int:column>_<int:row>.jpg")
 @blueprint.get("/jobs/<uuid:job_id>/zoom_files/<int:level>/<int:column>_<int:row>.jpeg")
-@login_required
+@moves_bytes
 def tile(job_id: UUID, level: int, column: int, row: int) -> ResponseReturnValue:
     """Send one tile of a result's deep zoom."""
     key = _find_file(job_id, "zoom")[1]

@@ -10,12 +10,13 @@ from retint.errors import Refused
 from retint.tables import User
 from retint.tenancy import get_owned
 from retint_web import services
-from retint_web.security import end_session, login_required, safe_next_url, start_session
+from retint_web.security import end_session, public, safe_next_url, start_session
 
 blueprint = Blueprint("accounts", __name__)
 
 
 @blueprint.route("/sign-in", methods=["GET", "POST"])
+@public
 def sign_in() -> ResponseReturnValue:
     """Sign a user in with a password."""
     target = request.args.get("next")
@@ -33,6 +34,7 @@ def sign_in() -> ResponseReturnValue:
 
 
 @blueprint.route("/sign-in/<secret>", methods=["GET", "POST"])
+@public
 def redeem(secret: str) -> ResponseReturnValue:
     """Sign a user in with a one-time link."""
     if request.method == "GET":
@@ -54,14 +56,12 @@ def sign_out() -> ResponseReturnValue:
 
 
 @blueprint.get("/account")
-@login_required
 def show() -> ResponseReturnValue:
     """Show the user's tokens, and forms for a new token and a new password."""
     return _render_account()
 
 
 @blueprint.post("/account/tokens")
-@login_required
 def issue() -> ResponseReturnValue:
     """Create a token and show its secret once. It is part of this response, so that no session or database holds it."""
     with services().begin() as session:
@@ -71,7 +71,6 @@ def issue() -> ResponseReturnValue:
 
 
 @blueprint.post("/account/tokens/<uuid:token_id>/revoke")
-@login_required
 def revoke(token_id: UUID) -> ResponseReturnValue:
     """Revoke a token."""
     with services().begin() as session:
@@ -81,7 +80,6 @@ def revoke(token_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.post("/account/password")
-@login_required
 def set_password() -> ResponseReturnValue:
     """Set a new password; every other session of this user ends."""
     try:

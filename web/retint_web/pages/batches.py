@@ -18,7 +18,7 @@ from retint.tables import Batch
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.pages import parameters, words
-from retint_web.security import admin_required, login_required
+from retint_web.security import admin_required
 
 blueprint = Blueprint("batches", __name__)
 
@@ -42,7 +42,6 @@ class BatchPreview:
 
 
 @blueprint.get("/")
-@login_required
 def index() -> ResponseReturnValue:
     """Show all batches, newest first."""
     tenant_id, after = g.identity.tenant_id, _id_argument("after")
@@ -62,7 +61,6 @@ def _preview(session: Session, batch: Batch) -> BatchPreview:
 
 
 @blueprint.get("/batches/<uuid:batch_id>")
-@login_required
 def show(batch_id: UUID) -> ResponseReturnValue:
     """Show one batch: its progress, its failures and their reasons, and its gallery."""
     state, after = _state_argument(), _id_argument("after")
@@ -87,7 +85,6 @@ def show(batch_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.get("/batches/<uuid:batch_id>/live")
-@login_required
 def live(batch_id: UUID) -> ResponseReturnValue:
     """Return the fragment that a batch's page polls.
 
@@ -127,7 +124,6 @@ def _progress_values(session: Session, batch: Batch) -> dict[str, object]:
 
 
 @blueprint.post("/batches/<uuid:batch_id>/pause")
-@login_required
 def pause(batch_id: UUID) -> ResponseReturnValue:
     """Pause a batch."""
     with services().begin() as session:
@@ -137,7 +133,6 @@ def pause(batch_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.post("/batches/<uuid:batch_id>/resume")
-@login_required
 def resume(batch_id: UUID) -> ResponseReturnValue:
     """Resume a paused batch."""
     with services().begin() as session:
@@ -147,7 +142,6 @@ def resume(batch_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.route("/batches/<uuid:batch_id>/cancel", methods=["GET", "POST"])
-@login_required
 def cancel(batch_id: UUID) -> ResponseReturnValue:
     """Ask for confirmation, then cancel a batch."""
     with services().begin() as session:

@@ -10,21 +10,25 @@ from flask.typing import ResponseReturnValue
 from retint import batches, folders, photos
 from retint.errors import Refused
 from retint.jobs import changes
-from retint.photos import PhotoDetails
+from retint.photos import PhotoDetails, Source, Stream
 from retint.recipes import Recipe
 from retint.tables import Batch
 from retint_web import remote_photos, services
-from retint_web.pages import parameters, recipe_form
-from retint_web.security import accepts_uploads, login_required
+from retint_web.pages import parameters, recipe_form, words
+from retint_web.security import accepts_uploads, moves_bytes
+from retint_web.uploads import RequestBody
 
 blueprint = Blueprint("deposit", __name__)
 
+MOST_SHOWN: Final = 5
+"""Most refused files that are named; the others are counted."""
+SENTENCE: Final = 300
+"""Most characters that are shown of one."""
 PRIORITY: Final = 5
 """Higher than bulk deposits by the API, because a person is waiting."""
 
 
 @blueprint.get("/deposit")
-@login_required
 def new() -> ResponseReturnValue:
     """Show the form.
 
@@ -44,13 +48,9 @@ def new() -> ResponseReturnValue:
 
 
 @blueprint.post("/deposit/batches")
-@login_required
 def open_batch() -> ResponseReturnValue:
     """Open a batch for files that JavaScript sends one by one."""
-    try:
-        batch = _open_batch()
-    except Refused as error:
-        return {"detail": error.message}, error.status
+    batch = _open_batch()
     return {
         "page": url_for("batches.show", batch_id=batch.id),
         "files": url_for("deposit.put", batch_id=batch.id),
@@ -60,31 +60,22 @@ def open_batch() -> ResponseReturnValue:
 
 @blueprint.put("/deposit/batches/<uuid:batch_id>/files")
 @accepts_uploads
-@login_required
 def put(batch_id: UUID) -> ResponseReturnValue:
     """Deposit one file, which is the request's body."""
-    try:
-        name = request.args.get("name", "")
-        job = photos.deposit(services(), g.identity.tenant_id, batch_id, name, request.stream)
-    except Refused as error:
-        return {"detail": error.message}, error.status
+    job = photos.deposit(services(), g.identity.tenant_id, batch_id, request.args.get("name", ""), RequestBody())
     return {"id": str(job.id)}, 201
 
 
 @blueprint.post("/deposit/batches/<uuid:batch_id>/addresses")
-@login_required
+@moves_bytes
 def fetch(batch_id: UUID) -> ResponseReturnValue:
     """Deposit one photo from a web address."""
-    try:
-        job = remote_photos.deposit(batch_id, request.form.get("address", ""))
-    except Refused as error:
-        return {"detail": error.message}, error.status
+    job = remote_photos.deposit(batch_id, request.form.get("address", ""))
     return {"id": str(job.id)}, 201
 
 
 @blueprint.post("/deposit")
 @accepts_uploads
-@login_required
 def send() -> ResponseReturnValue:
     """Deposit the files of the form that is sent without JavaScript; say which files were refused."""
     files = [file for file in request.files.getlist("files") if file.filename]
@@ -92,18 +83,30 @@ def send() -> ResponseReturnValue:
     if not files and not address and "include" not in request.form:
         flash("Choose at least one photo.")
         return redirect(url_for("deposit.new", like=request.form.get("like")), code=303)
+    sources: list[tuple[str, Source]] = [(file.filename or "photo", Stream(file.stream)) for file in files]
+    refused = []
+    try:
+        if address:
+            photo = remote_photos.fetch(address)
+            sources.append((photo.name, photo))
+    except Refused as error:
+        refused.append(f"{address}: {error.message}")
     batch = _open_batch()
-    for file in files:
+    for name, source in sources:
         try:
-            photos.deposit(services(), g.identity.tenant_id, batch.id, file.filename or "photo", file.stream)
+            photos.deposit(services(), g.identity.tenant_id, batch.id, name, source)
         except Refused as error:
-            flash(f"{file.filename}: {error.message}")
-    if address:
-        try:
-            remote_photos.deposit(batch.id, address)
-        except Refused as error:
-            flash(f"{address}: {error.message}")
+            refused.append(f"{name}: {error.message}")
+    _flash_refused(refused)
     return redirect(url_for("batches.show", batch_id=batch.id), code=303)
+
+
+def _flash_refused(sentences: list[str]) -> None:
+    """Show the first few: a session is a cookie, and browsers drop one of more than 4 kB."""
+    for sentence in sentences[:MOST_SHOWN]:
+        flash(sentence[:SENTENCE])
+    if len(sentences) > MOST_SHOWN:
+        flash(f"{words.pluralize(len(sentences) - MOST_SHOWN, 'more file')} could not be taken.")
 
 
 def _open_batch() -> Batch:

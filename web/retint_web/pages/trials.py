@@ -1,7 +1,5 @@
 """Pages of trials: one photo restored by several networks, side by side, to choose one for a deposit."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -13,11 +11,12 @@ from werkzeug.wrappers import Response as AnyResponse
 from retint import accounts, photos, trials
 from retint.errors import InvalidRequest, Refused
 from retint.lifecycle import Stage, State
+from retint.photos import Stream
 from retint.tables import Photo
 from retint.trials import Trial, Try
 from retint_web import remote_photos, services
 from retint_web.pages import parameters, recipe_form
-from retint_web.security import accepts_uploads, login_required
+from retint_web.security import accepts_uploads
 
 blueprint = Blueprint("trials", __name__)
 
@@ -58,7 +57,6 @@ class Original:
 
 
 @blueprint.get("/trials/new")
-@login_required
 def new() -> ResponseReturnValue:
     """Show the form that chooses a photo and networks."""
     with services().begin() as session:
@@ -73,23 +71,22 @@ def new() -> ResponseReturnValue:
 
 @blueprint.post("/trials")
 @accepts_uploads
-@login_required
 def begin() -> ResponseReturnValue:
     """Try one photo: an uploaded file, one from a web address, or one that was deposited before."""
     settings = services().settings
     try:
-        with _find_photo() as (photo, name):
-            chosen = trials.suggest_recipes(request.form.getlist("network"), imported=settings.weights)
-            with services().begin() as session:
-                trial_id = trials.open(
-                    session,
-                    g.identity.tenant_id,
-                    photo,
-                    name,
-                    chosen,
-                    created_by=g.identity.user_id,
-                    imported=settings.weights,
-                )
+        photo, name = _find_photo()
+        chosen = trials.suggest_recipes(request.form.getlist("network"), imported=settings.weights)
+        with services().begin() as session:
+            trial_id = trials.open(
+                session,
+                g.identity.tenant_id,
+                photo,
+                name,
+                chosen,
+                created_by=g.identity.user_id,
+                imported=settings.weights,
+            )
     except Refused as error:
         if "job" in request.form:
             raise
@@ -98,33 +95,29 @@ def begin() -> ResponseReturnValue:
     return redirect(url_for("trials.show", trial_id=trial_id), code=303)
 
 
-@contextmanager
-def _find_photo() -> Iterator[tuple[Photo, str]]:
-    """Yield the photo that the form chooses, and its name."""
+def _find_photo() -> tuple[Photo, str]:
+    """Return the photo that the form chooses, and its name."""
     tenant_id = g.identity.tenant_id
     file, address = request.files.get("photo"), request.form.get("address", "").strip()
     if "job" in request.form:
-        with services().begin() as session:
+        with services().read() as session:
             shown = photos.load_details(session, tenant_id, parameters.parse_id(request.form["job"]))
-        yield shown.photo, shown.job.name
-    elif file and file.filename:
-        yield photos.store_original(services(), tenant_id, file.stream), file.filename
-    elif address:
-        with remote_photos.fetch(address) as (name, source):
-            yield photos.store_original(services(), tenant_id, source), name
-    else:
-        raise InvalidRequest("Choose a photo to try.")
+        return shown.photo, shown.job.name
+    if file and file.filename:
+        return photos.store_original(services(), tenant_id, Stream(file.stream)), file.filename
+    if address:
+        fetched = remote_photos.fetch(address)
+        return photos.store_original(services(), tenant_id, fetched), fetched.name
+    raise InvalidRequest("Choose a photo to try.")
 
 
 @blueprint.get("/trials/<uuid:trial_id>")
-@login_required
 def show(trial_id: UUID) -> ResponseReturnValue:
     """Show a photo and its tries side by side."""
     return render_template("trials/show.html", **_page_values(trial_id), **recipe_form.template_values())
 
 
 @blueprint.get("/trials/<uuid:trial_id>/live")
-@login_required
 def live(trial_id: UUID) -> ResponseReturnValue:
     """Return the fragment that a trial's page polls.
 
@@ -139,7 +132,6 @@ def live(trial_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.post("/trials/<uuid:trial_id>/tries")
-@login_required
 def add(trial_id: UUID) -> ResponseReturnValue:
     """Try one more recipe."""
     with services().begin() as session:
@@ -155,7 +147,6 @@ def add(trial_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.post("/trials/<uuid:trial_id>/cancel")
-@login_required
 def cancel(trial_id: UUID) -> ResponseReturnValue:
     """Cancel the tries that have not ended."""
     with services().begin() as session:

@@ -1,0 +1,87 @@
+"""Bodies of requests: forms and JSON, and originals, which go to the store while they arrive."""
+
+import io
+from tempfile import SpooledTemporaryFile
+from typing import Any, Final, cast
+
+from flask import g, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from retint.photos import Incoming
+from retint_web import services
+from retint_web.places import Place
+from retint_web.security import has_mark
+from retint_web.waiting import Connection, wait_for
+
+IN_MEMORY: Final = 1 << 16
+"""Most bytes of a form or of JSON that are kept in memory."""
+
+
+class RequestBody:
+    """The body of the current request, as the source of an original."""
+
+    def fill(self, incoming: Incoming) -> Incoming:
+        """Receive the body.
+
+        Raises:
+            TooManyUploads: the user sends too many files at once.
+            NoRoom: all users together do.
+        """
+        return wait_for("body", lambda: _Original(incoming))
+
+
+class _Original:
+    """Receive an original, hash it and send it on to the store, all at the same time."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+        self._place = _take_place()
+
+    async def run(self, connection: Connection) -> Incoming:
+        await connection.pour(self._incoming.write)
+        return self._incoming
+
+    def end(self) -> None:
+        self._place.leave()
+        self._incoming.discard()
+
+
+class Input(io.RawIOBase):
+    """`wsgi.input` of a request: its body is received when it is first read."""
+
+    def readable(self) -> bool:  # noqa: D102
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: D102
+        return wait_for("body", _Form).readinto(buffer)
+
+
+class _Form:
+    """Receive a form or JSON; a large one goes to the disk."""
+
+    def __init__(self) -> None:
+        spool = services().settings.spool
+        spool.mkdir(parents=True, exist_ok=True)
+        self._file = SpooledTemporaryFile(IN_MEMORY, dir=str(spool))  # noqa: SIM115  `end` closes it
+        self._left = request.max_content_length or 0
+        self._place = _take_place() if has_mark("accepts_uploads") else None
+
+    async def run(self, connection: Connection) -> io.BufferedIOBase:
+        await connection.pour(self._write)
+        self._file.seek(0)
+        return cast(io.BufferedIOBase, self._file)
+
+    def _write(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            raise RequestEntityTooLarge
+        self._file.write(data)
+
+    def end(self) -> None:
+        self._file.close()
+        if self._place is not None:
+            self._place.leave()
+
+
+def _take_place() -> Place:
+    return Place.take(services().settings, g.identity.user_id, request.content_length)
