@@ -49,11 +49,11 @@ class Settings(BaseSettings):
     ] = None
     public_url: Annotated[str | None, Field(description="Address of the portal for people.")] = None
     trusted_proxies: Annotated[
-        str,
+        str | None,
         Field(
             description="Reverse proxies whose X-Forwarded headers are believed: addresses or networks, with commas."
         ),
-    ] = ""
+    ] = None
     metrics_token: Annotated[
         SecretStr | None,
         Field(description="Bearer token with which `/metrics` is read; without it there are no metrics."),
@@ -101,7 +101,7 @@ class Settings(BaseSettings):
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _are_networks(cls, text: str) -> str:
+    def _are_networks(cls, text: str | None) -> str | None:
         _parse_networks(text)
         return text
 
@@ -125,5 +125,5 @@ class Settings(BaseSettings):
         return dict(os.environ) | own | more  # noqa: TID251
 
 
-def _parse_networks(text: str) -> list[IPv4Network | IPv6Network]:
-    return [ip_network(part.strip()) for part in text.split(",") if part.strip()]
+def _parse_networks(text: str | None) -> list[IPv4Network | IPv6Network]:
+    return [ip_network(part.strip()) for part in (text or "").split(",") if part.strip()]
