@@ -1,26 +1,35 @@
 """The images and the compose file, judged without an engine."""
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
 from importlib.metadata import packages_distributions
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from pydantic import SecretStr
 from ruamel.yaml import YAML
 from tests.paths import ROOT
 
 from retint.command.cli import retint
+from retint.services import Services
 from retint.settings import Settings
+from retint_web.app import create_app
 
 INFRA = ROOT / "infra"
 DOCKERFILE = (INFRA / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(INFRA / "compose.yml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+"""Folders that nginx makes when it starts."""
 TARGETS = ("portal", "cpu-worker", "gpu-worker")
 
 
@@ -185,18 +194,30 @@ def test_a_service_is_built_from_a_target_and_set_by_settings_that_exist(name: s
     assert set(service["environment"]) <= known
 
 
+def has_health_check(target: str) -> bool:
+    """Whether an image brings a health check of its own."""
+    return any(words[0] == "HEALTHCHECK" and words[1] != "NONE" for words in stages()[target])
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_waits_only_for_what_can_tell_that_it_is_ready(name: str) -> None:
     for other, wait in SERVICES[name].get("depends_on", {}).items():
         if wait["condition"] == "service_healthy":
-            assert "test" in SERVICES[other]["healthcheck"]
+            ours = OURS.get(other)
+            own = (
+                [words[1:] for words in stages()[ours["build"]["target"]] if words[0] == "HEALTHCHECK"] if ours else []
+            )
+            assert "test" in SERVICES[other].get("healthcheck", {}) or own[-1] != ["NONE"]
         else:
             assert wait["condition"] == "service_completed_successfully"
             assert SERVICES[other]["restart"] == "on-failure"
 
 
 def test_what_keeps_data_keeps_it_on_a_volume() -> None:
-    mounted = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    volumes = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
+    files = [volume for volume in volumes if volume.startswith("./")]
+    assert all(volume.endswith(":ro") and (INFRA / volume.partition(":")[0]).is_file() for volume in files)
+    mounted = {volume.partition(":")[0] for volume in volumes if volume not in files}
     assert mounted == set(COMPOSE["volumes"]) == {"weights", "postgres", "valkey", "seaweedfs"}
 
 
@@ -213,4 +234,35 @@ def test_every_variable_is_in_the_example_and_no_secret_has_a_default() -> None:
     example = (INFRA / "example.env").read_text()
     for name, rest in re.findall(r"\$\{([A-Z0-9_]+)([^}]*)\}", text):
         assert re.search(rf"^#?{name}=", example, re.MULTILINE), name
-        assert rest.startswith(":?" if "SECRET" in name or "PASSWORD" in name else ":-"), name
+        is_secret = any(word in name for word in ("SECRET", "PASSWORD", "TOKEN"))
+        assert rest.startswith(":?" if is_secret else ":-"), name
+
+
+def test_only_the_proxy_is_published_and_only_it_is_believed() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["proxy"]
+    address = SERVICES["proxy"]["networks"]["front"]["ipv4_address"]
+    assert OURS["portal"]["environment"]["RETINT_TRUSTED_PROXIES"] == address
+    [pool] = COMPOSE["networks"]["front"]["ipam"]["config"]
+    assert ip_address(address) in ip_network(pool["subnet"])
+
+
+def test_the_proxy_passes_on_files_as_they_come_and_holds_everything_else_back() -> None:
+    """Every route that takes files, and no other, is in the location that does not buffer."""
+    text = (INFRA / "nginx.conf").read_text()
+    [pattern] = re.findall(r"location ~ (\S+) \{", text)
+    app = create_app(Services.connect(Settings(secret=SecretStr("x"))))
+    for rule in app.url_map.iter_rules():
+        takes_files = getattr(app.view_functions[rule.endpoint], "accepts_uploads", False)
+        path = re.sub(r"<[^>]+>", "0", rule.rule)
+        assert bool(re.match(pattern, path)) == takes_files or "GET" in (rule.methods or ()), path
+
+
+def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
+    text = (INFRA / "nginx.conf").read_text().replace("server portal:", "server 127.0.0.1:")
+    temporary = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in TEMPORARY)
+    (tmp_path / "nginx.conf").write_text(text.replace("http {", f"http {{ {temporary}"))
+    done = subprocess.run([nginx, "-t", "-c", tmp_path / "nginx.conf"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
