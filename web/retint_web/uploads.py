@@ -47,13 +47,19 @@ class _Original:
 
 
 class Input(io.RawIOBase):
-    """`wsgi.input` of a request: its body is received when it is first read."""
+    """`wsgi.input` of one run of a request: its body is received when it is first read."""
+
+    def __init__(self) -> None:
+        self._body: io.BufferedIOBase | None = None
 
     def readable(self) -> bool:  # noqa: D102
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: D102
-        return wait_for("body", _Form).readinto(buffer)
+        if self._body is None:
+            self._body = wait_for("body", _Form)
+            self._body.seek(0)  # an earlier run has read it
+        return self._body.readinto(buffer)
 
 
 class _Form:
@@ -68,7 +74,6 @@ class _Form:
 
     async def run(self, connection: Connection) -> io.BufferedIOBase:
         await connection.pour(self._write)
-        self._file.seek(0)
         return cast(io.BufferedIOBase, self._file)
 
     def _write(self, data: bytes) -> None:

@@ -142,6 +142,15 @@ def test_garbage_on_the_wire_is_refused_and_harmless(portal: Portal) -> None:
 
 
 @EMBEDDED
+def test_a_request_that_waits_twice_reads_its_body_again(portal: Portal) -> None:
+    """Once for the body, once for the photo that the body names."""
+    batch_id = portal.open_batch()
+    for address, code in (("http://10.0.0.1/a.jpg", "not_public"), ("ftp://a.example/a.jpg", "no_address")):
+        answer = portal.http.post(f"/api/v1/batches/{batch_id}/jobs", json={"url": address})
+        assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+@EMBEDDED
 def test_a_long_name_fits_into_an_address(portal: Portal) -> None:
     name = "写" * 800 + ".jpg"
     assert portal.put(portal.open_batch(), name, JPEG).json()["name"] == name

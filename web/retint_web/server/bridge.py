@@ -107,7 +107,7 @@ class Exchange:
         self._ends: list[Callable[[], None]] = []
         self._answer: Answer | None = None
         self._has_body_left = "wsgi.input_terminated" in environ or environ.get("CONTENT_LENGTH", "0") != "0"
-        environ |= {"wsgi.input": Input(), RESULTS: self._results}
+        environ[RESULTS] = self._results
 
     async def run_through(self) -> None:
         """Run the request, again after everything that its view waits for, and send the answer."""
@@ -175,6 +175,7 @@ class Exchange:
             started[:] = [int(status[:3]), headers]
             return lambda _: None
 
+        self._environ["wsgi.input"] = Input()
         try:
             body = self._bridge.app(self._environ, start_response)
         except Wait as wait:
