@@ -4,13 +4,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -244,6 +245,13 @@ def read(engine: Engine) -> Iterator[Session]:
     """
     with begin(engine.execution_options(**{READ_ONLY: True})) as session:
         yield session
+
+
+def insert(session: Session, table: Any) -> postgresql.Insert:
+    """Start an INSERT that may say what happens ON CONFLICT; both databases spell it alike."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return cast(postgresql.Insert, sqlite.insert(table))
 
 
 @contextmanager

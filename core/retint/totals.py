@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 from sqlalchemy import JSON, Double, String, cast, null, select, union_all
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from retint import database
 from retint.metrics import Counts
 from retint.tables import Table, Total, Worker
 
@@ -19,8 +19,7 @@ TOTALS = Table.metadata.tables["totals"]
 
 def add(session: Session, counts: Mapping[str, float]) -> None:
     """Add counts to the totals."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    added = insert(TOTALS)
+    added = database.insert(session, TOTALS)
     statement = added.on_conflict_do_update(index_elements=[TOTALS.c.name], set_={"n": TOTALS.c.n + added.excluded.n})
     # In one order everywhere, so that no two transactions wait for each other's rows.
     if rows := [{"name": name, "n": n} for name, n in sorted(counts.items())]:

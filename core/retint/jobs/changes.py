@@ -3,11 +3,11 @@
 import uuid
 
 import structlog
-from sqlalchemy import ColumnElement, and_, event, func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session
 
-from retint.columns import now
+from retint import database
+from retint.columns import fingerprint, now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, NotFound
 from retint.jobs import attempts
@@ -27,28 +27,15 @@ def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
     cancelled = session.scalar(select(Batch.cancelled_at).where(Batch.id == batch.id).with_for_update(read=True))
     if cancelled:
         raise IllegalMove("This batch is cancelled; nothing can be added to it.", code="batch_cancelled")
-    same = select(Job).where(Job.batch_id == batch.id, Job.photo_id == photo.id, Job.name == name)
-    if job := session.scalar(same):
-        return job
-    job = Job(tenant_id=batch.tenant_id, batch_id=batch.id, photo_id=photo.id, name=name)
-    try:
-        with session.begin_nested():
-            session.add(job)
-    except IntegrityError:
-        return session.scalars(same).one()
-    event.listen(session, "after_commit", lambda _: _log_added(job), once=True)
-    return job
-
-
-def _log_added(job: Job) -> None:
-    """Log whose request added which job; a worker's lines name the job."""
-    log.info(
-        "job_added",
-        tenant_id=str(job.tenant_id),
-        batch_id=str(job.batch_id),
-        job_id=str(job.id),
-        photo_id=str(job.photo_id),
+    values = {"tenant_id": batch.tenant_id, "batch_id": batch.id, "photo_id": photo.id, "name": name}
+    place = (Job.photo_id, Job.batch_id, Job.fingerprint)
+    added: Job | None = session.scalar(
+        database.insert(session, Job).values(values).on_conflict_do_nothing(index_elements=place).returning(Job)
     )
+    if added is not None:
+        return added
+    same = (Job.photo_id == photo.id, Job.batch_id == batch.id, Job.fingerprint == fingerprint(name))
+    return session.scalars(select(Job).where(*same)).one()
 
 
 def close_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> None:

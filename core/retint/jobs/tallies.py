@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Subquery, Text, cast, delete, func, or_, select, text, union_all
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session, aliased
 
+from retint import database
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.lifecycle import ACTIVE, FINAL, IN_FLIGHT_PHASE, READY_PHASES, Stage, State
@@ -163,7 +163,7 @@ def fold(session: Session) -> None:
         sums[row[:4]] = sums.get(row[:4], 0) + row.n
     changes = [{**dict(zip(KEY, key, strict=True)), "xid": 0, "n": n} for key, n in sorted(sums.items()) if n]
     if changes:
-        added = postgresql.insert(TALLIES)
+        added = database.insert(session, TALLIES)
         session.execute(
             added.on_conflict_do_update(
                 index_elements=KEY, index_where=text(IS_FOLDED), set_={"n": TALLIES.c.n + added.excluded.n}
@@ -174,7 +174,7 @@ def fold(session: Session) -> None:
             delete(Tally).where(text(IS_FOLDED), Tally.n == 0, Tally.batch_id.in_({key[0] for key in sums})),
             execution_options=NO_SYNC,
         )
-    reached = postgresql.insert(Total).values(name=FOLDED_TO, n=until)
+    reached = database.insert(session, Total).values(name=FOLDED_TO, n=until)
     newer = {"n": func.greatest(Total.n, reached.excluded.n)}
     session.execute(reached.on_conflict_do_update(index_elements=[Total.name], set_=newer))
 
