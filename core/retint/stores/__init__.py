@@ -53,7 +53,7 @@ class Blob:
 
 
 class BlobStore(Protocol):
-    """Keeps immutable blobs under keys such as `tenants/…/original`.
+    """Keeps immutable blobs under keys such as `tenants/…/original`; only the store's identity is ever written over.
 
     Every method raises StoreUnavailable when the store does not answer, and NotFound for a key that is not there. What
     is wrong with the caller's own file or stream stays an OSError: it is not the store's fault.
@@ -96,8 +96,13 @@ class BlobStore(Protocol):
         """Delete blobs; a key that is not there is no error."""
         ...
 
-    def list(self, prefix: str) -> Iterator[Blob]:
-        """List the blobs whose keys begin with a prefix, in the order of their keys."""
+    def list(self, prefix: str, after: str | None = None) -> Iterator[Blob]:
+        """List the blobs whose keys begin with a prefix, in the order of their keys.
+
+        Args:
+            prefix: what the keys begin with; any text.
+            after: key of a blob, which may have been deleted since; the listing goes on behind it.
+        """
         ...
 
     def url(self, key: str, *, expires_s: int, file_name: str, content_type: str) -> str | None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from heapq import nsmallest
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -21,6 +22,9 @@ ROOM_BYTES = 64 << 20
 """Space that a sound store's disk has left; a twentieth of a smaller one."""
 SYNC_BYTES = 64 << 20
 """Bytes between two syncs of a large file."""
+
+LISTED = 100_000
+"""Most entries of one folder that a listing holds in memory."""
 
 
 class DirectoryStore:
@@ -142,13 +146,20 @@ class DirectoryStore:
                 for folder in path.relative_to(self.folder).parents[:-1]:
                     (self.folder / folder).rmdir()
 
-    def list(self, prefix: str) -> Iterator[Blob]:
+    def list(self, prefix: str, after: str | None = None) -> Iterator[Blob]:
         """Walk the folders under the prefix."""
-        folder, _, beginning = prefix.rpartition("/")
+        folder, slash, beginning = prefix.rpartition("/")
         if folder:
             validate_key(folder)
+        path, behind = folder + slash, after or ""
+        if behind.startswith(path):
+            behind = behind.removeprefix(path)
+        elif behind > path:
+            return
+        else:
+            behind = ""
         with self._translate_errors():
-            yield from _walk(self.folder / folder, f"{folder}/" if folder else "", beginning)
+            yield from _walk(self.folder / folder, path, beginning, behind)
 
     def url(self, key: str, *, expires_s: int, file_name: str, content_type: str) -> None:
         """Return None: only the portal can serve a directory."""
@@ -249,17 +260,47 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _walk(folder: Path, path: str, beginning: str = "") -> Iterator[Blob]:
-    """List the files under a folder, those whose first part begins with `beginning`; folders may vanish meanwhile."""
-    try:
-        entries = [entry for entry in os.scandir(folder) if PART.match(entry.name) and entry.name.startswith(beginning)]
-    except FileNotFoundError:
-        return
-    # Sort as whole keys: `a-b` comes before `a/b`, although the folder's name `a` comes before `a-b`.
-    for entry in sorted(entries, key=lambda entry: f"{entry.name}/" if entry.is_dir() else entry.name):
-        if entry.is_dir():
-            yield from _walk(folder / entry.name, f"{path}{entry.name}/")
+def _walk(folder: Path, path: str, beginning: str = "", after: str = "") -> Iterator[Blob]:
+    """List the files under a folder in the order of their keys; folders may vanish meanwhile.
+
+    Args:
+        folder: the folder.
+        path: what the keys of its files begin with.
+        beginning: what the first part behind `path` begins with.
+        after: the listing goes on behind this, the end of a key behind `path`.
+    """
+    for part in _list_parts(folder, beginning, after):
+        if part.endswith("/"):
+            yield from _walk(
+                folder / part, path + part, after=after.removeprefix(part) if after.startswith(part) else ""
+            )
             continue
         with suppress(FileNotFoundError):
-            found = entry.stat()
-            yield Blob(path + entry.name, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+            found = (folder / part).stat()
+            yield Blob(path + part, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+
+def _list_parts(folder: Path, beginning: str, after: str) -> Iterator[str]:
+    """List what is in a folder, as parts of keys: a folder's name ends with `/`.
+
+    Sorted as whole keys: `a-b` comes before `a/b`, although the folder's name `a` comes before `a-b`. A folder of many
+    millions is read several times instead of being held in memory.
+    """
+    last = ""
+    while True:
+        try:
+            with os.scandir(folder) as entries:
+                named = (entry for entry in entries if PART.match(entry.name) and entry.name.startswith(beginning))
+                parts = (f"{entry.name}/" if entry.is_dir() else entry.name for entry in named)
+                found = nsmallest(LISTED, (part for part in parts if part > last and _is_behind(part, after)))
+        except FileNotFoundError:
+            return
+        yield from found
+        if len(found) < LISTED:
+            return
+        last = found[-1]
+
+
+def _is_behind(part: str, after: str) -> bool:
+    """Whether a file, or anything in a folder, comes after a key."""
+    return part > after or (part.endswith("/") and after.startswith(part))

@@ -131,10 +131,11 @@ class S3Store:
             if failed := answer.get("Errors"):
                 raise StoreUnavailable(f"The store did not delete {len(failed)} of {len(batch)} blobs.")
 
-    def list(self, prefix: str) -> Iterator[Blob]:
+    def list(self, prefix: str, after: str | None = None) -> Iterator[Blob]:
         """List the objects, page by page."""
         with self._translate_errors():
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after or ""):
                 for found in page.get("Contents", ()):
                     yield Blob(found["Key"], found["Size"], found["LastModified"])
 

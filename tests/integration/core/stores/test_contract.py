@@ -232,6 +232,20 @@ def test_a_listing_goes_on_past_a_thousand_blobs(store: BlobStore) -> None:
     assert list(store.list("")) == []
 
 
+def test_a_listing_goes_on_behind_a_key_that_may_be_gone(store: BlobStore) -> None:
+    folders = [f"tenants/{tenant}/photos/{photo}" for tenant in ("1a", "1b") for photo in ("2a", "2b")]
+    names = ["jobs/3a/defade-2/layer.png", "jobs/3a/render-1/reels-4/x.mkv", "jobs/3a/render-10/result.tif", "original"]
+    keys = [f"{folder}/{name}" for folder in folders for name in names]
+    for key in keys:
+        store.put(key, b"")
+    store.delete(keys[4:6])
+    kept = keys[:4] + keys[6:]
+    for after in [*keys, "a/b", "zzz/b"]:
+        for prefix in ("tenants/", "tenants/1b/photos/2", f"{folders[0]}/jobs/3a/render-1", ""):
+            expected = [key for key in kept if key.startswith(prefix) and key > after]
+            assert [blob.key for blob in store.list(prefix, after)] == expected, (prefix, after)
+
+
 def test_deleting_takes_only_what_is_named_and_may_be_repeated(store: BlobStore) -> None:
     for name in ("a", "b"):
         store.put(f"folder/{name}", b"")

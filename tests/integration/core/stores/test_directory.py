@@ -11,6 +11,7 @@ import pytest
 from tests.integration.core.stores.blobs import KEY, LARGE, read
 
 from retint.errors import StoreUnavailable
+from retint.stores import directory
 from retint.stores.directory import DirectoryStore
 
 
@@ -88,3 +89,17 @@ def test_a_directory_that_may_not_be_written_is_unavailable(tmp_path: Path) -> N
     (tmp_path / "store").write_text("a file stands where the folder should be")
     with pytest.raises(StoreUnavailable, match="There is no store in"):
         DirectoryStore(tmp_path / "store").put(KEY, b"")
+
+
+def test_a_listing_of_large_folders_is_sorted_and_goes_on_behind_any_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "LISTED", 2)
+    store = DirectoryStore(tmp_path / "store")
+    keys = sorted(["a/b", "a-b", "a/b-c/d", "a/b0/e", "a/bb/c", "a/c", "a0/b", "b", "a/b.x/y", "a/bb/d", "a/bb/e"])
+    for key in keys:
+        store.put(key, b"")
+    for after in ["", *keys, "a/", "a/b", "a/b/zz", "a/bb", "a/bb/", "a/bb/cc", "A", "a/zzz", "zzz"]:
+        for prefix in ("", "a/", "a/b", "a/bb/", "b", "a/nothing/"):
+            expected = [key for key in keys if key.startswith(prefix) and key > after]
+            assert [blob.key for blob in store.list(prefix, after)] == expected, (prefix, after)
