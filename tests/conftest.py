@@ -15,7 +15,7 @@ from tests import platforms, servers
 from tests.platforms import PlatformUnderTest
 from tests.servers import Server
 
-from retint import database
+from retint import database, store_identity
 from retint.services import Services
 from retint.settings import Settings
 
@@ -170,6 +170,7 @@ def services(settings: Settings) -> Iterator[Services]:
     """A new Retint with an empty database and an empty store."""
     made = Services.connect(settings)
     made.store.prepare()
+    store_identity.verify(made)
     yield made
     made.engine.dispose()
 

@@ -1,7 +1,8 @@
 """The sending side of Celery's broker: a bundle travels as a chain of task names, one link a stage.
 
 Messages are hints; the database is the truth. Messages are acknowledged on receipt, have no results and no ETA, and
-what Redis forgets is sent again. The broker holds only Celery's queues and one canary key.
+what Redis forgets is sent again. The broker holds only Celery's queues and one canary key, whose names begin with the
+installation's: so several may share one Redis.
 """
 
 import base64
@@ -22,7 +23,7 @@ from retint.lifecycle import FLEETS, QUEUES, STAGES, Stage
 
 PRIORITIES = 10
 TIMEOUT_S = 4
-CANARY = "retint:canary"
+CANARY = "canary"
 """Key whose absence shows that the broker lost its contents."""
 
 
@@ -31,8 +32,13 @@ def task_name(stage: Stage) -> str:
     return f"retint.{stage}"
 
 
-def celery_app(url: str) -> Celery:
-    """Make the Celery application: the dispatcher sends by task names, workers add the tasks."""
+def celery_app(url: str, prefix: str) -> Celery:
+    """Make the Celery application: the dispatcher sends by task names, workers add the tasks.
+
+    Args:
+        url: `redis://…`.
+        prefix: what the names of its keys in Redis begin with.
+    """
     app = Celery("retint", broker=url, set_as_current=False, loader="celery.loaders.default:Loader")
     app.conf.update(
         accept_content=["json"],
@@ -42,6 +48,7 @@ def celery_app(url: str) -> Celery:
         broker_connection_timeout=TIMEOUT_S,
         broker_pool_limit=2,
         broker_transport_options={
+            "global_keyprefix": prefix,
             "priority_steps": list(range(PRIORITIES)),
             "queue_order_strategy": "priority",
             "socket_timeout": TIMEOUT_S,
@@ -69,10 +76,17 @@ def celery_app(url: str) -> Celery:
 
 @dataclass(frozen=True)
 class Broker:
-    """The sending side."""
+    """The sending side.
+
+    Attributes:
+        app: Celery's application.
+        redis: a client of the same Redis.
+        prefix: what the names of this installation's keys begin with.
+    """
 
     app: Celery
     redis: "redis.Redis"
+    prefix: str
 
     def send(self, first: Stage, job_ids: Sequence[UUID], priority: int = 0) -> str:
         """Send a bundle on its way: the stages from `first` on, each to its queue.
@@ -125,7 +139,7 @@ class Broker:
         """
         with _translate_errors(), self.redis.pipeline(transaction=False) as pipeline:
             for fleet in FLEETS:
-                for key in _redis_lists(fleet):
+                for key in self._list_keys(fleet):
                     pipeline.execute_command(command, key, *arguments)  # type: ignore[no-untyped-call]
             answers = pipeline.execute()
         return {fleet: answers[n * PRIORITIES : (n + 1) * PRIORITIES] for n, fleet in enumerate(FLEETS)}
@@ -137,18 +151,24 @@ class Broker:
             QueueUnavailable: the broker did not answer.
         """
         with _translate_errors():
-            return not self.redis.set(CANARY, 1, nx=True)
+            return not self.redis.set(f"{self.prefix}{CANARY}", 1, nx=True)
+
+    def _list_keys(self, queue: str) -> list[str]:
+        """Return the names of a queue's Redis lists, one a priority, as kombu spells them."""
+        name = f"{self.prefix}{queue}"
+        return [f"{name}\x06\x16{priority}" if priority else name for priority in range(PRIORITIES)]
 
 
-def connect(url: str) -> Broker:
-    """Make the sending side for a `redis://…` address, without contacting it."""
+def connect(url: str, installation: str) -> Broker:
+    """Make the sending side, without contacting it.
+
+    Args:
+        url: `redis://…`.
+        installation: whose messages are sent and received; those of others on the same Redis are not touched.
+    """
+    prefix = f"retint:{installation}:"
     client = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
-    return Broker(celery_app(url), client)
-
-
-def _redis_lists(queue: str) -> list[str]:
-    """Return the names of a queue's Redis lists, one a priority, as kombu spells them."""
-    return [f"{queue}\x06\x16{priority}" if priority else queue for priority in range(PRIORITIES)]
+    return Broker(celery_app(url, prefix), client, prefix)
 
 
 def _read_job_ids(message: bytes | str) -> list[UUID]:

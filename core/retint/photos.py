@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from retint import store_identity
 from retint.columns import new_id
 from retint.errors import IllegalMove, InvalidPhoto, InvalidRequest, NotFound, Refused
 from retint.jobs import changes
@@ -70,6 +71,7 @@ class Incoming:
         Raises:
             TooLarge: these are more than `upload_limit_mib`.
             StoreUnavailable: the store did not answer.
+            WrongStore: it is not the one of this database.
         """
         limit_mib = self._services.settings.upload_limit_mib
         self._size += len(data)
@@ -77,6 +79,7 @@ class Incoming:
             raise TooLarge(f"The file is larger than {limit_mib} MiB, the most that this portal accepts.")
         self._digest.update(data)
         if self._writer is None:
+            store_identity.verify_once(self._services)
             self._writer = self._services.store.write(keys.original(self._tenant_id, self._id))
         self._writer.write(data)
 
@@ -205,6 +208,7 @@ def store_original(services: "Services", tenant_id: UUID, source: Source, *, sha
         InvalidPhoto: there are no bytes.
         TooLarge: there are more than `upload_limit_mib`.
         StoreUnavailable: the store did not answer.
+        WrongStore: it is not the one of this database.
     """
     incoming = Incoming(services, tenant_id)
     try:

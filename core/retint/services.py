@@ -11,7 +11,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from retint import database, stores, totals
+from retint import broker, database, store_identity, stores, totals
+from retint.broker import Broker
 from retint.database import DatabaseUnavailable
 from retint.metrics import DATABASE_ERRORS, Counters
 from retint.settings import Settings
@@ -24,12 +25,20 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Services:
-    """What a process works with; made once by an entry point and passed on."""
+    """What a process works with; made once by an entry point and passed on.
+
+    Attributes:
+        settings: as read at the start.
+        engine: of the database.
+        store: where bytes live.
+        verified: set as soon as database and store were found to belong together (see `store_identity.verify`).
+    """
 
     settings: Settings
     engine: Engine
     store: stores.BlobStore
     counters: Counters = field(default_factory=Counters, repr=False, compare=False)
+    verified: Event = field(default_factory=Event, repr=False, compare=False)
 
     @classmethod
     def connect(cls, settings: Settings, connections: int = 4) -> Self:
@@ -47,6 +56,14 @@ class Services:
         """Open a transaction that only reads (see `database.read`)."""
         with self._count_errors(), database.read(self.engine) as session:
             yield session
+
+    def connect_broker(self) -> Broker:
+        """Make the sending side of the broker, with queues that are this installation's own.
+
+        Raises:
+            DatabaseUnavailable: the database, which knows whose they are, did not answer.
+        """
+        return broker.connect(self.settings.broker_url, str(store_identity.identify(self).id))
 
     @contextmanager
     def _count_errors(self) -> Iterator[None]:

@@ -330,7 +330,7 @@ class Total(Table):
 
 
 class StoreIdentity(Table):
-    """Which store belongs to this database. One row; the store has the same in a blob (see `stores.identity`)."""
+    """Which store belongs to this database. One row; the store has the same in a blob (see `store_identity`)."""
 
     __tablename__ = "store_identity"
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -346,6 +346,8 @@ class Sweep(Table):
     started_at: Mapped[datetime | None]
     looked_at: Mapped[int] = mapped_column(BigInteger, default=0, doc="Files of this round.")
     deleted: Mapped[int] = mapped_column(BigInteger, default=0, doc="Orphans deleted in this round.")
+    kept: Mapped[dict[str, Any] | None] = mapped_column(doc="Files of this round that stay, by `sweeps.Kept`.")
+    stopped_code: Mapped[str | None] = mapped_column(String(64), doc="`too_many` or `wrong_store`.")
     stopped: Mapped[str | None] = mapped_column(Text, doc="Why it stopped and waits for an operator: a sentence.")
 
 

@@ -32,7 +32,7 @@ from sqlalchemy import insert
 from tests import named_weights, photographs, servers
 from tests.benchmarks.bench_pipeline import make_folder, print_row, run_noop_stage
 
-from retint import database, recipes, telemetry
+from retint import database, recipes, store_identity, telemetry
 from retint.jobs import tallies
 from retint.jobs.attempts import ATTEMPTS
 from retint.lifecycle import Outcome, Stage
@@ -126,6 +126,7 @@ class Bench:
         self.services = Services.connect(settings)
         database.migrate(self.services.engine)
         self.services.store.prepare()
+        store_identity.verify(self.services)
         for number in range(PROXIES):
             buffer = io.BytesIO()
             picture = Image.fromarray(photographs.color_photo(number, SIDE)).convert("L").convert("RGB")

@@ -26,7 +26,7 @@ from celery import Celery, chain
 from sqlalchemy import insert, literal, select
 from tests import servers
 
-from retint import batches, broker, database, telemetry
+from retint import batches, broker, database, store_identity, telemetry
 from retint.columns import now
 from retint.jobs import long_moves, tallies
 from retint.jobs.attempts import ATTEMPTS
@@ -66,7 +66,7 @@ def run_noop_stage(services: Services, leases: Sequence[Lease], beat: Beat) -> I
 
 def make_plain_celery_app(url: str) -> Celery:
     """Return a Celery application of four tasks that do nothing; the last one counts."""
-    link = broker.connect(url)
+    link = broker.connect(url, "plain")
 
     def task(stage: Stage) -> Callable[[str], None]:
         def nothing(photo: str) -> None:
@@ -87,7 +87,9 @@ class Bench:
         self.settings = settings
         self.services = Services.connect(settings)
         database.migrate(self.services.engine)
-        self.link = broker.connect(settings.broker_url)
+        self.services.store.prepare()
+        store_identity.verify(self.services)
+        self.link = self.services.connect_broker()
 
     def add_batch(
         self,

@@ -60,7 +60,7 @@ class Figures:
 def run_workers(settings: Settings, count: int, stop: threading.Event) -> Figures:
     """Run simulated workers as threads until the event is set."""
     services = Services.connect(settings, connections=CONNECTIONS)
-    link, figures = broker.connect(settings.broker_url), Figures()
+    link, figures = services.connect_broker(), Figures()
     threads = [
         threading.Thread(target=run_worker, args=(services, link, FLEETS[n % 2], n, stop, figures))
         for n in range(count)
@@ -104,7 +104,7 @@ def run_worker(
 
 def receive(link: broker.Broker, fleet: str) -> tuple[Stage, list[uuid.UUID]] | None:
     """Take the next bundle off a fleet's queue; None where there is none for a second."""
-    taken = link.redis.brpop(broker._redis_lists(fleet), timeout=1)
+    taken = link.redis.brpop(link._list_keys(fleet), timeout=1)
     if taken is None:
         return None
     stage = json.loads(taken[1])["headers"]["task"].removeprefix("retint.")

@@ -6,7 +6,6 @@ from tests.conftest import Backends
 from tests.faults.installation import Installation
 from tests.faults.report import fault
 
-from retint import broker
 from retint.lifecycle import Outcome
 
 PHOTOS = 24
@@ -20,7 +19,7 @@ MANY = 48
     is_short=True,
 )
 def test_a_flushed_broker_costs_a_pause(installation: Installation) -> None:
-    client = broker.connect(installation.settings.broker_url).redis
+    client = installation.site.services.connect_broker().redis
     installation.start_all()
     installation.deposit(MANY)
     for done in (1, MANY, 2 * MANY):

@@ -5,7 +5,6 @@ import time
 from tests.faults.installation import Installation
 from tests.faults.report import fault
 
-from retint import broker
 from retint.lifecycle import Outcome, Stage, State
 
 PHOTOS = 24
@@ -17,7 +16,7 @@ PHOTOS = 24
     promise="who comes second finds nothing to claim",
 )
 def test_a_doubled_message_does_nothing_twice(installation: Installation) -> None:
-    sender = broker.connect(installation.settings.broker_url)
+    sender = installation.site.services.connect_broker()
     job_ids = installation.deposit(PHOTOS)
     sent = 0
     for _ in range(3):
@@ -41,7 +40,7 @@ def test_a_doubled_message_does_nothing_twice(installation: Installation) -> Non
     is_short=True,
 )
 def test_a_lost_message_is_sent_again(installation: Installation) -> None:
-    client = broker.connect(installation.settings.broker_url).redis
+    client = installation.site.services.connect_broker().redis
     installation.start_all()
     installation.deposit(PHOTOS)
     installation.wait_for_done(4)

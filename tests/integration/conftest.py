@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from retint import broker, recipes
+from retint import recipes, store_identity
 from retint.columns import now
 from retint.errors import Transient
 from retint.jobs import changes, tallies
@@ -145,9 +145,12 @@ class Site:
 
 def open_site(settings: Settings) -> Iterator[Site]:
     services = Services.connect(settings)
-    services.store.prepare()
-    yield Site(services)
-    services.engine.dispose()
+    try:
+        services.store.prepare()
+        store_identity.verify(services)
+        yield Site(services)
+    finally:
+        services.engine.dispose()
 
 
 @pytest.fixture
@@ -237,4 +240,4 @@ def make_processes(tmp_path: Path) -> Iterator[Callable[[Site], Processes]]:
 @pytest.fixture
 def dispatcher(sqlite_site: Site) -> Dispatcher:
     """A dispatcher of `sqlite_site` that ticks when the test calls it."""
-    return Dispatcher(sqlite_site.services, broker.connect(sqlite_site.settings.broker_url))
+    return Dispatcher(sqlite_site.services, sqlite_site.services.connect_broker())

@@ -37,6 +37,7 @@ def portal(host: str, port: int, processes: int, threads: int) -> None:
     """Serve the portal's pages and API with gunicorn."""
     from gunicorn.app.wsgiapp import WSGIApplication
 
+    _verify_store()
     sys.argv = [
         "gunicorn",
         f"--bind={f'[{host}]' if ':' in host else host}:{port}",
@@ -60,6 +61,19 @@ def portal(host: str, port: int, processes: int, threads: int) -> None:
         f"retint_web.asgi:make_portal({threads})",
     ]
     WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]").run()
+
+
+def _verify_store() -> None:
+    """Compare database and store before anything is served; nothing stays open for the processes that follow."""
+    from retint import store_identity
+    from retint.services import Services
+    from retint.settings import Settings
+
+    services = Services.connect(Settings(), connections=1)
+    try:
+        store_identity.verify_at_start(services)
+    finally:
+        services.engine.dispose()
 
 
 def _connection_limit() -> int:

@@ -12,7 +12,7 @@ from flask.sansio.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from sqlalchemy import text
 
-from retint import broker, exposition
+from retint import exposition, store_identity
 from retint.accounts import Unauthorized
 from retint.errors import NotFound, RetintError
 from retint.services import Services
@@ -56,14 +56,21 @@ class Readiness:
     def _check_all(self) -> dict[str, str]:
         checks = {
             "database": self._database,
-            "store": self.services.store.check,
-            "broker": broker.connect(self.services.settings.broker_url).count_messages,
+            "store": self._store,
+            "broker": self._broker,
         }
         return {name: _run(check) for name, check in checks.items()}
 
     def _database(self) -> None:
         with self.services.read() as session:
             session.execute(text("SELECT 1 FROM batches LIMIT 1"))
+
+    def _store(self) -> None:
+        store_identity.verify(self.services)
+        self.services.store.check()
+
+    def _broker(self) -> None:
+        self.services.connect_broker().count_messages()
 
 
 @blueprint.record

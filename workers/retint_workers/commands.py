@@ -317,13 +317,14 @@ def worker_alive(heartbeat: Path) -> None:
 @commands.command()
 def dispatcher() -> None:
     """Send ready jobs to the workers, and take back those of dead workers. Several may run; one is the leader."""
-    from retint import telemetry
+    from retint import store_identity, telemetry
     from retint.services import Services
     from retint_workers.dispatch import dispatcher as dispatching
 
     settings = Settings()
     telemetry.configure(settings, "dispatcher")
     services = Services.connect(settings, connections=2)
+    store_identity.verify_at_start(services)
     services.keep_reporting()
     dispatching.run(services)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from retint import __version__
+from retint.command import store
 from retint.command.options import recipe_options
 from retint.errors import Refused, RetintError
 from retint.names import escape_surrogates, show_name
@@ -134,9 +135,16 @@ def doctor(as_json: bool) -> None:
 @click.pass_context
 def admin(context: click.Context) -> None:
     """Manage users, tokens, the schema and the number of workers (for operators)."""
+    from retint import telemetry
     from retint.services import Services
 
-    context.obj = Services.connect(Settings())
+    settings = Settings()
+    telemetry.configure(settings, "admin")
+    context.obj = Services.connect(settings)
+
+
+admin.add_command(store.sweep)
+admin.add_command(store.adopt_store)
 
 
 @admin.command("create-user", epilog="\b\nExample:\n  retint admin create-user jo@museum.example --admin")
@@ -196,14 +204,15 @@ An upgrade while Retint runs:
 @click.option("--finish", is_flag=True, help="Also take away what only the version before needs.")
 @click.pass_obj
 def migrate(services: "Services", finish: bool) -> None:
-    """Bring the database's schema up to date, and create the bucket or the folder of the store.
+    """Bring the database's schema up to date, create the bucket or the folder of the store, and join the two.
 
     Retint may run meanwhile, also the version before.
     """
-    from retint import database
+    from retint import database, store_identity
 
     is_newest = database.migrate(services.engine, finish=finish)
     services.store.prepare()
+    store_identity.verify(services)
     click.echo(
         "The schema is up to date."
         if is_newest

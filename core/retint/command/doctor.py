@@ -8,9 +8,10 @@ from importlib.util import find_spec
 
 import redis
 
-from retint import database, stores
+from retint import database, store_identity, stores
 from retint.digests import hash_file
-from retint.errors import RetintError
+from retint.errors import Refused, RetintError, Transient
+from retint.services import Services
 from retint.settings import Settings
 from retint_models.weights.cards import SHIPPED, read_cards
 
@@ -45,6 +46,7 @@ def run_checks(settings: Settings) -> list[Check]:
         _check_disk(settings),
         _check_service("database", settings.database, lambda: _query_database(settings)),
         _check_service("store", settings.store, lambda: _query_store(settings)),
+        *_check_identity(settings),
         _check_broker(settings),
     ]
 
@@ -104,6 +106,24 @@ def _check_service(name: str, address: str, query: Callable[[], None]) -> Check:
     except RetintError as error:
         return Check(name, False, error.message, f"Start it, or set RETINT_{name.upper()}_URL; now it is {shown}.")
     return Check(name, True, shown)
+
+
+def _check_identity(settings: Settings) -> list[Check]:
+    """Check whether database and store belong together, where both answer."""
+    if settings.database_url is None and not settings.data.exists():
+        return []
+    services = Services.connect(settings)
+    try:
+        store_identity.check(services)
+    except Refused as error:
+        if error.code == "not_migrated" and settings.database_url is None:
+            return []  # `retint up` does it
+        return [Check("store identity", False, error.message, "Do this before anything is deposited or deleted.")]
+    except Transient:
+        return []  # told by the checks above
+    finally:
+        services.engine.dispose()
+    return [Check("store identity", True, "database and store belong together")]
 
 
 def _check_broker(settings: Settings) -> Check:

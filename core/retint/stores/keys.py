@@ -2,6 +2,7 @@
 
 tenants/<tenant>/photos/<photo>/original
 tenants/<tenant>/photos/<photo>/jobs/<job>/<stage>-<attempt>/<file>
+identity/store.json
 """
 
 import re
@@ -14,13 +15,16 @@ from retint.lifecycle import STAGES, Stage
 ROOT: Final = "tenants/"
 """Prefix of every key that belongs to a tenant."""
 
+IDENTITY: Final = "identity/store.json"
+"""Key of the blob that says to which database the store belongs (see `store_identity`)."""
+
 MAX_LENGTH: Final = 1024
 """Most characters of a key: S3 allows no more."""
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _KEY: Final = re.compile(
     rf"tenants/{_UUID}/photos/(?P<photo>{_UUID})/"
-    rf"(?:original|jobs/(?P<job>{_UUID})/(?:{'|'.join(STAGES)})-(?P<attempt>\d+)/.+)"
+    rf"(?:original|jobs/(?P<job>{_UUID})/(?P<stage>{'|'.join(STAGES)})-\d+/.+)"
 )
 
 PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
@@ -29,11 +33,11 @@ PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 @dataclass(frozen=True)
 class ParsedKey:
-    """Whose blob a key names: an original (no job, no attempt), or a file that an attempt wrote."""
+    """Whose blob a key names: an original (no job, no stage), or a file that an attempt at a stage of a job wrote."""
 
     photo_id: UUID
     job_id: UUID | None = None
-    attempt: int | None = None
+    stage: Stage | None = None
 
 
 def original(tenant_id: UUID, photo_id: UUID) -> str:
@@ -73,7 +77,7 @@ def parse(key: str) -> ParsedKey | None:
     photo_id = UUID(match["photo"])
     if match["job"] is None:
         return ParsedKey(photo_id)
-    return ParsedKey(photo_id, UUID(match["job"]), int(match["attempt"]))
+    return ParsedKey(photo_id, UUID(match["job"]), Stage(match["stage"]))
 
 
 def validate_key(key: str) -> str:

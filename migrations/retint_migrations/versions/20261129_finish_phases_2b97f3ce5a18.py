@@ -1,6 +1,6 @@
 """Indexes that only the version before needs go: they cost every move of a job.
 
-Revision: 2b97f3ce5a18, after c3d80a5f6b92
+Revision: 2b97f3ce5a18, after e15b7a3d902c
 """
 
 import re
@@ -12,7 +12,7 @@ from alembic import op
 from retint_migrations import online
 
 revision = "2b97f3ce5a18"
-down_revision = "c3d80a5f6b92"
+down_revision = "e15b7a3d902c"
 branch_labels = None
 depends_on = None
 

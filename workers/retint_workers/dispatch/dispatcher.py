@@ -11,13 +11,12 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from math import ceil
 
 import structlog
 from sqlalchemy.orm import Session
 
-from retint import broker as brokers
 from retint import fleets, metrics, totals
 from retint.broker import Broker
 from retint.errors import QueueUnavailable, Transient
@@ -27,7 +26,7 @@ from retint.lifecycle import FLEETS, QUEUES, Outcome, State
 from retint.services import Services
 from retint_workers.dispatch.bundles import Bundle, BundleChooser
 from retint_workers.dispatch.pace import Pace
-from retint_workers.dispatch.sweep import sweep
+from retint_workers.dispatch.sweep import SweepProcess
 from retint_workers.dispatch.turns import Turns
 from retint_workers.dispatch.windows import Windows, count_in_flight, count_urgent
 
@@ -38,8 +37,6 @@ IDLE_S = 20.0
 """A worker that is idle for so long while messages wait is restarted; it should have noticed by itself."""
 FOLD_S = 0.5
 """Time between two folds of the tallies."""
-SWEEP_S = 3600.0
-"""Time between the starts of two sweeps."""
 LONGEST_PAUSE_S = 10.0
 """Longest pause between two ticks while the database or the broker is away."""
 
@@ -52,17 +49,19 @@ def run(services: Services, stop: threading.Event | None = None) -> None:
         stop = threading.Event()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, lambda *_: stop.set())
-    dispatcher = Dispatcher(services, brokers.connect(services.settings.broker_url))
+    dispatcher = None
     pause = tick_s = services.settings.tick_s
     while not stop.is_set():
         try:
+            dispatcher = dispatcher or Dispatcher(services, services.connect_broker())
             # While bundles are sent, the window is refilled sooner.
             pause = tick_s / 4 if dispatcher.tick() else tick_s
         except Transient as error:
             pause = min(2 * pause, LONGEST_PAUSE_S)
             log.warning("dispatcher_waits", reason=error.message, seconds=round(pause, 2))
         stop.wait(pause)
-    dispatcher.step_down()
+    if dispatcher:
+        dispatcher.step_down()
 
 
 class Dispatcher:
@@ -77,8 +76,7 @@ class Dispatcher:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._leads_until = self._folded_at = 0.0
         self._lead_renewed_at = float("-inf")
-        self._sweep_started_at = time.monotonic()
-        self._sweep: Iterator[object] = iter(())
+        self._sweep = SweepProcess(services)
 
     def tick(self) -> int:
         """Do all that is due once, and return how many bundles were sent; does nothing while another one leads.
@@ -87,16 +85,18 @@ class Dispatcher:
             Transient: the database or the broker did not answer; nothing is lost, and the next tick does it.
         """
         if not self._is_leader():
+            self._sweep.end()
             return 0
         self._reclaim_expired()
         self._fold_tallies()
         self._carry_on_long_moves()
-        self._continue_sweep()
+        self._sweep.keep_running()
         self._unqueue_lost()
         return self._send_bundles()
 
     def step_down(self) -> None:
         """Give up the lead, so that a standby takes over at once."""
+        self._sweep.end()
         try:
             with self.services.begin() as session:
                 fleets.release_lead(session, ROLE, self._name)
@@ -142,16 +142,6 @@ class Dispatcher:
         for move_id in moves:
             with self.services.begin() as session:
                 long_moves.advance(session, move_id)
-
-    def _continue_sweep(self) -> None:
-        """Sweep one chunk of the store, so that no tick has to wait for all of it."""
-        if time.monotonic() - self._sweep_started_at > SWEEP_S:
-            self._sweep = sweep(self.services)
-            self._sweep_started_at = time.monotonic()
-        try:
-            next(self._sweep, None)
-        except Transient as error:
-            log.warning("sweep_ended", reason=error.message)
 
     def _unqueue_lost(self) -> None:
         """Return jobs to ready whose message is lost; restart workers that do not receive theirs."""

@@ -1,68 +1,107 @@
-"""The sweep: deletes orphans, files in the store that no row names, left by processes that died before the commit."""
+"""The automatic sweep, as a process of its own that the leading dispatcher starts: the store may be slow or away.
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+It lets the mark of the store's identity grow, sweeps if a round is due (see `retint.sweeps`), and ends. It rests most
+of the time, so that it takes little from the service, and ends with its dispatcher.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from uuid import UUID
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from retint.lifecycle import Outcome, State
+from retint import store_identity, sweeps, telemetry
+from retint.errors import IllegalMove, Transient
 from retint.services import Services
-from retint.stores import Blob, keys
-from retint.stores.keys import ParsedKey
-from retint.tables import Attempt, Job, Photo
+from retint.settings import Settings
+from retint.store_identity import WrongStore
+from retint.tables import Photo
 
-MIN_AGE = timedelta(days=1)
-"""Younger files are kept: their row may still be committed."""
-CHUNK = 500
-"""Files that one step looks at."""
+FIRST_S = 60.0
+"""Time from taking the lead to the first look whether there is something to do."""
+LOOK_S = 600.0
+"""Time between two looks: so long a deposit may be missing from the mark."""
+REST = 4.0
+"""Rest after each window, as a multiple of the time that it took."""
+LONGEST_REST_S = 60.0
+END_S = 5.0
+"""How long the process may take to end before it is killed: it may be killed at any time."""
 
 log = structlog.get_logger()
 
 
-def sweep(services: Services, min_age: timedelta = MIN_AGE, *, dry_run: bool = False) -> Iterator[list[str]]:
-    """Go through the whole store, one chunk per step; yield the orphans of each chunk, deleted unless it is a dry run.
+class SweepProcess:
+    """The process of the automatic sweep, as its dispatcher sees it."""
 
-    Files whose key has another form are never orphans.
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._process: subprocess.Popen[bytes] | None = None
+        self._look_at = time.monotonic() + FIRST_S
+        self._newest: UUID | None = None
 
-    Raises:
-        Transient: the store or the database did not answer.
-    """
-    blobs = iter(services.store.list(keys.ROOT))
-    while chunk := list(islice(blobs, CHUNK)):
-        until = datetime.now(UTC) - min_age
-        old = [blob for blob in chunk if blob.modified_at < until]
-        with services.begin() as session:
-            orphans = _find_orphans(session, old)
-        if orphans and not dry_run:
-            services.store.delete(orphans)
-            log.info("orphans_deleted", files=len(orphans))
-        yield orphans
+    def keep_running(self) -> None:
+        """Start the process if there is something to do: a round is due, or photos were deposited."""
+        at = time.monotonic()
+        if at < self._look_at or (self._process and self._process.poll() is None):
+            return
+        self._look_at = at + LOOK_S
+        with self._services.read() as session:
+            newest = session.scalar(select(Photo.id).order_by(Photo.id.desc()).limit(1))
+            is_due = sweeps.is_due(session)
+        if is_due or newest != self._newest:
+            self._newest = newest
+            command = [sys.executable, "-m", __name__, str(os.getpid())]
+            environment = self._services.settings.environment()
+            self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+
+    def end(self) -> None:
+        """End the process, because this dispatcher ends or does not lead any more."""
+        self._look_at = time.monotonic() + FIRST_S
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
 
 
-def _find_orphans(session: Session, blobs: Sequence[Blob]) -> list[str]:
-    """Return the keys that belong to no photo, no committed attempt and no running one."""
-    parsed = {blob.key: key for blob in blobs if (key := keys.parse(blob.key))}
-    job_ids = {key.job_id for key in parsed.values() if key.job_id}
-    photo_ids = {key.photo_id for key in parsed.values() if not key.job_id}
-    photos = set(session.scalars(select(Photo.id).where(Photo.id.in_(photo_ids))))
-    named = {
-        key
-        for files in session.scalars(
-            select(Attempt.files).where(Attempt.job_id.in_(job_ids), Attempt.outcome == Outcome.DONE)
-        )
-        for key in files.values()
-    }
-    running = {
-        (row.id, row.attempt)
-        for row in session.execute(select(Job.id, Job.attempt).where(Job.id.in_(job_ids), Job.state == State.RUNNING))
-    }
+def run(services: Services, may_continue: Callable[[], bool]) -> None:
+    """Let the mark grow, and sweep if a round is due, until it is over or `may_continue()` says no."""
+    try:
+        with services.read() as session:
+            is_due = sweeps.is_due(session)
+        if not is_due:
+            store_identity.grow(services)
+            return
+        began_at = time.monotonic()
+        for _ in sweeps.sweep(services, go_on=True):
+            time.sleep(min(REST * (time.monotonic() - began_at), LONGEST_REST_S))
+            if not may_continue():
+                return
+            began_at = time.monotonic()
+    except WrongStore as error:
+        log.error("sweep_refused", reason=error.message)
+        sweeps.record_stop(services, error)
+    except (IllegalMove, Transient) as error:
+        log.warning("sweep_put_off", reason=error.message)
 
-    def is_orphan(key: str, owner: ParsedKey) -> bool:
-        if not owner.job_id:
-            return owner.photo_id not in photos
-        return key not in named and (owner.job_id, owner.attempt) not in running
 
-    return [key for key, owner in parsed.items() if is_orphan(key, owner)]
+def main(dispatcher_pid: int) -> None:
+    """Run as a child of a dispatcher."""
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: sys.exit())
+    settings = Settings()
+    telemetry.configure(settings, "sweep")
+    run(Services.connect(settings, connections=1), lambda: os.getppid() == dispatcher_pid)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -18,7 +18,7 @@ from celery.platforms import SecurityWarning
 from celery.worker import state
 from celery.worker.consumer import Consumer
 
-from retint import broker
+from retint import store_identity
 from retint.broker import Broker
 from retint.errors import QueueUnavailable
 from retint.lifecycle import Stage
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 def make_app(machine: Machine, stages: Mapping[Stage, tasks.RunStage]) -> Celery:
     """Make a worker's Celery application, with its fleet's tasks and its heartbeat; stages of others are left out."""
-    connection = broker.connect(machine.heartbeat.services.settings.broker_url)
+    connection = machine.heartbeat.services.connect_broker()
     tasks.register(connection.app, machine, stages)
     connection.app.steps["worker"].add(_make_heartbeat_step(machine, connection))
     return connection.app
@@ -66,14 +66,12 @@ def run_worker(
 
     Raises:
         DeviceFailed: this machine has no such device as the settings ask for.
+        WrongStore: database and store do not belong together.
         RetintError: raised by `prepare`.
     """
-    # Our own logging is set up already; Celery must not replace it.
-    signals.setup_logging.connect(_keep_logging)
-    # Celery warns that root may receive pickles; we accept JSON only, and open hostile files in the sandbox.
-    warnings.simplefilter("ignore", SecurityWarning)
-    warnings.simplefilter("ignore", CPendingDeprecationWarning)
+    _quiet_celery()
     scratch.clear_leftovers()
+    store_identity.verify_at_start(services)
     machine = _make_machine(services, fleet, device, heartbeat_file)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until Celery takes it over
     try:
@@ -105,9 +103,16 @@ def _make_machine(services: Services, fleet: str, device: str | None, heartbeat_
     elif device is None:
         device = devices.describe_device(services.settings.device)
         device_check = partial(machines.check_device, devices.resolve_device(services.settings.device))
-    checks = {"disk": machines.check_scratch, "store": machines.make_store_check(services.store)}
+    checks = {"disk": machines.check_scratch, "store": machines.make_store_check(services)}
     heartbeat = Heartbeat(services, fleet, device, heartbeat_file)
     return Machine(heartbeat, checks, device_check, should_end=lambda: state.should_stop is not None)
+
+
+def _quiet_celery() -> None:
+    """Keep our own logging, and silence what Celery says of pickles: we accept JSON only."""
+    signals.setup_logging.connect(_keep_logging)
+    warnings.simplefilter("ignore", SecurityWarning)
+    warnings.simplefilter("ignore", CPendingDeprecationWarning)
 
 
 def _keep_logging(**_: Any) -> None:

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from retint import store_identity
 from retint.errors import DeviceFailed, DiskUnavailable, MachineFault, RetintError, StoreUnavailable, Transient
 from retint.jobs.leases import Done
-from retint.stores import BlobStore
+from retint.services import Services
+from retint.store_identity import WrongStore
 from retint_workers import sandbox, scratch
 from retint_workers.beats import Background, Beat
 from retint_workers.imaging import vips
@@ -155,12 +157,19 @@ def check_scratch(beat: Beat) -> None:
     Background(write_and_read, CHECK_LIMIT_S, limit).wait(beat)
 
 
-def make_store_check(store: BlobStore) -> Check:
-    """Make the check of the store."""
+def make_store_check(services: Services) -> Check:
+    """Make the check of the store: that it works, and that it is the one of the database."""
+
+    def prove_store(_: object) -> None:
+        services.store.check()
+        try:
+            store_identity.verify(services)
+        except WrongStore as error:
+            raise StoreUnavailable(error.message, code=error.code) from error
 
     def check(beat: Beat) -> None:
         limit = StoreUnavailable(f"The store did not answer within {CHECK_LIMIT_S} seconds.")
-        Background(lambda _: store.check(), CHECK_LIMIT_S, limit).wait(beat)
+        Background(prove_store, CHECK_LIMIT_S, limit).wait(beat)
 
     return check
 

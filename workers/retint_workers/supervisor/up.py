@@ -19,7 +19,7 @@ import structlog
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from retint import accounts, database
+from retint import accounts, database, store_identity
 from retint.errors import IllegalMove, Transient
 from retint.services import Services
 from retint.settings import Settings
@@ -93,6 +93,7 @@ def run_platform(settings: Settings, host: str, port: int, on_ready: Callable[[P
 
     Raises:
         IllegalMove: another platform uses this data folder, or the port is taken.
+        WrongStore: the database and the store do not belong together.
         NotStarted: a part did not start; the message names its log.
     """
     with _lock_folder(settings.data):
@@ -150,6 +151,7 @@ def _start(platform: Platform, host: str, port: int) -> None:
     _wait_until(platform, "The broker", lambda: _is_broker_up(broker))
     database.migrate(platform.services.engine)
     platform.services.store.prepare()
+    store_identity.verify(platform.services)
     platform.sign_in_link = _make_administrator(platform)
     environment, logs = platform.settings.environment(), platform.settings.data / "logs"
     for name, arguments in {"portal": ["--host", host, "--port", str(port)], "dispatcher": []}.items():

@@ -332,7 +332,7 @@ class FailingBroker(Broker):
 def test_what_the_broker_did_not_take_is_ready_again_at_once(sqlite_site: Site, dispatcher: Dispatcher) -> None:
     register_workers(sqlite_site)
     job_ids = sqlite_site.add_many_jobs(ROOM)
-    dispatcher.broker = FailingBroker(dispatcher.broker.app, dispatcher.broker.redis)
+    dispatcher.broker = FailingBroker(**vars(dispatcher.broker))
     with pytest.raises(QueueUnavailable):
         dispatcher.tick()
     assert sqlite_site.count_states(job_ids) == {State.QUEUED: BUNDLE, State.READY: ROOM - BUNDLE}
@@ -340,7 +340,7 @@ def test_what_the_broker_did_not_take_is_ready_again_at_once(sqlite_site: Site, 
 
 def test_one_dispatcher_leads_and_another_takes_over(sqlite_site: Site, dispatcher: Dispatcher) -> None:
     register_workers(sqlite_site)
-    standby = Dispatcher(sqlite_site.services, broker.connect(sqlite_site.settings.broker_url))
+    standby = Dispatcher(sqlite_site.services, sqlite_site.services.connect_broker())
     dispatcher.tick()
     standby.tick()
     sqlite_site.add_many_jobs(1)
@@ -362,7 +362,7 @@ def test_each_priority_is_received_in_its_turn(sqlite_site: Site, dispatcher: Di
 
 
 def test_a_broker_that_is_not_there_is_a_fault_and_no_bug_and_told_soon(sqlite_site: Site) -> None:
-    nobody = dataclasses.replace(broker.connect("redis://127.0.0.1:1/0"))
+    nobody = dataclasses.replace(broker.connect("redis://127.0.0.1:1/0", "nobody"))
     for ask in (
         nobody.count_messages,
         nobody.list_waiting_jobs,

@@ -10,6 +10,7 @@ import pytest
 from tests.paths import ROOT
 
 from retint import database
+from retint.services import Services
 from retint.settings import Settings
 
 COMMAND = [sys.executable, "-m", "retint", "worker", "--fleet", "gpu"]
@@ -24,7 +25,7 @@ def models(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings with a database and without a broker."""
+    """Settings with a database and a store, and without a broker."""
     (tmp_path / "data").mkdir()
     settings = Settings(
         data=tmp_path / "data",
@@ -33,7 +34,9 @@ def settings(tmp_path: Path) -> Settings:
         broker_url="redis://127.0.0.1:9/0",
         secret="s" * 32,
     )
-    database.migrate(database.connect(settings.database))
+    services = Services.connect(settings)
+    database.migrate(services.engine)
+    services.store.prepare()
     return settings
 
 

@@ -1,17 +1,21 @@
 """Real workers, a real broker, a real dispatcher, each a process of its own; the stages are trivial (`trivial.py`)."""
 
+import json
+import shutil
 import signal
 import time
 from collections.abc import Callable
-from uuid import UUID
+from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select
-from tests.integration.conftest import Processes, Site
+from tests.integration.conftest import Processes, Site, open_site
 from tests.servers import Server
 
-from retint import broker, fleets
+from retint import fleets
 from retint.lifecycle import STAGES, Outcome, Stage, State
+from retint.stores import keys
 from retint.tables import Attempt, Job, Worker
 from retint_workers.dispatch.dispatcher import Dispatcher
 
@@ -152,7 +156,7 @@ def test_a_photo_that_kills_its_worker_is_quarantined_and_takes_no_other_along(
 def test_the_broker_may_forget_everything_while_it_works(sqlite_site: Site, make_processes: MakeProcesses) -> None:
     make_processes(sqlite_site).start_all()
     job_ids = sqlite_site.add_many_jobs(60)
-    client = broker.connect(sqlite_site.settings.broker_url).redis
+    client = sqlite_site.services.connect_broker().redis
     for restored in (1, 20, 40):
         sqlite_site.wait_until(lambda restored=restored: sqlite_site.count_states(job_ids)[State.RESTORED] >= restored)  # type: ignore[misc]
         client.flushdb()
@@ -176,7 +180,7 @@ def test_the_broker_may_be_killed_and_lose_its_data(
 def test_messages_may_be_delivered_twice(sqlite_site: Site, make_processes: MakeProcesses) -> None:
     processes = make_processes(sqlite_site)
     job_ids = sqlite_site.add_many_jobs(8)
-    sender = broker.connect(sqlite_site.settings.broker_url)
+    sender = sqlite_site.services.connect_broker()
     for _ in range(3):
         sender.send(Stage.INGEST, job_ids[:4])
         sender.send(Stage.INGEST, job_ids)
@@ -246,7 +250,7 @@ def test_one_long_photo_keeps_its_lease_by_its_beats(sqlite_site: Site, make_pro
 
 
 def test_urgent_photos_are_run_first_at_every_stage(sqlite_site: Site, make_processes: MakeProcesses) -> None:
-    sender = broker.connect(sqlite_site.settings.broker_url)
+    sender = sqlite_site.services.connect_broker()
     bulk, urgent = sqlite_site.add_many_jobs(12), sqlite_site.add_many_jobs(1)
     for start in range(0, 12, 2):
         sender.send(Stage.INGEST, bulk[start : start + 2])
@@ -277,3 +281,48 @@ def test_a_busy_worker_is_not_taken_for_deaf_and_an_idle_one_says_so(
     sqlite_site.wait_until(lambda: activities().get("cpu") == "ingest × 1")
     sqlite_site.wait_for([job_id])
     sqlite_site.wait_until(lambda: activities() == {"cpu": "", "gpu": ""})
+
+
+def test_two_installations_on_one_redis_leave_each_others_messages_alone(
+    broker_site: Site, migrated_sqlite: Path, make_processes: MakeProcesses, tmp_path: Path
+) -> None:
+    folder = tmp_path / "second"
+    folder.mkdir()
+    shutil.copyfile(migrated_sqlite, folder / "retint.db")
+    url = f"sqlite:///{folder}/retint.db"
+    for second in open_site(broker_site.settings.model_copy(update={"data": folder, "database_url": url})):
+        job_ids = {site.settings.data: site.add_many_jobs(40) for site in (broker_site, second)}
+        for site in (broker_site, second):
+            processes = make_processes(site)
+            processes.folder = site.settings.data
+            processes.start_all()
+        for site in (broker_site, second):
+            assert_restored_once(site, job_ids[site.settings.data])
+            assert "bundle_claimed_in_part" not in "".join(
+                path.read_text() for path in site.settings.data.glob("*.log")
+            )
+        brokers = [site.services.connect_broker() for site in (broker_site, second)]
+        names = {name.decode() for name in brokers[0].redis.scan_iter()}
+        assert all(name.startswith((brokers[0].prefix, brokers[1].prefix)) for name in names), names
+        assert {f"{each.prefix}canary" for each in brokers} <= names
+
+
+def test_a_worker_whose_store_is_another_databases_claims_nothing_and_says_so(
+    sqlite_site: Site, make_processes: MakeProcesses
+) -> None:
+    store = sqlite_site.services.store
+    with store.open(keys.IDENTITY) as blob:
+        own = blob.read()
+    store.put(keys.IDENTITY, json.dumps({"id": str(uuid4()), "mark": 1}).encode())
+    make_processes(sqlite_site).start_all()
+    [job_id] = sqlite_site.add_jobs("a")
+    [worker, _] = wait_for_workers(sqlite_site, "cpu", "gpu")
+
+    def trouble() -> str:
+        with sqlite_site.services.read() as session:
+            return session.get_one(Worker, worker.id).trouble or ""
+
+    sqlite_site.wait_until(lambda: "The store belongs to another database" in trouble())
+    assert sqlite_site.get_job(job_id).attempt == 0
+    store.put(keys.IDENTITY, own)
+    assert_restored_once(sqlite_site, [job_id])

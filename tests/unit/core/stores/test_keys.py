@@ -23,7 +23,7 @@ def test_the_key_of_a_file_names_the_attempt_that_wrote_it(stage: Stage, name: s
     assert key == f"tenants/{TENANT}/photos/{PHOTO}/jobs/{JOB}/{stage}-12/{name}"
     assert key.startswith(keys.stage_prefix(TENANT, PHOTO, JOB, stage))
     assert key.startswith(keys.ROOT)
-    assert keys.parse(key) == ParsedKey(PHOTO, JOB, 12)
+    assert keys.parse(key) == ParsedKey(PHOTO, JOB, stage)
     assert keys.validate_key(key) == key
 
 
