@@ -66,6 +66,16 @@ def postgresql_server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture
+def standby(request: pytest.FixtureRequest, postgresql_server: Server) -> Iterator[Server]:
+    """A server that follows the PostgreSQL server and can only be read."""
+
+    def start_standby(folder: Path) -> Server:
+        return servers.start_standby(postgresql_server, folder)
+
+    yield from run_server(start_standby, request)
+
+
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file, which is copied for each test."""

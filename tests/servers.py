@@ -151,25 +151,43 @@ def start_postgresql(folder: Path) -> Server:
 
     The folder, and those above it, must be open to that user: pytest's own temporary folders are not.
     """
+    cluster = {"pgdata": str(folder / "data"), "username": "retint", "auth": "trust", "encoding": "UTF8"}
+    options = [f"--{name}={value}" for name, value in (cluster | {"locale": "C.UTF-8"}).items()]
+    _run_postgresql_program(folder, "initdb", "--no-sync", *options)
+    return _start_postgresql_server(folder)
+
+
+def start_standby(primary: Server, folder: Path) -> Server:
+    """Start a copy of a PostgreSQL server that follows it and can only be read; see `start_postgresql`."""
+    source = ("--host", "127.0.0.1", "--port", str(primary.port), "--username", "retint", "--checkpoint", "fast")
+    _run_postgresql_program(folder, "pg_basebackup", "--pgdata", str(folder / "data"), "--write-recovery-conf", *source)
+    return _start_postgresql_server(folder)
+
+
+def _run_postgresql_program(folder: Path, name: str, *arguments: str) -> None:
+    programs, user = _find_postgresql()
+    if user:
+        shutil.chown(folder, user)
+    groups: list[str] | None = [] if user else None
+    command = [str(programs / name), *arguments]
+    subprocess.run(command, cwd=folder, user=user, extra_groups=groups, check=True, capture_output=True)
+
+
+def _find_postgresql() -> tuple[Path, str | None]:
+    """Return the folder of the programs, and the user that runs them; None for our own."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     if not versions:
         raise NotInstalled("PostgreSQL is not installed: apt-get install postgresql")
-    programs, user, data = versions[-1], "postgres" if os.getuid() == 0 else None, folder / "data"
-    if user:
-        shutil.chown(folder, user)
-    cluster = {"pgdata": str(data), "username": "retint", "auth": "trust", "encoding": "UTF8", "locale": "C.UTF-8"}
-    subprocess.run(
-        [f"{programs}/initdb", "--no-sync", *(f"--{name}={value}" for name, value in cluster.items())],
-        cwd=folder,
-        user=user,
-        extra_groups=[] if user else None,
-        check=True,
-        capture_output=True,
-    )
+    return versions[-1], "postgres" if os.getuid() == 0 else None
+
+
+def _start_postgresql_server(folder: Path) -> Server:
+    programs, user = _find_postgresql()
     [port] = find_free_ports(1)
     options = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": folder, "fsync": "off"}
-    command = [f"{programs}/postgres", "-D", data, *(f"--{name}={value}" for name, value in options.items())]
-    ready = [f"{programs}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    settings = [f"--{name}={value}" for name, value in options.items()]
+    command = [programs / "postgres", "-D", folder / "data", *settings]
+    ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     return Server(
         command,
         folder,

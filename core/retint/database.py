@@ -25,8 +25,9 @@ BUSY_TIMEOUT_S = 20
 READ_ONLY = "postgresql_readonly"
 """Execution option of a read-only connection; PostgreSQL then refuses writes."""
 
-READ_ONLY_STATE = "25006"
-"""PostgreSQL's code of a change that a standby, or a transaction that only reads, refuses."""
+READ_ONLY_STATES = frozenset({"25006", "0A000"})
+"""PostgreSQL's codes of a change that a transaction which only reads, or a standby, refuses; the second answers the
+`BEGIN READ WRITE` of a connection that has only read before."""
 
 NO_SYNC = {"synchronize_session": False}
 """Execution options of a statement that changes rows which no mapped object in the session shows."""
@@ -94,7 +95,7 @@ def connect(url: str, connections: int = 4) -> Engine:
 def _leave_standby(context: ExceptionContext) -> None:
     """Close connections to a server that takes no changes: after a fail-over another one does."""
     is_read_only = context.connection is not None and context.connection.get_execution_options().get(READ_ONLY)
-    if not is_read_only and getattr(context.original_exception, "sqlstate", None) == READ_ONLY_STATE:
+    if not is_read_only and getattr(context.original_exception, "sqlstate", None) in READ_ONLY_STATES:
         context.is_disconnect = True
 
 

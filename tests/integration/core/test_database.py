@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from tests.integration.conftest import Site
+from tests.servers import Server
 
+from retint import database
 from retint.database import DatabaseUnavailable
 from retint.tables import Fleet
 
@@ -54,3 +56,14 @@ def test_a_standby_is_a_database_that_does_not_answer_until_there_is_a_primary_a
     with suppress(DatabaseUnavailable):  # a connection that was made to the standby
         site.add_batch()
     site.add_batch()
+
+
+@pytest.mark.parametrize("has_read", [False, True], ids=["at once", "after a read"])
+def test_a_change_to_a_real_standby_can_be_tried_again(standby: Server, has_read: bool) -> None:
+    engine = database.connect(f"postgresql+psycopg://retint@127.0.0.1:{standby.port}/migrated", connections=1)
+    if has_read:
+        with database.read(engine) as session:
+            assert session.scalars(select(Fleet)).all() == []
+    with pytest.raises(DatabaseUnavailable, match="takes no changes"), database.begin(engine) as session:
+        session.execute(text("DELETE FROM fleets"))
+    engine.dispose()
