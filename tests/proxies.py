@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
@@ -51,10 +51,20 @@ class Proxy:
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Keep connections and forward nothing: what a broken network does, which nobody is told of."""
-        self._loop.call_soon_threadsafe(self._flowing.clear)
+        """Keep connections and forward nothing; then forward everything that was sent meanwhile."""
+        self._call(self._flowing.clear)
         yield
-        self._loop.call_soon_threadsafe(self._flowing.set)
+        self._call(self._flowing.set)
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        """Keep connections and never forward anything again; only connections that are made after the block work.
+
+        A firewall that forgets its connections does so, and tells nobody.
+        """
+        self._call(self._flowing.clear)
+        yield
+        self._call(self._open_gate)
 
     @contextmanager
     def gone(self) -> Iterator[None]:
@@ -79,9 +89,16 @@ class Proxy:
     def _run(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
 
-    async def _prepare(self) -> None:
+    def _call(self, change: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(change)
+
+    def _open_gate(self) -> None:
+        """Let new connections flow, whatever the old ones wait for."""
         self._flowing = asyncio.Event()
         self._flowing.set()
+
+    async def _prepare(self) -> None:
+        self._open_gate()
         await self._listen()
 
     async def _listen(self) -> None:
@@ -113,15 +130,16 @@ class Proxy:
         behind, before = await asyncio.open_connection("127.0.0.1", self._target)
         self._open.add(before)
         try:
-            await asyncio.gather(self._pump(reader, before), self._pump(behind, writer))
+            flowing = self._flowing
+            await asyncio.gather(self._pump(reader, before, flowing), self._pump(behind, writer, flowing))
         finally:
             self._open.discard(before)
             before.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         while data := await reader.read(CHUNK):
             await asyncio.sleep(self._delay_s)
-            await self._flowing.wait()
+            await flowing.wait()
             writer.write(data)
             await writer.drain()
         if writer.can_write_eof():

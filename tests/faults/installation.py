@@ -27,11 +27,13 @@ from retint.digests import hash_file
 from retint.errors import Transient
 from retint.lifecycle import Outcome, State
 from retint.settings import Settings
-from retint.tables import Attempt, Batch, Job
+from retint.tables import Attempt, Batch, Job, Worker
 
 TIMEOUT_S = 120
 RESTART_S = 0.5
 """Pause before a process that ended is started again, as a supervisor does."""
+EVERYDAY = ("outcomes_written", "bundles_sent", "bundle_claimed", "leases_released")
+"""Lines of logs that nobody looks for after a fault."""
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Process:
     log: Path
     popen: "subprocess.Popen[bytes] | None" = None
     ended_at: float | None = None
+    restarts: int = 0
 
     def start(self, *options: str) -> None:
         # It dies with the test run, however that ends.
@@ -62,6 +65,7 @@ class Process:
             self.ended_at = self.ended_at or time.monotonic()
             if time.monotonic() - self.ended_at > RESTART_S:
                 self.start()
+                self.restarts += 1
 
     @property
     def is_stopped(self) -> bool:
@@ -148,8 +152,11 @@ class Installation:
             proxy.close()
 
     def print_logs(self) -> None:
+        """Print the ends of all logs, without the lines that tell of work done."""
         for path in sorted((self.folder / "logs").glob("*.log")):
-            print(f"--- {path.name}\n{path.read_text(errors='replace')[-5000:]}")
+            lines = path.read_text(errors="replace").splitlines()
+            told = [line for line in lines if not any(word in line for word in EVERYDAY)]
+            print(f"--- {path.name}", *told[-60:], sep="\n")
 
     # --- the surroundings
 
@@ -186,7 +193,7 @@ class Installation:
         jobs = []
         for path in files:
             with path.open("rb") as source:
-                job = photos.deposit(self.site.services, batch.tenant_id, batch.id, path.name, source)
+                job = photos.deposit(self.site.services, batch.tenant_id, batch.id, path.name, photos.Stream(source))
             self.inputs.append(Input(batch.id, path.name, hash_file(path)))
             jobs.append(job.id)
         return jobs
@@ -227,12 +234,20 @@ class Installation:
         self._wait_with_restarts(self._all_ended)
         self._end_s = time.monotonic() - self._over_at
 
-    def recover(self, *allowed: State, remark: str = "") -> None:
-        """Wait until every photo has ended, as it may (restored, if nothing else is said); check every promise."""
+    def recover(self, *allowed: State, killed: int = 0, remark: str = "") -> None:
+        """Wait until every photo has ended, check every promise, and keep what was seen.
+
+        Args:
+            allowed: how photos may have ended; restored, if nothing else is said.
+            killed: processes that the test has killed; no other may have ended.
+            remark: added to what is seen.
+        """
         if self._end_s is None:
             self.wait_until_ended()
         orphans = self.sweep()
         self.check_promises(*(allowed or (State.RESTORED,)))
+        restarts, asked = sum(process.restarts for process in self.processes), self._count_asked_to_restart()
+        assert restarts <= killed + asked, f"{restarts} processes ended: {killed} were killed, {asked} asked to"
         self.recovery = Recovery(self._describe(orphans, remark), self._progress_s, self._end_s or 0.0)
 
     def _wait_with_restarts(self, condition: Callable[[], bool]) -> None:
@@ -266,6 +281,11 @@ class Installation:
         with self.site.services.read() as session:
             query = select(Attempt.outcome, func.count().label("n")).group_by(Attempt.outcome)
             return Counter({row.outcome: row.n for row in session.execute(query)})
+
+    def _count_asked_to_restart(self) -> int:
+        """Count the workers which the dispatcher has asked to start again, as it does with those that seem deaf."""
+        with self.site.services.read() as session:
+            return session.scalar(select(func.count()).where(Worker.restart_at.is_not(None))) or 0
 
     def _list_reasons(self) -> list[Any]:
         with self.site.services.read() as session:

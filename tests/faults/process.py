@@ -34,7 +34,7 @@ MOMENTS = {
 
 SWITCHES = ("disk-slow", "disk-broken", "disk-full", "device-broken")
 DISK_ERRORS = {"disk-broken": errno.EIO, "disk-full": errno.ENOSPC}
-DISK_DELAY_S = 2.5
+DISK_DELAY_S = 0.3
 
 
 def main() -> None:
@@ -198,9 +198,10 @@ def watch_sends(act: Act) -> None:
 
     send = Broker.send
 
-    def send_and_act(*arguments: Any, **named: Any) -> None:
-        send(*arguments, **named)
+    def send_and_act(*arguments: Any, **named: Any) -> Any:
+        sent = send(*arguments, **named)
         act()
+        return sent
 
     Broker.send = send_and_act  # type: ignore[method-assign]
 

@@ -11,7 +11,7 @@ from tests.faults.process import plain_file
 
 from retint.errors import NotFound
 from retint.jobs import tallies
-from retint.lifecycle import FINAL, STAGES, Outcome, State
+from retint.lifecycle import STAGES, Outcome, State
 from retint.services import Services
 from retint.stores import keys
 from retint.tables import Attempt, Batch, Job, Photo
@@ -67,14 +67,8 @@ def list_files_lost(services: Services) -> list[str]:
 
 
 def list_orphans(services: Services) -> list[str]:
-    """What is in the store, a row names.
-
-    Except for what the sweep keeps: originals, and files of jobs that may go on with them.
-    """
-    with services.read() as session:
-        ended = {str(job_id) for job_id in session.scalars(select(Job.id).where(Job.state.in_(FINAL)))}
-    unnamed = _list_stored(services) - _list_named(services)
-    return sorted(key for key in unnamed if any(job_id in key for job_id in ended))
+    """What is in the store, a row names."""
+    return sorted(_list_stored(services) - _list_named(services))
 
 
 def _list_stored(services: Services) -> set[str]:

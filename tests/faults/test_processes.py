@@ -22,7 +22,7 @@ def make_worker_die(
     victim = installation.start_worker(fleet, options=["--at", moment, "--count", str(after)])
     installation.deposit(photos)
     installation.wait_for_death(victim)
-    installation.recover()
+    installation.recover(killed=1)
 
 
 @fault(
@@ -110,7 +110,7 @@ def test_a_killed_dispatcher_costs_a_pause(installation: Installation) -> None:
     installation.wait_for_done(8)
     leader.kill()
     installation.wait_for_death(leader)
-    installation.recover()
+    installation.recover(killed=1)
 
 
 @fault(
