@@ -86,6 +86,7 @@ class Bench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.services = Services.connect(settings)
+        self.services.store.prepare()
         database.migrate(self.services.engine)
         self.services.store.prepare()
         store_identity.verify(self.services)
