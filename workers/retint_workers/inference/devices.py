@@ -10,8 +10,9 @@ import structlog
 
 from retint.errors import DeviceFailed, InvalidRequest, OutOfMemory
 
+NODES = Path("/dev")
 GPU_NODES = ("nvidia[0-9]*", "nvidiactl", "dxg")
-"""Files in /dev that are there where a machine has an NVIDIA GPU."""
+"""Names of files there where a machine has an NVIDIA GPU."""
 ROOM_MIB = 256
 """Memory that a sound GPU has left."""
 SIDE = 64
@@ -63,7 +64,7 @@ def describe_device(name: str) -> str:
 
         with translate_errors():
             return str(torch.cuda.get_device_name(device))
-    if name == "auto" and (nodes := [str(path) for pattern in GPU_NODES for path in Path("/dev").glob(pattern)]):
+    if name == "auto" and (nodes := [str(path) for pattern in GPU_NODES for path in NODES.glob(pattern)]):
         log.warning("gpu_not_used", found=nodes, reason="torch finds no GPU: the driver is missing or does not fit")
     return f"{device} ({os.cpu_count()} cores)"
 

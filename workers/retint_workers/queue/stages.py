@@ -206,9 +206,16 @@ def _run_network(
         return Done(transfers.put_files(services.store, lease, files, progress))
 
     writing: deque[tuple[Lease, Background[Done]]] = deque()
+
+    def end_write() -> AttemptEnd:
+        lease, write = writing.popleft()
+        return lease, _return_error(partial(write.wait, beat))
+
     yielded_at = time.monotonic()
     for lease, layer in zip(leases, decide(_read_ahead(read, leases, beat)), strict=False):
         if isinstance(layer, RetintError):
+            while writing:  # what was decided before counts, also if nothing is run after this
+                yield end_write()
             yield lease, layer
             continue
         writing.append((lease, transfers.start(lease, partial(write, lease, layer))))
@@ -216,11 +223,10 @@ def _run_network(
         while writing and (
             writing[0][1].is_done or len(writing) > MAX_WRITES or time.monotonic() - yielded_at > WRITE_LAG_S
         ):
-            written, put = writing.popleft()
-            yield written, _return_error(partial(put.wait, beat))
+            yield end_write()
             yielded_at = time.monotonic()
-    for written, put in writing:
-        yield written, _return_error(partial(put.wait, beat))
+    while writing:
+        yield end_write()
 
 
 def _read_ahead(read: Callable[[Lease, Progress], T], leases: Sequence[Lease], beat: Beat) -> Iterator[T | RetintError]:

@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
-from retint.errors import OutOfMemory, RetintError, StoreUnavailable, Transient
+from retint.errors import DeviceFailed, LeaseLost, OutOfMemory, RetintError, StoreUnavailable, Transient
 from retint_workers.inference.loading import run_network
 
 Proxies = list[NDArray[Any]]
@@ -79,3 +80,51 @@ def test_an_error_in_the_place_of_a_proxy_is_yielded_in_its_place() -> None:
     first, second = numbered_proxies(2)
     assert list(run_network(BrightnessNetwork(), [first, away, second])) == [0, away, 1]
     assert list(run_network(BrightnessNetwork(at_once=1), [away])) == [away]
+
+
+class BrokenDeviceNetwork(BrightnessNetwork):
+    """A network whose device reports an error in one call, and in every call after it."""
+
+    def __call__(self, proxies: Proxies) -> list[int]:
+        super().__call__(proxies)
+        if len(self.calls) > 1:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return [0] * len(proxies)
+
+
+def test_after_an_error_of_the_device_no_further_call_is_made() -> None:
+    network = BrokenDeviceNetwork(at_once=2)
+    away = StoreUnavailable("The store did not answer.")
+    layers = list(run_network(network, [*numbered_proxies(3), away, *numbered_proxies(4)]))
+    assert network.calls == [2, 1], "not even to find the proxy that is the reason"
+    assert layers[:2] == [0, 0]
+    assert [type(layer) for layer in layers[2:]] == [DeviceFailed, StoreUnavailable]
+
+
+class DeepNetwork:
+    """A network of many layers."""
+
+    at_once = 1
+
+    def __init__(self) -> None:
+        self.layers = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(10)))
+
+    @torch.inference_mode()
+    def __call__(self, proxies: Proxies) -> list[float]:
+        return [float(self.layers(torch.zeros(4)).sum()) for _ in proxies]
+
+
+def test_one_call_beats_between_its_layers_and_what_a_beat_raises_ends_it() -> None:
+    beats: list[int] = []
+
+    def beat() -> bool:
+        beats.append(len(beats))
+        if len(beats) == 8:
+            raise LeaseLost("Somebody cancelled the photo.")
+        return True
+
+    with pytest.raises(LeaseLost):
+        list(run_network(DeepNetwork(), numbered_proxies(1), beat))
+    assert len(beats) == 8
+    DeepNetwork()(numbered_proxies(1))
+    assert len(beats) == 8, "no other call beats"
