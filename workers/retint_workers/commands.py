@@ -1,6 +1,7 @@
 """The workers' subcommands of `retint`."""
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -309,7 +310,8 @@ def worker_alive(heartbeat: Path) -> None:
 
     silence_s = beats.read_silence_s(heartbeat)
     if silence_s > beats.HANG_S:
-        click.echo(f"No heartbeat for {silence_s:.0f} seconds.", err=True)
+        said = "There was no heartbeat yet." if math.isinf(silence_s) else f"No heartbeat for {silence_s:.0f} seconds."
+        click.echo(said, err=True)
         sys.exit(1)
     click.echo(f"A heartbeat {silence_s:.0f} seconds ago.")
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tests.integration.conftest import Site
 
-from retint import photos
+from retint import photos, recipes
 from retint.jobs import changes
 from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.lifecycle import Stage
@@ -44,11 +44,9 @@ def run_nothing(_: Services, leases: Sequence[Lease], __: Beat) -> Iterator[Atte
 
 def deposit(site: Site, services: Services, path: Path, **recipe: object) -> UUID:
     """Deposit a file as a batch of its own; return its job."""
-    from retint import recipes
-
     batch = site.add_batch(recipe=recipes.parse(recipe))
     with path.open("rb") as source:
-        return photos.deposit(services, batch.tenant_id, batch.id, path.name, source).id
+        return photos.deposit(services, batch.tenant_id, batch.id, path.name, photos.Stream(source)).id
 
 
 def cancel(site: Site, job_id: UUID) -> None:

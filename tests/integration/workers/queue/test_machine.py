@@ -261,7 +261,7 @@ def test_a_store_that_is_away_floods_no_attempts_and_costs_no_photo(
     site, services = whole_site, whole_site.services
     prints = sorted(write_old_prints(tmp_path / "prints", 3).rglob("*.jpg"))
     job_ids = [deposit(site, services, path) for path in prints]
-    machine = make_machine(services, {"store": machines.make_store_check(services.store)})
+    machine = make_machine(services, {"store": machines.make_store_check(services)})
     assert machine.wait_until_fit()
 
     def run_all() -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from tests.paths import ROOT
 
 from retint import database
@@ -79,3 +80,14 @@ def test_imported_weights_that_are_damaged_are_told_and_it_goes_on(settings: Set
     assert "artistic.safetensors is not the file that its card describes" in warnings[0]
     assert "retint weights fetch artistic" in warnings[0]
     assert "stable.safetensors has no readable record" in warnings[1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_the_gpu_that_it_is_to_use_it_ends_with_a_sentence(settings: Settings) -> None:
+    environment = settings.environment(RETINT_DEVICE="cuda")
+    done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1] == (
+        "Error: Networks should run on cuda, and there is no such GPU here, or no driver for it: install the NVIDIA "
+        "driver, or set RETINT_DEVICE to auto or cpu."
+    )
