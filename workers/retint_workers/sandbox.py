@@ -4,6 +4,7 @@ A child serves many files, one at a time, because starting one costs more than a
 or runs out of memory loses only its own file and is replaced.
 """
 
+import faulthandler
 import multiprocessing
 import os
 import resource
@@ -11,11 +12,13 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from multiprocessing.connection import Connection
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 import pyvips
+import structlog
 
 from retint.errors import MachineFault, OutOfMemory, Refused, WorkerLost
 from retint.settings import Settings
@@ -45,8 +48,13 @@ VIPS_THREADS = 4
 OUT_OF_MEMORY_EXITS = {-signal.SIGKILL, -signal.SIGABRT, -signal.SIGTRAP}
 """Exit codes of a child without memory: killed by the kernel, or aborted by a library (GLib, LLVM)."""
 
+OUTPUT_BYTES = 4000
+"""Most bytes of what a child printed that are logged for one file, the last ones."""
+
 ITEM, DONE, FAILED = range(3)
 """Kinds of answers that a child sends."""
+
+log = structlog.get_logger()
 
 _idle_children: list["Child"] = []
 
@@ -58,10 +66,15 @@ class Child:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         self._pipe, childs_end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(childs_end,), name="retint-decoder", daemon=True)
+        self._output, childs_output = context.Pipe(duplex=False)
+        os.set_blocking(self._output.fileno(), False)
+        ends = (childs_end, childs_output)
+        self._process = context.Process(target=_serve, args=ends, name="retint-decoder", daemon=True)
         self._process.start()
-        childs_end.close()
+        for end in ends:
+            end.close()
         self.files = 0
+        self._printed = b""
 
     def run(self, work: tuple[Callable[..., T], tuple[Any, ...]], memory_mib: int, timeout_s: float, beat: Beat) -> T:
         """Run a function in the child; call `beat` about once a second meanwhile.
@@ -97,22 +110,38 @@ class Child:
         """Wait for the child's next answer: whether its work is done, and the item or result."""
         deadline = time.monotonic() + timeout_s
         try:
-            while not self._pipe.poll(BEAT_S):
+            while self._pipe not in wait([self._pipe, self._output], BEAT_S):
+                self._read_output()
                 beat()
                 if time.monotonic() > deadline:
                     raise WorkerLost(f"Opening the file took longer than {timeout_s:g} seconds.")
             answer, value = self._pipe.recv()
         except (EOFError, ConnectionError) as error:
             raise self._explain_exit() from error
+        finally:
+            self._log_output()
         if answer == FAILED:
             raise value
         return answer == DONE, value
+
+    def _read_output(self) -> None:
+        """Read what the child and its libraries have printed, so that a full pipe does not stop them."""
+        with suppress(BlockingIOError):
+            while printed := os.read(self._output.fileno(), 1 << 16):
+                self._printed = (self._printed + printed)[-OUTPUT_BYTES:]
+
+    def _log_output(self) -> None:
+        self._read_output()
+        if self._printed:
+            log.warning("child_printed", text=self._printed.decode(errors="replace").strip())
+        self._printed = b""
 
     def kill(self) -> None:
         """Kill the process and wait for its end."""
         self._process.kill()
         self._process.join()
         self._pipe.close()
+        self._output.close()
 
     def _explain_exit(self) -> WorkerLost | OutOfMemory:
         self._process.join()
@@ -198,8 +227,12 @@ def _make_idle(child: Child) -> None:
         child.kill()
 
 
-def _serve(pipe: Connection) -> None:
-    """Run in the child: take work and answer until the parent closes the pipe."""
+def _serve(pipe: Connection, output: Connection) -> None:
+    """Run in the child: take work and answer until the parent closes the pipe; the parent logs what is printed."""
+    for standard in (1, 2):
+        os.dup2(output.fileno(), standard)
+    output.close()
+    faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     Thread(target=_exit_with_parent, daemon=True).start()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

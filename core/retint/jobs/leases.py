@@ -82,6 +82,17 @@ class Lease:
             raise LeaseLost("The lease ran out, or somebody cancelled the photo.")
 
     @property
+    def log_fields(self) -> dict[str, Any]:
+        """What every line of the log names that concerns this attempt."""
+        return {
+            "tenant_id": str(self.tenant_id),
+            "batch_id": str(self.batch_id),
+            "job_id": str(self.job_id),
+            "stage": str(self.stage),
+            "attempt": self.attempt,
+        }
+
+    @property
     def original_key(self) -> str:
         """Key of the original in the store."""
         return keys.original(self.tenant_id, self.photo_id)
@@ -280,7 +291,7 @@ class _Move:
 
 def _choose_move(lease: Lease, end: Done | RetintError, backoff_s: float, requeue_s: float) -> _Move:
     """Decide where a job goes whose attempt ended."""
-    to = next_position(lease.stage, lease.faults, _classify(end))
+    to = next_position(lease.stage, lease.faults, classify(end))
     delay_s = backoff(to.faults, backoff_s) * (end.backoff_factor if isinstance(end, Transient) else 1)
     if isinstance(end, StoreUnavailable):
         # The photo is not at fault: it waits as after the last fault, and none is counted however long this lasts.
@@ -320,7 +331,8 @@ _SETTLE = (
 )
 
 
-def _classify(end: Done | RetintError) -> Outcome:
+def classify(end: Done | RetintError) -> Outcome:
+    """Return the outcome of an attempt that ended so."""
     if isinstance(end, Done):
         return Outcome.DONE
     return Outcome.REFUSED if isinstance(end, Refused) else Outcome.FAULT
@@ -334,7 +346,7 @@ def _attempt_row(lease: Lease, end: Done | RetintError) -> dict[str, Any]:
         "tenant_id": lease.tenant_id,
         "stage": lease.stage,
         "worker_id": lease.worker_id,
-        "outcome": _classify(end),
+        "outcome": classify(end),
         "error": None if isinstance(end, Done) else _describe_failure(end),
         "files": done.files,
         "facts": done.facts,

@@ -1,5 +1,6 @@
 """Child processes that open foreign files: what they return, how they die, and that they are replaced."""
 
+import faulthandler
 import mmap
 import os
 import signal
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from structlog.contextvars import bound_contextvars, merge_contextvars
+from structlog.testing import capture_logs
 from tests import photo_files
 
 from retint.errors import InvalidPhoto, OutOfMemory, WorkerLost
@@ -55,6 +58,17 @@ def refuse(_: int) -> None:
     raise InvalidPhoto("The picture is of a cat.", code="cat")
 
 
+def print_much(number: int) -> int:
+    for _ in range(number):
+        os.write(2, b"TIFFReadDirectory: Warning, Unknown field with tag 33550.\n")
+    os.write(1, b"the last word\n")
+    return number
+
+
+def crash(_: int) -> None:
+    faulthandler._sigsegv()  # type: ignore[attr-defined]
+
+
 def divide(number: int) -> float:
     return number / 0
 
@@ -92,6 +106,29 @@ def test_a_child_that_dies_is_replaced(number: int, error: type[Exception], tmp_
     with pytest.raises(error):
         run_in_child(kill_itself, SETTINGS, ignore_beat, number)
     assert run_in_child(get_pid, SETTINGS, ignore_beat, tmp_path) != before
+
+
+@pytest.mark.parametrize("number", [1, 20_000])
+def test_what_a_library_prints_in_a_child_is_logged_as_the_job_s(number: int) -> None:
+    with capture_logs(processors=[merge_contextvars]) as lines, bound_contextvars(job_id="7"):
+        assert run_in_child(print_much, SETTINGS, ignore_beat, number) == number
+        run_in_child(get_pid, SETTINGS, ignore_beat, Path())
+    [line] = lines
+    assert (line["event"], line["job_id"]) == ("child_printed", "7")
+    assert line["text"].endswith("tag 33550.\nthe last word")
+    assert len(line["text"]) <= 4000
+
+
+def test_what_a_crash_leaves_behind_is_logged_as_the_job_s() -> None:
+    with (
+        capture_logs(processors=[merge_contextvars]) as lines,
+        bound_contextvars(job_id="7"),
+        pytest.raises(WorkerLost),
+    ):
+        run_in_child(crash, SETTINGS, ignore_beat, 1)
+    assert [line["job_id"] for line in lines] == ["7"]
+    assert "Segmentation fault" in lines[0]["text"]
+    assert "in crash" in lines[0]["text"]
 
 
 def test_a_child_that_takes_too_long_is_killed(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def run_stage(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterat
         elif order == "fault" and lease.faults < 2:
             yield lease, OutOfMemory("There was not enough memory.")
         elif order == "bug":
-            raise ZeroDivisionError(lease.name)
+            raise ZeroDivisionError("a bug")
         elif order == "forget":
             continue
         elif order == "die":

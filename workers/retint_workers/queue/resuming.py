@@ -75,7 +75,7 @@ class StoredSegments:
         self._beat = beat
         self._download()
         if self._stored:
-            log.info("segments_resumed", segments=len(self._stored), **self._log_fields())
+            log.info("segments_resumed", segments=len(self._stored))
         self._looked_at = time.monotonic()
 
         def report_progress(*_: object) -> None:
@@ -123,7 +123,7 @@ class StoredSegments:
                     self._stored.add(segment.name)
                     self.lease.progressed.set()
         except StoreUnavailable as error:  # the film itself is not in danger
-            log.warning("segment_not_stored", reason=error.message, **self._log_fields())
+            log.warning("segment_not_stored", reason=error.message)
         self._looked_at = time.monotonic()
 
     def _list_keys(self, folder_name: str) -> list[str]:
@@ -138,6 +138,3 @@ class StoredSegments:
 
     def _move(self, move: Callable[[Progress], T]) -> T:
         return transfers.start(self.lease, move).wait(self._beat)
-
-    def _log_fields(self) -> dict[str, str]:
-        return {"job_id": str(self.lease.job_id), "stage": self.lease.stage}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
+from structlog.contextvars import bound_contextvars
 
 from retint.errors import OutOfMemory, RetintError
 from retint.jobs.leases import AttemptEnd, Done, Lease
@@ -187,7 +188,7 @@ def _run_each(leases: Sequence[Lease], run: Run, beat: Beat) -> Iterator[Attempt
 
 def _run_in_folder(run: Run, lease: Lease, beat: Beat) -> Done:
     lease.ensure_held()
-    with scratch.translate_errors(), scratch.open_folder() as folder:
+    with bound_contextvars(**lease.log_fields), scratch.translate_errors(), scratch.open_folder() as folder:
         return run(lease, folder, beat)
 
 

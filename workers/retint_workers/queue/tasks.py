@@ -24,16 +24,30 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
-from celery import Celery, Task
+from celery import Celery, Task, signals
 from celery.exceptions import Ignore
 from sqlalchemy.orm import Session
+from structlog.contextvars import bind_contextvars, bound_contextvars, unbind_contextvars
 
+from retint import metrics
 from retint.broker import task_name
 from retint.errors import LeaseLost, RetintError, Transient
-from retint.jobs.leases import AttemptEnd, Done, Lease, claim, clear_faults, extend, list_held, release, settle
+from retint.jobs.leases import (
+    AttemptEnd,
+    Done,
+    Lease,
+    claim,
+    classify,
+    clear_faults,
+    extend,
+    list_held,
+    release,
+    settle,
+)
 from retint.lifecycle import QUEUES, Stage
 from retint.services import Services
 from retint_workers.beats import Beat
+from retint_workers.dispatch.pace import name_network
 from retint_workers.queue.heartbeat import Heartbeat
 from retint_workers.queue.machine import Machine
 
@@ -55,9 +69,14 @@ log = structlog.get_logger()
 def register(app: Celery, machine: Machine, stages: Mapping[Stage, RunStage]) -> None:
     """Register the tasks of the worker's fleet with a Celery application."""
 
+    signals.task_prerun.connect(_bind_bundle)
+    signals.task_postrun.connect(_unbind_bundle)
+
     def make_task(stage: Stage, run_stage: RunStage) -> Callable[[Task, list[str]], None]:
         def task(_: Task, job_ids: list[str]) -> None:
-            if not run_bundle(machine, stage, run_stage, [UUID(job_id) for job_id in job_ids]):
+            with bound_contextvars(stage=str(stage)):
+                has_moved_on = run_bundle(machine, stage, run_stage, [UUID(job_id) for job_id in job_ids])
+            if not has_moved_on:
                 raise Ignore  # no job moved on: the rest of this chain would find nothing to claim
 
         return task
@@ -65,6 +84,15 @@ def register(app: Celery, machine: Machine, stages: Mapping[Stage, RunStage]) ->
     for stage, run_stage in stages.items():
         if QUEUES[stage] == machine.heartbeat.fleet:
             app.task(name=task_name(stage), bind=True, ignore_result=True)(make_task(stage, run_stage))
+
+
+def _bind_bundle(task: Task, **_: Any) -> None:
+    """Name the bundle in all lines while a task runs, Celery's own included."""
+    bind_contextvars(bundle_id=task.request.root_id)
+
+
+def _unbind_bundle(**_: Any) -> None:
+    unbind_contextvars("bundle_id")
 
 
 def run_bundle(machine: Machine, stage: Stage, run_stage: RunStage, job_ids: Sequence[UUID]) -> bool:
@@ -78,14 +106,16 @@ def run_bundle(machine: Machine, stage: Stage, run_stage: RunStage, job_ids: Seq
         with services.begin() as session:
             leases = claim(session, stage, job_ids, heartbeat.worker_id, services.settings.lease_s)
     except Transient as error:  # as above
-        log.warning("bundle_dropped", stage=stage, jobs=len(job_ids), reason=error.message)
+        log.warning("bundle_dropped", jobs=len(job_ids), reason=error.message)
         return False
-    if len(leases) < len(job_ids):
-        log.info("bundle_claimed_in_part", stage=stage, sent=len(job_ids), claimed=len(leases))
+    log.info("bundle_claimed", sent=len(job_ids), jobs=[str(lease.job_id) for lease in leases])
     if not leases:
         return False
+    for lease in leases:
+        services.counters.observe(metrics.CLAIM_WAIT, lease.waited_s, stage)
     held = HeldLeases(heartbeat, leases)
-    with heartbeat.busy_with(f"{stage} × {len(leases)}"):
+    common = {name: leases[0].log_fields[name] for name in ("tenant_id", "batch_id")}
+    with bound_contextvars(**common), heartbeat.busy_with(f"{stage} × {len(leases)}"):
         with closing(yield_outcomes(run_stage, services, leases, held.beat)) as outcomes:
             _take_outcomes(machine, held, outcomes)
         held.close()
@@ -96,7 +126,8 @@ def _take_outcomes(machine: Machine, held: "HeldLeases", outcomes: Iterator[Atte
     """Take outcomes until all are there, or the machine is to blame for one: then it runs no further photo."""
     for lease, outcome in outcomes:
         try:
-            is_to_blame = machine.is_to_blame(outcome, held.beat)
+            with bound_contextvars(**lease.log_fields):
+                is_to_blame = machine.is_to_blame(outcome, held.beat)
         except LeaseLost:  # all of them, while the machine was tested
             return
         if is_to_blame:
@@ -119,7 +150,8 @@ def yield_outcomes(
     except (Transient, LeaseLost) as error:
         fault = error
     except Exception as error:
-        log.exception("stage_failed", stage=leases[0].stage, jobs=[str(job_id) for job_id in left])
+        alone = leases[0].log_fields if len(leases) == 1 else {}
+        log.exception("stage_failed", jobs=[str(job_id) for job_id in left], **alone)
         if len(leases) > 1:
             yield from _run_singly(run_stage, services, list(left.values()), beat)
             return
@@ -156,6 +188,7 @@ class HeldLeases:
         self._has_lost = False
         self._ended: list[AttemptEnd] = []
         self._started_at = self._extended_at = self._checked_at = self._flushed_at = time.monotonic()
+        self._outcome_at = self._started_at
 
     def beat(self) -> bool:
         """Report progress, look after the leases and write outcomes where due; return whether to start another photo.
@@ -193,15 +226,18 @@ class HeldLeases:
         self._held.update({lease.job_id: replace(lease, faults=0) for lease in advanced})
         for lease in leases:
             if lease.job_id not in held:
-                log.warning("lease_lost", **_log_fields(lease))
+                self._note_lost(lease)
                 lease.lost.set()
                 del self._held[lease.job_id]
                 self._has_lost = True
 
     def add_outcome(self, lease: Lease, outcome: Done | RetintError) -> None:
         """Keep how an attempt ended, until the next flush; nothing of a job that was lost."""
+        before, self._outcome_at = self._outcome_at, time.monotonic()
         if lease.lost.is_set() or isinstance(outcome, LeaseLost):
             return
+        network = name_network(lease.stage, lease.recipe)
+        self._services.counters.observe(metrics.STAGE_SECONDS, self._outcome_at - before, lease.stage, network)
         self._ended.append((replace(lease, faults=0) if lease.progressed.is_set() else lease, outcome))
 
     def close(self) -> None:
@@ -236,23 +272,23 @@ class HeldLeases:
         for lease, outcome in self._ended:
             self._held.pop(lease.job_id, None)
             if written is None:
-                log.error("outcome_dropped", **_log_fields(lease))
+                log.error("outcome_dropped", **lease.log_fields)
             elif lease.job_id not in written:
                 if not lease.lost.is_set():
-                    log.warning("lease_lost", **_log_fields(lease))
-            elif isinstance(outcome, Done):
-                self.has_moved_on |= lease.stage.next is not None
+                    self._note_lost(lease)
             else:
-                log.warning("attempt_failed", code=outcome.code, reason=outcome.message, **_log_fields(lease))
-        ended, stage = len(self._ended), self._ended[0][0].stage
-        log.info("outcomes_written", stage=stage, ended=ended, written=len(written or ()))
+                self._note_end(lease, outcome)
+        log.info("outcomes_written", ended=len(self._ended), written=len(written or ()))
 
+    def _note_end(self, lease: Lease, outcome: Done | RetintError) -> None:
+        counters = self._services.counters
+        counters.count(metrics.ATTEMPTS, lease.stage, classify(outcome))
+        if isinstance(outcome, Done):
+            self.has_moved_on |= lease.stage.next is not None
+        else:
+            counters.count(metrics.FAULTS, lease.stage, outcome.code)
+            log.warning("attempt_failed", code=outcome.code, reason=outcome.message, **lease.log_fields)
 
-def _log_fields(lease: Lease) -> dict[str, Any]:
-    """Return what identifies an attempt in a line of the log."""
-    return {
-        "batch_id": str(lease.batch_id),
-        "job_id": str(lease.job_id),
-        "stage": lease.stage,
-        "attempt": lease.attempt,
-    }
+    def _note_lost(self, lease: Lease) -> None:
+        self._services.counters.count(metrics.LEASES_LOST, lease.stage)
+        log.warning("lease_lost", **lease.log_fields)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from structlog.contextvars import bound_contextvars
 
 from retint.errors import StoreUnavailable
 from retint.filetypes import content_type_for
@@ -39,7 +40,8 @@ def start(lease: Lease, move: Callable[[Progress], T]) -> Background[T]:
         progress()
         return move(progress)
 
-    return Background(run, STALL_S, StoreUnavailable(f"The store moved nothing for {STALL_S} seconds."))
+    with bound_contextvars(**lease.log_fields):
+        return Background(run, STALL_S, StoreUnavailable(f"The store moved nothing for {STALL_S} seconds."))
 
 
 def watch(lease: Lease, beat: Beat) -> Beat:

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 from numpy.typing import NDArray
 from PIL import Image
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 from tests.leases import new_lease
 
-from retint.errors import RetintError, Transient
+from retint.errors import InvalidPhoto, RetintError, Transient
 from retint.jobs.leases import Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
@@ -94,6 +97,48 @@ def test_threads_read_and_write_while_the_network_runs(services: Services, monke
     ended = list(stages.run_colorize(slow, bundle, lambda: True))
     assert [lease for lease, _ in ended] == bundle
     assert all(isinstance(outcome, Done) for _, outcome in ended)
+
+
+def test_lines_of_the_threads_of_a_stage_name_the_job(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = structlog.get_logger()
+
+    class Talking(DirectoryStore):
+        def open(self, key: str, *rest: Any, **others: Any) -> Any:
+            log.info("reads", key=key)
+            return super().open(key, *rest, **others)
+
+        def put(self, key: str, *rest: Any) -> None:
+            log.info("writes", key=key)
+            super().put(key, *rest)
+
+    bundle = make_leases(services, 4)
+    talking = Services(services.settings, services.engine, Talking(services.settings.data / "store"))
+    monkeypatch.setattr(loading, "load_network", lambda *_: CallbackNetwork(lambda _: None))
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        list(stages.run_colorize(talking, bundle, lambda: True))
+    found = {line["key"]: line for line in lines if line["event"] in ("reads", "writes")}
+    for lease in bundle:
+        for key in (lease.files["proxy"], lease.file_key("color.safetensors")):
+            assert found[key].items() >= lease.log_fields.items()
+
+
+def test_lines_of_a_stage_name_the_photo_at_hand(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = structlog.get_logger()
+    bundle = [new_lease(name, Stage.INGEST, {}) for name in ("first", "second")]
+    for lease in bundle:
+        services.store.put(lease.original_key, b"no picture")
+
+    def ingest(*_: Any) -> None:
+        log.info("ingests")
+        raise InvalidPhoto("This is not a photograph.")
+
+    monkeypatch.setattr("retint_workers.imaging.ingest.ingest", ingest)
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        for _ in stages.run_ingest(services, bundle, lambda: True):
+            log.info("between")
+    assert [line["event"] for line in lines] == ["ingests", "between"] * 2
+    assert [line.get("job_id") for line in lines[::2]] == [str(lease.job_id) for lease in bundle]
+    assert not any("job_id" in line for line in lines[1::2])
 
 
 def test_a_slow_network_waits_for_its_last_layer(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,147 @@
+"""What is seen of workers and dispatchers from outside: lines of their logs, and metrics."""
+
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from prometheus_client.parser import text_string_to_metric_families
+from tests.integration.conftest import Processes, Site
+
+from retint import exposition
+from retint.lifecycle import Outcome, Stage, State
+from retint.metrics import Kind
+from retint.recipes import parse
+from retint_workers.dispatch.pace import name_network
+
+MakeProcesses = Callable[[Site], Processes]
+Figures = dict[tuple[str, ...], float]
+
+SECRET = "Aunt Emma's wedding"
+
+
+def log_as_json(site: Site) -> Site:
+    settings = site.settings.model_copy(update={"log_json": True})
+    return Site(replace(site.services, settings=settings), site.tenants)
+
+
+def read_logs(processes: Processes) -> str:
+    return "\n".join(path.read_text() for path in processes.folder.glob("*.log"))
+
+
+def read_lines(processes: Processes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in read_logs(processes).splitlines() if line.startswith("{")]
+
+
+def has_ended(site: Site, job_ids: list[UUID]) -> bool:
+    states = site.count_states(job_ids)
+    return states[State.RESTORED] + states[State.REFUSED] + states[State.QUARANTINED] == len(job_ids)
+
+
+def test_every_line_names_what_it_concerns_and_no_file(broker_site: Site, make_processes: MakeProcesses) -> None:
+    site = log_as_json(broker_site)
+    processes = make_processes(site)
+    names = [f"{order}:{SECRET} {number}.jpg" for number, order in enumerate(ORDERS)]
+    batch = site.add_batch()
+    job_ids = site.add_jobs(*names, batch=batch)
+    processes.start_all()
+    site.wait_until(lambda: has_ended(site, job_ids))
+    for process in processes.running:
+        process.terminate()
+        process.wait()
+    lines = read_lines(processes)
+    sent = {line["bundle_id"] for line in lines if line["event"] == "bundle_sent"}
+    assert {line["batch_id"] for line in lines if line["event"] == "bundle_sent"} == {str(batch.id)}
+    of_workers = [line for line in lines if line["process"].startswith("worker")]
+    assert all("worker_id" in line for line in of_workers if line["event"] != "worker_not_registered")
+    claimed = [line for line in of_workers if line["event"] == "bundle_claimed"]
+    assert {job_id for line in claimed for job_id in line["jobs"]} == {str(job_id) for job_id in job_ids}
+    assert {line["bundle_id"] for line in claimed} <= sent
+    of_jobs = [line for line in of_workers if "job_id" in line]
+    for line in of_jobs:
+        assert line["bundle_id"] in sent, line
+        assert {"tenant_id", "batch_id", "job_id", "stage", "attempt"} <= line.keys(), line
+    failed = Counter((line["stage"], line["code"]) for line in of_jobs if line["event"] == "attempt_failed")
+    assert failed["render", "invalid_photo"] == 1
+    assert failed["colorize", "bug"] == 3
+    written = [line for line in of_workers if line["event"] == "outcomes_written"]
+    assert all({"bundle_id", "batch_id", "stage"} <= line.keys() for line in written)
+    assert SECRET not in read_logs(processes)
+
+
+ORDERS = ("plain@", "fault@ingest", "bug@colorize", "refuse@render")
+
+
+def scrape(site: Site) -> Figures:
+    """Read the page's counters: values by the name of the sample and its labels, in the order of their names."""
+    with site.services.read() as session:
+        text = exposition.render(session).decode()
+    return {
+        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(text)
+        if family.type in (Kind.COUNTER, Kind.HISTOGRAM)
+        for sample in family.samples
+    }
+
+
+def test_counters_never_go_back_while_workers_are_killed_and_restarted(
+    broker_site: Site, make_processes: MakeProcesses
+) -> None:
+    site, processes = broker_site, make_processes(broker_site)
+    processes.start_all()
+    job_ids = site.add_jobs(*(f"slow@{stage}:0.1{number}" for stage in Stage for number in range(10)))
+    seen: Figures = {}
+    ends = [
+        (1, "gpu", signal.SIGTERM),
+        (0, "cpu", signal.SIGTERM),
+        (1, "gpu", signal.SIGKILL),
+        (0, "cpu", signal.SIGKILL),
+    ]
+    while not has_ended(site, job_ids):
+        figures = scrape(site)
+        assert {name: n for name, n in seen.items() if figures.get(name, 0) < n} == {}
+        seen = figures
+        time.sleep(0.3)
+        if ends and sum(site.count_outcomes(job_ids).values()) > 20 * (5 - len(ends)):
+            place, fleet, how = ends.pop(0)
+            processes.running[place].send_signal(how)
+            processes.running[place].wait()
+            processes.start("worker", fleet)
+            processes.running[place] = processes.running.pop()
+    assert len(ends) < 2
+    counted, done = seen["retint_attempts_total", "done", "ingest"], site.count_outcomes(job_ids)
+    assert 5 < counted <= done[Stage.INGEST, Outcome.DONE]
+
+
+def test_workers_that_are_asked_to_end_have_counted_every_attempt(
+    broker_site: Site, make_processes: MakeProcesses
+) -> None:
+    site, processes = broker_site, make_processes(broker_site)
+    job_ids = site.add_jobs(*ORDERS, "slow@defade:1.5")
+    processes.start_all()
+    site.wait_until(lambda: has_ended(site, job_ids))
+    for process in processes.running:
+        process.terminate()
+    for process in processes.running:
+        process.wait()
+    figures = scrape(site)
+    counted = {
+        (Stage(stage), Outcome(outcome)): n
+        for (name, *labels), n in figures.items()
+        if name == "retint_attempts_total"
+        for outcome, stage in [labels]
+    }
+    outcomes = site.count_outcomes(job_ids)
+    assert counted == outcomes
+    for stage in Stage:
+        ended = sum(n for key, n in outcomes.items() if key[0] is stage)
+        assert figures["retint_stage_seconds_count", name_network(stage, parse({})), stage] == ended
+        assert figures["retint_claim_wait_seconds_count", stage] == ended
+    assert figures["retint_attempts_failed_total", "invalid_photo", "render"] == 1
+    assert figures["retint_stage_seconds_sum", parse({}).defader, "defade"] >= 1.5
+    assert figures["retint_bundles_sent_total", "ingest"] >= 1
+    assert figures["retint_leads_taken_total",] == 1
