@@ -1,9 +1,10 @@
 """What a person does with jobs: adds, cancels, retries."""
 
 import uuid
+from functools import partial
 
 import structlog
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, and_, event, func, select, update
 from sqlalchemy.orm import Session
 
 from retint import database
@@ -33,9 +34,16 @@ def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
         database.insert(session, Job).values(values).on_conflict_do_nothing(index_elements=place).returning(Job)
     )
     if added is not None:
+        event.listen(session, "after_commit", partial(_log_added, added), once=True)
         return added
     same = (Job.photo_id == photo.id, Job.batch_id == batch.id, Job.fingerprint == fingerprint(name))
     return session.scalars(select(Job).where(*same)).one()
+
+
+def _log_added(job: Job, _: Session) -> None:
+    """Log whose request added which job; a worker's lines name the job."""
+    names = ("tenant_id", "batch_id", "photo_id")
+    log.info("job_added", job_id=str(job.id), **{name: str(getattr(job, name)) for name in names})
 
 
 def close_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> None:
