@@ -47,8 +47,6 @@ REPEATS = 9
 FILLS = {"sqlite": (1_000, 100_000), "postgresql": (1_000, 1_000_000)}
 """Jobs that are in the database already."""
 ROUNDS = 3
-CHUNK = 1000
-"""Rows of one statement."""
 HEAVY = "heavy"
 HEAVY_S = 2.0
 """What a heavy network takes for a photo on a CPU, and more."""
@@ -122,12 +120,11 @@ class Bench:
                 values["started_at"] = datetime.now(UTC)
             if state is State.RESTORED:
                 values |= {"stage": Stage.RENDER, "attempt": 4, "ended_at": datetime.now(UTC)}
-            # Many rows a statement, as few tallies as a dispatcher leaves.
-            for first in range(0, count, CHUNK):
-                numbers = range(first, min(first + CHUNK, count))
-                session.execute(insert(Job).values([{"name": f"{name}{n}.jpg", **values} for n in numbers]))
+            session.execute(insert(Job), [{"name": f"{name}{number}.jpg", **values} for number in range(count)])
             for number, stage in enumerate(STAGES if state is State.RESTORED else (), start=1):
                 self._add_attempts(session, batch.id, number, stage)
+        with self.services.begin() as session:  # as a dispatcher does
+            tallies.fold(session)
         return batch.id
 
     def _add_attempts(self, session: Any, batch_id: uuid.UUID, number: int, stage: Stage) -> None:

@@ -15,7 +15,7 @@ FIRST_SIZE: Final = 16
 """Photos of a bundle whose time is not known yet."""
 SHARE: Final = 0.5
 """Weight of the newest measurement in the moving average."""
-READ_S: Final = 5.0
+READ_S: Final = 2.0
 """Time between two measurements."""
 
 
