@@ -70,10 +70,10 @@ class PlatformUnderTest:
 
 
 @contextmanager
-def run_platform(settings: Settings) -> Iterator[PlatformUnderTest]:
+def run_platform(settings: Settings, *options: str) -> Iterator[PlatformUnderTest]:
     """Run `retint up` on a free port until the block ends; a platform that does not start fails with its logs."""
     settings.data.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "retint", "up", "--json", "--port", "0"]
+    command = [sys.executable, "-m", "retint", "up", "--json", "--port", "0", *options]
     log = settings.data / "up.log"
     with (
         log.open("ab") as sink,

@@ -50,6 +50,7 @@ class Identity:
     tenant_id: UUID
     user_id: UUID
     is_admin: bool
+    is_operator: bool = False
     email: str = ""
     stamp: str = ""
     """Changes with the password, so that sessions opened before it end."""
@@ -68,9 +69,23 @@ def get_or_create_tenant(session: Session, name: str) -> Tenant:
 
 
 def create_user(
-    session: Session, tenant_id: UUID, email: str, *, is_admin: bool = False, password: str | None = None
+    session: Session,
+    tenant_id: UUID,
+    email: str,
+    *,
+    is_admin: bool = False,
+    is_operator: bool = False,
+    password: str | None = None,
 ) -> User:
     """Create a user; without a password they sign in by a one-time link (`invite`).
+
+    Args:
+        session: the transaction.
+        tenant_id: the institution.
+        email: the address, which no other user has.
+        is_admin: whether they rule the institution.
+        is_operator: whether they rule the house: fleets, hosts, every tenant's faults.
+        password: at least 10 characters.
 
     Raises:
         InvalidRequest: not an email address, or a password of the wrong length.
@@ -80,6 +95,7 @@ def create_user(
         tenant_id=tenant_id,
         email=_normalize_email(email),
         is_admin=is_admin,
+        is_operator=is_operator,
         password_hash=None if password is None else _hash_password(password),
     )
     try:
@@ -88,6 +104,17 @@ def create_user(
     except IntegrityError as error:
         raise IllegalMove(f"There is already a user {user.email}.", code="email_taken") from error
     return user
+
+
+def has_operator(session: Session) -> bool:
+    """Whether anybody rules the house yet."""
+    return session.scalar(select(User.id).where(User.is_operator, User.disabled_at.is_(None)).limit(1)) is not None
+
+
+def set_operator(session: Session, user: User, *, is_operator: bool) -> None:
+    """Let a user rule the house, or no longer."""
+    user.is_operator = is_operator
+    record_action(session, "operator_set", f"{user.email} {is_operator}", _identity(user))
 
 
 def find_user(session: Session, email: str) -> User:
@@ -131,7 +158,7 @@ def sign_in(services: "Services", email: str, password: str, address: str) -> Id
     """
     email = email.strip().lower()[:254].replace("\0", "")
     subjects = _failure_limits(email, address)
-    with services.begin() as session:
+    with services.read() as session:
         _refuse_too_many(session, subjects)
         user = session.scalar(select(User).where(User.email == email, User.disabled_at.is_(None)))
         password_hash = (user.password_hash if user else None) or _DUMMY_HASH
@@ -287,7 +314,7 @@ def _refuse_too_many(session: Session, subjects: dict[str, int]) -> None:
 
 def _identity(user: User) -> Identity:
     stamp = _hash_secret(user.password_hash or "")[:16]
-    return Identity(user.tenant_id, user.id, user.is_admin, user.email, stamp)
+    return Identity(user.tenant_id, user.id, user.is_admin, user.is_operator, user.email, stamp)
 
 
 def _hash_secret(secret: str) -> str:

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from retint import recipes
 from retint.columns import now
-from retint.errors import IllegalMove, InvalidRequest, Refused
-from retint.jobs import tallies
+from retint.errors import InvalidRequest, Refused
+from retint.jobs import changes, tallies
 from retint.lifecycle import Outcome, Stage, State, phases_of
 from retint.names import unique_path
 from retint.recipes import Recipe
@@ -351,8 +351,7 @@ def _clean_name(name: str) -> str:
 
 def _get_uncancelled(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
     batch = get_owned(session, Batch, tenant_id, batch_id)
-    if batch.cancelled_at is not None:
-        raise IllegalMove("The batch was cancelled.", code="batch_cancelled")
+    changes.refuse_cancelled(batch.cancelled_at)
     return batch
 
 

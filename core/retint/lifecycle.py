@@ -32,6 +32,8 @@ QUEUES: Final[dict[Stage, str]] = {
 """Fleet that runs each stage."""
 
 FLEETS: Final = ("cpu", "gpu")
+MOST_WORKERS: Final = 1000
+"""Most workers that a fleet may be asked to have."""
 
 
 class State(StrEnum):

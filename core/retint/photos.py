@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from retint import store_identity
 from retint.columns import new_id
-from retint.errors import IllegalMove, InvalidPhoto, InvalidRequest, NotFound, Refused
+from retint.errors import InvalidPhoto, InvalidRequest, NotFound, Refused
 from retint.jobs import changes
 from retint.lifecycle import Outcome, Stage
 from retint.names import clean_name
@@ -277,8 +277,7 @@ def load_details(session: Session, tenant_id: UUID, job_id: UUID) -> PhotoDetail
 def _get_open_batch(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
     """Fetch a batch that is not cancelled. `add_job` checks again under a lock; this saves a needless upload."""
     batch = get_owned(session, Batch, tenant_id, batch_id)
-    if batch.cancelled_at is not None:
-        raise IllegalMove("The batch was cancelled; open a new one.", code="batch_cancelled")
+    changes.refuse_cancelled(batch.cancelled_at)
     return batch
 
 
@@ -289,7 +288,7 @@ def _insert_photo(services: "Services", photo: Photo) -> Photo:
     except IntegrityError:
         # The same bytes were deposited at the same moment: the other row is the photo.
         services.store.delete([photo.original_key])
-        with services.begin() as session:
+        with services.read() as session:
             return session.scalars(select_owned(Photo, photo.tenant_id).where(Photo.sha256 == photo.sha256)).one()
     return photo
 

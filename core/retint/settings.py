@@ -111,6 +111,18 @@ class Settings(BaseSettings):
         return _parse_networks(self.trusted_proxies)
 
     @property
+    def portal_url(self) -> str:
+        """Address of the portal for people: the operator's, else the one that `retint up` keeps in the data folder."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        return self.url_file.read_text() if self.url_file.exists() else "http://127.0.0.1:8000"
+
+    @property
+    def url_file(self) -> Path:
+        """Where `retint up` keeps the portal's address."""
+        return self.data / "url"
+
+    @property
     def spool(self) -> Path:
         """Folder for parts of uploads in progress. Whoever writes there creates it; its files have no names."""
         return self.data / "spool"

@@ -1,8 +1,10 @@
 """Authentication by session or token, CSRF protection, security headers and limits of request sizes."""
 
 import functools
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from enum import StrEnum
 from typing import Final, ParamSpec, cast
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -27,9 +29,24 @@ BODY_LIMIT: Final = 1 << 20
 """Most bytes of a request that uploads no files."""
 FORM_FILES: Final = 2000
 """Most files in one form that is sent without JavaScript."""
+NOTE_S: Final = 60
+"""How often a process notes the use of a token, also where it does not succeed."""
 YEAR_S: Final = 31_536_000
 
 csrf: Final = CSRFProtect()
+
+
+class Role(StrEnum):
+    """What a user may be besides a member of an institution, in words."""
+
+    ADMIN = "an administrator"
+    """Rules the institution."""
+    OPERATOR = "an operator of this installation"
+    """Rules the house: fleets, hosts, every institution's faults."""
+
+
+_noted_at: dict[UUID, float] = {}
+"""When this process last noted the use of a token."""
 
 
 def configure(app: Flask, settings: Settings) -> None:
@@ -105,25 +122,29 @@ def has_mark(name: str) -> bool:
     return getattr(current_app.view_functions.get(request.endpoint or ""), name, False)
 
 
-def admin_required(view: View[P]) -> View[P]:
-    """Require an administrator."""
+def only(*roles: Role) -> Callable[[View[P]], View[P]]:
+    """Require one of some roles for a view."""
 
-    @functools.wraps(view)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
-        require_admin()
-        return view(*args, **kwargs)
+    def decorate(view: View[P]) -> View[P]:
+        @functools.wraps(view)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
+            require(*roles)
+            return view(*args, **kwargs)
 
-    return wrapper
+        return wrapper
+
+    return decorate
 
 
-def require_admin() -> None:
-    """Check that the user is an administrator.
+def require(*roles: Role) -> None:
+    """Check that the user has one of some roles.
 
     Raises:
-        NotAllowed: the user is not.
+        NotAllowed: the user has none of them.
     """
-    if not g.identity.is_admin:
-        raise NotAllowed("Only an administrator may do this.")
+    held = {Role.ADMIN: g.identity.is_admin, Role.OPERATOR: g.identity.is_operator}
+    if not any(held[role] for role in roles):
+        raise NotAllowed(f"Only {' or '.join(roles)} may do this.")
 
 
 def safe_next_url(target: str | None) -> str:
@@ -155,8 +176,10 @@ def _identify_by_token() -> Identity:
         raise Unauthorized("A token is missing. Send it in the header `Authorization: Bearer retint_…`.")
     with services().read() as transaction:
         found = accounts.identify_token(transaction, secret)
-    if found.token_to_note is not None:
-        after_this_request(functools.partial(_note_use, found.token_to_note))
+    token_id, now = found.token_to_note, time.monotonic()
+    if token_id is not None and now > _noted_at.get(token_id, 0) + NOTE_S:
+        _noted_at[token_id] = now
+        after_this_request(functools.partial(_note_use, token_id))
     return found
 
 

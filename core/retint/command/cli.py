@@ -14,6 +14,7 @@ from retint import __version__
 from retint.command import store
 from retint.command.options import recipe_options
 from retint.errors import Refused, RetintError
+from retint.lifecycle import MOST_WORKERS
 from retint.names import escape_surrogates, show_name
 from retint.settings import Settings
 
@@ -153,18 +154,38 @@ admin.add_command(store.adopt_store)
 @admin.command("create-user", epilog="\b\nExample:\n  retint admin create-user jo@museum.example --admin")
 @click.argument("email")
 @click.option("--tenant", "tenant_name", default="Archive", show_default=True, help="Institution; created if missing.")
-@click.option("--admin", "is_admin", is_flag=True, help="May scale the workers and see failures.")
+@click.option("--admin", "is_admin", is_flag=True, help="May see and retry the failures of the institution.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_obj
 def create_user(services: "Services", email: str, tenant_name: str, is_admin: bool, as_json: bool) -> None:
-    """Add a user and print the one-time link to sign in with."""
+    """Add a user and print the one-time link to sign in with. The first administrator is the operator, too."""
     from retint import accounts
 
     with services.begin() as session:
         tenant = accounts.get_or_create_tenant(session, tenant_name)
-        user = accounts.create_user(session, tenant.id, email, is_admin=is_admin)
+        is_operator = is_admin and not accounts.has_operator(session)
+        user = accounts.create_user(session, tenant.id, email, is_admin=is_admin, is_operator=is_operator)
         link = _link(services, accounts.invite(session, user))
     _print({"email": user.email, "tenant": tenant_name, "sign_in": link}, link, as_json)
+
+
+@admin.command(
+    epilog="""\b
+Examples:
+  retint admin operator jo@museum.example
+  retint admin operator jo@museum.example --revoke
+"""
+)
+@click.argument("email")
+@click.option("--revoke", is_flag=True, help="Take the right away.")
+@click.pass_obj
+def operator(services: "Services", email: str, revoke: bool) -> None:
+    """Let a user rule this installation: scale the workers, see hosts and queues, retry every institution's faults."""
+    from retint import accounts
+
+    with services.begin() as session:
+        accounts.set_operator(session, accounts.find_user(session, email), is_operator=not revoke)
+    click.echo(f"{email} is {'no longer ' if revoke else ''}an operator.")
 
 
 @admin.command("sign-in-link")
@@ -226,7 +247,7 @@ def migrate(services: "Services", finish: bool) -> None:
 
 @admin.command()
 @click.argument("fleet", type=click.Choice(["cpu", "gpu"]))
-@click.argument("wanted", type=click.IntRange(0, 1000))
+@click.argument("wanted", type=click.IntRange(0, MOST_WORKERS))
 @click.pass_obj
 def scale(services: "Services", fleet: str, wanted: int) -> None:
     """Set how many workers of a fleet should run; `retint up` starts or stops them at once."""
@@ -238,7 +259,7 @@ def scale(services: "Services", fleet: str, wanted: int) -> None:
 
 
 def _link(services: "Services", secret: str) -> str:
-    return f"{services.settings.public_url or 'http://127.0.0.1:8000'}/sign-in/{secret}"
+    return f"{services.settings.portal_url}/sign-in/{secret}"
 
 
 def _print(values: dict[str, str], sentence: str, as_json: bool) -> None:

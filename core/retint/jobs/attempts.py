@@ -41,6 +41,11 @@ def read_done(
     return files, facts, ended
 
 
+def describe(error: str | None, *, in_full: bool) -> str | None:
+    """Describe what went wrong in an attempt: in a sentence; in full with the traceback, if there is one."""
+    return error if error is None or in_full else error.partition("\n\n")[0]
+
+
 def close(session: Session, outcome: Outcome, chosen: ColumnElement[bool]) -> None:
     """Write the newest attempts of jobs that were taken from their workers, as far as they are not written yet."""
     unwritten = ~exists().where(Attempt.job_id == Job.id, Attempt.number == Job.attempt)

@@ -1,6 +1,7 @@
 """What a person does with jobs: adds, cancels, retries."""
 
 import uuid
+from datetime import datetime
 from functools import partial
 
 import structlog
@@ -18,6 +19,16 @@ from retint.tables import Batch, Job, Photo
 log = structlog.get_logger()
 
 
+def refuse_cancelled(cancelled_at: datetime | None) -> None:
+    """Refuse what a cancelled batch takes no more: files, and moves of its jobs.
+
+    Raises:
+        IllegalMove: the batch was cancelled.
+    """
+    if cancelled_at is not None:
+        raise IllegalMove("The batch was cancelled. Open a new one.", code="batch_cancelled")
+
+
 def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
     """Add a deposited file to a batch. Idempotent: the same file under the same name is the same job.
 
@@ -26,8 +37,7 @@ def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
     """
     # The lock orders this against `close_batch`: no job enters a batch after its jobs were cancelled.
     cancelled = session.scalar(select(Batch.cancelled_at).where(Batch.id == batch.id).with_for_update(read=True))
-    if cancelled:
-        raise IllegalMove("This batch is cancelled; nothing can be added to it.", code="batch_cancelled")
+    refuse_cancelled(cancelled)
     values = {"tenant_id": batch.tenant_id, "batch_id": batch.id, "photo_id": photo.id, "name": name}
     place = (Job.photo_id, Job.batch_id, Job.fingerprint)
     added: Job | None = session.scalar(

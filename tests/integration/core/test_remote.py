@@ -50,6 +50,10 @@ class Museum(BaseHTTPRequestHandler):
     def _named(self) -> None:
         self._answer(200, PHOTO, ("Content-Disposition", "attachment; filename*=UTF-8''..%2F..%2FCaf%C3%A9%201911.tif"))
 
+    def _in(self) -> None:
+        name = self.path.partition("?")[2]
+        self._answer(200, PHOTO, ("Content-Disposition", f"attachment; filename*={name}"))
+
     def _gone(self) -> None:
         self._answer(410, b"")
 
@@ -73,6 +77,12 @@ class Museum(BaseHTTPRequestHandler):
 
     def _untold(self) -> None:
         self._answer(200, PHOTO * 200, ("Content-Length", ""))
+
+    def _slow(self) -> None:
+        self._answer(200, b"", ("Content-Length", str(8 * remote.STRETCH)))
+        for _ in range(8):
+            self.wfile.write(bytes(remote.STRETCH))
+            time.sleep(0.1)
 
     def _drip(self) -> None:
         self._answer(200, b"", ("Content-Length", "1000"))
@@ -152,6 +162,11 @@ def fetch(port: int, path: str, folder: Path, limit: int = 1 << 20, timeout_s: f
         ("photo/Lake%20Como.jpg?size=full", "Lake Como.jpg"),
         ("photo", "photo"),
         ("named/1.jpg", "Café 1911.tif"),
+        ("in?idna''x", "in"),
+        ("in?punycode''%FF%FF", "in"),
+        ("in?rot13''x.jpg", "x.jpg"),
+        ("in?nonsense''x.jpg", "x.jpg"),
+        ("in?utf-8''%ED%A0%80.jpg", "�" * 3 + ".jpg"),
         ("moved", "moved.jpg"),
         ("to?/moved", "moved.jpg"),
     ],
@@ -196,6 +211,10 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(museum: int, path: st
     with pytest.raises(NotFetched, match=r"longer than 0\.5 seconds"):
         fetch(museum, path, tmp_path, timeout_s=0.5)
     assert time.monotonic() - started < 3
+
+
+def test_a_large_file_may_take_longer_as_long_as_it_comes(museum: int, tmp_path: Path) -> None:
+    assert fetch(museum, "slow", tmp_path, limit=8 * remote.STRETCH, timeout_s=0.4)[1] == bytes(8 * remote.STRETCH)
 
 
 def test_a_resolver_that_does_not_answer_is_left_when_the_time_is_over(tmp_path: Path) -> None:

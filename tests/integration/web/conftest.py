@@ -101,13 +101,16 @@ def app(services: Services) -> Flask:
 def make_person(services: Services, app: Flask) -> Callable[..., Person]:
     """Make a person of a tenant, as a member or an administrator."""
 
-    def make(tenant: str = "museum", *, is_admin: bool = False, email: str | None = None) -> Person:
+    def make(
+        tenant: str = "museum", *, is_admin: bool = False, is_operator: bool = False, email: str | None = None
+    ) -> Person:
         with services.begin() as session:
             user = accounts.create_user(
                 session,
                 accounts.get_or_create_tenant(session, tenant).id,
-                email or f"{'admin' if is_admin else 'member'}@{tenant}.example",
+                email or f"{'admin' if is_admin else 'operator' if is_operator else 'member'}@{tenant}.example",
                 is_admin=is_admin,
+                is_operator=is_operator,
                 password=PASSWORD,
             )
             token = accounts.issue_token(session, user, "tests")
@@ -125,7 +128,14 @@ def member(make_person: Callable[..., Person]) -> Person:
 
 @pytest.fixture
 def admin(make_person: Callable[..., Person]) -> Person:
-    return make_person(is_admin=True)
+    """An administrator who is the operator, too, as on a laptop."""
+    return make_person(is_admin=True, is_operator=True)
+
+
+@pytest.fixture
+def operator(make_person: Callable[..., Person]) -> Person:
+    """An operator who has no rights in an institution but a member's."""
+    return make_person("house", is_operator=True)
 
 
 @pytest.fixture

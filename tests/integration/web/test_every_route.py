@@ -1,6 +1,9 @@
 """What holds for every route of the portal, including future ones: the tests walk Flask's map of routes."""
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from retint import accounts
 from retint.services import Services
+from retint_web.security import Role
 
 pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
@@ -37,6 +41,26 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.add_try": {"json": {"recipe": {"colorizer": "keep"}}},
     "api.scale_fleet": {"json": {"wanted": 2}},
 }
+BOTH, ADMIN, OPERATOR = {Role.ADMIN, Role.OPERATOR}, {Role.ADMIN}, {Role.OPERATOR}
+ROLES = {
+    "admin.index": BOTH,
+    "admin.live": BOTH,
+    "admin.scale": OPERATOR,
+    "admin.retry": ADMIN,
+    "admin.retry_faults": OPERATOR,
+    "batches.retry": ADMIN,
+    "photos.retry": ADMIN,
+    "api.list_workers": OPERATOR,
+    "api.list_queues": OPERATOR,
+    "api.show_fleet": OPERATOR,
+    "api.scale_fleet": OPERATOR,
+    "api.list_failures": ADMIN,
+    "api.retry_failures": ADMIN,
+    "api.list_faults": OPERATOR,
+    "api.retry_faults": OPERATOR,
+    "api.retry_job": ADMIN,
+}
+"""Routes that not every user may use, and who may. A new one must be added here deliberately."""
 SECRET_NAME = "Grandmother's love letters"
 
 
@@ -153,11 +177,44 @@ def test_a_cursor_of_another_tenant_is_no_way_in(ids: dict[str, Any], stranger: 
     assert stranger.api("GET", f"/batches/{mine}/jobs?after={ids['job_id']}").status_code == 404
 
 
-def test_members_do_not_administrate(app: Flask, ids: dict[str, Any], member: Person) -> None:
-    for rule, method, path in _requests(app, ids):
-        if rule.endpoint.startswith("admin."):
-            answer = _send(member, app, rule, method, path)
-            assert answer.status_code == 403, f"{method} {path}: {answer.status}"
+def test_only_administrators_and_operators_rule_each_what_is_theirs(
+    app: Flask, ids: dict[str, Any], member: Person, stranger: Person, operator: Person
+) -> None:
+    """Nobody else than those who are listed; the stranger is an administrator, but no operator."""
+    walked = [each for each in _requests(app, ids) if each[0].endpoint not in PUBLIC]
+    for rule, method, path in walked:
+        for person, role in ((member, None), (stranger, Role.ADMIN), (operator, Role.OPERATOR)):
+            answer = _send(person, app, rule, method, path)
+            needed = ROLES.get(rule.endpoint)
+            is_refused = needed is not None and role not in needed
+            assert (answer.status_code == 403) == is_refused, f"{method} {path} as {role}: {answer.status}"
+            assert not is_refused or "may do this" in answer.text
+
+
+def test_the_house_is_in_no_institutions_pages(
+    app: Flask, ids: dict[str, Any], stranger: Person, operator: Person, worker: UUID
+) -> None:
+    assert "host" in operator.browser().get("/admin/").text
+    page = stranger.browser().get("/admin/").text
+    for word in ("4711", "cpu (1 thread)", "Queues", "Wanted", "all institutions"):
+        assert word in operator.browser().get("/admin/").text, word
+        assert word not in page, word
+    assert SECRET_NAME not in operator.browser().get("/admin/").text
+
+
+def test_what_only_reads_waits_for_no_writer(
+    app: Flask, ids: dict[str, Any], admin: Person, operator: Person, services: Services
+) -> None:
+    """Another process holds SQLite's write lock all the while."""
+    admin.api("GET", "/batches")  # notes the use of the token
+    with closing(sqlite3.connect(services.engine.url.database or "", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        for rule, method, path in _requests(app, ids):
+            if method == "GET" and rule.endpoint != "accounts.redeem":
+                started = time.monotonic()
+                answer = _send(admin, app, rule, method, path)
+                assert answer.status_code < 500, path
+                assert time.monotonic() - started < 2, path
 
 
 def test_no_route_breaks_on_ids_that_are_none(app: Flask, ids: dict[str, Any], admin: Person) -> None:

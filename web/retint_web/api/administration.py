@@ -1,4 +1,6 @@
-"""API operations for administrators: workers, queues, fleets and failures."""
+"""API operations for administrators: the failures of their institution; for operators: the house and its faults."""
+
+from uuid import UUID
 
 from flask import g
 from sqlalchemy.orm import Session
@@ -6,17 +8,18 @@ from sqlalchemy.orm import Session
 from retint import accounts, fleets, tables
 from retint.errors import NotFound
 from retint.jobs import long_moves, tallies
-from retint.lifecycle import FLEETS, QUEUES
+from retint.lifecycle import FLEETS, QUEUES, State
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import requests, responses
 from retint_web.api.blueprint import api
+from retint_web.security import Role
 
 
-@api.operation("GET", "/workers", responses.Workers, for_admins=True)
+@api.operation("GET", "/workers", responses.Workers, roles=(Role.OPERATOR,))
 def list_workers() -> responses.Workers:
     """List the running workers."""
-    with services().begin() as session:
+    with services().read() as session:
         live = fleets.list_live(session)
     return responses.Workers(
         items=[
@@ -36,10 +39,10 @@ def list_workers() -> responses.Workers:
     )
 
 
-@api.operation("GET", "/queues", responses.Queues, for_admins=True)
+@api.operation("GET", "/queues", responses.Queues, roles=(Role.OPERATOR,))
 def list_queues() -> responses.Queues:
     """Count the jobs that wait or run at each stage."""
-    with services().begin() as session:
+    with services().read() as session:
         depths = tallies.measure_depths(session)
     return responses.Queues(
         items=[
@@ -56,14 +59,14 @@ def list_queues() -> responses.Queues:
     )
 
 
-@api.operation("GET", "/fleets/<name>", responses.Fleet, for_admins=True)
+@api.operation("GET", "/fleets/<name>", responses.Fleet, roles=(Role.OPERATOR,))
 def show_fleet(name: str) -> responses.Fleet:
     """Get how many workers a fleet has and how many are wanted."""
-    with services().begin() as session:
+    with services().read() as session:
         return _fleet(session, name)
 
 
-@api.operation("PUT", "/fleets/<name>", responses.Fleet, body=requests.FleetSize, for_admins=True)
+@api.operation("PUT", "/fleets/<name>", responses.Fleet, body=requests.FleetSize, roles=(Role.OPERATOR,))
 def scale_fleet(name: str, body: requests.FleetSize) -> responses.Fleet:
     """Set how many workers a fleet should have; surplus workers finish their current jobs, then stop."""
     with services().begin() as session:
@@ -74,11 +77,33 @@ def scale_fleet(name: str, body: requests.FleetSize) -> responses.Fleet:
         return _fleet(session, name)
 
 
-@api.operation("GET", "/failures", responses.Failures, for_admins=True)
+@api.operation("GET", "/failures", responses.Failures, roles=(Role.ADMIN,))
 def list_failures() -> responses.Failures:
-    """Count refused and quarantined jobs by reason."""
-    with services().begin() as session:
-        groups = tallies.group_failures(session, g.identity.tenant_id)
+    """Count the institution's refused and quarantined jobs by reason."""
+    return _list_failures(g.identity.tenant_id)
+
+
+@api.operation("POST", "/failures/retry", responses.RetriedJobs, body=requests.FailureFilter, roles=(Role.ADMIN,))
+def retry_failures(body: requests.FailureFilter) -> responses.RetriedJobs:
+    """Give the institution's quarantined jobs another three attempts."""
+    return _retry_failures(g.identity.tenant_id, body)
+
+
+@api.operation("GET", "/faults", responses.Failures, roles=(Role.OPERATOR,))
+def list_faults() -> responses.Failures:
+    """Count every institution's quarantined jobs by reason: what the house failed at."""
+    return _list_failures(None)
+
+
+@api.operation("POST", "/faults/retry", responses.RetriedJobs, body=requests.FaultFilter, roles=(Role.OPERATOR,))
+def retry_faults(body: requests.FaultFilter) -> responses.RetriedJobs:
+    """Give every institution's quarantined jobs another three attempts."""
+    return _retry_failures(None, requests.FailureFilter(reason_code=body.reason_code))
+
+
+def _list_failures(tenant_id: UUID | None) -> responses.Failures:
+    with services().read() as session:
+        groups = tallies.group_failures(session, tenant_id)
     return responses.Failures(
         items=[
             responses.FailureGroup(
@@ -89,20 +114,20 @@ def list_failures() -> responses.Failures:
                 batches=group.batches,
             )
             for group in groups
+            if tenant_id is not None or group.state is State.QUARANTINED
         ]
     )
 
 
-@api.operation("POST", "/failures/retry", responses.RetriedJobs, body=requests.FailureFilter, for_admins=True)
-def retry_failures(body: requests.FailureFilter) -> responses.RetriedJobs:
-    """Give quarantined jobs another three attempts."""
+def _retry_failures(tenant_id: UUID | None, chosen: requests.FailureFilter) -> responses.RetriedJobs:
     with services().begin() as session:
-        if body.batch_id is not None:
-            get_owned(session, tables.Batch, g.identity.tenant_id, body.batch_id)
+        if chosen.batch_id is not None:
+            get_owned(session, tables.Batch, g.identity.tenant_id, chosen.batch_id)
         move_id = long_moves.retry_failures(
-            session, g.identity.tenant_id, batch_id=body.batch_id, reason_code=body.reason_code
+            session, tenant_id, batch_id=chosen.batch_id, reason_code=chosen.reason_code
         )
-        accounts.record_action(session, "failures_retried", body.reason_code or "all", g.identity)
+        action = "failures_retried" if tenant_id else "faults_retried"
+        accounts.record_action(session, action, chosen.reason_code or "all", g.identity)
     move = long_moves.carry_out(services(), move_id)
     return responses.RetriedJobs(retried=move.moved, complete=move.ended_at is not None)
 

@@ -26,7 +26,7 @@ KEY_LENGTH: Final = 100
 @api.operation("POST", "/photos/known", responses.KnownHashes, body=requests.Hashes)
 def known(body: requests.Hashes) -> responses.KnownHashes:
     """Find out which files the server has already."""
-    with services().begin() as session:
+    with services().read() as session:
         found = photos.find_by_sha256(session, g.identity.tenant_id, body.sha256)
     return responses.KnownHashes(known=sorted(found))
 
@@ -70,7 +70,7 @@ def open_batch(body: requests.NewBatch) -> responses.Batch:
 @api.operation("GET", "/batches", responses.Page[responses.Batch], query=requests.PageQuery)
 def list_batches(query: requests.PageQuery) -> responses.Page[responses.Batch]:
     """List batches, newest first."""
-    with services().begin() as session:
+    with services().read() as session:
         found = batches.list_page(session, g.identity.tenant_id, query.after, query.limit)
         counts = tallies.count_jobs(session, [batch.id for batch in found])
     items = [_batch(batch, counts[batch.id]) for batch in found]
@@ -80,7 +80,7 @@ def list_batches(query: requests.PageQuery) -> responses.Page[responses.Batch]:
 @api.operation("GET", "/batches/<uuid:batch_id>", responses.BatchWithProgress)
 def show_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Get a batch and its progress."""
-    with services().begin() as session:
+    with services().read() as session:
         return _batch_with_progress(session, batch_id)
 
 
@@ -96,7 +96,7 @@ def upload(batch_id: UUID, query: requests.UploadQuery) -> responses.DepositedJo
     """Upload a file into a batch; the same bytes sent again under the same name are the same job."""
     tenant_id = g.identity.tenant_id
     job = photos.deposit(services(), tenant_id, batch_id, query.name, RequestBody(), sha256=query.sha256)
-    with services().begin() as session:
+    with services().read() as session:
         return _deposited_job(session, job)
 
 
@@ -105,7 +105,7 @@ def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
     """Deposit a photo that the server has, or one from a web address."""
     if body.url is not None:
         job = remote_photos.deposit(batch_id, body.url, body.name)
-        with services().begin() as session:
+        with services().read() as session:
             return _deposited_job(session, job)
     with services().begin() as session:
         job = photos.add_by_sha256(session, g.identity.tenant_id, batch_id, body.name or "", body.sha256 or "")
@@ -115,7 +115,7 @@ def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
 @api.operation("GET", "/batches/<uuid:batch_id>/jobs", responses.Page[responses.JobSummary], query=requests.JobsQuery)
 def list_jobs(batch_id: UUID, query: requests.JobsQuery) -> responses.Page[responses.JobSummary]:
     """List a batch's jobs in the order of deposit."""
-    with services().begin() as session:
+    with services().read() as session:
         cards = batches.list_jobs_page(
             session, g.identity.tenant_id, batch_id, state=query.state, after=query.after, limit=query.limit
         )

@@ -8,19 +8,20 @@ from sqlalchemy.orm import Session
 
 from retint import photos, tables
 from retint.errors import IllegalMove
-from retint.jobs import changes
+from retint.jobs import attempts, changes
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import requests, responses
 from retint_web.api.blueprint import api, file_urls, job_url, record
 from retint_web.api.openapi import OCTETS
 from retint_web.files import downloads
+from retint_web.security import Role
 
 
 @api.operation("GET", "/jobs/<uuid:job_id>", responses.Job)
 def show_job(job_id: UUID) -> responses.Job:
     """Get a job with its attempts, files and facts."""
-    with services().begin() as session:
+    with services().read() as session:
         return _job(session, job_id)
 
 
@@ -30,7 +31,7 @@ def download_file(job_id: UUID, name: str, query: requests.FileQuery) -> Respons
     return downloads.send_file(job_id, name, attach=query.download)
 
 
-@api.operation("POST", "/jobs/<uuid:job_id>/retry", responses.Job, for_admins=True)
+@api.operation("POST", "/jobs/<uuid:job_id>/retry", responses.Job, roles=(Role.ADMIN,))
 def retry_job(job_id: UUID) -> responses.Job:
     """Give a quarantined job another three attempts."""
     with services().begin() as session:
@@ -80,7 +81,7 @@ def _attempt(attempt: tables.Attempt) -> responses.Attempt:
         number=attempt.number,
         stage=attempt.stage,
         outcome=attempt.outcome,
-        error=attempt.error if g.identity.is_admin else None,
+        error=attempts.describe(attempt.error, in_full=g.identity.is_admin or g.identity.is_operator),
         worker_id=attempt.worker_id,
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,

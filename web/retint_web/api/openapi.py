@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from retint.errors import InvalidRequest
 from retint_web.api.responses import Problem
-from retint_web.security import accepts_uploads, moves_bytes, require_admin
+from retint_web.security import Role, accepts_uploads, moves_bytes, require
 
 JSON: Final = "application/json"
 OCTETS: Final = "application/octet-stream"
@@ -40,7 +40,8 @@ class Operation:
     """Model of a JSON body, or the media type of any other."""
     headers: dict[str, str]
     """Optional request headers and their descriptions."""
-    for_admins: bool
+    roles: tuple[Role, ...]
+    """Of which the caller must have one; empty if every token will do."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Api:
         query: type[BaseModel] | None = None,
         body: type[BaseModel] | str | None = None,
         headers: dict[str, str] | None = None,
-        for_admins: bool = False,
+        roles: tuple[Role, ...] = (),
     ) -> Callable[[View], View]:
         """Register a function as an operation. It receives `query` and `body` as models and returns the answer's model.
 
@@ -79,7 +80,7 @@ class Api:
                 query=query,
                 body=body,
                 headers=headers or {},
-                for_admins=for_admins,
+                roles=roles,
             )
             self.operations.append(operation)
             route = _make_route(operation, view)
@@ -124,8 +125,8 @@ def _make_route(operation: Operation, view: View) -> Callable[..., ResponseRetur
 
     @functools.wraps(view)
     def route(**values: Any) -> ResponseReturnValue:
-        if operation.for_admins:
-            require_admin()
+        if operation.roles:
+            require(*operation.roles)
         if operation.query is not None:
             values["query"] = _parse(operation.query, request.args.to_dict())
         if isinstance(operation.body, type):
@@ -168,8 +169,9 @@ def _describe_operation(operation: Operation, schemas: dict[Any, Any]) -> dict[s
         description["responses"]["302"] = {"description": "The file is at the signed address in `Location`."}
     if operation.body is not None:
         description["requestBody"] = {"required": True} | _content_object(operation.body, schemas)
-    if operation.for_admins:
+    if operation.roles:
         description["tags"] = ["administration"]
+        description["description"] = f"Only {' or '.join(operation.roles)} may do this."
     return description
 
 

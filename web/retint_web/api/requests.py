@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from retint import trials
-from retint.lifecycle import State
+from retint.lifecycle import MOST_WORKERS, State
 from retint.recipes import Recipe
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
@@ -116,7 +116,13 @@ class NewTry(Body):
 class FleetSize(Body):
     """How many workers an administrator wants."""
 
-    wanted: int = Field(ge=0, le=256)
+    wanted: int = Field(ge=0, le=MOST_WORKERS)
+
+
+class FaultFilter(Body):
+    """Which quarantined jobs are retried; all of them if the field is not given."""
+
+    reason_code: ReasonCode | None = None
 
 
 class FailureFilter(Body):

@@ -117,7 +117,7 @@ class Attempt(Answer):
     number: int
     stage: Stage
     outcome: Outcome
-    error: str | None = Field(description="For administrators only.")
+    error: str | None = Field(description="What went wrong, in a sentence; for administrators with the traceback.")
     worker_id: UUID | None
     started_at: datetime | None
     ended_at: datetime

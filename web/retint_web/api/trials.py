@@ -19,7 +19,7 @@ def begin_trial(body: requests.NewTrial) -> responses.Trial:
         fetched = remote_photos.fetch(body.url)
         photo, name = photos.store_original(services(), tenant_id, fetched), body.name or fetched.name
     else:
-        with services().begin() as session:
+        with services().read() as session:
             photo, name = photos.get_by_sha256(session, tenant_id, body.sha256 or ""), body.name or "photo"
     chosen = body.recipes or trials.suggest_recipes(imported=imported)
     with services().begin() as session:
@@ -32,7 +32,7 @@ def begin_trial(body: requests.NewTrial) -> responses.Trial:
 @api.operation("GET", "/trials", responses.Page[responses.TrialSummary], query=requests.PageQuery)
 def list_trials(query: requests.PageQuery) -> responses.Page[responses.TrialSummary]:
     """List trials, newest first."""
-    with services().begin() as session:
+    with services().read() as session:
         found = trials.list_page(session, g.identity.tenant_id, query.after, query.limit)
     items = [
         responses.TrialSummary(
@@ -46,7 +46,7 @@ def list_trials(query: requests.PageQuery) -> responses.Page[responses.TrialSumm
 @api.operation("GET", "/trials/<uuid:trial_id>", responses.Trial)
 def show_trial(trial_id: UUID) -> responses.Trial:
     """Get a trial, its progress and its results."""
-    with services().begin() as session:
+    with services().read() as session:
         return _trial(session, trial_id)
 
 

@@ -179,7 +179,7 @@ def _escape_formula(cell: str) -> str:
 
 def _find_file(job_id: UUID, name: str) -> tuple[str, str]:
     """Return the name under which a job's photo was deposited, and the key of one of its files."""
-    with services().begin() as session:
+    with services().read() as session:
         job = get_owned(session, Job, g.identity.tenant_id, job_id)
         found = photos.list_files(session, g.identity.tenant_id, job_id)
     if name not in found:
@@ -198,7 +198,7 @@ def _download_name(deposited: str, name: str, key: str) -> str:
 
 
 def _batch_name(batch_id: UUID) -> str:
-    with services().begin() as session:
+    with services().read() as session:
         return get_owned(session, Batch, g.identity.tenant_id, batch_id).name
 
 

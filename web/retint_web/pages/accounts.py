@@ -94,7 +94,7 @@ def set_password() -> ResponseReturnValue:
 
 
 def _render_account(secret: str | None = None) -> ResponseReturnValue:
-    with services().begin() as session:
+    with services().read() as session:
         tokens = accounts.list_tokens(session, g.identity)
     server = services().settings.public_url or request.host_url.rstrip("/")
     return render_template("accounts/show.html", tokens=tokens, secret=secret, server=server)

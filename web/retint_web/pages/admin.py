@@ -1,7 +1,6 @@
-"""The administrator's page: fleets, queues, workers, unfinished batches and failures."""
+"""The page of those who rule: operators see fleets, queues, workers and faults, administrators their failures."""
 
 from dataclasses import dataclass
-from typing import Final
 from uuid import UUID
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
@@ -12,17 +11,14 @@ from werkzeug.wrappers import Response
 from retint import accounts, fleets
 from retint.errors import InvalidRequest, NotFound
 from retint.jobs import long_moves, tallies
-from retint.lifecycle import FLEETS, QUEUES, Stage, State
+from retint.lifecycle import FLEETS, MOST_WORKERS, QUEUES, Stage, State
 from retint.tables import Batch, Worker
 from retint.tenancy import select_owned
 from retint_web import services
 from retint_web.pages import words
-from retint_web.security import admin_required
+from retint_web.security import Role, only
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
-
-MAX_WORKERS: Final = 64
-"""Most workers of one fleet."""
 
 
 @dataclass(frozen=True)
@@ -58,30 +54,30 @@ class UnfinishedBatch:
 
 
 @blueprint.get("/")
-@admin_required
+@only(Role.ADMIN, Role.OPERATOR)
 def index() -> ResponseReturnValue:
     """Show the page."""
-    with services().begin() as session:
-        return render_template("admin/index.html", **_page_values(session), most=MAX_WORKERS)
+    with services().read() as session:
+        return render_template("admin/index.html", **_page_values(session), most=MOST_WORKERS)
 
 
 @blueprint.get("/live")
-@admin_required
+@only(Role.ADMIN, Role.OPERATOR)
 def live() -> ResponseReturnValue:
     """Return the fragments that the page polls."""
-    with services().begin() as session:
+    with services().read() as session:
         return render_template("admin/_live.html", **_page_values(session), oob=True)
 
 
 @blueprint.post("/fleets/<name>")
-@admin_required
+@only(Role.OPERATOR)
 def scale(name: str) -> ResponseReturnValue:
     """Set how many workers a fleet should have; the supervisor starts and stops them."""
     if name not in FLEETS:
         raise NotFound("There is no such fleet.")
     wanted = request.form.get("wanted", type=int)
-    if wanted is None or not 0 <= wanted <= MAX_WORKERS:
-        raise InvalidRequest(f"A fleet has 0 to {MAX_WORKERS} workers.")
+    if wanted is None or not 0 <= wanted <= MOST_WORKERS:
+        raise InvalidRequest(f"A fleet has 0 to {MOST_WORKERS} workers.")
     with services().begin() as session:
         fleets.set_wanted(session, name, wanted)
         accounts.record_action(session, "fleet_scaled", f"{name} {wanted}", g.identity)
@@ -89,13 +85,24 @@ def scale(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/failures/retry")
-@admin_required
+@only(Role.ADMIN)
 def retry() -> ResponseReturnValue:
-    """Give the photos that were quarantined for one reason, or for any, another three attempts."""
+    """Retry the institution's photos that were quarantined for one reason, or for any."""
+    return _retry(g.identity.tenant_id, "failures_retried")
+
+
+@blueprint.post("/faults/retry")
+@only(Role.OPERATOR)
+def retry_faults() -> ResponseReturnValue:
+    """Retry every institution's photos that were quarantined for one reason, or for any."""
+    return _retry(None, "faults_retried")
+
+
+def _retry(tenant_id: UUID | None, action: str) -> ResponseReturnValue:
     reason_code = request.form.get("reason_code") or None
     with services().begin() as session:
-        move_id = long_moves.retry_failures(session, g.identity.tenant_id, reason_code=reason_code)
-        accounts.record_action(session, "failures_retried", reason_code or "all", g.identity)
+        move_id = long_moves.retry_failures(session, tenant_id, reason_code=reason_code)
+        accounts.record_action(session, action, reason_code or "all", g.identity)
     flash(words.describe_retry(long_moves.carry_out(services(), move_id)))
     return _redirect_to_index()
 
@@ -105,15 +112,22 @@ def _redirect_to_index() -> Response:
 
 
 def _page_values(session: Session) -> dict[str, object]:
-    """Collect the template values of the page and of its fragments."""
-    workers = fleets.list_live(session)
-    return {
-        "fleets": _fleet_statuses(workers, fleets.get_wanted(session)),
-        "workers": workers,
-        "depths": tallies.measure_depths(session),
-        "unfinished": _unfinished_batches(session),
-        "failures": tallies.group_failures(session, g.identity.tenant_id),
-    }
+    """Collect the template values of the page and of its fragments, as far as the user may see them."""
+    values: dict[str, object] = {}
+    if g.identity.is_operator:
+        workers = fleets.list_live(session)
+        values |= {
+            "fleets": _fleet_statuses(workers, fleets.get_wanted(session)),
+            "workers": workers,
+            "depths": tallies.measure_depths(session),
+            "faults": [each for each in tallies.group_failures(session, None) if each.state is State.QUARANTINED],
+        }
+    if g.identity.is_admin:
+        values |= {
+            "unfinished": _unfinished_batches(session),
+            "failures": tallies.group_failures(session, g.identity.tenant_id),
+        }
+    return values
 
 
 def _fleet_statuses(workers: list[Worker], wanted: dict[str, int]) -> list[FleetStatus]:

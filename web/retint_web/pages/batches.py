@@ -18,7 +18,7 @@ from retint.tables import Batch
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.pages import parameters, words
-from retint_web.security import admin_required
+from retint_web.security import Role, only
 
 blueprint = Blueprint("batches", __name__)
 
@@ -45,7 +45,7 @@ class BatchPreview:
 def index() -> ResponseReturnValue:
     """Show all batches, newest first."""
     tenant_id, after = g.identity.tenant_id, _id_argument("after")
-    with services().begin() as session:
+    with services().read() as session:
         found = batches.list_page(session, tenant_id, after, BATCHES_PER_PAGE + 1)
         previews = [_preview(session, batch) for batch in found[:BATCHES_PER_PAGE]]
     more = previews[-1].batch.id if len(found) > BATCHES_PER_PAGE else None
@@ -64,7 +64,7 @@ def _preview(session: Session, batch: Batch) -> BatchPreview:
 def show(batch_id: UUID) -> ResponseReturnValue:
     """Show one batch: its progress, its failures and their reasons, and its gallery."""
     state, after = _state_argument(), _id_argument("after")
-    with services().begin() as session:
+    with services().read() as session:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
         if batch.trial:
             return redirect(url_for("trials.show", trial_id=batch.trial))
@@ -97,7 +97,7 @@ def live(batch_id: UUID) -> ResponseReturnValue:
         parameters.parse_id(job_id) for job_id in request.args.get("open", "").split(",")[:PHOTOS_PER_PAGE] if job_id
     ]
     room = min(request.args.get("room", 0, type=int), PHOTOS_PER_PAGE)
-    with services().begin() as session:
+    with services().read() as session:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
         values = _progress_values(session, batch)
         cards = batches.list_jobs(session, batch.tenant_id, batch_id, open_ids)
@@ -144,11 +144,13 @@ def resume(batch_id: UUID) -> ResponseReturnValue:
 @blueprint.route("/batches/<uuid:batch_id>/cancel", methods=["GET", "POST"])
 def cancel(batch_id: UUID) -> ResponseReturnValue:
     """Ask for confirmation, then cancel a batch."""
+    if request.method == "GET":
+        with services().read() as session:
+            batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
+            counts = batches.measure_progress(session, batch.tenant_id, batch_id).counts
+        return render_template("batches/cancel.html", batch=batch, counts=counts)
     with services().begin() as session:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
-        if request.method == "GET":
-            counts = batches.measure_progress(session, batch.tenant_id, batch_id).counts
-            return render_template("batches/cancel.html", batch=batch, counts=counts)
         unfinished = words.count_unfinished(tallies.count_jobs(session, [batch_id])[batch_id])
         move_id = long_moves.cancel_batch(session, batch.tenant_id, batch_id)
         accounts.record_action(session, "batch_cancelled", str(batch_id), g.identity)
@@ -158,7 +160,7 @@ def cancel(batch_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.post("/batches/<uuid:batch_id>/retry")
-@admin_required
+@only(Role.ADMIN)
 def retry(batch_id: UUID) -> ResponseReturnValue:
     """Give a batch's quarantined photos another three attempts: all, or those that failed for one reason."""
     with services().begin() as session:

@@ -131,5 +131,5 @@ def _find_like() -> PhotoDetails | None:
     """Find the job whose recipe fills in the form."""
     if not request.args.get("like"):
         return None
-    with services().begin() as session:
+    with services().read() as session:
         return photos.load_details(session, g.identity.tenant_id, parameters.parse_id(request.args["like"]))

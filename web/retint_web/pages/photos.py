@@ -9,14 +9,14 @@ from flask import Blueprint, Response, flash, g, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from retint import accounts, photos
-from retint.jobs import changes
+from retint.jobs import attempts, changes
 from retint.lifecycle import ACTIVE, STAGES, Outcome, Stage, State
 from retint.photos import PhotoDetails
 from retint.recipes import Recipe
 from retint.tables import Attempt
 from retint_web import services
 from retint_web.pages import words
-from retint_web.security import admin_required
+from retint_web.security import Role, only
 
 blueprint = Blueprint("photos", __name__)
 
@@ -54,14 +54,16 @@ class Step:
 
     @property
     def faults(self) -> list[str]:
-        """Error messages of the attempts that failed and were retried."""
-        return [a.error or a.outcome for a in self.attempts if a.outcome in (Outcome.FAULT, Outcome.EXPIRED)]
+        """What went wrong in the attempts that were retried: in a sentence, for those who rule with the traceback."""
+        in_full = g.identity.is_admin or g.identity.is_operator
+        failed = [a for a in self.attempts if a.outcome in (Outcome.FAULT, Outcome.EXPIRED)]
+        return [attempts.describe(a.error, in_full=in_full) or a.outcome for a in failed]
 
 
 @blueprint.get("/jobs/<uuid:job_id>")
 def show(job_id: UUID) -> ResponseReturnValue:
     """Show a photo before and after."""
-    with services().begin() as session:
+    with services().read() as session:
         shown = photos.load_details(session, g.identity.tenant_id, job_id)
     return render_template(
         "photos/show.html",
@@ -76,7 +78,7 @@ def show(job_id: UUID) -> ResponseReturnValue:
 @blueprint.get("/jobs/<uuid:job_id>/live")
 def live(job_id: UUID) -> ResponseReturnValue:
     """Return the fragment that an unfinished photo's page polls; make the page reload when the photo has ended."""
-    with services().begin() as session:
+    with services().read() as session:
         shown = photos.load_details(session, g.identity.tenant_id, job_id)
     values = _progress_values(shown)
     fragment = render_template("photos/_progress.html", **values)
@@ -100,7 +102,7 @@ def _progress_values(shown: PhotoDetails) -> dict[str, object]:
 
 
 @blueprint.post("/jobs/<uuid:job_id>/retry")
-@admin_required
+@only(Role.ADMIN)
 def retry(job_id: UUID) -> ResponseReturnValue:
     """Give a quarantined photo another three attempts."""
     with services().begin() as session:
@@ -116,10 +118,10 @@ def _steps(shown: PhotoDetails) -> list[Step]:
     job = shown.job
     steps = []
     for stage in STAGES:
-        attempts = [attempt for attempt in shown.attempts if attempt.stage is stage]
-        is_done = any(attempt.outcome is Outcome.DONE for attempt in attempts)
+        own = [attempt for attempt in shown.attempts if attempt.stage is stage]
+        is_done = any(attempt.outcome is Outcome.DONE for attempt in own)
         state = job.state if stage is job.stage else ""
-        steps.append(Step(stage, "done" if is_done else state, attempts))
+        steps.append(Step(stage, "done" if is_done else state, own))
     return steps
 
 

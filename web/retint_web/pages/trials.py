@@ -59,7 +59,7 @@ class Original:
 @blueprint.get("/trials/new")
 def new() -> ResponseReturnValue:
     """Show the form that chooses a photo and networks."""
-    with services().begin() as session:
+    with services().read() as session:
         earlier = trials.list_page(session, g.identity.tenant_id, limit=EARLIER)
     return render_template(
         "trials/new.html",
@@ -161,7 +161,7 @@ def _redirect_to_trial(trial_id: UUID) -> AnyResponse:
 
 def _page_values(trial_id: UUID) -> dict[str, object]:
     """Collect the template values of a trial's page."""
-    with services().begin() as session:
+    with services().read() as session:
         trial = trials.load(session, g.identity.tenant_id, trial_id)
     return {
         "trial": trial,

@@ -1,6 +1,7 @@
 """The whole platform on one machine, under one supervisor: `retint up`."""
 
 import fcntl
+import os
 import secrets
 import signal
 import socket
@@ -31,6 +32,8 @@ log = structlog.get_logger()
 START_TIMEOUT_S = 90
 TICK_S = 0.25
 ADMIN = "admin@localhost"
+ANY_ADDRESS = {"0.0.0.0": "192.0.2.1", "::": "2001:db8::1"}  # noqa: S104  compared, not bound
+"""What listens on all addresses, and for each an address elsewhere (of RFC 5737 and 3849, where nobody is)."""
 
 
 class NotStarted(Transient):
@@ -96,6 +99,7 @@ def run_platform(settings: Settings, host: str, port: int, on_ready: Callable[[P
         WrongStore: the database and the store do not belong together.
         NotStarted: a part did not start; the message names its log.
     """
+    os.umask(0o077)  # what is kept, password hashes and photographs among it, is nobody else's
     with _lock_folder(settings.data):
         port = port or find_free_port()
         platform = _prepare(settings, host, port)
@@ -126,12 +130,12 @@ def find_free_port() -> int:
 def _prepare(settings: Settings, host: str, port: int) -> Platform:
     """Make the platform with its settings completed; only its own broker, if any, is among the processes yet."""
     try:
-        with socket.create_server((host, port)):
+        with socket.create_server((host, port), family=_family(host)):
             pass
     except OSError as error:
         raise IllegalMove(f"Port {port} cannot be used ({error.strerror}); choose another with --port.") from error
-    reachable_host = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  compared, not bound
-    url = settings.public_url or f"http://{reachable_host}:{port}"
+    url = settings.public_url or f"http://{_reachable_host(host)}:{port}"
+    settings.url_file.write_text(url)
     logs = settings.data / "logs"
     processes = []
     secret = _load_or_make_secret(settings)
@@ -146,6 +150,22 @@ def _prepare(settings: Settings, host: str, port: int) -> Platform:
     return Platform(settings, url, Services.connect(settings), processes, LocalFleets(settings, logs))
 
 
+def _reachable_host(host: str) -> str:
+    """Return what people type to reach what listens on `host`: for all addresses, this machine's own in its network."""
+    if host in ANY_ADDRESS:
+        with socket.socket(_family(host), socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((ANY_ADDRESS[host], 9))  # sends nothing, but chooses an address
+                host = probe.getsockname()[0]
+            except OSError:  # a machine without a network
+                host = "::1" if ":" in host else "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def _start(platform: Platform, host: str, port: int) -> None:
     broker = redis.Redis.from_url(platform.settings.broker_url, socket_timeout=2)
     _wait_until(platform, "The broker", lambda: _is_broker_up(broker))
@@ -157,7 +177,7 @@ def _start(platform: Platform, host: str, port: int) -> None:
     for name, arguments in {"portal": ["--host", host, "--port", str(port)], "dispatcher": []}.items():
         command = [sys.executable, "-m", "retint", name, *arguments]
         platform.processes.append(SupervisedProcess(name, command, environment, logs / f"{name}.log"))
-    _wait_until(platform, "The portal", lambda: _is_portal_up(f"http://{host}:{port}/readyz"))
+    _wait_until(platform, "The portal", lambda: _is_portal_up(f"http://{_reachable_host(host)}:{port}/readyz"))
 
 
 def _make_administrator(platform: Platform) -> str | None:
@@ -165,7 +185,8 @@ def _make_administrator(platform: Platform) -> str | None:
     with platform.services.begin() as session:
         if session.scalar(select(User.id).limit(1)):
             return None
-        user = accounts.create_user(session, accounts.get_or_create_tenant(session, "Archive").id, ADMIN, is_admin=True)
+        tenant = accounts.get_or_create_tenant(session, "Archive")
+        user = accounts.create_user(session, tenant.id, ADMIN, is_admin=True, is_operator=True)
         return f"{platform.url}/sign-in/{accounts.invite(session, user)}"
 
 
@@ -231,6 +252,7 @@ def _load_or_make_secret(settings: Settings) -> SecretStr:
 def _lock_folder(data: Path) -> Iterator[None]:
     """Lock the data folder: two platforms on one folder would start two brokers for one database."""
     data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)
     with (data / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
