@@ -78,7 +78,7 @@ def test_a_card_tells_a_curator_and_a_researcher(member: Person, admin: Person) 
         "render_factor",
     ):
         assert said in page
-    assert "An administrator can install them." in page
+    assert "An operator of this installation can install them." in page
     assert "retint weights fetch" not in page
     assert "retint weights fetch stable" in admin.browser().get("/networks/stable").text
     ours = member.browser().get("/networks/compact").text
