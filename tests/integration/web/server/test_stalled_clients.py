@@ -38,7 +38,7 @@ def files_in(settings: Settings) -> list[str]:
     """The files that an upload leaves in the data folder, on the way or for good."""
     folders = ("spool", "uploads", "store")
     found = [path for folder in folders for path in (settings.data / folder).rglob("*") if path.is_file()]
-    return sorted(path.name for path in found if path.name != "lock")
+    return sorted(path.name for path in found if path.name not in ("lock", "store.json"))
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 20) -> None:
