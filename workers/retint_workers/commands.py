@@ -17,6 +17,7 @@ from retint.names import escape_surrogates, show_name
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.weights.cards import read_cards
+from retint_workers import beats
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -306,14 +307,10 @@ def worker_alive(heartbeat: Path) -> None:
 
     Exit status: 0 when it does or waits for work, 1 when it hangs or does not run.
     """
-    from retint_workers import beats
-
     silence_s = beats.read_silence_s(heartbeat)
     if silence_s > beats.HANG_S:
-        said = "There was no heartbeat yet." if math.isinf(silence_s) else f"No heartbeat for {silence_s:.0f} seconds."
-        click.echo(said, err=True)
-        sys.exit(1)
-    click.echo(f"A heartbeat {silence_s:.0f} seconds ago.")
+        sys.exit("There was no heartbeat yet." if math.isinf(silence_s) else f"No heartbeat for {silence_s:.0f} s.")
+    click.echo(f"A heartbeat {silence_s:.0f} s ago.")
 
 
 @commands.command()
