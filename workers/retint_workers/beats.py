@@ -23,7 +23,7 @@ Beat = Callable[[], bool]
 """Called often by work that makes progress, in the thread that runs the stage; a call too many costs nothing. Returns
 whether there is time to start another photo. What it raises ends the work."""
 
-HANG_S = 180
+HANG_S = 180.0
 """A worker without a heartbeat for longer hangs: nothing that it waits for without a beat takes so long."""
 WAIT_S = 0.5
 """Time between two beats of a thread that waits."""

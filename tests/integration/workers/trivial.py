@@ -1,4 +1,4 @@
-"""A worker or a dispatcher whose stages do what a photo's name says: `python -m … worker cpu`."""
+"""A worker or a dispatcher whose stages do what a photo's name says: `python -m … worker cpu [seconds of a hang]`."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
+from retint_workers import beats
 from retint_workers.beats import Beat
 from retint_workers.dispatch import dispatcher
 from retint_workers.queue import app, tasks
@@ -36,6 +37,8 @@ def run_stage(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterat
             raise ZeroDivisionError("a bug")
         elif order == "forget":
             continue
+        elif order == "hang":
+            time.sleep(600)
         elif order == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         elif order == "slow":
@@ -54,6 +57,7 @@ def main() -> None:
     services = Services.connect(settings)
     if sys.argv[1] == "worker":
         tasks.BUNDLE_S, tasks.FLUSH_S = 1.0, 0.1
+        beats.HANG_S = float(sys.argv[3]) if len(sys.argv) > 3 else beats.HANG_S
         app.run_worker(services, sys.argv[2], dict.fromkeys(Stage, run_stage), device="none")
     else:
         services.keep_reporting()

@@ -1,6 +1,7 @@
 """The images and the compose file, judged without an engine."""
 
 import os
+import json
 import re
 import shlex
 import shutil
@@ -192,6 +193,20 @@ def test_a_service_is_built_from_a_target_and_set_by_settings_that_exist(name: s
     assert service["image"] == f"retint-{service['build']['target']}"
     known = {f"RETINT_{field.upper()}" for field in Settings.model_fields}
     assert set(service["environment"]) <= known
+
+
+WORKERS = [name for name, service in OURS.items() if "worker" in service["image"]]
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_workers_health_check_reads_the_heartbeats_that_it_writes(name: str) -> None:
+    [check] = [words for words in stages()[OURS[name]["build"]["target"]] if words[0] == "HEALTHCHECK"]
+    probe = json.loads(" ".join(check[check.index("CMD") + 1 :]))
+    assert probe[0] == "retint"
+    parse(probe[1:])
+    assert probe[-2:] == OURS[name]["command"][-2:]
+    [default] = [words for words in stages()[OURS[name]["build"]["target"]] if words[0] == "CMD"]
+    assert json.loads(" ".join(default[1:])) == OURS[name]["command"]
 
 
 def has_health_check(target: str) -> bool:

@@ -31,6 +31,8 @@ def list_workers() -> responses.Workers:
                 device=worker.device,
                 version=worker.version,
                 activity=worker.activity,
+                trouble=worker.trouble,
+                trouble_since=worker.trouble_since,
                 started_at=worker.started_at,
                 heartbeat_at=worker.heartbeat_at,
             )

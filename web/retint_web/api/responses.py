@@ -218,6 +218,8 @@ class Worker(Answer):
     device: str
     version: str
     activity: str = Field(description="What it does now; empty if idle.")
+    trouble: str | None = Field(description="Why it claims nothing, a sentence; null for a sound worker.")
+    trouble_since: datetime | None
     started_at: datetime
     heartbeat_at: datetime
 

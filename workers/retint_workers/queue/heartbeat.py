@@ -1,5 +1,6 @@
 """A worker's heartbeat in the database: it registers, beats from its working loop, and learns when to end."""
 
+import faulthandler
 import os
 import socket
 import time
@@ -31,6 +32,8 @@ class Heartbeat:
         fleet: the queue that it serves.
         device: shown to administrators.
         file: also tells of each heartbeat (`beats.write_beat`), for those who watch the process on its machine.
+        ends_when_hung: whether the process ends, with the stack of every thread in its log, when there was no heartbeat
+            for `beats.HANG_S`. So a hang needs nobody who watches; only a process that is stopped does.
 
     Attributes:
         worker_id: the worker's row; None before it is registered.
@@ -40,12 +43,15 @@ class Heartbeat:
         messages_received: number of bundles received from the broker.
     """
 
-    def __init__(self, services: Services, fleet: str, device: str, file: Path | None = None) -> None:
+    def __init__(
+        self, services: Services, fleet: str, device: str, file: Path | None = None, *, ends_when_hung: bool = False
+    ) -> None:
         self.services = services
         self.fleet = fleet
         self.device = device
         self.worker_id: UUID | None = None
         self.file = file
+        self.ends_when_hung = ends_when_hung
         self.may_continue = True
         self.must_end = False
         self.trouble: str | None = None
@@ -84,6 +90,8 @@ class Heartbeat:
         if at - self._last_beat_at < BEAT_S:
             return
         self._last_beat_at = at
+        if self.ends_when_hung:
+            faulthandler.dump_traceback_later(beats.HANG_S, exit=True)
         if self.file:
             with suppress(OSError):  # a broken disk is found by the machine's test
                 beats.write_beat(self.file)
@@ -109,6 +117,7 @@ class Heartbeat:
 
     def end(self) -> None:
         """Mark the worker as ended; without a database the row times out."""
+        faulthandler.cancel_dump_traceback_later()
         if self.worker_id is None:
             return
         try:

@@ -265,6 +265,7 @@ class HeldLeases:
                 if time.monotonic() - self._extended_at > self._services.settings.lease_s:
                     return None
                 log.warning("outcomes_wait", jobs=len(self._ended), reason=error.message)
+                self._heartbeat.beat()
                 time.sleep(RETRY_S)
 
     def _release_settled(self, written: set[UUID] | None) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -7,6 +8,7 @@ import pytest
 from flask import Flask
 from tests.integration.web.conftest import JPEG, Person
 
+from retint import fleets
 from retint.errors import OutOfMemory, Transient
 from retint.jobs.leases import claim, settle
 from retint.lifecycle import FAULT_LIMIT, Stage
@@ -169,6 +171,23 @@ def test_a_job_is_cancelled_once(member: Person, restore: Callable[..., None]) -
     restore(restored)
     assert member.api("POST", f"/jobs/{job_id}/cancel").json["state"] == "cancelled"
     assert member.api("POST", f"/jobs/{restored}/cancel").status_code == 409
+
+
+def test_a_workers_trouble_is_seen_with_its_reason_and_since_when(
+    admin: Person, worker: UUID, services: Services
+) -> None:
+    browser = admin.browser()
+    [sound] = admin.api("GET", "/workers").json["items"]
+    assert (sound["trouble"], sound["trouble_since"]) == (None, None)
+    assert "in trouble" not in browser.get("/admin/").text
+    with services.begin() as session:
+        fleets.record_heartbeat(session, worker, "", trouble="The disk of <gpu-1> is full.")
+    [sick] = admin.api("GET", "/workers").json["items"]
+    assert sick["trouble"] == "The disk of <gpu-1> is full."
+    assert sick["trouble_since"] is not None
+    page = browser.get("/admin/live").text
+    assert re.search(r"#quarantined\"/></svg>in trouble for \d", page)
+    assert "The disk of &lt;gpu-1&gt; is full." in page
 
 
 def test_an_administrator_sees_workers_and_scales(admin: Person, worker: UUID) -> None:

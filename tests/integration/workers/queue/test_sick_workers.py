@@ -127,3 +127,16 @@ def test_whoever_watches_a_worker_is_told_whether_it_makes_progress(
     assert (status, said[:17]) == (1, "No heartbeat for ")
     worker.send_signal(signal.SIGCONT)
     sqlite_site.wait_until(lambda: ask()[0] == 0)
+
+
+def test_a_worker_that_hangs_ends_itself_and_says_where(
+    sqlite_site: Site, make_processes: MakeProcesses, tmp_path: Path
+) -> None:
+    processes = make_processes(sqlite_site)
+    processes.start("dispatcher")
+    worker = processes.start("worker", "cpu", "5")
+    [stuck] = sqlite_site.add_jobs("hang@ingest")
+    sqlite_site.wait_for([stuck], State.RUNNING)
+    assert worker.wait(timeout=60) != 0
+    assert "trivial.py" in (tmp_path / "1-worker-cpu-5.log").read_text(), "the stack is in the log"
+    sqlite_site.wait_until(lambda: sqlite_site.get_job(stuck).faults == 1)
