@@ -1,7 +1,7 @@
 """The images and the compose file, judged without an engine."""
 
-import os
 import json
+import os
 import re
 import shlex
 import shutil
