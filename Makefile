@@ -78,6 +78,7 @@ system:
 	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=' postgresql'; \
 	command -v redis-server >/dev/null || missing+=' redis-server'; \
 	PATH=$$PATH:/usr/sbin command -v pgbouncer >/dev/null || missing+=' pgbouncer'; \
+	PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || missing+=' nginx-light'; \
 	command -v chromium >/dev/null || missing+=' chromium'; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
