@@ -2,9 +2,12 @@
 
 import resource
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
+
+if TYPE_CHECKING:
+    from retint.settings import Settings
 
 MOST_CONNECTIONS: Final = 4096
 OTHER_FILES: Final = 512
@@ -37,7 +40,12 @@ def portal(host: str, port: int, processes: int, threads: int) -> None:
     """Serve the portal's pages and API with gunicorn."""
     from gunicorn.app.wsgiapp import WSGIApplication
 
-    _verify_store()
+    from retint import telemetry
+    from retint.settings import Settings
+
+    settings = Settings()
+    telemetry.configure(settings, "portal")
+    _verify_store(settings)
     sys.argv = [
         "gunicorn",
         f"--bind={f'[{host}]' if ':' in host else host}:{port}",
@@ -54,6 +62,7 @@ def portal(host: str, port: int, processes: int, threads: int) -> None:
         "--graceful-timeout=30",
         "--keep-alive=20",
         "--no-control-socket",
+        "--logger-class=retint_web.server.logs.Logger",
         # On a slow disk, gunicorn's heartbeat file would make a busy worker look dead.
         *(["--worker-tmp-dir=/dev/shm"] if sys.platform == "linux" else []),
         # Who is believed is decided in `retint_web.proxies`.
@@ -63,13 +72,12 @@ def portal(host: str, port: int, processes: int, threads: int) -> None:
     WSGIApplication("%(prog)s [OPTIONS] [APP_MODULE]").run()
 
 
-def _verify_store() -> None:
+def _verify_store(settings: "Settings") -> None:
     """Compare database and store before anything is served; nothing stays open for the processes that follow."""
     from retint import store_identity
     from retint.services import Services
-    from retint.settings import Settings
 
-    services = Services.connect(Settings(), connections=1)
+    services = Services.connect(settings, connections=1)
     try:
         store_identity.verify_at_start(services)
     finally:

@@ -106,6 +106,7 @@ class Exchange:
         self._results: dict[str, Any] = {}
         self._ends: list[Callable[[], None]] = []
         self._answer: Answer | None = None
+        self._context = contextvars.copy_context()
         self._has_body_left = "wsgi.input_terminated" in environ or environ.get("CONTENT_LENGTH", "0") != "0"
         environ[RESULTS] = self._results
 
@@ -180,6 +181,9 @@ class Exchange:
             body = self._bridge.app(self._environ, start_response)
         except Wait as wait:
             return wait
+        finally:
+            # What the view has bound, such as the request's id, is bound in all that follows.
+            self._context = contextvars.copy_context()
         status, headers = started
         self._answer = Answer(status, headers, body)
         self._ends.append(self._answer.close)
@@ -210,7 +214,7 @@ class Exchange:
                         left -= len(await self._receive_data())
 
     async def _run_in(self, pool: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any) -> T:
-        running = pool.submit(contextvars.copy_context().run, function, *arguments)
+        running = pool.submit(self._context.copy().run, function, *arguments)
         try:
             return await asyncio.wrap_future(running)
         except asyncio.CancelledError:
