@@ -39,7 +39,7 @@ class BlobWriter(Protocol):
         ...
 
     def discard(self) -> None:
-        """Give the bytes up, and free what holds them. Without effect after `commit`, and may be repeated."""
+        """Give the bytes up, and free what holds them. Raises nothing, also after `commit`, where it has no effect."""
         ...
 
 

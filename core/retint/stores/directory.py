@@ -217,8 +217,8 @@ class DirectoryWriter:
             self._store._move_into_place(self._part, self._path)
 
     def discard(self) -> None:
-        """Delete the file."""
-        with self._store._translate_errors():
+        """Delete the file; one that cannot be deleted now is cleared after a day."""
+        with suppress(StoreUnavailable), self._store._translate_errors():
             self._file.close()
             self._part.unlink(missing_ok=True)
 

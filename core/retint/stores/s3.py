@@ -3,7 +3,7 @@
 import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -246,10 +246,10 @@ class S3Writer:
         self._upload_id = None
 
     def discard(self) -> None:
-        """Delete the parts."""
+        """Delete the parts; those that cannot be deleted now are left to the bucket's life-cycle rule."""
         self._part.close()
         if self._upload_id is not None:
-            with self._store._translate_errors():
+            with suppress(StoreUnavailable), self._store._translate_errors():
                 self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
         self._upload_id = None
 
