@@ -9,6 +9,8 @@ import click
 if TYPE_CHECKING:
     from retint.settings import Settings
 
+HEAD_S: Final = 20
+"""How long a client may take for the head of a request, and how long a connection stays open for the next one."""
 MOST_CONNECTIONS: Final = 4096
 OTHER_FILES: Final = 512
 """Files that a process has open besides its connections."""
@@ -60,7 +62,7 @@ def portal(host: str, port: int, processes: int, threads: int) -> None:
         # An upload's address contains the file's name, which may be long.
         "--limit-request-line=8190",
         "--graceful-timeout=30",
-        "--keep-alive=20",
+        f"--keep-alive={HEAD_S}",
         "--no-control-socket",
         "--logger-class=retint_web.server.logs.Logger",
         # On a slow disk, gunicorn's heartbeat file would make a busy worker look dead.

@@ -2,9 +2,10 @@
 
 import os
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 from tests.integration.web.conftest import Person
 from tests.integration.web.portals import Portal, run_portal
 
+from retint.services import Services
 from retint.settings import Settings
 from retint_web.places import UPLOADS_PER_USER
 
@@ -205,6 +207,41 @@ class TestOnePortal:
                 with pytest.raises(ConnectionResetError):
                     read_all(connection)
 
+    def test_connections_that_ask_nothing_are_closed_and_counted(
+        self, settings: Settings, member: Person, tmp_path: Path
+    ) -> None:
+        patch = "from retint_web import commands; commands.HEAD_S, commands.MOST_CONNECTIONS = 1, 8"
+        with run_portal(settings, member.token, tmp_path, patch) as portal, ExitStack() as stack:
+            for beginning in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
+                connection = stack.enter_context(socket.create_connection(("127.0.0.1", portal.port), timeout=10))
+                connection.sendall(beginning)
+                assert connection.recv(1) == b""
+            many = [stack.enter_context(socket.create_connection(("127.0.0.1", portal.port))) for _ in range(64)]
+            wait_for(lambda: is_live(portal))
+            for connection in many:
+                connection.settimeout(10)
+                with suppress(ConnectionResetError):
+                    assert connection.recv(1) == b""
+
+    def test_a_database_that_waits_holds_up_what_needs_it_and_no_more(
+        self, portal: Portal, settings: Settings, services: Services
+    ) -> None:
+        """Another process holds SQLite's write lock, and some forms wait for it."""
+        with closing(sqlite3.connect(services.engine.url.database or "", isolation_level=None)) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            body = b'{"name": "x"}'
+            head = f"POST /api/v1/batches HTTP/1.1\r\nContent-Length: {len(body)}"
+            with ExitStack() as stack:
+                token = portal.http.headers["Authorization"].removeprefix("Bearer ")
+                forms = [stack.enter_context(portal.connect(head, body, token)) for _ in range(6)]
+                time.sleep(0.3)
+                for path in ("/healthz", "/api/v1/batches"):
+                    started = time.monotonic()
+                    assert portal.http.get(path).status_code == 200
+                    assert time.monotonic() - started < 1
+                writer.execute("ROLLBACK")
+                assert {form.recv(65536)[9:12] for form in forms} == {b"201"}
+
     def test_a_process_that_dies_frees_the_places_of_its_uploads(
         self, portal: Portal, settings: Settings, member: Person
     ) -> None:
@@ -224,6 +261,13 @@ class TestOnePortal:
             portal.process.terminate()
             assert portal.process.wait(timeout=40) == 0
             assert time.monotonic() - started < 5
+
+
+def is_live(portal: Portal) -> bool:
+    try:
+        return httpx.get(f"{portal.url}/healthz").is_success
+    except httpx.TransportError:
+        return False
 
 
 def is_taken(portal: Portal, batch_id: str) -> bool:
