@@ -159,8 +159,8 @@ class Counters:
         with self._lock:
             return dict(self._counts)
 
-    def subtract(self, counts: Mapping[str, float]) -> None:
-        """Take counts away that are kept elsewhere now."""
+    def take(self) -> Counts:
+        """Return all counts so far, and begin again."""
         with self._lock:
-            self._counts.subtract(counts)
-            self._counts = +self._counts
+            counts, self._counts = self._counts, Counter()
+        return dict(counts)

@@ -16,6 +16,7 @@ from retint.broker import Broker
 from retint.database import DatabaseUnavailable
 from retint.metrics import DATABASE_ERRORS, Counters
 from retint.settings import Settings
+from retint.stores.counted import CountedStore
 
 REPORT_S = 5.0
 """Time between two reports of a process that is no worker."""
@@ -31,6 +32,7 @@ class Services:
         settings: as read at the start.
         engine: of the database.
         store: where bytes live.
+        counters: what the process has counted, for metrics.
         verified: set as soon as database and store were found to belong together (see `store_identity.verify`).
     """
 
@@ -43,7 +45,9 @@ class Services:
     @classmethod
     def connect(cls, settings: Settings, connections: int = 4) -> Self:
         """Make what the settings name, without contacting it, for a process with so many connections to PostgreSQL."""
-        return cls(settings, database.connect(settings.database, connections), stores.connect(settings))
+        counters = Counters()
+        store = CountedStore(stores.connect(settings), counters)
+        return cls(settings, database.connect(settings.database, connections), store, counters)
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
@@ -79,10 +83,13 @@ class Services:
         Raises:
             DatabaseUnavailable: the database did not answer; the next call reports it.
         """
-        if counts := self.counters.snapshot():
+        counts = self.counters.take()
+        try:
             with self.begin() as session:
                 totals.add(session, counts)
-            self.counters.subtract(counts)
+        except DatabaseUnavailable:
+            self.counters.add(counts)
+            raise
 
     def keep_reporting(self) -> None:
         """Report what this process counts from now on, every few seconds and at its end."""

@@ -70,7 +70,8 @@ def slow_down(progress: Callable[[], object], seconds: float) -> Callable[[], ob
 @pytest.fixture
 def slow_services(services: Services) -> Iterator[Services]:
     """The site's services with a store that needs some seconds for some megabytes."""
-    store, settings = services.store, services.settings
+    settings = services.settings
+    store = stores.connect(settings)
     if isinstance(store, DirectoryStore):
         yield replace(services, store=SlowStore(store.folder))
         return

@@ -17,7 +17,7 @@ from tests.integration.conftest import Site, open_site
 from tests.integration.workers.queue.sites import deposit, make_machine, run_nothing
 from tests.photographs import write_old_prints
 
-from retint import fleets
+from retint import fleets, stores
 from retint.errors import (
     DeviceFailed,
     DiskUnavailable,
@@ -242,7 +242,7 @@ def whole_site(settings: Settings) -> Iterator[Site]:
 @contextmanager
 def away(site: Site, request: pytest.FixtureRequest) -> Iterator[None]:
     """Take a site's store away while a block runs."""
-    store = site.services.store
+    store = stores.connect(site.settings)
     if isinstance(store, DirectoryStore):
         elsewhere = store.folder.with_name("elsewhere")
         store.folder.rename(elsewhere)
