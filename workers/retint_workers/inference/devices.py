@@ -14,7 +14,7 @@ NODES = Path("/dev")
 GPU_NODES = ("nvidia[0-9]*", "nvidiactl", "dxg")
 """Names of files there where a machine has an NVIDIA GPU."""
 ROOM_MIB = 256
-"""Memory that a sound GPU has left."""
+"""Memory that a sound device has left: less than every network needs for a photo."""
 SIDE = 64
 """Rows and columns of the matrices that are multiplied as a test."""
 DEVICE_ERRORS = re.compile(
@@ -70,7 +70,7 @@ def describe_device(name: str) -> str:
 
 
 def prove_device(device: str) -> None:
-    """Prove that a device multiplies two matrices correctly and, if it is a GPU, has some memory left.
+    """Prove that a device multiplies two matrices correctly, and has some memory left.
 
     A process whose device failed learns nothing by this: CUDA repeats the error. Run it in a process of its own.
 
@@ -85,8 +85,8 @@ def prove_device(device: str) -> None:
         left = (torch.arange(SIDE * SIDE) % 7).reshape(SIDE, SIDE)
         right = (torch.arange(SIDE * SIDE) % 5).reshape(SIDE, SIDE)
         product = (left.to(device, torch.float32) @ right.to(device, torch.float32)).cpu()
+        torch.empty(ROOM_MIB << 20, dtype=torch.uint8, device=device)
         if device.startswith("cuda"):
-            torch.empty(ROOM_MIB << 20, dtype=torch.uint8, device=device)
             torch.cuda.synchronize(device)
     if not torch.equal(product.to(torch.int64), left @ right):
         raise DeviceFailed(f"The device {device} multiplied two matrices wrongly.")

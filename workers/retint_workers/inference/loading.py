@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 from numpy.typing import NDArray
 
-from retint.errors import DeviceFailed, OutOfMemory, RetintError, Transient
+from retint.errors import DeviceFailed, MachineFault, OutOfMemory, RetintError, Transient
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_workers.beats import Background, Beat, beat_for_nobody
@@ -166,7 +166,9 @@ def _run_splitting(
         torch.cuda.empty_cache()
         problem: Transient = error
     except (ValueError, RuntimeError) as error:
-        problem = Transient(f"The network failed: {error}", code="network_failed")
+        # A machine without memory says so in many words, such as "could not create a primitive".
+        kind = MachineFault if isinstance(error, RuntimeError) else Transient
+        problem = kind(f"The network failed: {error}", code="network_failed")
         problem.__cause__ = error
     if len(proxies) == 1:
         return [problem]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from retint.errors import DeviceFailed, LeaseLost, OutOfMemory, RetintError, StoreUnavailable, Transient
+from retint.errors import DeviceFailed, LeaseLost, MachineFault, OutOfMemory, RetintError, StoreUnavailable
 from retint_workers.inference.loading import run_network
 
 Proxies = list[NDArray[Any]]
@@ -65,7 +65,7 @@ def test_layers_are_yielded_before_the_next_call() -> None:
 def test_a_proxy_that_the_network_cannot_process_does_not_fail_the_others() -> None:
     layers = list(run_network(BrightnessNetwork(failing_number=2), numbered_proxies(5)))
     assert [layer for layer in layers if not isinstance(layer, RetintError)] == [0, 1, 3, 4]
-    assert isinstance(layers[2], Transient)
+    assert isinstance(layers[2], MachineFault), "the machine may be at fault, too: it is tested"
     assert layers[2].code == "network_failed"
 
 
