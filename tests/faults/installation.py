@@ -27,7 +27,7 @@ from retint.digests import hash_file
 from retint.errors import Transient
 from retint.lifecycle import Outcome, State
 from retint.settings import Settings
-from retint.tables import Attempt, Batch, Job, Worker
+from retint.tables import Attempt, Job, Worker
 
 TIMEOUT_S = 120
 RESTART_S = 0.5
@@ -43,6 +43,7 @@ class Process:
     command: list[str]
     environment: dict[str, str]
     log: Path
+    switches: Path
     popen: "subprocess.Popen[bytes] | None" = None
     ended_at: float | None = None
     restarts: int = 0
@@ -126,11 +127,14 @@ class Installation:
 
     def start(self, *command: str, options: Sequence[str] = (), **environment: str) -> Process:
         """Start `retint <command>`; the options are those of `process.py`, for the first start only."""
-        always = ["--switches", str(self.folder / "switches"), *(["--plain"] if self.is_plain else [])]
+        switches = self.folder / "switches" / str(len(self.processes))
+        switches.mkdir()
+        always = ["--switches", str(switches), *(["--plain"] if self.is_plain else [])]
         process = Process(
             [*always, *command],
-            self.settings.environment(TMPDIR=str(self.folder / "tmp"), OMP_NUM_THREADS="1", **environment),
+            self.settings.environment(**{"TMPDIR": str(self.folder / "tmp"), "OMP_NUM_THREADS": "1", **environment}),
             self.folder / "logs" / f"{len(self.processes)}-{command[0]}-{command[-1]}.log",
+            switches,
         )
         process.start(*options)
         self.processes.append(process)
@@ -172,24 +176,25 @@ class Installation:
         return proxy
 
     @contextmanager
-    def switched_on(self, switch: str) -> Iterator[None]:
-        """Break a part of the machine (see `process.SWITCHES`)."""
-        path = self.folder / "switches" / switch
-        path.touch()
+    def switched_on(self, switch: str, *processes: Process) -> Iterator[None]:
+        """Break a part of the machine (see `process.SWITCHES`) on which some processes run; all of them by default."""
+        paths = [process.switches / switch for process in processes or self.processes]
+        for path in paths:
+            path.touch()
         yield
-        path.unlink()
+        for path in paths:
+            path.unlink()
 
     # --- photographs
 
-    def deposit(self, count: int, batch: Batch | None = None) -> list[UUID]:
+    def deposit(self, count: int, side: int = 128) -> list[UUID]:
         """Deposit photographs that nobody has deposited before, as one batch; return the jobs."""
         folder = self.folder / f"prints-{len(self.inputs)}"
-        files = sorted(write_old_prints(folder, count, side=128, first=len(self.inputs)).rglob("*.jpg"))
-        return self.deposit_files(files, batch)
+        return self.deposit_files(sorted(write_old_prints(folder, count, side, len(self.inputs)).rglob("*.jpg")))
 
-    def deposit_files(self, files: Sequence[Path], batch: Batch | None = None) -> list[UUID]:
+    def deposit_files(self, files: Sequence[Path]) -> list[UUID]:
         """Deposit files as one batch; return the jobs."""
-        batch = batch or self.site.add_batch()
+        batch = self.site.add_batch()
         jobs = []
         for path in files:
             with path.open("rb") as source:

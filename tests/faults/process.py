@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ MOMENTS = {
     "sent": "the dispatcher has sent a bundle",
 }
 
-SWITCHES = ("disk-slow", "disk-broken", "disk-full", "device-broken")
+SWITCHES = ("disk-slow", "disk-broken", "disk-full", "device-broken", "device-full")
 DISK_ERRORS = {"disk-broken": errno.EIO, "disk-full": errno.ENOSPC}
 DISK_DELAY_S = 0.3
 
@@ -85,20 +86,27 @@ def run_plain_stage(services: Any, leases: Sequence[Any], beat: Callable[[], boo
     """Read each original, and write a file that only this stage makes of it."""
     from retint.errors import RetintError
     from retint.jobs.leases import Done
+    from retint_workers.queue import transfers
 
     for lease in leases:
         if not beat():
             return
         try:
-            with services.store.open(lease.original_key) as source:
-                original = source.read()
-            key = lease.file_key("file")
-            services.store.put(key, plain_file(lease.stage, hashlib.sha256(original).hexdigest()))
+            key = transfers.start(lease, partial(make_plain_file, services.store, lease)).wait(beat)
         except RetintError as error:
             yield lease, error
             continue
         time.sleep(PHOTO_S)
         yield lease, Done({str(lease.stage): key}, {}, {"work": PHOTO_S})
+
+
+def make_plain_file(store: Any, lease: Any, progress: Callable[[], None]) -> str:
+    """Make a plain stage's file; return its key."""
+    with store.open(lease.original_key, progress=progress) as source:
+        sha256 = hashlib.sha256(source.read()).hexdigest()
+    key: str = lease.file_key("file")
+    store.put(key, plain_file(lease.stage, sha256), progress=progress)
+    return key
 
 
 def plain_file(stage: str, sha256: str) -> bytes:
@@ -234,18 +242,32 @@ def break_disk(switches: Path) -> None:
 
 
 def break_device(switches: Path) -> None:
-    """Let every network fail while the switch is on, as CUDA does after an illegal access: until the process ends."""
+    """Let the device be broken, or have no memory, while a switch is on, also for the worker's test of it.
+
+    As with CUDA, a process whose network has met a broken device never recovers.
+    """
     import torch
     from torch.nn.modules.module import register_module_forward_pre_hook
 
-    broken: list[bool] = []
+    multiply = torch.Tensor.__matmul__
+    met: list[bool] = []
 
-    def run_on_bad_device(*_: Any) -> None:
-        if broken or (switches / "device-broken").exists():
-            broken.append(True)
+    def ensure_sound() -> None:
+        if (switches / "device-full").exists():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if met or (switches / "device-broken").exists():
             raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
+    def run_on_bad_device(*_: Any) -> None:
+        met.extend([True] if (switches / "device-broken").exists() else [])
+        ensure_sound()
+
+    def multiply_on_bad_device(left: Any, right: Any) -> Any:
+        ensure_sound()
+        return multiply(left, right)
+
     register_module_forward_pre_hook(run_on_bad_device)
+    torch.Tensor.__matmul__ = multiply_on_bad_device  # type: ignore[method-assign]
 
 
 def shift_clock(seconds: float) -> None:

@@ -59,22 +59,14 @@ def test_a_full_store_costs_a_pause(installation: Installation) -> None:
     promise="the batch takes longer; leases live as long as work goes on",
 )
 def test_a_slow_store_costs_time(installation: Installation) -> None:
-    with make_store_slow(installation):
-        installation.start_all()
+    is_s3 = installation.settings.store_url is not None
+    proxy = installation.put_proxy_before("store") if is_s3 else None
+    installation.start_all()
+    with proxy.slow(0.2) if proxy else installation.switched_on("disk-slow"):
         installation.deposit(8)
         installation.over()
         installation.recover()
     assert set(installation.count_outcomes()) == {Outcome.DONE}
-
-
-@contextmanager
-def make_store_slow(installation: Installation) -> Iterator[None]:
-    if installation.settings.store_url:
-        with installation.put_proxy_before("store").slow(0.2):
-            yield
-    else:
-        with installation.switched_on("disk-slow"):
-            yield
 
 
 @fault(
