@@ -6,16 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 from sqlalchemy.exc import IntegrityError
 from tests.integration.conftest import Site
 
 from retint import recipes
+from retint.columns import now
 from retint.errors import InvalidPhoto, OutOfMemory, StoreUnavailable, Transient
 from retint.jobs import queueing
 from retint.jobs.leases import Done, extend, release, settle
 from retint.lifecycle import STAGES, Outcome, Stage, State
-from retint.tables import Attempt
+from retint.tables import Attempt, Job
 from retint_workers.inference.loading import NetworkUnavailable
 
 
@@ -68,6 +69,26 @@ def test_a_bundle_is_claimed_in_one_statement_and_settled_in_one_per_outcome(sit
     assert site.settle(*zip(leases, outcomes, strict=True)) == set(job_ids)
     assert len(moved) == 4
     assert site.count_states(job_ids) == {State.QUEUED: 8, State.REFUSED: 8}
+
+
+def test_a_lease_knows_how_long_its_job_could_have_run_before(site: Site) -> None:
+    [job_id] = site.add_jobs("a")
+
+    def make_older(table: type[Job] | type[Attempt], column: str, seconds: float) -> None:
+        with site.services.begin() as session:
+            session.execute(update(table).values({column: now(-seconds)}))
+
+    make_older(Job, "not_before", 100)
+    [lease] = site.claim([job_id])
+    assert 100 <= lease.waited_s < 110
+    site.settle((lease, OutOfMemory("There was not enough memory.")))
+    make_older(Job, "not_before", 20)  # after its backoff
+    [lease] = site.claim([job_id])
+    assert 20 <= lease.waited_s < 30
+    site.settle((lease, Done()))
+    make_older(Attempt, "ended_at", 10)
+    [lease] = site.claim([job_id], Stage.COLORIZE)
+    assert 10 <= lease.waited_s < 20
 
 
 def test_a_message_delivered_twice_claims_nothing_the_second_time(site: Site) -> None:

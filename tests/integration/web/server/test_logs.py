@@ -75,3 +75,30 @@ def test_a_request_that_waits_for_its_body_is_one_request(settings: Settings, me
     [added] = re.findall('"event": "job_added".*', text)
     assert answer.headers["X-Request-ID"] in added
     assert "Emma" not in text
+
+
+CRASHING = """
+import retint.photos, retint_web.pages.accounts
+from retint.errors import StoreUnavailable
+
+def crash(*arguments, **options):
+    raise RuntimeError("a bug")
+
+retint.photos.deposit = retint_web.pages.accounts.render_template = crash
+"""
+
+
+def test_errors_are_logged_without_names_bytes_and_secrets(settings: Settings, member: Person, tmp_path: Path) -> None:
+    secrets = ["Aunt Emma", "Aunt%20Emma", "grandmothers-face", "one-time-secret", "my-password", member.token]
+    with run_portal(settings, member.token, tmp_path, CRASHING) as portal:
+        batch_id = portal.open_batch()
+        assert portal.put(batch_id, "Aunt Emma.jpg", b"grandmothers-face").status_code == 500
+        assert portal.http.get("/sign-in/one-time-secret?next=/Aunt%20Emma").status_code == 500
+        portal.http.post("/sign-in", data={"email": member.email, "password": "my-password"})
+        portal.http.get("/Aunt%20Emma.jpg")
+        portal.http.get("/api/v1/batches", headers={"Authorization": "Bearer my-password"})
+        portal.http.get("/api/v1/batches", headers={"X-Request-ID": "Aunt Emma"})
+    text = (tmp_path / "portal.log").read_text()
+    assert text.count("request_crashed") == 2
+    assert text.count("RuntimeError: a bug") == 2
+    assert [secret for secret in secrets if secret in text] == []

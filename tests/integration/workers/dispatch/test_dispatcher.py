@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import update
+from structlog.testing import capture_logs
 from tests.integration.conftest import Site
 from tests.servers import Server
 
@@ -41,6 +42,7 @@ def fast_settings(fast_settings: Settings) -> Settings:
 class Message:
     stage: Stage
     job_ids: list[UUID]
+    bundle_id: str = dataclasses.field(default="", compare=False)
 
 
 def receive(sender: Broker, fleet: str = "cpu") -> list[Message]:
@@ -54,7 +56,8 @@ def receive(sender: Broker, fleet: str = "cpu") -> list[Message]:
                 return messages
             message.ack()
             stage = Stage(message.headers["task"].removeprefix("retint."))
-            messages.append(Message(stage, [UUID(job_id) for job_id in message.payload[0][0]]))
+            job_ids = [UUID(job_id) for job_id in message.payload[0][0]]
+            messages.append(Message(stage, job_ids, message.headers["root_id"]))
 
 
 def register_workers(site: Site, fleet: str = "cpu", workers: int = 1) -> list[UUID]:
@@ -301,6 +304,33 @@ def test_all_is_sent_again_at_once_after_the_broker_lost_its_contents(
     assert {job_id for message in receive(dispatcher.broker) for job_id in message.job_ids} == set(job_ids)
 
 
+def test_a_dispatcher_counts_what_it_sends_and_what_was_lost(sqlite_site: Site, dispatcher: Dispatcher) -> None:
+    register_workers(sqlite_site)
+    job_ids = sqlite_site.add_many_jobs(6)
+    dispatcher.tick()
+    sqlite_site.claim(job_ids[:2], lease_s=-1)
+    dispatcher.broker.redis.flushdb()
+    dispatcher.tick()
+    counts = sqlite_site.services.counters.snapshot()
+    assert counts["retint_leads_taken_total"] == 1
+    assert counts["retint_attempts_total ingest expired"] == 2
+    assert counts["retint_messages_lost_total"] == 4
+    assert counts["retint_bundled_jobs_total ingest"] >= 10
+    assert counts["retint_bundles_sent_total ingest"] >= 2
+
+
+def test_a_message_names_its_bundle(sqlite_site: Site, dispatcher: Dispatcher) -> None:
+    register_workers(sqlite_site)
+    batch = sqlite_site.add_batch()
+    sqlite_site.add_many_jobs(1, batch)
+    with capture_logs() as lines:
+        dispatcher.tick()
+    [sent] = [line for line in lines if line["event"] == "bundle_sent"]
+    [message] = receive(dispatcher.broker)
+    assert message.bundle_id == sent["bundle_id"]
+    assert (sent["tenant_id"], sent["batch_id"]) == (str(batch.tenant_id), str(batch.id))
+
+
 def test_while_the_broker_is_away_jobs_stay_ready_and_leases_are_taken_back(
     sqlite_site: Site, dispatcher: Dispatcher, valkey_server: Server
 ) -> None:
@@ -323,10 +353,10 @@ def test_while_the_broker_is_away_jobs_stay_ready_and_leases_are_taken_back(
 class FailingBroker(Broker):
     """A broker that takes one bundle and fails after that."""
 
-    def send(self, first: Stage, job_ids: Sequence[UUID], priority: int = 0) -> None:
+    def send(self, first: Stage, job_ids: Sequence[UUID], priority: int = 0) -> str:
         if self.count_messages()["cpu"]:
             raise QueueUnavailable("The broker did not answer.")
-        super().send(first, job_ids, priority)
+        return super().send(first, job_ids, priority)
 
 
 def test_what_the_broker_did_not_take_is_ready_again_at_once(sqlite_site: Site, dispatcher: Dispatcher) -> None:
