@@ -23,13 +23,12 @@ import structlog
 from sqlalchemy import inspect, select, update
 from sqlalchemy.orm import Session
 
-from retint import fleets
-from retint.columns import new_id
+from retint.columns import new_id, now
 from retint.database import NO_SYNC
 from retint.errors import NotFound, Refused, Transient
 from retint.filetypes import content_type_for
 from retint.stores import BlobStore, keys
-from retint.tables import Photo, StoreIdentity, Sweep
+from retint.tables import Leader, Photo, StoreIdentity, Sweep
 
 if TYPE_CHECKING:
     from retint.services import Services
@@ -63,12 +62,13 @@ def identify(services: "Services") -> StoreIdentity:
         if found := _read(session):
             return found
     with services.begin() as session:
-        # Another process that makes one has committed when this returns.
-        fleets.acquire_lead(session, ROLE, str(new_id()), 0.0)
-        if found := _read(session):
-            return found
-        session.add(made := StoreIdentity(id=new_id(), mark=0))
-    return made
+        session.add(lead := Leader(role=ROLE, holder=ROLE, until=now()))
+        session.flush()  # waits for another process that makes one, until it has committed
+        found = _read(session)
+        if found is None:
+            session.add(found := StoreIdentity(id=new_id(), mark=0))
+        session.delete(lead)
+    return found
 
 
 def verify(services: "Services") -> None:

@@ -24,7 +24,7 @@ from tests.proxies import Proxy
 
 from retint import photos, sweeps
 from retint.digests import hash_file
-from retint.errors import Transient
+from retint.errors import IllegalMove, Transient
 from retint.lifecycle import Outcome, State
 from retint.settings import Settings
 from retint.tables import Attempt, Job, Worker
@@ -299,10 +299,17 @@ class Installation:
 
     def sweep(self) -> int:
         """Sweep orphans of any age; return how many there were."""
-        *_, found = sweeps.sweep(self.site.services, min_age=timedelta(0))
-        if found.stopped:  # much may go, after a fault of a small archive
-            *_, found = sweeps.sweep(self.site.services, go_on=True, accept_many=True, min_age=timedelta(0))
-        return found.deleted
+        has_stopped = False
+        while True:
+            try:
+                options = {"go_on": has_stopped, "accept_many": has_stopped}
+                *_, found = sweeps.sweep(self.site.services, **options, min_age=timedelta(0))
+            except IllegalMove:  # the dispatcher's own sweep runs
+                time.sleep(0.2)
+                continue
+            if not found.stopped:
+                return found.deleted
+            has_stopped = True  # much may go, after a fault of a small archive
 
     def check_promises(self, *allowed: State) -> None:
         """Fail with a sentence for everything that was promised and does not hold."""

@@ -3,7 +3,7 @@
 Segments lie in the folder of the attempt that made them. The stage's next attempt downloads them if it would make the
 same ones; when the stage is done, all are deleted. They are also deleted when the stage itself rejected its segments,
 and after a bug, so that the next attempt starts afresh. Segments of a film that is given up are orphans, which
-`dispatch/sweep.py` deletes.
+`retint.sweeps` deletes.
 
 A segment that no attempt had stored before is progress (`Lease.progressed`): earlier faults count no more. So a film
 that is interrupted again and again is done one day, and one that always fails at the same place is quarantined.

@@ -1,11 +1,13 @@
 """What a fault says of the machine: it is tested first, and a machine that fails gives its photos back uncounted."""
 
 import io
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.lifecycle import Outcome, Stage, State
 from retint.services import Services
 from retint.settings import Settings
+from retint.stores import keys
 from retint.stores.directory import DirectoryStore
 from retint.tables import Attempt, Worker
 from retint_models.layers.types import ColorLayer
@@ -281,3 +284,13 @@ def test_a_store_that_is_away_floods_no_attempts_and_costs_no_photo(
     tasks.run_bundle(machine, Stage.INGEST, stages.run_ingest, job_ids)
     assert site.count_outcomes(job_ids) == {(Stage.INGEST, Outcome.DONE): 3}
     assert read_trouble(site) is None
+
+
+def test_a_store_of_another_database_is_a_trouble_of_the_machine(sqlite_site: Site) -> None:
+    services = sqlite_site.services
+    check = machines.make_store_check(services)
+    check(lambda: True)
+    services.store.put(keys.IDENTITY, json.dumps({"id": str(uuid4()), "mark": 1}).encode())
+    with pytest.raises(StoreUnavailable, match="The store belongs to another database") as refused:
+        check(lambda: True)
+    assert refused.value.code == "wrong_store"

@@ -1,12 +1,11 @@
 """Real workers, a real broker, a real dispatcher, each a process of its own; the stages are trivial (`trivial.py`)."""
 
-import json
 import shutil
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
@@ -15,7 +14,6 @@ from tests.servers import Server
 
 from retint import fleets
 from retint.lifecycle import STAGES, Outcome, Stage, State
-from retint.stores import keys
 from retint.tables import Attempt, Job, Worker
 from retint_workers.dispatch.dispatcher import Dispatcher
 
@@ -305,24 +303,3 @@ def test_two_installations_on_one_redis_leave_each_others_messages_alone(
         names = {name.decode() for name in brokers[0].redis.scan_iter()}
         assert all(name.startswith((brokers[0].prefix, brokers[1].prefix)) for name in names), names
         assert {f"{each.prefix}canary" for each in brokers} <= names
-
-
-def test_a_worker_whose_store_is_another_databases_claims_nothing_and_says_so(
-    sqlite_site: Site, make_processes: MakeProcesses
-) -> None:
-    store = sqlite_site.services.store
-    with store.open(keys.IDENTITY) as blob:
-        own = blob.read()
-    store.put(keys.IDENTITY, json.dumps({"id": str(uuid4()), "mark": 1}).encode())
-    make_processes(sqlite_site).start_all()
-    [job_id] = sqlite_site.add_jobs("a")
-    [worker, _] = wait_for_workers(sqlite_site, "cpu", "gpu")
-
-    def trouble() -> str:
-        with sqlite_site.services.read() as session:
-            return session.get_one(Worker, worker.id).trouble or ""
-
-    sqlite_site.wait_until(lambda: "The store belongs to another database" in trouble())
-    assert sqlite_site.get_job(job_id).attempt == 0
-    store.put(keys.IDENTITY, own)
-    assert_restored_once(sqlite_site, [job_id])
