@@ -1,11 +1,13 @@
 """The broker, from far away."""
 
 import time
+from uuid import uuid4
 
 from sqlalchemy.engine import make_url
 from tests.proxies import Proxy
 
 from retint import broker
+from retint.lifecycle import Stage
 
 DELAY_S = 0.05
 
@@ -21,4 +23,16 @@ def test_all_queues_are_asked_in_one_round_trip(valkey_url: str) -> None:
                 started = time.monotonic()
                 ask()
                 assert time.monotonic() - started < 3 * 2 * DELAY_S
+        link.redis.close()
+
+
+def test_installations_on_one_redis_see_their_own_messages_only(valkey_url: str) -> None:
+    first, second = (broker.connect(valkey_url, name) for name in ("first", "second"))
+    job_ids = [uuid4(), uuid4()]
+    first.send(Stage.INGEST, job_ids, 5)
+    second.send(Stage.COLORIZE, job_ids[:1])
+    assert (first.count_messages(), second.count_messages()) == ({"cpu": 1, "gpu": 0}, {"cpu": 0, "gpu": 1})
+    assert (first.list_waiting_jobs(), second.list_waiting_jobs()) == (set(job_ids), {job_ids[0]})
+    assert [link.is_intact() for link in (first, second, first, second)] == [False, False, True, True]
+    for link in (first, second):
         link.redis.close()

@@ -6,10 +6,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, get_ident
 from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 from tests.conftest import Backends
 
 from retint import store_identity
@@ -82,8 +84,19 @@ def test_an_empty_database_and_an_empty_store_are_joined_once(connect: Connect) 
     assert (read(again)[0].id, read(again)[1]) == (row.id, blob)
 
 
-def test_of_processes_that_start_at_once_one_gives_the_id(connect: Connect) -> None:
+def test_of_processes_that_start_at_once_one_gives_the_id(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     processes = [connect() for _ in range(6)]
+    all_have_looked, read_row = Barrier(len(processes), timeout=20), store_identity._read
+    looked: set[int] = set()
+
+    def read_at_once(session: Session) -> StoreIdentity | None:
+        found = read_row(session)
+        if get_ident() not in looked:
+            looked.add(get_ident())
+            all_have_looked.wait()
+        return found
+
+    monkeypatch.setattr(store_identity, "_read", read_at_once)
     with ThreadPoolExecutor(len(processes)) as threads:
         ids = set(threads.map(lambda services: store_identity.identify(services).id, processes))
         list(threads.map(store_identity.verify, processes))
