@@ -91,7 +91,7 @@ class Incoming:
             InvalidPhoto: there are no bytes.
             StoreUnavailable: the store did not answer.
         """
-        if self._writer is None:
+        if self._writer is None or not self._size:
             raise InvalidPhoto("The file is empty.", code="empty")
         digest = self._digest.hexdigest()
         if sha256 is not None and sha256 != digest:

@@ -83,9 +83,9 @@ class _Form:
         self._file.write(data)
 
     def end(self) -> None:
-        self._file.close()
         if self._place is not None:
             self._place.leave()
+        self._file.close()
 
 
 def _take_place() -> Place:

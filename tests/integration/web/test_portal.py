@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -139,6 +140,14 @@ def test_garbage_on_the_wire_is_refused_and_harmless(portal: Portal) -> None:
         answer = _send_raw(portal, request)
         assert not answer or answer.startswith(b"HTTP/1.1 4"), answer[:200]
         assert httpx.get(f"{portal.url}/healthz").is_success
+
+
+@EMBEDDED
+@pytest.mark.parametrize("body", [b"", iter(())], ids=["length", "chunked"])
+def test_an_empty_file_is_refused(portal: Portal, services: Services, body: Any) -> None:
+    answer = portal.put(portal.open_batch(), "a.jpg", body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "empty")
+    assert not list(services.store.list("tenants/"))
 
 
 @EMBEDDED

@@ -142,15 +142,18 @@ class Exchange:
                     data = await self._receive_data()
                     chunk += data
                     window += len(data)
-                    if len(chunk) >= CHUNK or not self._has_body_left:
+                    if len(chunk) >= CHUNK:
                         deadline.reschedule(None)  # the store's time is not the client's
                         await self.run(write, bytes(chunk))
                         chunk.clear()
+                        window = WINDOW_BYTES
                     if window >= WINDOW_BYTES:
                         deadline.reschedule(now() + WINDOW_S)
                         window = 0
         except TimeoutError as error:
             raise RequestTimeout from error
+        if chunk:
+            await self.run(write, bytes(chunk))
 
     async def _receive_data(self) -> bytes:
         message = await self._receive()
