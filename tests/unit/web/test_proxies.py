@@ -12,7 +12,7 @@ PROXIES = [ip_network("172.29.77.2"), ip_network("fd00:1::/64")]
 def seen(peer: str, **headers: str) -> tuple[str | None, str]:
     """The client's address, and the portal's own, as the application sees them."""
     wanted = {name.replace("_", "-"): value for name, value in headers.items()}
-    environ = EnvironBuilder(headers=wanted, environ_base={"REMOTE_ADDR": peer}).get_environ()
+    environ = EnvironBuilder(headers=wanted.items(), environ_base={"REMOTE_ADDR": peer}).get_environ()
 
     @Request.application
     def app(request: Request) -> Response:
