@@ -1,15 +1,20 @@
 """What is seen of workers and dispatchers from outside: lines of their logs, and metrics."""
 
 import json
+import logging
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import pytest
+from celery import signals
+from celery.contrib.testing.worker import start_worker
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.contextvars import get_contextvars
 from tests.integration.conftest import Processes, Site
 
 from retint import exposition
@@ -17,6 +22,9 @@ from retint.lifecycle import Outcome, Stage, State
 from retint.metrics import Kind
 from retint.recipes import parse
 from retint_workers.dispatch.pace import name_network
+from retint_workers.queue import tasks
+from retint_workers.queue.heartbeat import Heartbeat
+from retint_workers.queue.machine import Machine
 
 MakeProcesses = Callable[[Site], Processes]
 Figures = dict[tuple[str, ...], float]
@@ -74,6 +82,32 @@ def test_every_line_names_what_it_concerns_and_no_file(broker_site: Site, make_p
 
 
 ORDERS = ("plain@", "fault@ingest", "bug@colorize", "refuse@render")
+
+
+def test_celery_s_own_lines_name_the_bundle(sqlite_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
+
+    def crash(*_: object) -> Any:
+        raise RuntimeError("a bug")
+
+    def note(record: logging.LogRecord) -> bool:
+        named.append(get_contextvars()["bundle_id"])
+        return True
+
+    sender = sqlite_site.services.connect_broker()
+    heartbeat = Heartbeat(sqlite_site.services, "cpu", "none")
+    tasks.register(sender.app, Machine(heartbeat, {}), {Stage.INGEST: crash})
+    monkeypatch.setattr(tasks, "run_bundle", crash)
+    monkeypatch.setattr(logging.getLogger("celery.app.trace"), "filters", [note])
+    signals.setup_logging.connect(keep_logging)
+    with start_worker(sender.app, pool="solo", perform_ping_check=False, queues=["cpu"]):
+        bundle_id = sender.send(Stage.INGEST, [uuid4()])
+        sqlite_site.wait_until(lambda: bool(named))
+    assert set(named) == {bundle_id}
+
+
+def keep_logging(**_: object) -> None:
+    """Keep Celery from setting up logging."""
 
 
 def scrape(site: Site) -> Figures:
