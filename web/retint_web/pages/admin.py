@@ -12,7 +12,8 @@ from retint import accounts, fleets
 from retint.errors import InvalidRequest, NotFound
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import FLEETS, MOST_WORKERS, QUEUES, Stage, State
-from retint.tables import Batch, Worker
+from retint.sweeps import Kept
+from retint.tables import Batch, Sweep, Worker
 from retint.tenancy import select_owned
 from retint_web import services
 from retint_web.pages import words
@@ -120,6 +121,8 @@ def _page_values(session: Session) -> dict[str, object]:
             "fleets": _fleet_statuses(workers, fleets.get_wanted(session)),
             "workers": workers,
             "depths": tallies.measure_depths(session),
+            "sweep": (sweep := session.get(Sweep, 1)),
+            "unknown_files": _list_unknown_files(sweep),
             "faults": [each for each in tallies.group_failures(session, None) if each.state is State.QUARANTINED],
         }
     if g.identity.is_admin:
@@ -132,6 +135,12 @@ def _page_values(session: Session) -> dict[str, object]:
 
 def _fleet_statuses(workers: list[Worker], wanted: dict[str, int]) -> list[FleetStatus]:
     return [FleetStatus(name, wanted[name], sum(worker.fleet == name for worker in workers)) for name in FLEETS]
+
+
+def _list_unknown_files(sweep: Sweep | None) -> list[tuple[int, str]]:
+    """List how many files the sweep kept because the database does not know them, and what they are."""
+    kept = (sweep and sweep.kept) or {}
+    return [(kept[kind], kind.words) for kind in (Kept.UNKNOWN_ORIGINAL, Kept.UNKNOWN_JOB) if kept.get(kind)]
 
 
 def _unfinished_batches(session: Session) -> list[UnfinishedBatch]:
