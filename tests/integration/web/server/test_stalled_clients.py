@@ -260,7 +260,7 @@ class TestOnePortal:
             started = time.monotonic()
             portal.process.terminate()
             assert portal.process.wait(timeout=40) == 0
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 12, "less than such a connection may stay open"
 
 
 def is_live(portal: Portal) -> bool:
