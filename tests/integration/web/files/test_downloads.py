@@ -196,7 +196,7 @@ def test_the_zip_has_every_result_under_a_safe_name(member: Person, batch_id: st
     report = _rows(archive.read("report.csv").decode())
     results = [row["result"].removeprefix("'") for row in report if row["result"]]
     folder = "=cmd_'/C calc'!A0.jpg"
-    assert results == ["a.jpg", "sub/a.jpg", "A (2).JPG", "etc/passwd.jpg", folder, "b.jpg", "x_U+202E_gpj.jpg"]
+    assert results == ["a.jpg", "sub/a.jpg", "A (2).JPG", "etc/passwd.jpg", folder, "b.jpg", "x_U+202E_gpj.exe.jpg"]
     assert sorted(names) == sorted([*results, *(f"{name}.provenance.json" for name in results), "report.csv"])
     assert all(archive.read(name) == RESULT for name in results)
     assert len({name.casefold() for name in names}) == len(names)
