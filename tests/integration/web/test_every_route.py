@@ -103,7 +103,7 @@ def _requests(app: Flask, ids: dict[str, Any]) -> Iterator[tuple[Rule, str, str]
         unknown = rule.arguments - ids.keys() - set(rule.defaults or {})
         assert not unknown, f"{rule}: this test needs values for {unknown}"
         values = {name: ids[name] for name in rule.arguments}
-        if rule.endpoint in ("api.show_fleet", "api.scale_fleet"):
+        if rule.endpoint in ("api.show_fleet", "api.scale_fleet", "admin.scale"):
             values["name"] = "gpu"
         for part in ("batch_id", "job_id", "token_id", "trial_id"):
             if part in values:
