@@ -70,7 +70,7 @@ def describe_device(name: str) -> str:
 
 
 def prove_device(device: str) -> None:
-    """Prove that a device multiplies two matrices correctly, and has some memory left.
+    """Prove that a layer on a device multiplies two matrices correctly, and that it has some memory left.
 
     A process whose device failed learns nothing by this: CUDA repeats the error. Run it in a process of its own.
 
@@ -80,11 +80,13 @@ def prove_device(device: str) -> None:
     """
     import torch
 
-    with translate_errors():
+    with translate_errors(), torch.inference_mode():
         # Small whole numbers: the product is exact in every arithmetic.
         left = (torch.arange(SIDE * SIDE) % 7).reshape(SIDE, SIDE)
         right = (torch.arange(SIDE * SIDE) % 5).reshape(SIDE, SIDE)
-        product = (left.to(device, torch.float32) @ right.to(device, torch.float32)).cpu()
+        layer = torch.nn.Linear(SIDE, SIDE, bias=False, device=device)
+        layer.weight.copy_(right.T)
+        product = layer(left.to(device, torch.float32)).cpu()
         torch.empty(ROOM_MIB << 20, dtype=torch.uint8, device=device)
         if device.startswith("cuda"):
             torch.cuda.synchronize(device)

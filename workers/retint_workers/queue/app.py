@@ -103,7 +103,11 @@ def _make_machine(services: Services, fleet: str, device: str | None, heartbeat_
     elif device is None:
         device = devices.describe_device(services.settings.device)
         device_check = partial(machines.check_device, devices.resolve_device(services.settings.device))
-    checks = {"disk": machines.check_scratch, "store": machines.make_store_check(services)}
+    checks = {
+        "disk": machines.check_scratch,
+        "memory": machines.check_memory,
+        "store": machines.make_store_check(services),
+    }
     heartbeat = Heartbeat(services, fleet, device, heartbeat_file, ends_when_hung=True)
     return Machine(heartbeat, checks, device_check, should_end=lambda: state.should_stop is not None)
 

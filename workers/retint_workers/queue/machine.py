@@ -9,11 +9,22 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import structlog
 
 from retint import store_identity
-from retint.errors import DeviceFailed, DiskUnavailable, MachineFault, RetintError, StoreUnavailable, Transient
+from retint.errors import (
+    DeviceFailed,
+    DiskUnavailable,
+    MachineFault,
+    OutOfMemory,
+    RetintError,
+    StoreUnavailable,
+    Transient,
+)
 from retint.jobs.leases import Done
 from retint.services import Services
 from retint.store_identity import WrongStore
@@ -29,6 +40,10 @@ Check = Callable[[Beat], None]
 TEST_FILE_MIB = 16
 ROOM_MIB, ROOM_SHARE = 256, 0.05
 """What a sound machine has left on the disk of its scratch files: so much, or this share of a smaller disk."""
+MEMORY_MIB = 256
+"""Memory that a sound machine has left."""
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells a container of its limits."""
 CHECK_LIMIT_S = 120
 """How long one check may take."""
 TRUST_S = 5.0
@@ -155,6 +170,18 @@ def check_scratch(beat: Beat) -> None:
 
     limit = DiskUnavailable(f"This machine's disk did not answer within {CHECK_LIMIT_S} seconds.")
     Background(write_and_read, CHECK_LIMIT_S, limit).wait(beat)
+
+
+def check_memory(_: Beat) -> None:
+    """Prove that the machine, or the container, has some memory left."""
+    available = psutil.virtual_memory().available
+    with suppress(OSError, ValueError, StopIteration):  # no container, or one without a limit
+        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        lines = (CGROUP / "memory.stat").read_text().splitlines()
+        cache = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        available = min(available, limit - used + cache)
+    if available < MEMORY_MIB << 20:
+        raise OutOfMemory(f"This machine has only {available >> 20} MiB of memory left.")
 
 
 def make_store_check(services: Services) -> Check:

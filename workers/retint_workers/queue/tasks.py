@@ -200,7 +200,8 @@ class HeldLeases:
         at = time.monotonic()
         if at - self._flushed_at > FLUSH_S:
             self._flush()
-        if at - self._checked_at > min(CHECK_S, self._services.settings.lease_s / 4):
+        is_due = at - self._checked_at > min(CHECK_S, self._services.settings.lease_s / 4)
+        if is_due or any(lease.faults and lease.progressed.is_set() for lease in self._held.values()):
             self._look_after_leases(at)
         if self._has_lost and not self._held:
             raise LeaseLost("All photos of the bundle were lost.")
