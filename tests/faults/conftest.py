@@ -1,12 +1,14 @@
 """Installations under fault, and the report of what was seen of them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Backends
 from tests.faults import report
+from tests.faults.copies import copy_database
 from tests.faults.installation import Installation
 from tests.faults.report import Fault, Row
 from tests.integration.conftest import Site
@@ -28,16 +30,32 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[rows], config.stash[sentences] = [], {}
 
 
+MakeInstallation = Callable[..., Installation]
+
+
 @pytest.fixture
-def installation(
-    request: pytest.FixtureRequest, services: Services, settings: Settings, tmp_path: Path
-) -> Iterator[Installation]:
-    """An installation without processes yet, with plain stages."""
-    made = Installation(Site(services), settings.model_copy(update=FAST), tmp_path)
-    request.node.stash[installed] = made
-    yield made
-    made.close()
-    made.print_logs()
+def make_installation(settings: Settings, tmp_path: Path) -> Iterator[MakeInstallation]:
+    """A function that makes an installation without processes yet, with plain stages and changed settings."""
+    made: list[Installation] = []
+
+    def make(name: str, **changes: object) -> Installation:
+        changed = settings.model_copy(update=FAST | changes)
+        made.append(Installation(Site(Services.connect(changed)), changed, tmp_path / name))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+        one.print_logs()
+
+
+@pytest.fixture
+def installation(request: pytest.FixtureRequest, make_installation: MakeInstallation) -> Installation:
+    """An installation on the database and the store of the test; what it sees is reported."""
+    one = make_installation("first")
+    one.join_store()
+    request.node.stash[installed] = one
+    return one
 
 
 @pytest.fixture
@@ -65,7 +83,7 @@ def _add_rows(item: pytest.Function, fault: Fault, made: pytest.TestReport) -> N
     recovery = installation.recovery if installation and made.passed else None
     outcome = "**broken**"
     if made.skipped and isinstance(made.longrepr, tuple):
-        outcome = made.longrepr[2]
+        outcome = made.longrepr[2].replace("Skipped: ", "not run: ")
     backends = str(item.callspec.params["backends"])
     item.config.stash[rows].append(Row(subject, fault, backends, recovery, outcome))
     for name, reason in fault.missing.items():
@@ -78,3 +96,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         figures = {"cores": os.cpu_count(), "lease_s": FAST["lease_s"], "real_lease_s": REAL["lease_s"]}
         default_lease_s = Settings.model_fields["lease_s"].default
         report.write(path, seen, session.config.stash[sentences], default_lease_s=default_lease_s, **figures)
+
+
+@pytest.fixture
+def another_database(request: pytest.FixtureRequest, backends: Backends) -> str:
+    """The address of a second, migrated database."""
+    source = "migrated" if backends.database else str(request.getfixturevalue("migrated_sqlite"))
+    return copy_database(backends.values["database_url"], "another", source)

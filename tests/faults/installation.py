@@ -1,8 +1,5 @@
 """An installation of Retint that a test breaks: its processes, what was deposited, and how it recovers."""
 
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,16 +10,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import psutil
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 from tests.faults import promises
+from tests.faults.processes import Process, make_path
 from tests.faults.promises import Input
 from tests.integration.conftest import Site
 from tests.photographs import write_old_prints
 from tests.proxies import Proxy
 
-from retint import photos, sweeps
+from retint import fleets, photos, store_identity, sweeps
 from retint.digests import hash_file
 from retint.errors import IllegalMove, Transient
 from retint.lifecycle import Outcome, State
@@ -30,58 +27,8 @@ from retint.settings import Settings
 from retint.tables import Attempt, Job, Worker
 
 TIMEOUT_S = 120
-RESTART_S = 0.5
-"""Pause before a process that ended is started again, as a supervisor does."""
 EVERYDAY = ("outcomes_written", "bundles_sent", "bundle_claimed", "leases_released")
 """Lines of logs that nobody looks for after a fault."""
-
-
-@dataclass
-class Process:
-    """One process of the installation; whatever ended it, it is started again."""
-
-    command: list[str]
-    environment: dict[str, str]
-    log: Path
-    switches: Path
-    popen: "subprocess.Popen[bytes] | None" = None
-    ended_at: float | None = None
-    restarts: int = 0
-
-    def start(self, *options: str) -> None:
-        # It dies with the test run, however that ends.
-        entry = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.faults.process"]
-        with self.log.open("ab") as sink:
-            self.popen = subprocess.Popen(
-                [*entry, *options, *self.command], env=self.environment, stdout=sink, stderr=sink
-            )
-        self.ended_at = None
-
-    @property
-    def has_ended(self) -> bool:
-        return self.popen is None or self.popen.poll() is not None
-
-    def keep_running(self) -> None:
-        if self.has_ended:
-            self.ended_at = self.ended_at or time.monotonic()
-            if time.monotonic() - self.ended_at > RESTART_S:
-                self.start()
-                self.restarts += 1
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it was stopped (SIGSTOP)."""
-        return self.popen is not None and psutil.Process(self.popen.pid).status() == psutil.STATUS_STOPPED
-
-    def go_on(self) -> None:
-        """Let a stopped process go on."""
-        assert self.popen
-        self.popen.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        if self.popen:
-            self.popen.kill()
-            self.popen.wait()
 
 
 @dataclass(frozen=True)
@@ -103,7 +50,7 @@ class Installation:
         site: the database and the store, reached directly.
         settings: of the processes, which may reach them through proxies.
         folder: for what the test writes.
-        is_plain: whether workers run plain stages (see `process.py`).
+        is_plain: whether workers run plain stages (see `entry_point.py`).
     """
 
     site: Site
@@ -126,19 +73,36 @@ class Installation:
     # --- processes
 
     def start(self, *command: str, options: Sequence[str] = (), **environment: str) -> Process:
-        """Start `retint <command>`; the options are those of `process.py`, for the first start only."""
-        switches = self.folder / "switches" / str(len(self.processes))
-        switches.mkdir()
+        """Start `retint <command>`; the options are those of `entry_point.py`, for the first start only."""
+        switches = self._make_switches()
         always = ["--switches", str(switches), *(["--plain"] if self.is_plain else [])]
+        return self._start(["tests.faults.entry_point"], [*always, *command], options, environment)
+
+    def start_version(self, version: Path, *command: str) -> Process:
+        """Start `retint <command>` of another version, whose parts lie in a folder."""
+        self._make_switches()
+        return self._start(["retint"], list(command), (), {"PYTHONPATH": make_path(version)})
+
+    def _start(
+        self, module: list[str], command: list[str], options: Sequence[str], environment: dict[str, str]
+    ) -> Process:
+        name = f"{len(self.processes)}-{'-'.join(word for word in command if word[0] not in '-/')}"
         process = Process(
-            [*always, *command],
+            module,
+            command,
             self.settings.environment(**{"TMPDIR": str(self.folder / "tmp"), "OMP_NUM_THREADS": "1", **environment}),
-            self.folder / "logs" / f"{len(self.processes)}-{command[0]}-{command[-1]}.log",
-            switches,
+            self.folder / "logs" / f"{name}.log",
+            self.folder / "switches" / str(len(self.processes)),
         )
         process.start(*options)
         self.processes.append(process)
         return process
+
+    def _make_switches(self) -> Path:
+        """Make the folder of the next process's switches."""
+        folder = self.folder / "switches" / str(len(self.processes))
+        folder.mkdir()
+        return folder
 
     def start_worker(self, fleet: str, options: Sequence[str] = (), **environment: str) -> Process:
         return self.start("worker", "--fleet", fleet, options=options, **environment)
@@ -149,9 +113,20 @@ class Installation:
             self.start_worker(fleet)
         self.start("dispatcher")
 
-    def close(self) -> None:
+    def join_store(self) -> None:
+        """Make the store, and join it with the database."""
+        self.site.services.store.prepare()
+        store_identity.verify(self.site.services)
+
+    def stop(self) -> None:
+        """Kill every process, and close every connection to the database."""
         for process in self.processes:
             process.kill()
+        self.site.services.engine.dispose()
+
+    def close(self) -> None:
+        """End everything that was started."""
+        self.stop()
         for proxy in self._proxies:
             proxy.close()
 
@@ -177,7 +152,7 @@ class Installation:
 
     @contextmanager
     def switched_on(self, switch: str, *processes: Process) -> Iterator[None]:
-        """Break a part of the machine (see `process.SWITCHES`) on which some processes run; all of them by default."""
+        """Break a part of the machine (see `entry_point.SWITCHES`) of some processes, or of all of them."""
         paths = [process.switches / switch for process in processes or self.processes]
         for path in paths:
             path.touch()
@@ -220,42 +195,10 @@ class Installation:
     def hold(self, seconds: float) -> None:
         """Let a fault last, while processes that end are started again."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            self._keep_running()
-            time.sleep(0.05)
+        self.hold_until(lambda: time.monotonic() > until)
 
-    def over(self) -> None:
-        """Say that the fault is over: from now on the installation recovers."""
-        self._over_at = time.monotonic()
-        self._done_before = self.count_outcomes()[Outcome.DONE]
-
-    def wait_until_ended(self) -> None:
-        """Wait until every photo has ended, and note how long after the fault."""
-        if self._over_at is None:
-            self.over()
-        assert self._over_at is not None
-        self._wait_with_restarts(lambda: self.count_outcomes()[Outcome.DONE] > self._done_before or self._all_ended())
-        self._progress_s = time.monotonic() - self._over_at
-        self._wait_with_restarts(self._all_ended)
-        self._end_s = time.monotonic() - self._over_at
-
-    def recover(self, *allowed: State, killed: int = 0, remark: str = "") -> None:
-        """Wait until every photo has ended, check every promise, and keep what was seen.
-
-        Args:
-            allowed: how photos may have ended; restored, if nothing else is said.
-            killed: processes that the test has killed; no other may have ended.
-            remark: added to what is seen.
-        """
-        if self._end_s is None:
-            self.wait_until_ended()
-        orphans = self.sweep()
-        self.check_promises(*(allowed or (State.RESTORED,)))
-        restarts, asked = sum(process.restarts for process in self.processes), self._count_asked_to_restart()
-        assert restarts <= killed + asked, f"{restarts} processes ended: {killed} were killed, {asked} asked to"
-        self.recovery = Recovery(self._describe(orphans, remark), self._progress_s, self._end_s or 0.0)
-
-    def _wait_with_restarts(self, condition: Callable[[], bool]) -> None:
+    def hold_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition is met, while processes that end are started again."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             self._keep_running()
@@ -263,8 +206,43 @@ class Installation:
                 if condition():
                     return
             stuck = {} if time.monotonic() < deadline else self.count_states()
-            assert not stuck, f"the photos have not ended: {stuck}"
+            assert not stuck, f"this was not to last so long; the photos are {dict(stuck)}"
             time.sleep(0.02)
+
+    def over(self) -> None:
+        """Say that the fault is over: from now on the installation recovers."""
+        self._over_at, self._end_s = time.monotonic(), None
+        self._done_before = self.count_outcomes()[Outcome.DONE]
+
+    def seconds_since(self) -> float:
+        """Return how long ago the fault was over."""
+        return time.monotonic() - (self._over_at or 0.0)
+
+    def wait_until_ended(self) -> None:
+        """Wait until every photo has ended, and note how long after the fault."""
+        if self._over_at is None:
+            self.over()
+        self.hold_until(lambda: self.count_outcomes()[Outcome.DONE] > self._done_before or self._all_ended())
+        self._progress_s = self.seconds_since()
+        self.hold_until(self._all_ended)
+        self._end_s = self.seconds_since()
+
+    def recover(self, *allowed: State, killed: int = 0, is_older: bool = False, remark: str = "") -> None:
+        """Wait until every photo has ended, check every promise, and keep what was seen.
+
+        Args:
+            allowed: how photos may have ended; restored, if nothing else is said.
+            killed: processes that the test has killed; no other may have ended.
+            is_older: whether the store knows more than the database, so that nothing is swept.
+            remark: added to what is seen.
+        """
+        if self._end_s is None:
+            self.wait_until_ended()
+        orphans = 0 if is_older else self.sweep()
+        self.check_promises(*(allowed or (State.RESTORED,)), is_older=is_older)
+        restarts, asked = sum(process.restarts for process in self.processes), self._count_asked_to_restart()
+        assert restarts <= killed + asked, f"{restarts} processes ended: {killed} were killed, {asked} asked to"
+        self.recovery = Recovery(self._describe(orphans, remark), self._progress_s, self._end_s or 0.0)
 
     def _keep_running(self) -> None:
         for process in self.processes:
@@ -286,6 +264,11 @@ class Installation:
         with self.site.services.read() as session:
             query = select(Attempt.outcome, func.count().label("n")).group_by(Attempt.outcome)
             return Counter({row.outcome: row.n for row in session.execute(query)})
+
+    def count_workers(self) -> int:
+        """Count the workers that live."""
+        with self.site.services.read() as session:
+            return len(fleets.list_live(session))
 
     def _count_asked_to_restart(self) -> int:
         """Count the workers which the dispatcher has asked to start again, as it does with those that seem deaf."""
@@ -311,14 +294,15 @@ class Installation:
                 return found.deleted
             has_stopped = True  # much may go, after a fault of a small archive
 
-    def check_promises(self, *allowed: State) -> None:
+    def check_promises(self, *allowed: State, is_older: bool = False) -> None:
         """Fail with a sentence for everything that was promised and does not hold."""
         services = self.site.services
         broken = {
             "one outcome for each input": promises.list_inputs_without_one_outcome(services, self.inputs, allowed),
             "one result for each recipe": promises.list_results_not_made_once(services),
             "no file lost": promises.list_files_lost(services),
-            "no orphan that stays": promises.list_orphans(services),
+            "no orphan that stays": promises.list_orphans(services, is_older=is_older),
+            "no scratch folder left": promises.list_leftovers(self.folder / "tmp"),
             "no original changed": promises.list_changed_originals(services, self.inputs),
             "counts are rows": promises.list_wrong_counts(services),
         }

@@ -1,13 +1,16 @@
 """What must hold after every fault. Each function lists, in sentences, where one promise is broken."""
 
+import fcntl
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import func, select
-from tests.faults.process import plain_file
+from tests.faults.entry_point import plain_file
 
 from retint.errors import NotFound
 from retint.jobs import tallies
@@ -15,6 +18,7 @@ from retint.lifecycle import STAGES, Outcome, State
 from retint.services import Services
 from retint.stores import keys
 from retint.tables import Attempt, Batch, Job, Photo
+from retint_workers import scratch
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,14 @@ def list_files_lost(services: Services) -> list[str]:
     return sorted(_list_named(services) - _list_stored(services))
 
 
-def list_orphans(services: Services) -> list[str]:
-    """What is in the store, a row names."""
-    return sorted(_list_stored(services) - _list_named(services))
+def list_orphans(services: Services, *, is_older: bool = False) -> list[str]:
+    """What is in the store, a row names; a database that is older than the store lacks whole photos."""
+    unnamed = sorted(_list_stored(services) - _list_named(services))
+    if not is_older:
+        return unnamed
+    with services.read() as session:
+        photos = {str(photo_id) for photo_id in session.scalars(select(Photo.id))}
+    return [key for key in unnamed if (parsed := keys.parse(key)) and str(parsed.photo_id) in photos]
 
 
 def _list_stored(services: Services) -> set[str]:
@@ -80,6 +89,23 @@ def _list_named(services: Services) -> set[str]:
         originals = {photo.original_key for photo in session.scalars(select(Photo))}
         written = session.scalars(select(Attempt.files).where(Attempt.outcome == Outcome.DONE))
         return originals | {key for files in written for key in files.values()}
+
+
+def list_leftovers(folder: Path) -> list[str]:
+    """No process that has died left a scratch folder among the temporary files: the next one has deleted it."""
+    return [path.name for path in folder.glob(f"{scratch.PREFIX}*") if _is_abandoned(path)]
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether no process holds a scratch folder's lock."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, scratch.LOCK)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def list_changed_originals(services: Services, inputs: Sequence[Input]) -> list[str]:

@@ -20,6 +20,7 @@ SUBJECTS: Final = (
     "machine",
     "portal",
     "operations",
+    "upgrade",
 )
 
 
@@ -81,6 +82,7 @@ on real servers, on both sets of backends, and writes this page from what it see
 
 - every deposited file is one job with one final outcome, and has one result for its recipe;
 - every file that a row names is in the store, and after a sweep nothing else is;
+- no process that died left temporary files that nobody deletes;
 - every original has the bytes that were deposited;
 - the counts that pages show are those of the rows.
 

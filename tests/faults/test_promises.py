@@ -5,14 +5,15 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import delete, insert, select, text, update
+from tests.faults.entry_point import plain_file
 from tests.faults.installation import Installation
-from tests.faults.process import plain_file
 
 from retint.jobs.attempts import ATTEMPTS
 from retint.jobs.leases import Done
 from retint.lifecycle import STAGES, Outcome, Stage, State
 from retint.stores import keys
 from retint.tables import Attempt, Job, Photo, Tally
+from retint_workers import scratch
 
 pytestmark = pytest.mark.parametrize("backends", ["service", "embedded"], indirect=True)
 
@@ -79,6 +80,10 @@ def leave_an_orphan(installation: Installation) -> None:
     installation.site.services.store.put(key, b"nobody's")
 
 
+def leave_a_scratch_folder(installation: Installation) -> None:
+    (installation.folder / "tmp" / f"{scratch.PREFIX}dead").mkdir()
+
+
 def change_an_original(installation: Installation) -> None:
     with installation.site.services.read() as session:
         key = session.scalars(select(Photo).limit(1)).one().original_key
@@ -108,6 +113,7 @@ def mix_up_a_result(installation: Installation) -> None:
         (lose_a_result, "no file lost"),
         (lose_an_original, "no file lost"),
         (leave_an_orphan, "no orphan that stays"),
+        (leave_a_scratch_folder, "no scratch folder left"),
         (change_an_original, "no original changed"),
         (miscount, "counts are rows"),
         (mix_up_a_result, "results are of their originals"),

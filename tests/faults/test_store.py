@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.faults.entry_point import DISK_DELAY_S
 from tests.faults.installation import Installation
-from tests.faults.process import DISK_DELAY_S
 from tests.faults.report import fault
 
 from retint.lifecycle import Outcome

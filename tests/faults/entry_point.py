@@ -1,4 +1,4 @@
-"""A process of an installation under fault: `python -m tests.faults.process [options] worker --fleet cpu`.
+"""A process of an installation under fault: `python -m tests.faults.entry_point [options] worker --fleet cpu`.
 
 It runs the command `retint` as it is, or a worker with plain stages, which read and write the store and run no network.
 What cannot be done to a process from outside is done here, around the product and not in it:
