@@ -14,6 +14,7 @@ from tests.integration.workers.local.commands import KEEP, Command, read_report,
 from tests.integration.workers.local.test_restore_names import names_in, write_photo
 from tests.permissions import OBEYING
 
+from retint_workers import scratch
 from retint_workers.imaging import ingest
 
 
@@ -125,3 +126,16 @@ def test_a_full_disk_is_said_and_later_files_are_tried(tmp_path: Path) -> None:
     report = read_report(run_retint("restore", *files, "--out", out, "--json", *KEEP, before=alone, status=1))
     assert [row["status"] for row in report.values()] == ["restored", "refused", "restored"]
     assert re.search("disk is full|No space left on device", report["large.tif"]["reason"])
+
+
+def test_what_a_killed_run_left_is_cleared_by_the_next_one(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg", 0)
+    out = tmp_path / "out"
+    left = out / f".{scratch.PREFIX}left"
+    left.mkdir(parents=True)
+    (left / "result.jpg").write_bytes(b"half")
+    with scratch.open_folder(out) as in_use:
+        run_retint("restore", tmp_path / "a.jpg", "--out", out, *KEEP)
+        assert not left.exists()
+        assert in_use.exists(), "another run works there"
+    assert names_in(out) == ["a.jpg"]
