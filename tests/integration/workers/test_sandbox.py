@@ -19,8 +19,9 @@ from tests import photo_files
 from retint.errors import InvalidPhoto, OutOfMemory, WorkerLost
 from retint.recipes import parse
 from retint.settings import Settings
+from retint_workers import beats
 from retint_workers.imaging.ingest import ingest
-from retint_workers.sandbox import run_in_child
+from retint_workers.sandbox import run_in_child, run_in_own_child
 
 SETTINGS = Settings()
 
@@ -142,18 +143,38 @@ def test_a_child_that_takes_too_long_is_killed(tmp_path: Path) -> None:
 
 def test_the_caller_beats_while_it_waits_and_what_it_raises_ends_the_child(tmp_path: Path) -> None:
     child = run_in_child(get_pid, SETTINGS, ignore_beat, tmp_path)
-    beats = []
+    given = []
 
     def beat() -> bool:
-        beats.append(time.monotonic())
-        if len(beats) == 2:
+        given.append(time.monotonic())
+        if len(given) == 2:
             raise KeyboardInterrupt
         return True
 
     with pytest.raises(KeyboardInterrupt):
         run_in_child(sleep_seconds, SETTINGS, beat, 60.0)
-    assert len(beats) == 2
+    assert len(given) == 2
     assert not is_alive(child)
+
+
+def test_the_caller_beats_while_a_child_starts_and_what_it_raises_ends_the_wait(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(beats, "WAIT_S", 0.0001)
+    started = []
+
+    def beat() -> bool:
+        started.append(time.monotonic())
+        return True
+
+    run_in_own_child(get_pid, 60, beat, tmp_path)
+    assert started
+
+    def fail() -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_own_child(get_pid, 60, fail, tmp_path)
 
 
 @pytest.mark.parametrize("greedy", [allocate, map_memory])

@@ -59,11 +59,23 @@ def test_a_worker_whose_disk_is_full_claims_nothing_until_there_is_room(
     assert {outcome for _, outcome in sqlite_site.count_outcomes(job_ids)} == {Outcome.DONE}
 
 
-def test_a_worker_in_trouble_can_be_ended(sqlite_site: Site, make_processes: MakeProcesses) -> None:
+@pytest.mark.parametrize("when", ["at its start", "at work"])
+def test_a_worker_in_trouble_can_be_ended(sqlite_site: Site, make_processes: MakeProcesses, when: str) -> None:
     store = sqlite_site.settings.data / "store"
-    store.rename(store.with_name("elsewhere"))
-    worker = make_processes(sqlite_site).start("worker", "cpu")
+    processes = make_processes(sqlite_site)
+    if when == "at its start":
+        store.rename(store.with_name("elsewhere"))
+        worker = processes.start("worker", "cpu")
+    else:
+        worker = processes.start("worker", "cpu")
+        sqlite_site.wait_until(lambda: list_troubles(sqlite_site) == {"cpu": None})
+        store.rename(store.with_name("elsewhere"))
+        processes.start("dispatcher")
+        job_ids = sqlite_site.add_jobs("fault@ingest", "another")
     sqlite_site.wait_until(lambda: "is its disk mounted" in str(list_troubles(sqlite_site).get("cpu")))
+    if when == "at work":
+        sqlite_site.wait_until(lambda: State.RUNNING not in sqlite_site.count_states(job_ids))
+        assert sqlite_site.list_attempts(job_ids[0]) == []
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=20) == 0
     assert list_troubles(sqlite_site) == {}
