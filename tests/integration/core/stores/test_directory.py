@@ -96,6 +96,7 @@ def test_a_listing_of_large_folders_is_sorted_and_goes_on_behind_any_key(
 ) -> None:
     monkeypatch.setattr(directory, "LISTED", 2)
     store = DirectoryStore(tmp_path / "store")
+    store.prepare()
     keys = sorted(["a/b", "a-b", "a/b-c/d", "a/b0/e", "a/bb/c", "a/c", "a0/b", "b", "a/b.x/y", "a/bb/d", "a/bb/e"])
     for key in keys:
         store.put(key, b"")
