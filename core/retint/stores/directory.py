@@ -90,14 +90,14 @@ class DirectoryStore:
         """Write to `.incoming` as the bytes come."""
         path = self.folder / validate_key(key)
         with self._translate_errors():
-            self._incoming.mkdir(parents=True, exist_ok=True)
             return DirectoryWriter(self, self._incoming / str(uuid4()), path)
 
     def _move_into_place(self, part: Path, path: Path) -> None:
         for _ in range(self.RENAME_LIMIT):
+            part.stat()  # fails where the disk is not mounted any more: then no folder is made in its place
             # A concurrent delete may remove the folder while it is still empty.
             with suppress(FileNotFoundError):
-                _make_folder(path.parent)
+                _make_folder(path.parent, self.folder)
                 part.replace(path)
                 break
         else:
@@ -242,10 +242,14 @@ def _write_all(file: io.FileIO, piece: bytes) -> None:
         view = view[file.write(view) :]
 
 
-def _make_folder(folder: Path) -> None:
-    """Create a folder and its parents, each one synced, so that a power loss does not lose the path to a blob."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
+def _make_folder(folder: Path, within: Path) -> None:
+    """Create a folder and its parents, each one synced, so that a power loss does not lose the path to a blob.
+
+    Raises:
+        FileNotFoundError: the folder `within` which they should be is not there.
+    """
+    if folder != within and not folder.is_dir():
+        _make_folder(folder.parent, within)
         with suppress(FileExistsError):
             folder.mkdir()
         _sync_folder(folder.parent)

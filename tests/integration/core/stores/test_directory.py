@@ -1,6 +1,7 @@
 """What only the directory store can show: disks, crashes, folders."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -41,6 +42,7 @@ def test_a_folder_whose_disk_is_not_mounted_is_no_store(tmp_path: Path) -> None:
         lambda: store.size(KEY),
         lambda: store.fetch(KEY, tmp_path / "fetched"),
         lambda: store.put(KEY, b"elsewhere"),
+        lambda: store.write(KEY),
         store.check,
     ):
         with pytest.raises(StoreUnavailable, match="is its disk mounted"):
@@ -49,6 +51,36 @@ def test_a_folder_whose_disk_is_not_mounted_is_no_store(tmp_path: Path) -> None:
     mount.rmdir()
     disk.rename(mount)
     assert read(store) == b"original"
+
+
+@pytest.mark.parametrize("has_mount_point", [True, False], ids=["empty mount point", "nothing"])
+def test_a_disk_that_goes_while_a_blob_is_written_leaves_nothing_in_its_place(
+    tmp_path: Path, has_mount_point: bool
+) -> None:
+    mount, disk = tmp_path / "store", tmp_path / "disk"
+    store = DirectoryStore(mount)
+
+    def lose_the_disk() -> None:
+        mount.rename(disk)
+        if has_mount_point:
+            mount.mkdir()
+
+    def find_it_again() -> None:
+        assert not has_mount_point or list(mount.iterdir()) == []
+        assert has_mount_point or not mount.exists()
+        shutil.rmtree(mount, ignore_errors=True)
+        disk.rename(mount)
+
+    store.prepare()
+    with pytest.raises(StoreUnavailable, match="is its disk mounted"):
+        store.put(KEY, b"elsewhere", progress=lose_the_disk)
+    find_it_again()
+    writer = store.write(KEY)
+    writer.write(b"elsewhere")
+    lose_the_disk()
+    with pytest.raises(StoreUnavailable, match="is its disk mounted"):
+        writer.commit()
+    find_it_again()
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_blob(small_disk: Path) -> None:
