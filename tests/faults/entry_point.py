@@ -242,32 +242,23 @@ def break_disk(switches: Path) -> None:
 
 
 def break_device(switches: Path) -> None:
-    """Let the device be broken, or have no memory, while a switch is on, also for the worker's test of it.
+    """Let every network fail while a switch is on: for want of memory, or as on a broken device.
 
-    As with CUDA, a process whose network has met a broken device never recovers.
+    As with CUDA, a process that has met a broken device never recovers.
     """
     import torch
     from torch.nn.modules.module import register_module_forward_pre_hook
 
-    multiply = torch.Tensor.__matmul__
     met: list[bool] = []
 
-    def ensure_sound() -> None:
+    def run_on_bad_device(*_: Any) -> None:
         if (switches / "device-full").exists():
             raise torch.OutOfMemoryError("CUDA out of memory")
         if met or (switches / "device-broken").exists():
+            met.append(True)
             raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
-    def run_on_bad_device(*_: Any) -> None:
-        met.extend([True] if (switches / "device-broken").exists() else [])
-        ensure_sound()
-
-    def multiply_on_bad_device(left: Any, right: Any) -> Any:
-        ensure_sound()
-        return multiply(left, right)
-
     register_module_forward_pre_hook(run_on_bad_device)
-    torch.Tensor.__matmul__ = multiply_on_bad_device  # type: ignore[method-assign]
 
 
 def shift_clock(seconds: float) -> None:

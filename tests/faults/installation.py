@@ -29,6 +29,8 @@ from retint.tables import Attempt, Job, Worker
 TIMEOUT_S = 120
 EVERYDAY = ("outcomes_written", "bundles_sent", "bundle_claimed", "leases_released")
 """Lines of logs that nobody looks for after a fault."""
+LOST = {Outcome.EXPIRED: "lease* expired", Outcome.FAULT: "fault*", Outcome.CANCELLED: "attempt* cancelled"}
+"""What becomes of attempts that are not done, in words."""
 
 
 @dataclass(frozen=True)
@@ -227,19 +229,27 @@ class Installation:
         self.hold_until(self._all_ended)
         self._end_s = self.seconds_since()
 
-    def recover(self, *allowed: State, killed: int = 0, is_older: bool = False, remark: str = "") -> None:
+    def recover(
+        self,
+        *allowed: State,
+        killed: int = 0,
+        is_older: bool = False,
+        may_have_strays: bool = False,
+        remark: str = "",
+    ) -> None:
         """Wait until every photo has ended, check every promise, and keep what was seen.
 
         Args:
             allowed: how photos may have ended; restored, if nothing else is said.
             killed: processes that the test has killed; no other may have ended.
             is_older: whether the store knows more than the database, so that nothing is swept.
+            may_have_strays: whether files of photos that the database does not know may stay, as they do then, too.
             remark: added to what is seen.
         """
         if self._end_s is None:
             self.wait_until_ended()
         orphans = 0 if is_older else self.sweep()
-        self.check_promises(*(allowed or (State.RESTORED,)), is_older=is_older)
+        self.check_promises(*(allowed or (State.RESTORED,)), may_have_strays=may_have_strays or is_older)
         restarts, asked = sum(process.restarts for process in self.processes), self._count_asked_to_restart()
         assert restarts <= killed + asked, f"{restarts} processes ended: {killed} were killed, {asked} asked to"
         self.recovery = Recovery(self._describe(orphans, remark), self._progress_s, self._end_s or 0.0)
@@ -294,14 +304,14 @@ class Installation:
                 return found.deleted
             has_stopped = True  # much may go, after a fault of a small archive
 
-    def check_promises(self, *allowed: State, is_older: bool = False) -> None:
+    def check_promises(self, *allowed: State, may_have_strays: bool = False) -> None:
         """Fail with a sentence for everything that was promised and does not hold."""
         services = self.site.services
         broken = {
             "one outcome for each input": promises.list_inputs_without_one_outcome(services, self.inputs, allowed),
             "one result for each recipe": promises.list_results_not_made_once(services),
             "no file lost": promises.list_files_lost(services),
-            "no orphan that stays": promises.list_orphans(services, is_older=is_older),
+            "no orphan that stays": promises.list_orphans(services, may_have_strays=may_have_strays),
             "no scratch folder left": promises.list_leftovers(self.folder / "tmp"),
             "no original changed": promises.list_changed_originals(services, self.inputs),
             "counts are rows": promises.list_wrong_counts(services),
@@ -313,7 +323,11 @@ class Installation:
     def _describe(self, orphans: int, remark: str) -> str:
         states, outcomes = self.count_states(), self.count_outcomes()
         parts = [f"{n} {state}" for state, n in sorted(states.items())]
-        lost = {Outcome.EXPIRED: "leases expired", Outcome.FAULT: "faults", Outcome.CANCELLED: "attempts cancelled"}
-        parts += [f"{outcomes[outcome]} {words}" for outcome, words in lost.items() if outcomes[outcome]]
-        parts += [f"{orphans} orphans swept"] if orphans else []
+        parts += [count(outcomes[outcome], words) for outcome, words in LOST.items() if outcomes[outcome]]
+        parts += [count(orphans, "orphan* swept")] if orphans else []
         return ", ".join(parts) + (f"; {remark}" if remark else "")
+
+
+def count(n: int, words: str) -> str:
+    """Return a number with words that have a `*` where the plural has an s."""
+    return f"{n} {words.replace('*', '' if n == 1 else 's')}"

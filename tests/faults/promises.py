@@ -70,14 +70,17 @@ def list_files_lost(services: Services) -> list[str]:
     return sorted(_list_named(services) - _list_stored(services))
 
 
-def list_orphans(services: Services, *, is_older: bool = False) -> list[str]:
-    """What is in the store, a row names; a database that is older than the store lacks whole photos."""
-    unnamed = sorted(_list_stored(services) - _list_named(services))
-    if not is_older:
-        return unnamed
+def list_orphans(services: Services, *, may_have_strays: bool = False) -> list[str]:
+    """What is in the store, a row names; files of photos that the database does not know may be excepted."""
+    unnamed = _list_stored(services) - _list_named(services)
+    return sorted(unnamed - set(list_strays(services)) if may_have_strays else unnamed)
+
+
+def list_strays(services: Services) -> list[str]:
+    """List the files of photos that the database does not know; the sweep never deletes them."""
     with services.read() as session:
-        photos = {str(photo_id) for photo_id in session.scalars(select(Photo.id))}
-    return [key for key in unnamed if (parsed := keys.parse(key)) and str(parsed.photo_id) in photos]
+        photos = set(session.scalars(select(Photo.id)))
+    return [key for key in _list_stored(services) if (parsed := keys.parse(key)) and parsed.photo_id not in photos]
 
 
 def _list_stored(services: Services) -> set[str]:

@@ -115,3 +115,4 @@ def test_a_silent_store_costs_a_pause(installation: Installation) -> None:
         installation.hold(15)
     installation.over()
     installation.recover()
+    assert set(installation.count_outcomes()) == {Outcome.DONE}
