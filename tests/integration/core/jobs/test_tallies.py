@@ -157,7 +157,7 @@ def measure_counting(site: Site, batch: Batch) -> int:
     event.remove(site.services.engine, "before_cursor_execute", note)
     with site.services.engine.begin() as connection:
         connection.execute(text("SET LOCAL enable_seqscan = off"))  # the table is small
-        statement, parameters = next(pair for pair in statements if "tallies" in pair[0])
+        statement, parameters = next(pair for pair in statements if "FROM tallies" in pair[0])
         explained = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
         plan = explained.scalar_one()[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
