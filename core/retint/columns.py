@@ -59,7 +59,8 @@ def new_id() -> uuid.UUID:
 
 def fingerprint(name: str, replaces: uuid.UUID | None = None) -> bytes:
     """Return what tells jobs with the same photo and batch apart; 32 bytes."""
-    return hashlib.sha256(f"{name}{f'/{replaces}' if replaces else ''}".encode()).digest()
+    # No name has the character between them.
+    return hashlib.sha256(f"{name}\0{replaces}".encode() if replaces else name.encode()).digest()
 
 
 def text_enum(kind: type[Any]) -> Enum:

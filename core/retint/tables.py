@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from retint.columns import Moment, fingerprint, new_id, now, partial, text_enum
-from retint.lifecycle import Outcome, Stage, State
+from retint.lifecycle import IN_FLIGHT_PHASE, Outcome, Stage, State
 from retint.stores import keys
 
 
@@ -147,8 +147,8 @@ class Photo(Table):
 
 # Conditions of partial indexes. A query names the very same one: SQLite finds the index by its text.
 IS_READY = "phase LIKE 'ready%'"
-IS_IN_FLIGHT = "phase = 'in_flight'"
-IS_FAILED = "phase IN ('quarantined', 'refused')"
+IS_IN_FLIGHT = f"phase = '{IN_FLIGHT_PHASE}'"
+IS_FAILED = f"phase IN ('{State.QUARANTINED}', '{State.REFUSED}')"
 IS_FOLDED = "xid = 0"
 
 
@@ -322,7 +322,7 @@ class Leader(Table):
 
 
 class Total(Table):
-    """A counter over the whole history, with what the workers that have ended counted."""
+    """A number over the whole history: a count of all processes (see `totals`), or how far tallies are folded."""
 
     __tablename__ = "totals"
     name: Mapped[str] = mapped_column(String(200), primary_key=True)

@@ -148,15 +148,16 @@ def _select_current(session: Session, condition: ColumnElement[bool]) -> Subquer
 
 
 def fold(session: Session) -> None:
-    """Add the tallies of transactions that have ended to the sums, and delete them. Nothing to do on SQLite.
+    """Add the tallies that are seen to the sums, and delete them. Nothing to do on SQLite.
 
-    A transaction that is older than every running one has ended: its tallies, and those of all before it, are seen.
+    A transaction that is older than every running one has ended: its tallies, and those of all before it, are seen, so
+    reads may pass over them from now on.
     """
     if session.get_bind().dialect.name != "postgresql":
         return
     until = session.scalar(select(cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger))) or 0
     deleted = session.execute(
-        delete(Tally).where(Tally.xid > 0, Tally.xid < until).returning(*(TALLIES.c[name] for name in (*KEY, "n"))),
+        delete(Tally).where(Tally.xid > 0).returning(*(TALLIES.c[name] for name in (*KEY, "n"))),
         execution_options=NO_SYNC,
     )
     sums: dict[tuple[Any, ...], int] = {}

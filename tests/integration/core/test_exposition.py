@@ -4,6 +4,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.conftest import Site
+from tests.scraping import scrape
 
 from retint import exposition, fleets, metrics, totals
 from retint.columns import new_id
@@ -11,19 +12,6 @@ from retint.errors import InvalidPhoto
 from retint.jobs import changes
 from retint.metrics import METRICS
 from retint.tables import StoreIdentity, Sweep
-
-Figures = dict[tuple[str, ...], float]
-
-
-def scrape(site: Site) -> Figures:
-    """Read the page: values by the name of the sample and its labels, in the order of their names."""
-    with site.services.read() as session:
-        text = exposition.render(session).decode()
-    return {
-        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def test_the_page_tells_what_waits_runs_ended_and_failed(site: Site) -> None:
@@ -33,7 +21,7 @@ def test_the_page_tells_what_waits_runs_ended_and_failed(site: Site) -> None:
     site.settle((leases[0], InvalidPhoto("This is not a photograph.")))
     with site.services.begin() as session:
         changes.cancel_job(session, batch.tenant_id, job_ids[5])
-    figures = scrape(site)
+    figures = scrape(site.services)
     assert figures["retint_jobs", "ingest", "ready"] == 2
     assert figures["retint_jobs", "ingest", "running"] == 2
     assert figures["retint_ended_jobs", "cancelled"] == 1
@@ -48,7 +36,7 @@ def test_the_page_tells_who_works_and_who_leads(site: Site) -> None:
         fleets.register_worker(session, "gpu", "host", 1, "a GPU", "1.0")
         fleets.set_wanted(session, "gpu", 3)
         fleets.acquire_lead(session, "dispatcher", "host-1", 5)
-    figures = scrape(site)
+    figures = scrape(site.services)
     assert figures["retint_workers", "idle", "gpu"] == 1
     assert figures["retint_workers", "busy", "gpu"] == 0
     assert figures["retint_workers_wanted", "gpu"] == 3
@@ -61,7 +49,7 @@ def test_the_page_tells_of_the_store(site: Site) -> None:
     with site.services.begin() as session:
         session.add(StoreIdentity(id=store_id, mark=3))
         session.add(Sweep(id=1, looked_at=1000, deleted=2, stopped="More than a small share would go."))
-    figures = scrape(site)
+    figures = scrape(site.services)
     assert figures["retint_store_info", str(store_id)] == 1
     assert figures["retint_sweep_looked_at_files",] == 1000
     assert figures["retint_sweep_deleted_files",] == 2
@@ -81,7 +69,7 @@ def test_the_page_adds_up_what_processes_have_counted(site: Site) -> None:
         totals.add(session, {metrics.ATTEMPTS.key("render", "done"): 1})
         worker_id = fleets.register_worker(session, "cpu", "host", 1, "cpu", "1.0")
         fleets.record_heartbeat(session, worker_id, "", worker.snapshot())
-    figures = scrape(site)
+    figures = scrape(site.services)
     assert figures["retint_http_requests_total", "GET", "/batches/<uuid:batch_id>", "200"] == 2
     assert figures["retint_attempts_total", "done", "render"] == 8
     buckets = {name[1]: n for name, n in figures.items() if name[0] == "retint_http_request_seconds_bucket"}
@@ -108,7 +96,7 @@ def test_counts_of_a_process_that_is_no_worker_are_reported_once(site: Site) -> 
     site.services.counters.count(metrics.BUNDLES, "ingest", n=3)
     for _ in range(2):
         site.services.report_counts()
-    assert scrape(site)["retint_bundles_sent_total", "ingest"] == 3
+    assert scrape(site.services)["retint_bundles_sent_total", "ingest"] == 3
     site.services.counters.count(metrics.BUNDLES, "ingest")
     site.services.report_counts()
-    assert scrape(site)["retint_bundles_sent_total", "ingest"] == 4
+    assert scrape(site.services)["retint_bundles_sent_total", "ingest"] == 4

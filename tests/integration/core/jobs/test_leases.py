@@ -16,7 +16,7 @@ from retint.errors import InvalidPhoto, OutOfMemory, StoreUnavailable, Transient
 from retint.jobs import queueing
 from retint.jobs.leases import Done, extend, release, settle
 from retint.lifecycle import STAGES, Outcome, Stage, State
-from retint.tables import Attempt, Job
+from retint.tables import Attempt, Job, StoredRecipe
 from retint_workers.inference.loading import NetworkUnavailable
 
 
@@ -69,6 +69,17 @@ def test_a_bundle_is_claimed_in_one_statement_and_settled_in_one_per_outcome(sit
     assert site.settle(*zip(leases, outcomes, strict=True)) == set(job_ids)
     assert len(moved) == 4
     assert site.count_states(job_ids) == {State.QUEUED: 8, State.REFUSED: 8}
+
+
+def test_a_job_has_its_own_recipe_or_that_of_its_batch(site: Site) -> None:
+    job_ids = site.add_many_jobs(2)
+    own = recipes.parse({"colorizer": "keep"})
+    with site.services.begin() as session:
+        session.add(StoredRecipe(hash=own.hash, recipe=own.model_dump()))
+        session.execute(update(Job).where(Job.id == job_ids[0]).values(recipe_hash=own.hash))
+    first, second = site.claim(job_ids)
+    assert first.recipe == own
+    assert second.recipe != own
 
 
 def test_a_lease_knows_how_long_its_job_could_have_run_before(site: Site) -> None:

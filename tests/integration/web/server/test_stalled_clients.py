@@ -90,6 +90,13 @@ def cookie_of(person: Person) -> str:
     return found.value
 
 
+def take_every_place(stack: ExitStack, portal: Portal, settings: Settings, batch_id: str, member: Person) -> None:
+    """Begin as many uploads as one user may have, until the stack is closed."""
+    for _ in range(UPLOADS_PER_USER):
+        stack.enter_context(portal.connect(upload(batch_id), b"x", member.token))
+    wait_for(lambda: len(files_in(settings)) == UPLOADS_PER_USER)
+
+
 @pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 class TestOnePortal:
     @pytest.mark.parametrize(
@@ -138,9 +145,7 @@ class TestOnePortal:
     ) -> None:
         batch_id = portal.open_batch()
         with ExitStack() as stack:
-            for _ in range(UPLOADS_PER_USER):
-                stack.enter_context(portal.connect(upload(batch_id), b"x", member.token))
-            wait_for(lambda: len(files_in(settings)) == UPLOADS_PER_USER)
+            take_every_place(stack, portal, settings, batch_id, member)
             answer = portal.put(batch_id, "one more.jpg", b"x")
             assert (answer.status_code, answer.json()["code"]) == (429, "too_many_uploads")
             assert answer.headers["Retry-After"]
@@ -247,9 +252,7 @@ class TestOnePortal:
     ) -> None:
         batch_id = portal.open_batch()
         with ExitStack() as stack:
-            for _ in range(UPLOADS_PER_USER):
-                stack.enter_context(portal.connect(upload(batch_id), b"x", member.token))
-            wait_for(lambda: len(files_in(settings)) == UPLOADS_PER_USER)
+            take_every_place(stack, portal, settings, batch_id, member)
             for process in psutil.Process(portal.process.pid).children():
                 process.kill()
             wait_for(lambda: is_taken(portal, batch_id))

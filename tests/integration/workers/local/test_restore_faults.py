@@ -68,14 +68,7 @@ def test_any_error_of_a_library_is_that_files(
 ) -> None:
     for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg")):
         write_photo(tmp_path / name, number)
-    work = ingest.ingest
-
-    def fail_once(file: Path, *arguments: Any) -> Any:
-        if file.name == "b.jpg":
-            raise error
-        return work(file, *arguments)
-
-    monkeypatch.setattr(ingest, "ingest", fail_once)
+    raise_at(monkeypatch, "b.jpg", error)
     files = [tmp_path / name for name in ("a.jpg", "b.jpg", "c.jpg")]
     ended = command("restore", *files, "--out", tmp_path / "out", "--json", *KEEP, status=1)
     report = read_report(ended)
@@ -86,19 +79,24 @@ def test_any_error_of_a_library_is_that_files(
     assert names_in(tmp_path / "out") == ["a.jpg", "c.jpg"]
 
 
+def raise_at(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
+    """Let the stage ingest raise an error at the file of this name."""
+    work = ingest.ingest
+
+    def work_or_raise(file: Path, *arguments: Any) -> Any:
+        if file.name == name:
+            raise error
+        return work(file, *arguments)
+
+    monkeypatch.setattr(ingest, "ingest", work_or_raise)
+
+
 def test_an_interruption_still_reports_what_was_done(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, name in enumerate(("a.jpg", "b.jpg")):
         write_photo(tmp_path / name, number)
-    work = ingest.ingest
-
-    def interrupt(file: Path, *arguments: Any) -> Any:
-        if file.name == "b.jpg":
-            raise KeyboardInterrupt
-        return work(file, *arguments)
-
-    monkeypatch.setattr(ingest, "ingest", interrupt)
+    raise_at(monkeypatch, "b.jpg", KeyboardInterrupt())
     ended = command(
         "restore", tmp_path / "a.jpg", tmp_path / "b.jpg", "--out", tmp_path / "out", "--json", *KEEP, status=1
     )

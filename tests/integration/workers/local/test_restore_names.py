@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,19 +158,28 @@ def test_a_file_that_comes_meanwhile_is_not_written_over(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo, out = write_photo(tmp_path / "photo.jpg"), tmp_path / "out"
-    run_stages = restoring._run_stages
 
-    def run_slowly(*arguments: Any) -> Any:
-        made = run_stages(*arguments)
+    def intrude() -> None:
         (out / "photo.jpg").write_text("somebody's")
         (out / "photo-2.jpg.json").symlink_to("nowhere")
-        return made
 
-    monkeypatch.setattr(restoring, "_run_stages", run_slowly)
+    meanwhile(monkeypatch, intrude)
     row = restore(command, photo, "--out", out, "--layers")["photo.jpg"]
     assert row["output"] == str(out / "photo-3.jpg")
     assert (out / "photo.jpg").read_text() == "somebody's"
     assert names_in(out) == ["photo-2.jpg.json", "photo-3.jpg", "photo-3.jpg.json", "photo.jpg"]
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
+    """Let something happen after the stages have run, and before their files are put in place."""
+    run_stages = restoring._run_stages
+
+    def run_slowly(*arguments: Any) -> Any:
+        made = run_stages(*arguments)
+        happen()
+        return made
+
+    monkeypatch.setattr(restoring, "_run_stages", run_slowly)
 
 
 def test_an_earlier_result_that_is_another_file_by_now_is_not_written_over(
@@ -177,14 +187,7 @@ def test_an_earlier_result_that_is_another_file_by_now_is_not_written_over(
 ) -> None:
     photo, out = write_photo(tmp_path / "photo.jpg"), tmp_path / "out"
     restore(command, photo, "--out", out)
-    run_stages = restoring._run_stages
-
-    def run_slowly(*arguments: Any) -> Any:
-        made = run_stages(*arguments)
-        (out / "photo.jpg").write_text("edited meanwhile")
-        return made
-
-    monkeypatch.setattr(restoring, "_run_stages", run_slowly)
+    meanwhile(monkeypatch, lambda: (out / "photo.jpg").write_text("edited meanwhile"))
     row = restore(command, photo, "--out", out, "--again")["photo.jpg"]
     assert row["output"] == str(out / "photo-2.jpg")
     assert (out / "photo.jpg").read_text() == "edited meanwhile"

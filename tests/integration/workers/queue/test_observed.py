@@ -13,11 +13,10 @@ from uuid import UUID, uuid4
 import pytest
 from celery import signals
 from celery.contrib.testing.worker import start_worker
-from prometheus_client.parser import text_string_to_metric_families
 from structlog.contextvars import get_contextvars
 from tests.integration.conftest import Processes, Site
+from tests.scraping import Figures, scrape
 
-from retint import exposition
 from retint.lifecycle import Outcome, Stage, State
 from retint.metrics import Kind
 from retint.recipes import parse
@@ -27,8 +26,6 @@ from retint_workers.queue.heartbeat import Heartbeat
 from retint_workers.queue.machine import Machine
 
 MakeProcesses = Callable[[Site], Processes]
-Figures = dict[tuple[str, ...], float]
-
 SECRET = "Aunt Emma's wedding"
 
 
@@ -110,16 +107,9 @@ def keep_logging(**_: object) -> None:
     """Keep Celery from setting up logging."""
 
 
-def scrape(site: Site) -> Figures:
-    """Read the page's counters: values by the name of the sample and its labels, in the order of their names."""
-    with site.services.read() as session:
-        text = exposition.render(session).decode()
-    return {
-        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(text)
-        if family.type in (Kind.COUNTER, Kind.HISTOGRAM)
-        for sample in family.samples
-    }
+def read_counts(site: Site) -> Figures:
+    """Read the page's counters and histograms."""
+    return scrape(site.services, (Kind.COUNTER, Kind.HISTOGRAM))
 
 
 def test_counters_never_go_back_while_workers_are_killed_and_restarted(
@@ -136,7 +126,7 @@ def test_counters_never_go_back_while_workers_are_killed_and_restarted(
         (0, "cpu", signal.SIGKILL),
     ]
     while not has_ended(site, job_ids):
-        figures = scrape(site)
+        figures = read_counts(site)
         assert {name: n for name, n in seen.items() if figures.get(name, 0) < n} == {}
         seen = figures
         time.sleep(0.3)
@@ -162,7 +152,7 @@ def test_workers_that_are_asked_to_end_have_counted_every_attempt(
         process.terminate()
     for process in processes.running:
         process.wait()
-    figures = scrape(site)
+    figures = read_counts(site)
     counted = {
         (Stage(stage), Outcome(outcome)): n
         for (name, *labels), n in figures.items()

@@ -1,28 +1,10 @@
 """Bundles take a moment at their slowest stage, whatever network runs."""
 
-import uuid
-from datetime import UTC, datetime
+from tests.unit.workers.dispatch.loads import make_load
 
-from retint import recipes
-from retint.jobs.tallies import Load
-from retint.lifecycle import Stage, State
+from retint.lifecycle import Stage
 from retint.metrics import STAGE_SECONDS, Counters
 from retint_workers.dispatch.pace import FIRST_SIZE, Pace
-
-
-def make_load(stage: Stage = Stage.INGEST, colorizer: str = "compact") -> Load:
-    return Load(
-        tenant_id=uuid.uuid4(),
-        weight=1,
-        batch_id=uuid.uuid4(),
-        priority=0,
-        recipe=recipes.parse({"colorizer": colorizer}),
-        created_at=datetime.now(UTC),
-        paused=False,
-        stage=stage,
-        state=State.READY,
-        n=1000,
-    )
 
 
 def count(counters: Counters, colorize_s: float, colorizer: str = "compact") -> None:
@@ -40,8 +22,8 @@ def test_a_bundle_has_as_many_photos_as_its_slowest_stage_runs_in_a_moment() -> 
     counters, pace = Counters(), Pace()
     count(counters, 0.25)
     pace.measure(counters.snapshot())
-    assert pace.size(make_load(), 64) == pace.size(make_load(Stage.COLORIZE), 64) == 8
-    assert pace.size(make_load(Stage.RENDER), 64) == 64
+    assert pace.size(make_load(), 64) == pace.size(make_load(stage=Stage.COLORIZE), 64) == 8
+    assert pace.size(make_load(stage=Stage.RENDER), 64) == 64
     assert not pace.is_due
 
 

@@ -2,29 +2,11 @@
 
 import uuid
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 
-from retint import recipes
+from tests.unit.workers.dispatch.loads import make_load
+
 from retint.jobs.tallies import Load
-from retint.lifecycle import Stage, State
 from retint_workers.dispatch.turns import Turns
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def make_load(tenant_id: uuid.UUID, weight: int = 1, priority: int = 0, age_s: int = 0) -> Load:
-    return Load(
-        tenant_id=tenant_id,
-        weight=weight,
-        batch_id=uuid.uuid4(),
-        priority=priority,
-        recipe=recipes.parse({}),
-        created_at=START - timedelta(seconds=age_s),
-        paused=False,
-        stage=Stage.INGEST,
-        state=State.READY,
-        n=1000,
-    )
 
 
 def serve(turns: Turns, loads: list[Load], times: int) -> Counter[uuid.UUID]:
