@@ -145,11 +145,13 @@ class Photo(Table):
         return keys.original(self.tenant_id, self.id)
 
 
-# Conditions of partial indexes. A query names the very same one: SQLite finds the index by its text.
+# Conditions of partial indexes. A query names the very same one: SQLite finds the index by its text, and PostgreSQL's
+# plan of a prepared statement, which is made without the values, finds none by a parameter.
 IS_READY = "phase LIKE 'ready%'"
 IS_IN_FLIGHT = f"phase = '{IN_FLIGHT_PHASE}'"
 IS_FAILED = f"phase IN ('{State.QUARANTINED}', '{State.REFUSED}')"
 IS_FOLDED = "xid = 0"
+IS_NEW = "xid > 0"
 
 
 def _fingerprint(context: Any) -> bytes:
@@ -275,7 +277,8 @@ class Tally(Table):
     __table_args__ = (
         partial("uq_tallies_folded", "batch_id", "stage", "state", "reason_code", where=IS_FOLDED, unique=True),
         partial("ix_tallies_state", "state", where=IS_FOLDED),
-        partial("ix_tallies_xid", "xid", where="xid > 0"),
+        partial("ix_tallies_xid", "xid", where=IS_NEW),
+        partial("ix_tallies_batch_id_xid", "batch_id", "xid", where=IS_NEW),
     )
 
 

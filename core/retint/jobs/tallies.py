@@ -18,7 +18,7 @@ from retint.columns import now
 from retint.database import NO_SYNC
 from retint.lifecycle import ACTIVE, FINAL, IN_FLIGHT_PHASE, READY_PHASES, Stage, State
 from retint.recipes import Recipe
-from retint.tables import IS_FAILED, IS_FOLDED, IS_READY, Batch, Job, Table, Tally, Tenant, Total
+from retint.tables import IS_FAILED, IS_FOLDED, IS_NEW, IS_READY, Batch, Job, Table, Tally, Tenant, Total
 
 TALLIES = Table.metadata.tables["tallies"]
 KEY = ("batch_id", "stage", "state", "reason_code")
@@ -143,7 +143,7 @@ def _select_current(session: Session, condition: ColumnElement[bool]) -> Subquer
     columns = (Tally.batch_id, Tally.stage, Tally.state, Tally.reason_code, Tally.n)
     folded_to = session.scalar(select(Total.n).where(Total.name == FOLDED_TO)) or 0
     sums = select(*columns).where(text(IS_FOLDED), condition)
-    newer = select(*columns).where(Tally.xid > 0, Tally.xid >= int(folded_to), condition)
+    newer = select(*columns).where(text(IS_NEW), Tally.xid >= int(folded_to), condition)
     return union_all(sums, newer).subquery()
 
 
@@ -157,7 +157,7 @@ def fold(session: Session) -> None:
         return
     until = session.scalar(select(cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger))) or 0
     deleted = session.execute(
-        delete(Tally).where(Tally.xid > 0).returning(*(TALLIES.c[name] for name in (*KEY, "n"))),
+        delete(Tally).where(text(IS_NEW)).returning(*(TALLIES.c[name] for name in (*KEY, "n"))),
         execution_options=NO_SYNC,
     )
     sums: dict[tuple[Any, ...], int] = {}

@@ -90,6 +90,7 @@ def upgrade() -> None:
     online.create_index("uq_tallies_folded", "tallies", key, where="xid = 0", unique=True)
     online.create_index("ix_tallies_state", "tallies", ["state"], where="xid = 0")
     online.create_index("ix_tallies_xid", "tallies", ["xid"], where="xid > 0")
+    online.create_index("ix_tallies_batch_id_xid", "tallies", ["batch_id", "xid"], where="xid > 0")
 
 
 def _replace_triggers(statements: list[str]) -> None:
@@ -100,7 +101,7 @@ def _replace_triggers(statements: list[str]) -> None:
 
 
 def downgrade() -> None:
-    for name in ("ix_tallies_xid", "ix_tallies_state", "uq_tallies_folded"):
+    for name in ("ix_tallies_batch_id_xid", "ix_tallies_xid", "ix_tallies_state", "uq_tallies_folded"):
         online.drop_index(name, "tallies")
     if online.is_postgresql():
         op.execute(make_function_for_postgresql(with_reasons=False))
