@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from retint.errors import InvalidPhoto
-from retint_workers.imaging import tiff
+from retint_workers.containers import jpeg, png, tiff, webp
 from retint_workers.imaging.vips import damaged_file, incomplete_file
 
 Options = dict[str, Any]
@@ -45,18 +45,11 @@ def read_encoding(file: BinaryIO, file_format: str) -> Options:
 
 def _read_jpeg(file: BinaryIO) -> Options:
     """Estimate the quality from the table that quantizes luminance (T.81, B.2.4.1)."""
-    at, table_sum = 2, 0
-    while True:
-        file.seek(at)
-        head = file.read(4)
-        if len(head) < 4 or head[0] != 0xFF or head[1] in (0xDA, 0xD9):
-            break
-        length = struct.unpack(">H", head[2:])[0]
-        if head[1] == 0xDB:
-            data = file.read(length - 2)
-            if data and data[0] & 15 == 0:
-                table_sum = sum(struct.unpack_from(">64H", data, 1) if data[0] >> 4 else data[1:65])
-        at += 2 + length
+    table_sum = 0
+    for segment in jpeg.read_segments(file):
+        data = segment.data
+        if segment.marker == jpeg.QUANTIZATION and data and data[0] & 15 == 0:
+            table_sum = sum(struct.unpack_from(">64H", data, 1) if data[0] >> 4 else data[1:65])
     return {"Q": estimate_quality(table_sum) if table_sum else DEFAULT_QUALITY}
 
 
@@ -75,34 +68,24 @@ def estimate_quality(table_sum: int) -> int:
 
 def _read_png(file: BinaryIO) -> Options:
     """Walk over the chunks to the last (PNG, third edition, 11.3.6)."""
-    at = 8
-    while True:
-        file.seek(at)
-        head = file.read(8)
-        if len(head) < 8:
-            raise incomplete_file()
-        if head[4:] == b"IEND":
-            return {"compression": 6}
-        if head[4:] == b"acTL":
-            raise _animation()
-        at += 12 + struct.unpack(">I", head[:4])[0]
+    kinds = {chunk.kind for chunk in png.read_chunks(file)}
+    if b"acTL" in kinds:
+        raise _animation()
+    if b"IEND" not in kinds:
+        raise incomplete_file()
+    return {"compression": 6}
 
 
 def _read_webp(file: BinaryIO) -> Options:
     """Find out whether the pixels are stored without loss (RFC 9649, 2.7)."""
-    file.seek(4)
-    if 8 + struct.unpack("<I", file.read(4))[0] > file.seek(0, 2):
+    if webp.ends_early(file):
         raise incomplete_file()
-    at = 12
-    while True:
-        file.seek(at)
-        head = file.read(9)
-        if len(head) < 9 or head[:4] in (b"VP8 ", b"VP8L"):
-            return {"lossless": True} if head[:4] == b"VP8L" else {"lossless": False, "Q": DEFAULT_QUALITY}
-        if head[:4] == b"VP8X" and head[8] & 2:
+    for chunk in webp.read_chunks(file):
+        if chunk.kind == b"VP8X" and chunk.read(file)[0] & 2:
             raise _animation()
-        length = struct.unpack("<I", head[4:8])[0]
-        at += 8 + length + length % 2
+        if chunk.kind == b"VP8L":
+            return {"lossless": True}
+    return {"lossless": False, "Q": DEFAULT_QUALITY}
 
 
 def _animation() -> InvalidPhoto:

@@ -8,7 +8,8 @@ from enum import Enum
 
 import pyvips
 
-from retint_workers.imaging import profiles, tiff
+from retint_workers.containers import tiff
+from retint_workers.imaging import profiles
 from retint_workers.imaging.provenance import Provenance
 
 MAX_BYTES = 8 << 20

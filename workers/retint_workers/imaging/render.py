@@ -22,7 +22,8 @@ from retint.settings import Settings
 from retint_models.layers.rendering import Rendering, luma_drift
 from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_workers.beats import Beat, beat_for_nobody
-from retint_workers.imaging import formats, metadata, profiles, tiff, verify
+from retint_workers.containers import tiff
+from retint_workers.imaging import formats, metadata, profiles, verify
 from retint_workers.imaging.formats import Header
 from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_jpeg, to_display
 from retint_workers.imaging.provenance import Provenance
