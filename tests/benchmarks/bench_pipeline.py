@@ -123,8 +123,10 @@ class Bench:
             session.execute(insert(Job), [{"name": f"{name}{number}.jpg", **values} for number in range(count)])
             for number, stage in enumerate(STAGES if state is State.RESTORED else (), start=1):
                 self._add_attempts(session, batch.id, number, stage)
-        with self.services.begin() as session:  # as a dispatcher does
-            tallies.fold(session)
+        has_more = True
+        while has_more:  # as a dispatcher does
+            with self.services.begin() as session:
+                has_more = tallies.fold(session)
         return batch.id
 
     def _add_attempts(self, session: Any, batch_id: uuid.UUID, number: int, stage: Stage) -> None:

@@ -22,6 +22,8 @@ from retint.tables import IS_FAILED, IS_FOLDED, IS_NEW, IS_READY, Batch, Job, Ta
 
 TALLIES = Table.metadata.tables["tallies"]
 KEY = ("batch_id", "stage", "state", "reason_code")
+FOLD = 10_000
+"""Most tallies that one transaction folds."""
 FOLDED_TO = "tallies_folded_to"
 """Name of the total that says up to which transaction tallies are folded."""
 
@@ -147,19 +149,23 @@ def _select_current(session: Session, condition: ColumnElement[bool]) -> Subquer
     return union_all(sums, newer).subquery()
 
 
-def fold(session: Session) -> None:
-    """Add the tallies that are seen to the sums, and delete them. Nothing to do on SQLite.
+def fold(session: Session) -> bool:
+    """Add tallies that are seen to the sums, the oldest first, and delete them. Nothing to do on SQLite.
 
-    A transaction that is older than every running one has ended: its tallies, and those of all before it, are seen, so
-    reads may pass over them from now on.
+    A transaction that is older than every running one has ended: its tallies are seen. Where none of it and of those
+    before it is left, reads may pass over them from now on.
+
+    Returns:
+        Whether more may be left.
     """
     if session.get_bind().dialect.name != "postgresql":
-        return
+        return False
     until = session.scalar(select(cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger))) or 0
+    oldest = select(Tally.id).where(text(IS_NEW)).order_by(Tally.xid).limit(FOLD)
     deleted = session.execute(
-        delete(Tally).where(text(IS_NEW)).returning(*(TALLIES.c[name] for name in (*KEY, "n"))),
+        delete(Tally).where(Tally.id.in_(oldest)).returning(*(TALLIES.c[name] for name in (*KEY, "n"))),
         execution_options=NO_SYNC,
-    )
+    ).all()
     sums: dict[tuple[Any, ...], int] = {}
     for row in deleted:
         sums[row[:4]] = sums.get(row[:4], 0) + row.n
@@ -176,9 +182,11 @@ def fold(session: Session) -> None:
             delete(Tally).where(text(IS_FOLDED), Tally.n == 0, Tally.batch_id.in_({key[0] for key in sums})),
             execution_options=NO_SYNC,
         )
-    reached = database.insert(session, Total).values(name=FOLDED_TO, n=until)
+    left = session.scalar(select(func.min(Tally.xid)).where(text(IS_NEW)))
+    reached = database.insert(session, Total).values(name=FOLDED_TO, n=min(until, left or until))
     newer = {"n": func.greatest(Total.n, reached.excluded.n)}
     session.execute(reached.on_conflict_do_update(index_elements=[Total.name], set_=newer))
+    return len(deleted) == FOLD
 
 
 def list_loads(session: Session) -> list[Load]:

@@ -131,9 +131,10 @@ class Dispatcher:
         if time.monotonic() - self._folded_at < FOLD_S:
             return
         with self.services.begin() as session:
-            tallies.fold(session)
+            has_more = tallies.fold(session)
             fleets.end_silent(session)
-        self._folded_at = time.monotonic()
+        if not has_more:
+            self._folded_at = time.monotonic()
 
     def _carry_on_long_moves(self) -> None:
         """Move the next jobs of what people asked of many."""

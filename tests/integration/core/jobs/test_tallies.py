@@ -88,6 +88,22 @@ def test_folding_while_others_count_loses_nothing(site: Site) -> None:
     assert site.read_counts(batch.id).by == site.count_rows(batch.id) == {(Stage.COLORIZE, State.QUEUED): 72}
 
 
+def test_many_tallies_are_folded_a_few_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tallies, "FOLD", 3)
+    batch = site.add_batch()
+    for _ in range(4):
+        site.claim(site.add_many_jobs(2, batch)[:1])
+    for _ in range(8):
+        with site.services.read() as session:
+            new = session.scalars(select(Tally).where(Tally.xid > 0)).all()
+        fold(site)
+        with site.services.read() as session:
+            left = session.scalars(select(Tally).where(Tally.xid > 0)).all()
+        assert len(left) == max(0, len(new) - 3)
+        assert site.read_counts(batch.id).by == site.count_rows(batch.id)
+    assert not left
+
+
 def test_a_folded_batch_has_few_tallies_however_many_jobs(site: Site) -> None:
     batch = site.add_batch()
     site.claim(site.add_many_jobs(50, batch)[:20])
