@@ -54,12 +54,12 @@ def test_accession_numbers_never_meet() -> None:
 def test_a_hundred_thousand_equal_names_are_numbered_in_seconds_and_little_memory() -> None:
     taken: set[int] = set()
     name = "box/" + "祖母の写真" * 60 + "/IMG_0001.jpg"
-    started = time.monotonic()
+    started = time.process_time()
     first = [unique_path(name, ".jpg", taken) for _ in range(10)]
     for _ in range(99_980):
         unique_path(name, ".jpg", taken)
     last = [unique_path(name, ".jpg", taken) for _ in range(10)]
-    assert time.monotonic() - started < 60  # quadratic: a quarter of an hour
+    assert time.process_time() - started < 60  # quadratic: a quarter of an hour
     assert [path[-13:] for path in first] == ["/IMG_0001.jpg", *(f"_0001 ({n}).jpg" for n in range(2, 10)),
         "0001 (10).jpg"]  # fmt: skip
     assert last[-1].endswith("IMG_0001 (100000).jpg")

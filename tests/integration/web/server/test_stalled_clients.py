@@ -13,6 +13,7 @@ import psutil
 import pytest
 from tests.integration.web.conftest import Person
 from tests.integration.web.portals import Portal, run_portal
+from tests.timing import AT_ONCE_S
 
 from retint.services import Services
 from retint.settings import Settings
@@ -76,11 +77,11 @@ def test_stalled_clients_cost_nobody_anything(
             for path in ("/healthz", f"/api/v1/batches/{batch_id}"):
                 started = time.monotonic()
                 assert http.get(path, timeout=10).status_code == 200
-                assert time.monotonic() - started < 1, path
+                assert time.monotonic() - started < AT_ONCE_S, path
         page = httpx.Client(base_url=portal.url, cookies={"retint": cookie_of(member)}, headers={"Accept": "text/html"})
         started = time.monotonic()
         assert stack.enter_context(page).get(f"/batches/{batch_id}").status_code == 200
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < AT_ONCE_S
         assert portal.put(batch_id, "small.jpg", b"others go on").status_code == 201
 
 
@@ -109,7 +110,7 @@ class TestOnePortal:
         started = time.monotonic()
         with portal.connect(f"PUT {path} HTTP/1.1\r\n{length}") as connection:
             answer = connection.recv(65536)
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < AT_ONCE_S
             assert answer.startswith(b"HTTP/1.1 401 ")
             assert b"content-type: application/problem+json" in answer
             assert b"connection: close" in answer
@@ -243,7 +244,7 @@ class TestOnePortal:
                 for path in ("/healthz", "/api/v1/batches"):
                     started = time.monotonic()
                     assert portal.http.get(path).status_code == 200
-                    assert time.monotonic() - started < 1
+                    assert time.monotonic() - started < AT_ONCE_S
                 writer.execute("ROLLBACK")
                 assert {form.recv(65536)[9:12] for form in forms} == {b"201"}
 
