@@ -8,8 +8,9 @@ from typing import Any
 import pyvips
 
 from retint.errors import InvalidPhoto
-from retint_workers.imaging import metadata, profiles
+from retint_workers.imaging import declarations, metadata
 from retint_workers.imaging.encoding import LOSSY_COMPRESSIONS, read_encoding
+from retint_workers.imaging.spaces import ColorSpace
 from retint_workers.imaging.vips import open_image
 
 SHORTEST_SIDE = 16
@@ -43,8 +44,7 @@ class Header:
         bands: 1 (gray) or 3 (RGB), transparency not counted.
         alpha: whether there is a transparency band.
         orientation: EXIF's, 1 to 8.
-        profile: the color profile, if it can be used.
-        profile_name: its name.
+        space: what the code values mean.
         encoding: options with which libvips writes the same kind of file.
         lossy: whether that file's pixels differ from those written.
         notes: one sentence for each problem that was passed over.
@@ -57,11 +57,15 @@ class Header:
     bands: int
     alpha: bool
     orientation: int
-    profile: bytes | None
-    profile_name: str | None
+    space: ColorSpace
     encoding: dict[str, Any]
     lossy: bool
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def profile(self) -> bytes | None:
+        """The embedded color profile, if it can be used."""
+        return self.space.profile
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -84,7 +88,8 @@ def read_header(path: Path, pixel_limit_mp: int) -> Header:
     alpha = image.hasalpha()
     bands = image.bands - alpha
     notes = metadata.note_oversized(image)
-    profile, profile_name = _read_profile(image, bands, notes)
+    with path.open("rb") as file:
+        space, passed_over = declarations.read_space(file, file_format, image, bands)
     if file_format == "jpeg":
         has_full_chroma = bands == 1 or image.get("jpeg-chroma-subsample") != "4:2:0"
         encoding["subsample_mode"] = "off" if has_full_chroma else "on"
@@ -96,24 +101,11 @@ def read_header(path: Path, pixel_limit_mp: int) -> Header:
         bands=bands,
         alpha=alpha,
         orientation=orientation if 1 <= orientation <= 8 else 1,
-        profile=profile,
-        profile_name=profile_name,
+        space=space,
         encoding=encoding,
         lossy=_is_lossy(file_format, encoding),
-        notes=notes,
+        notes=notes + passed_over,
     )
-
-
-def _read_profile(image: pyvips.Image, bands: int, notes: list[str]) -> tuple[bytes | None, str | None]:
-    """Return the profile and its name; note one that cannot be used, and return None twice."""
-    if not image.get_typeof(profiles.ICC_FIELD):
-        return None, None
-    profile = image.get(profiles.ICC_FIELD)
-    name = profiles.read_name(profile, bands)
-    if name is None:
-        notes.append("The color profile is damaged or of another kind; the photo is taken as sRGB without it.")
-        return None, None
-    return profile, name
 
 
 def _is_lossy(file_format: str, encoding: Mapping[str, Any]) -> bool:

@@ -77,7 +77,7 @@ def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:
         "bands": header.bands,
         "kind": "neutral" if header.bands == 1 else detect_kind(pixels),
         "orientation": header.orientation,
-        "profile": header.profile_name,
+        "profile": header.space.name,
         "sha256": hash_file(original),
         "size": original.stat().st_size,
         "dpi": round(resolution, 2),

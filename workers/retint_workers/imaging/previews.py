@@ -34,22 +34,22 @@ def load_display_picture(original: Path, header: Header, side: int, **options: A
     image = open_image(original, header.format, **options)
     if header.alpha:
         image = image.extract_band(0, n=header.bands)
-    return to_display(image, header, header.profile, side)
+    return to_display(image, header, side)
 
 
-def to_display(image: pyvips.Image, header: Header, profile: bytes | None, side: int) -> pyvips.Image:
+def to_display(image: pyvips.Image, header: Header, side: int) -> pyvips.Image:
     """Convert pixels of a photo to a picture to look at; see `load_display_picture`.
 
     Args:
         image: the photo's stored pixels or a smaller copy of them, gray or RGB, 8 or 16 bits.
-        header: the photo's, for size and orientation.
-        profile: of these pixels.
+        header: the photo's, for size, color space and orientation.
         side: the most pixels of the long side.
     """
     scale = min(1.0, side / max(header.width, header.height))
     width, height = (max(1, round(length * scale)) for length in (header.width, header.height))
     image = image.resize(width / image.width, vscale=height / image.height)
-    return turn_upright(profiles.to_srgb(image, profile).copy_memory(), header.orientation).copy_memory()
+    stored = profiles.to_srgb(image, header.space.equivalent).copy_memory()
+    return turn_upright(stored, header.orientation).copy_memory()
 
 
 def turn_upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
@@ -105,7 +105,7 @@ def save_jpeg(image: pyvips.Image, path: Path, xmp: bytes | None = None) -> None
 
 def save_zoom_pyramid(image: pyvips.Image, *, header: Header, path: Path) -> None:
     """Write a DeepZoom pyramid of upright JPEG tiles in sRGB, in an uncompressed zip."""
-    image = profiles.to_srgb(image, header.profile)
+    image = profiles.to_srgb(image, header.space.equivalent)
     if header.orientation != 1:
         stored = path.with_suffix(".v")  # turning needs the whole picture: on disk rather than in memory
         image.write_to_file(str(stored))

@@ -1,46 +1,71 @@
-"""Color profiles (ICC): conversion of pixels and of layers between a photo's profile and sRGB."""
+"""Conversion of pixels through ICC profiles, by libvips and lcms: relative colorimetric, black to black."""
 
 import io
-import struct
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyvips
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
-from retint_models.layers.rendering import TONE_STEPS, colorize_proxy
-from retint_models.layers.types import ColorLayer
-from retint_workers import scratch
+from retint_models.layers.encodings import Floats, to_unit_range
+from retint_workers.imaging import icc
 
 ICC_FIELD = "icc-profile-data"
 """Libvips' name for the profile."""
-ICC_COLOR_SPACES = {1: "GRAY", 3: "RGB "}
-"""A profile's color space, for photos with so many bands."""
-SRGB_D50 = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
-"""Red, green and blue of Rec. 709 as XYZ, adapted to D50 (ICC's sRGB profile)."""
-WHITE_D50 = (0.9642, 1.0, 0.8249)
+INTENTS = {
+    "relative": ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    "perceptual": ImageCms.Intent.PERCEPTUAL,
+    "saturation": ImageCms.Intent.SATURATION,
+}
+"""Libvips' names of the intents, the best first. Some profiles have tables for the others only."""
+LAB_BEND = 216 / 24389
+"""Luminance below which CIE L* is straight (CIE 15:2018, 8.2.1)."""
 
 
-def read_name(profile: bytes, bands: int) -> str | None:
-    """Return the name of a profile; None where it cannot be used for a photo with so many bands."""
+class UnusableProfile(ValueError):
+    """A profile that says nothing about the pixels of a photo: damaged, or of another kind."""
+
+
+def read_name(profile: bytes) -> str:
+    """Return the name of a profile.
+
+    Raises:
+        UnusableProfile: lcms cannot open it.
+    """
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        fits = opened.profile.xcolor_space == ICC_COLOR_SPACES[bands]
-        name = str(ImageCms.getProfileDescription(opened)).strip()
-        to_srgb(pyvips.Image.black(2, 2, bands=bands), profile).avg()
-    except (OSError, ImageCms.PyCMSError, pyvips.Error):
-        return None
-    return (name or "unnamed") if fits else None
+        return str(ImageCms.getProfileDescription(opened)).strip() or "unnamed"
+    except (OSError, ImageCms.PyCMSError, ValueError) as error:
+        raise UnusableProfile("not an ICC profile") from error
 
 
-def is_srgb(name: str | None) -> bool:
-    """Whether a photo with a profile of this name, or with none, is coded as sRGB."""
-    return name is None or "srgb" in name.lower()
+@lru_cache(maxsize=16)
+def choose_intent(profile: bytes) -> str:
+    """Return the best intent that a profile supports; for others, libvips would tacitly take the pixels as sRGB.
+
+    Raises:
+        UnusableProfile: it supports none.
+    """
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        for name, intent in INTENTS.items():
+            if ImageCms.isIntentSupported(opened, intent, ImageCms.Direction.INPUT) == 1:
+                return name
+    except (OSError, ImageCms.PyCMSError, ValueError) as error:
+        raise UnusableProfile("not an ICC profile") from error
+    raise UnusableProfile("a profile without an intent")
+
+
+def _options(profile: bytes) -> dict[str, Any]:
+    return {"intent": choose_intent(profile), "black_point_compensation": True}
 
 
 def attach_profile(image: pyvips.Image, profile: bytes) -> pyvips.Image:
-    """Return the same pixels with this profile attached."""
+    """Return the same pixels with this profile attached; gray is repeated in three bands for an RGB profile."""
+    if image.bands == 1 and profile[16:20] == icc.RGB.encode():
+        image = image.bandjoin([image, image])
     image = image.copy(interpretation=choose_interpretation(image))
     image.set_type(pyvips.GValue.blob_type, ICC_FIELD, profile)
     return image
@@ -53,96 +78,67 @@ def choose_interpretation(image: pyvips.Image) -> str:
 
 
 def to_srgb(image: pyvips.Image, profile: bytes | None, depth: int = 8) -> pyvips.Image:
-    """Convert gray or RGB to sRGB with three bands, relative colorimetric."""
+    """Convert gray or RGB to sRGB with three bands."""
     if profile is None:
         image = image.copy(interpretation=choose_interpretation(image))
         return image.colourspace("srgb" if depth == 8 else "rgb16")
-    return attach_profile(image, profile).icc_transform(
-        "srgb", embedded=True, intent="relative", black_point_compensation=True, depth=depth
-    )
+    return attach_profile(image, profile).icc_transform("srgb", embedded=True, depth=depth, **_options(profile))
 
 
-def make_rgb_profile(gray_profile: bytes) -> bytes | None:
-    """Make an RGB profile with the tone curve of a gray one and the primaries of Rec. 709; None where it has no curve.
+def to_lab(codes: NDArray[Any], profile: bytes) -> Floats:
+    """Convert code values, uint8 or uint16 (h, w) or (h, w, 3), to CIE Lab under D50, float32 (h, w, 3).
 
-    Gray values look the same in both. Source: ICC.1:2001-04 (version 2.4), three-component matrix-based profiles.
+    Raises:
+        UnusableProfile, pyvips.Error: the profile does not lead there.
     """
-    curve = _read_tag(gray_profile, b"kTRC")
-    if curve is None:
-        return None
-    name = b"Retint RGB with the tone of a gray profile"
-    description = b"desc" + struct.pack(">II", 0, len(name) + 1) + name + b"\0" + bytes(78)
-    tags = {b"desc": description, b"cprt": b"text\0\0\0\0No copyright, use freely\0", b"wtpt": _pack_xyz(WHITE_D50)}
-    tags |= {tag: _pack_xyz(xyz) for tag, xyz in zip((b"rXYZ", b"gXYZ", b"bXYZ"), SRGB_D50, strict=True)}
-    table, body, offset = b"", b"", 128 + 4 + 12 * (len(tags) + 3)
-    for tag, data in tags.items():
-        table += tag + struct.pack(">II", offset + len(body), len(data))
-        body += data + bytes(-len(data) % 4)
-    for tag in (b"rTRC", b"gTRC", b"bTRC"):  # all three share one curve
-        table += tag + struct.pack(">II", offset + len(body), len(curve))
-    body += curve + bytes(-len(curve) % 4)
-    head = struct.pack(">I4sI4s4s4s", offset + len(body), bytes(4), 0x02400000, b"mntr", b"RGB ", b"XYZ ")
-    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + _pack_fixed(WHITE_D50)
-    return head.ljust(128, b"\0") + struct.pack(">I", len(tags) + 3) + table + body
+    image = attach_profile(pyvips.Image.new_from_array(codes), profile)
+    lab: Floats = image.icc_import(embedded=True, pcs="lab", **_options(profile)).numpy()
+    return lab
 
 
-def convert_color_layer(layer: ColorLayer, profile: bytes) -> ColorLayer:
-    """Convert a color layer, decided in sRGB, to the code values of an RGB profile."""
-    gray = np.repeat((layer.luma.astype(np.float32).clip(0, 1) * 65535 + 0.5).astype(np.uint16)[..., None], 3, axis=-1)
-    converted = _convert_to_profile(colorize_proxy(gray, layer), profile)
-    red, green, blue = converted.transpose(2, 0, 1)
-    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
-    chroma = np.stack([(blue - luma) / CB_SCALE, (red - luma) / CR_SCALE])
-    return ColorLayer(
-        chroma=chroma.astype(np.float16),
-        luma=luma.astype(np.float16),
-        confidence=layer.confidence,
-        record=layer.record,
-    )
+def from_lab(lab: NDArray[Any], profile: bytes) -> NDArray[np.uint16]:
+    """Convert CIE Lab under D50 (h, w, 3) to code values, uint16 (h, w, 3).
+
+    Raises:
+        pyvips.Error: the profile has no way back.
+    """
+    image = pyvips.Image.new_from_array(lab.astype(np.float32)).copy(interpretation="lab")
+    image.set_type(pyvips.GValue.blob_type, ICC_FIELD, profile)
+    codes: NDArray[np.uint16] = image.icc_export(pcs="lab", depth=16, **_options(profile)).numpy()
+    return codes
 
 
-def convert_from_srgb(rgb: NDArray[np.uint8], profile: bytes | None, bands: int) -> NDArray[np.float32]:
-    """Convert sRGB colors, uint8 (h, w, 3), to a photo's code values, float32 (h, w, bands) in [0, 1]."""
-    if profile is None:
-        coded = (rgb / 255).astype(np.float32)
-        return coded if bands == 3 else np.asarray(coded @ LUMA, np.float32)[..., None]
-    return _convert_to_profile(rgb.astype(np.uint16) * 257, profile).reshape(*rgb.shape[:2], bands)
+class Tables:
+    """The coding of an RGB profile that lcms alone can follow, such as one of tables; see `encodings.Encoding`."""
+
+    def __init__(self, profile: bytes) -> None:
+        self._profile = profile
+
+    def decode(self, codes: Floats) -> Floats:
+        """Return the linear sRGB of code values."""
+        fixed = (np.clip(codes, 0, 1) * 65535 + np.float32(0.5)).astype(np.uint16)
+        return lab_to_linear(to_lab(fixed, self._profile))
+
+    def encode(self, linear: Floats) -> Floats:
+        """Return the code values of linear sRGB, or of the nearest color that has some."""
+        return to_unit_range(from_lab(linear_to_lab(linear), self._profile))
 
 
-def _convert_to_profile(rgb: NDArray[np.uint16], profile: bytes) -> NDArray[np.float32]:
-    """Convert sRGB, uint16 (h, w, 3), to the code values of a profile, float32 in [0, 1]."""
-    image = pyvips.Image.new_from_array(rgb).copy(interpretation="rgb16")
-    with scratch.open_folder() as folder:
-        path = folder / "profile.icc"  # libvips takes an output profile only by file name
-        path.write_bytes(profile)
-        converted = image.icc_transform(
-            str(path), input_profile="srgb", intent="relative", black_point_compensation=True, depth=16
-        )
-        numbers: NDArray[np.float32] = converted.numpy().astype(np.float32) / 65535
-    return numbers
+TO_LINEAR = np.linalg.inv(icc.SRGB_D50)
+"""XYZ under D50 to linear sRGB."""
 
 
-def measure_tone_curve(profile: bytes, bands: int) -> NDArray[np.float32]:
-    """Return sRGB code values of a profile's gray values evenly spaced over [0, 1]: float32 (65,537,), rising."""
-    ramp = np.arange(TONE_STEPS, dtype=np.uint16).reshape(256, 256, 1).repeat(bands, axis=2)
-    gray = to_srgb(pyvips.Image.new_from_array(ramp), profile, depth=16).numpy()[..., 1].ravel() / 65535.0
-    return np.maximum.accumulate(np.append(gray, gray[-1])).astype(np.float32)
+def lab_to_linear(lab: NDArray[Any]) -> Floats:
+    """Convert CIE Lab under D50 (h, w, 3) to linear sRGB; what lies outside of sRGB lies outside [0, 1]."""
+    middle = (lab[..., 0] + 16) / 116
+    responses = np.stack([middle + lab[..., 1] / 500, middle, middle - lab[..., 2] / 200], -1)
+    xyz = np.where(responses > 6 / 29, responses**3, (responses - 4 / 29) * (108 / 841)) * icc.WHITE_D50
+    return np.asarray(xyz @ TO_LINEAR.T, np.float32)
 
 
-def _read_tag(profile: bytes, wanted: bytes) -> bytes | None:
-    """Return the data of one tag of an ICC profile; None where it is missing."""
-    (count,) = struct.unpack_from(">I", profile, 128)
-    for i in range(min(count, 100)):
-        tag, offset, size = struct.unpack_from(">4sII", profile, 132 + 12 * i)
-        if tag == wanted:
-            return profile[offset : offset + size]
-    return None
-
-
-def _pack_fixed(values: tuple[float, float, float]) -> bytes:
-    """Encode numbers as ICC's s15Fixed16."""
-    return struct.pack(">3i", *(round(value * 65536) for value in values))
-
-
-def _pack_xyz(values: tuple[float, float, float]) -> bytes:
-    return b"XYZ " + bytes(4) + _pack_fixed(values)
+def linear_to_lab(linear: NDArray[Any]) -> Floats:
+    """Convert linear sRGB (h, w, 3) to CIE Lab under D50."""
+    xyz = linear.astype(np.float64) @ icc.SRGB_D50.T / icc.WHITE_D50
+    responses = np.where(xyz > LAB_BEND, np.cbrt(np.maximum(xyz, LAB_BEND)), xyz * (841 / 108) + 4 / 29)
+    x, y, z = np.moveaxis(responses, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1).astype(np.float32)

@@ -23,10 +23,11 @@ from retint_models.layers.rendering import Rendering, luma_drift
 from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.containers import tiff
-from retint_workers.imaging import formats, metadata, profiles, verify
+from retint_workers.imaging import appearance, formats, metadata, profiles, spaces, verify
 from retint_workers.imaging.formats import Header
 from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_jpeg, to_display
 from retint_workers.imaging.provenance import Provenance
+from retint_workers.imaging.spaces import ColorSpace
 from retint_workers.imaging.streams import StripPipe, read_strips
 from retint_workers.imaging.verify import Expected, MarkedPixels, NotVerified
 from retint_workers.imaging.vips import open_image, translate_disk_errors
@@ -137,12 +138,13 @@ def write(request: RenderRequest, header: Header, record: Provenance, result: Pa
         NotVerified: color alone changed luma.
         InvalidPhoto: the photo is too small for the watermark.
     """
-    profile = _choose_profile(header, request.color is not None)
     bands = 3 if request.color is not None else header.bands
+    space, note = header.space.choose_for_result(bands, header.bits)
+    header.notes.extend([note] if note else [])
     shape = (header.height, header.width, bands)
-    renderer = StripRenderer(request, header, profile, shape)
+    renderer = StripRenderer(request, header, space, shape)
     before, after = Downscaler(header), Downscaler(header)
-    save = partial(encode, request=request, header=header, profile=profile, record=record, result=result)
+    save = partial(encode, request=request, header=header, profile=space.profile, record=record, result=result)
     with StripPipe(shape, header.bits, save) as pipe:
         for top, strip in read_strips(request.original, header, before.factor):
             rendered = renderer.render(strip, top)
@@ -150,13 +152,13 @@ def write(request: RenderRequest, header: Header, record: Provenance, result: Pa
             after.add(rendered)
             pipe.write(rendered)
     verify.verify_luma_drift(renderer.drift)
-    save_jpeg(to_display(before.image(), header, header.profile, PREVIEW_SIDE), request.folder / "before.jpg")
+    save_jpeg(to_display(before.image(), header, PREVIEW_SIDE), request.folder / "before.jpg")
     expected = Expected(
-        header=replace(header, bands=bands),
-        profile=profile,
+        header=replace(header, bands=bands, space=space),
         record=record,
         checksum=renderer.checksum,
         cell_means=after.cell_means(),
+        look=appearance.predict(before, header, request.color, request.density),
         marked=renderer.marked_pixels(),
     )
     return expected, renderer.drift if request.color is not None else None
@@ -170,20 +172,21 @@ class StripRenderer:
         drift: the largest change of luma by color alone so far, as a fraction of full scale.
     """
 
-    def __init__(
-        self, request: RenderRequest, header: Header, profile: bytes | None, shape: tuple[int, int, int]
-    ) -> None:
+    def __init__(self, request: RenderRequest, header: Header, space: ColorSpace, shape: tuple[int, int, int]) -> None:
         self.checksum = 0
         self.drift = 0.0
         self._size = shape[:2]
         self._has_density = request.density is not None
-        self._layers, self._color_only = _prepare_layers(request, header, profile)
-        self._watermark = Watermark.fit(shape, header.orientation, profile) if request.recipe.watermark else None
+        self._source, self._space = header.space, space
+        self._layers, self._color_only = _prepare_layers(request, header, space)
+        self._watermark = Watermark.fit(shape, header.orientation, space) if request.recipe.watermark else None
         self._bare: list[NDArray[Any]] = []
         self._marked: list[NDArray[Any]] = []
 
     def render(self, strip: NDArray[Any], top: int) -> NDArray[Any]:
         """Render the strip that begins with this row."""
+        if not self._source.has_way_back:
+            strip = spaces.convert(strip, self._source, self._space)
         rendered = self._layers.apply(strip, top, self._size)
         self._measure_drift(strip, top, rendered)
         if self._watermark is not None:
@@ -208,28 +211,13 @@ class StripRenderer:
         return MarkedPixels(self._watermark, np.concatenate(self._bare), np.concatenate(self._marked))
 
 
-def _choose_profile(header: Header, has_color: bool) -> bytes | None:
-    """Return the profile of the result: the original's, or for color on gray an RGB one with the same tone curve."""
-    if header.profile is None or header.bands == 3 or not has_color:
-        return header.profile
-    profile = profiles.make_rgb_profile(header.profile)
-    if profile is None:
-        header.notes.append("The gray profile has no tone curve; the result is taken as sRGB without it.")
-    return profile
-
-
-def _prepare_layers(
-    request: RenderRequest, header: Header, profile: bytes | None
-) -> tuple[Rendering, Rendering | None]:
-    """Prepare the layers for the original's code values: all, and the color layer alone (None without color)."""
-    color, tone = request.color, None
-    if profile is not None and not profiles.is_srgb(header.profile_name):
-        color = profiles.convert_color_layer(color, profile) if color else None
-        tone = profiles.measure_tone_curve(profile, 3 if color else header.bands) if request.density else None
-    layers = Rendering(color, request.density, orientation=header.orientation, tone=tone)
+def _prepare_layers(request: RenderRequest, header: Header, space: ColorSpace) -> tuple[Rendering, Rendering | None]:
+    """Prepare the layers for the result's code values: all, and the color layer alone (None without color)."""
+    prepare = partial(Rendering, orientation=header.orientation, encoding=space.encoding)
+    layers = prepare(request.color, request.density)
     if request.density is None:
-        return layers, layers if color else None
-    return layers, Rendering(color, None, orientation=header.orientation) if color else None
+        return layers, layers if request.color else None
+    return layers, prepare(request.color, None) if request.color else None
 
 
 def encode(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from retint.errors import InvalidPhoto, Transient
 from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
 from retint_models.layers.types import ColorLayer
-from retint_workers.imaging import provenance, watermark
+from retint_workers.imaging import appearance, provenance, watermark
 from retint_workers.imaging.formats import Header, read_header, sniff
 from retint_workers.imaging.metadata import XMP_FIELD
 from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_previews, save_zoom_pyramid, to_display
@@ -35,6 +35,11 @@ MAX_MEAN_CHANGE = 3.0
 MAX_CELL_CHANGE = 24.0
 """How far, in code values of 255, lossy encoding may change the means of cells of at least 16 pixels: on average, and
 in one cell. Saturated colors, stored at half the size, change single cells by more than six."""
+
+
+MAX_MEAN_DIFFERENCE = 3.0
+MAX_CELL_DIFFERENCE = 15.0
+"""ΔE*ab by which a result may look different from the same layers applied in sRGB: on average, and in one cell."""
 
 
 class NotVerified(Transient):
@@ -57,19 +62,19 @@ class Expected:
     """What was written, for comparison with what is read back.
 
     Attributes:
-        header: what the result's should say, apart from the profile.
-        profile: the result's color profile.
+        header: what the result's should say.
         record: what the result's XMP should say.
         checksum: CRC-32 of the rendered pixels.
         cell_means: of the rendered pixels, see `Downscaler.cell_means`.
+        look: what it should look like without the watermark, see `appearance`.
         marked: the pixels under the watermark, if one was drawn.
     """
 
     header: Header
-    profile: bytes | None
     record: Provenance
     checksum: int
     cell_means: NDArray[np.float64]
+    look: appearance.Cells
     marked: MarkedPixels | None
 
 
@@ -102,11 +107,13 @@ def read_back(result: Path, expected: Expected, pixel_limit_mp: int) -> tuple[di
     decoded = _decode(result, header, expected, files.get("zoom"))
     cell_means = decoded.smaller.cell_means()
     _verify_pixels(decoded, cell_means, header, expected)
-    preview = to_display(decoded.smaller.image(), header, expected.profile, PREVIEW_SIDE)
+    preview = to_display(decoded.smaller.image(), header, PREVIEW_SIDE)
     save_previews(preview, files["preview"], files["thumb"], expected.record.to_xmp())
     scale = 1 / (decoded.smaller.factor * decoded.smaller.cell)
     box = expected.marked.watermark.scale_box(scale, scale) if expected.marked else (0, 0, 0, 0)
-    return files, measure_chroma(pixels_outside(box, cell_means) * (255 / _full_scale(header)))
+    look = pixels_outside(box, appearance.measure(decoded.smaller, header))
+    verify_appearance(look, pixels_outside(box, expected.look))
+    return files, measure_chroma(look * 255)
 
 
 def _decode(result: Path, header: Header, expected: Expected, zoom: Path | None) -> Decoded:
@@ -144,8 +151,7 @@ def verify_header(header: Header, expected: Expected) -> None:
         NotVerified: names the first thing that differs.
     """
     for name in ("format", "width", "height", "bits", "bands", "orientation", "profile"):
-        wanted = expected.profile if name == "profile" else getattr(expected.header, name)
-        if getattr(header, name) != wanted:
+        if getattr(header, name) != getattr(expected.header, name):
             raise NotVerified(f"The result's {name} is not the original's.", code=f"{name}_differs")
 
 
@@ -178,6 +184,17 @@ def verify_likeness(read: NDArray[np.float64], rendered: NDArray[Any], full_scal
     change = np.abs(read - rendered) * 255 / full_scale
     if change.mean() > MAX_MEAN_CHANGE or change.max() > MAX_CELL_CHANGE:
         raise NotVerified("The result does not look like what was rendered.", code="pixels_differ")
+
+
+def verify_appearance(found: NDArray[Any], wanted: NDArray[Any]) -> None:
+    """Compare what a result looks like through its own color space with what it should look like, in sRGB (..., 3).
+
+    Raises:
+        NotVerified: the colors or the tones are others.
+    """
+    differences = appearance.compare(found, wanted)
+    if differences.mean() > MAX_MEAN_DIFFERENCE or differences.max() > MAX_CELL_DIFFERENCE:
+        raise NotVerified("The result does not look as it should through its color profile.", code="looks_different")
 
 
 def verify_watermark(read: NDArray[Any], bare: NDArray[Any], marked: NDArray[Any]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from retint.errors import InvalidPhoto
 from retint_models.layers.rendering import to_stored_orientation
-from retint_workers.imaging import profiles
+from retint_workers.imaging.spaces import SRGB, ColorSpace
 
 MIN_SIDE = 64
 """In a smaller picture the watermark would cover too much."""
@@ -60,7 +60,7 @@ class Watermark:
     weight: Pixels
 
     @classmethod
-    def fit(cls, shape: tuple[int, int, int], orientation: int, profile: bytes | None) -> "Watermark":
+    def fit(cls, shape: tuple[int, int, int], orientation: int, space: ColorSpace = SRGB) -> "Watermark":
         """Make the watermark for a result of so many rows, columns and bands, as stored.
 
         Raises:
@@ -81,7 +81,7 @@ class Watermark:
         (low,), (right,) = np.nonzero(to_stored_orientation(np.array([[0, 0], [1, 0]]), orientation))
         top = height - len(rgb) - margin if low else margin
         left = width - rgb.shape[1] - margin if right else margin
-        color = profiles.convert_from_srgb(rgb, profile, bands)
+        color = space.from_srgb(rgb, bands)
         return cls(int(left), int(top), color, weight * np.float32(OPACITY / 255))
 
     @property

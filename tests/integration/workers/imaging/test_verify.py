@@ -101,7 +101,8 @@ def damage(expected: Expected, result: Path, how: str) -> Expected:
     elif how == "gray":
         open_picture(result).convert("L").save(result)
     elif how == "profile":
-        return replace(expected, profile=photo_files.SRGB_PROFILE)
+        space = replace(expected.header.space, profile=photo_files.SRGB_PROFILE)
+        return replace(expected, header=replace(expected.header, space=space))
     return expected
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from tests import photographs, sample_layers
 
-from retint_models.layers import rendering
-from retint_models.layers.color import LUMA, linear_to_srgb, srgb_to_linear
+from retint_models.layers import encodings
+from retint_models.layers.color import LUMA
 from retint_models.layers.rendering import Rendering, apply, colorize_proxy, luma_drift
 from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_models.networks import compact_defade
@@ -174,13 +174,12 @@ def test_no_photo_is_too_small_or_odd_for_its_layers() -> None:
         assert apply(np.full(shape, 128, np.uint8), 0, shape, tiny, sample_layers.density_layer()).shape == (*shape, 3)
 
 
-def test_a_tone_curve_maps_there_and_back() -> None:
-    tone = (np.linspace(0, 1, rendering.TONE_STEPS + 1) ** 0.8).astype(np.float32)
+def test_tone_is_repaired_in_light_whatever_the_curve() -> None:
     gray = np.arange(65_536, dtype=np.uint16).reshape(256, 256)
     darker = plain_layer(shift=0.2)
-    result = Rendering(None, darker, tone=tone).apply(gray, 0, gray.shape) / 65_535
-    linear = srgb_to_linear((gray / 65_535) ** 0.8) * 10**-0.2
-    wanted = linear_to_srgb(linear) ** (1 / 0.8)
+    coding = encodings.CurvesAndMatrix(np.linspace(0, 1, 4097)[None] ** 1.8, np.eye(3))
+    result = Rendering(None, darker, encoding=coding).apply(gray, 0, gray.shape) / 65_535
+    wanted = ((gray / 65_535) ** 1.8 * 10**-0.2) ** (1 / 1.8)
     assert np.abs(result - wanted)[gray > 2000].max() < 1e-3
 
 
