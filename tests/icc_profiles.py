@@ -14,9 +14,6 @@ from retint_models.layers.encodings import Encoding
 from retint_workers.imaging import icc, profiles
 
 Numbers = NDArray[np.float64]
-SRGB_CURVE = struct.pack(
-    ">4sIHH5i", b"para", 0, 3, 0, *(round(n * 65536) for n in (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045))
-)
 REC2020 = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 
 
@@ -69,6 +66,14 @@ def make_matrix(
 def make_gray(name: str, curve: bytes, pcs: bytes = b"XYZ ") -> bytes:
     """A gray profile; under `Lab ` the curve gives L*."""
     return pack({b"desc": name.encode(), b"kTRC": curve}, space=b"GRAY", pcs=pcs)
+
+
+def pack_parametric(kind: int, *numbers: float) -> bytes:
+    """A parametric curve of a type, by its numbers in the specification's order."""
+    return struct.pack(f">4sIHH{len(numbers)}i", b"para", 0, kind, 0, *(round(number * 65536) for number in numbers))
+
+
+SRGB_CURVE = pack_parametric(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
