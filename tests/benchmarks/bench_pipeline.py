@@ -120,7 +120,8 @@ class Bench:
                 values["started_at"] = datetime.now(UTC)
             if state is State.RESTORED:
                 values |= {"stage": Stage.RENDER, "attempt": 4, "ended_at": datetime.now(UTC)}
-            session.execute(insert(Job), [{"name": f"{name}{number}.jpg", **values} for number in range(count)])
+            rows = [{"name": f"{name}{number}.jpg", **values} for number in range(count)]
+            session.execute(insert(Job).returning(Job.id), rows)  # which makes it one statement for many rows
             for number, stage in enumerate(STAGES if state is State.RESTORED else (), start=1):
                 self._add_attempts(session, batch.id, number, stage)
         has_more = True

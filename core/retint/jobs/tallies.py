@@ -23,7 +23,7 @@ from retint.tables import IS_FAILED, IS_FOLDED, IS_NEW, IS_READY, Batch, Job, Ta
 TALLIES = Table.metadata.tables["tallies"]
 KEY = ("batch_id", "stage", "state", "reason_code")
 FOLD = 10_000
-"""Most tallies that one transaction folds."""
+"""About how many tallies one transaction folds; those of one transaction are folded together."""
 FOLDED_TO = "tallies_folded_to"
 """Name of the total that says up to which transaction tallies are folded."""
 
@@ -152,8 +152,8 @@ def _select_current(session: Session, condition: ColumnElement[bool]) -> Subquer
 def fold(session: Session) -> bool:
     """Add tallies that are seen to the sums, the oldest first, and delete them. Nothing to do on SQLite.
 
-    A transaction that is older than every running one has ended: its tallies are seen. Where none of it and of those
-    before it is left, reads may pass over them from now on.
+    A transaction that is older than every running one has ended: its tallies are seen, and reads may pass over them
+    from now on.
 
     Returns:
         Whether more may be left.
@@ -161,11 +161,12 @@ def fold(session: Session) -> bool:
     if session.get_bind().dialect.name != "postgresql":
         return False
     until = session.scalar(select(cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger))) or 0
-    oldest = select(Tally.id).where(text(IS_NEW)).order_by(Tally.xid).limit(FOLD)
+    # A range: with a list of ids PostgreSQL may choose to read the whole table for each of them.
+    last = session.scalar(select(Tally.xid).where(text(IS_NEW)).order_by(Tally.xid).offset(FOLD - 1).limit(1))
+    chosen = (text(IS_NEW),) if last is None else (text(IS_NEW), Tally.xid <= last)
     deleted = session.execute(
-        delete(Tally).where(Tally.id.in_(oldest)).returning(*(TALLIES.c[name] for name in (*KEY, "n"))),
-        execution_options=NO_SYNC,
-    ).all()
+        delete(Tally).where(*chosen).returning(*(TALLIES.c[name] for name in (*KEY, "n"))), execution_options=NO_SYNC
+    )
     sums: dict[tuple[Any, ...], int] = {}
     for row in deleted:
         sums[row[:4]] = sums.get(row[:4], 0) + row.n
@@ -182,11 +183,11 @@ def fold(session: Session) -> bool:
             delete(Tally).where(text(IS_FOLDED), Tally.n == 0, Tally.batch_id.in_({key[0] for key in sums})),
             execution_options=NO_SYNC,
         )
-    left = session.scalar(select(func.min(Tally.xid)).where(text(IS_NEW)))
-    reached = database.insert(session, Total).values(name=FOLDED_TO, n=min(until, left or until))
+    until = until if last is None else min(until, last + 1)
+    reached = database.insert(session, Total).values(name=FOLDED_TO, n=until)
     newer = {"n": func.greatest(Total.n, reached.excluded.n)}
     session.execute(reached.on_conflict_do_update(index_elements=[Total.name], set_=newer))
-    return len(deleted) == FOLD
+    return last is not None
 
 
 def list_loads(session: Session) -> list[Load]:
