@@ -72,7 +72,7 @@ lock: ## pin the newest dependencies in requirements/ (needs uv)
 	@requirements/install $(abspath $(BIN)/python) dev
 	@touch $@
 
-# The servers and the browser of the tests that no wheel brings.
+# The servers, the browser and the judge of metadata that the tests need and no wheel brings.
 system:
 	@missing=; \
 	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=' postgresql'; \
@@ -80,6 +80,7 @@ system:
 	PATH=$$PATH:/usr/sbin command -v pgbouncer >/dev/null || missing+=' pgbouncer'; \
 	PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || missing+=' nginx-light'; \
 	command -v chromium >/dev/null || missing+=' chromium'; \
+	command -v exiftool >/dev/null || missing+=' libimage-exiftool-perl'; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 		echo "The tests need$$missing. On Debian, as root: apt-get install --no-install-recommends$$missing" >&2; exit 1; \

@@ -147,16 +147,26 @@ def _read_exif(file: BinaryIO, file_format: str, image: pyvips.Image) -> ColorSp
         data = image.get("exif-data") if image.get_typeof("exif-data") else b""
         file = io.BytesIO(data.removeprefix(b"Exif\0\0"))
     try:
-        first = next(tiff.Reader(file).directories(), {})
+        color_space, is_adobe = _read_color_tags(tiff.Reader(file))
     except ValueError:
         return spaces.SRGB
-    exif = first[tiff.EXIF].nested if tiff.EXIF in first else None
-    if not exif:
-        return spaces.SRGB
-    color_space = tiff.first_number(exif, COLOR_SPACE, SRGB_BY_EXIF)
-    interoperability = exif[tiff.INTEROPERABILITY].nested if tiff.INTEROPERABILITY in exif else None
-    index = (interoperability or {}).get(INTEROPERABILITY_INDEX)
-    is_adobe = index is not None and index.data.startswith(b"R03")
     if color_space == ADOBE_BY_EXIF or (color_space == UNCALIBRATED and is_adobe):
         return replace(spaces.adobe_rgb(), profile=None)
     return spaces.SRGB if color_space == SRGB_BY_EXIF else None
+
+
+def _read_color_tags(reader: tiff.Reader) -> tuple[int, bool]:
+    """Read EXIF's color space, and whether the rules for interoperability are those of Adobe RGB.
+
+    Raises:
+        ValueError: the directories are damaged.
+    """
+    first = next(reader.directories(), {})
+    exif = _read_below(reader, first, tiff.EXIF)
+    index = _read_below(reader, exif, tiff.INTEROPERABILITY).get(INTEROPERABILITY_INDEX)
+    is_adobe = index is not None and index.data.startswith(b"R03")
+    return tiff.first_number(exif, COLOR_SPACE, SRGB_BY_EXIF), is_adobe
+
+
+def _read_below(reader: tiff.Reader, directory: tiff.Directory, tag: int) -> tiff.Directory:
+    return next(iter(reader.nested(directory[tag])), {}) if tag in directory else {}

@@ -100,10 +100,10 @@ def _read_tiff(file: BinaryIO) -> Options:
     try:
         reader = tiff.Reader(file)
         pages = list(reader.directories())
+        _refuse_tiff(reader, pages)
+        return _tiff_options(pages, is_big=reader.is_big)
     except ValueError as error:
         raise incomplete_file() from error
-    _refuse_tiff(reader, pages)
-    return _tiff_options(pages, is_big=reader.is_big)
 
 
 def _refuse_tiff(reader: tiff.Reader, pages: Sequence[tiff.Directory]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pyvips
 
 from retint.errors import InvalidPhoto
-from retint_workers.imaging import declarations, metadata
+from retint_workers.imaging import declarations
 from retint_workers.imaging.encoding import LOSSY_COMPRESSIONS, read_encoding
 from retint_workers.imaging.spaces import ColorSpace
 from retint_workers.imaging.vips import open_image
@@ -87,9 +87,8 @@ def read_header(path: Path, pixel_limit_mp: int) -> Header:
     orientation = image.get("orientation") if image.get_typeof("orientation") else 1
     alpha = image.hasalpha()
     bands = image.bands - alpha
-    notes = metadata.note_oversized(image)
     with path.open("rb") as file:
-        space, passed_over = declarations.read_space(file, file_format, image, bands)
+        space, notes = declarations.read_space(file, file_format, image, bands)
     if file_format == "jpeg":
         has_full_chroma = bands == 1 or image.get("jpeg-chroma-subsample") != "4:2:0"
         encoding["subsample_mode"] = "off" if has_full_chroma else "on"
@@ -104,7 +103,7 @@ def read_header(path: Path, pixel_limit_mp: int) -> Header:
         space=space,
         encoding=encoding,
         lossy=_is_lossy(file_format, encoding),
-        notes=notes + passed_over,
+        notes=notes,
     )
 
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from retint_workers.imaging import profiles
 from retint_workers.imaging.formats import Header
-from retint_workers.imaging.metadata import XMP_FIELD
-from retint_workers.imaging.vips import open_image
+from retint_workers.imaging.vips import XMP_FIELD, open_image
 
 PREVIEW_SIDE = 2048
 THUMB_SIDE = 640

@@ -5,6 +5,8 @@ vocabulary at http://cv.iptc.org/newscodes/digitalsourcetype/.
 """
 
 import json
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +15,8 @@ from lxml import etree
 import retint
 from retint.recipes import Recipe
 from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_workers.containers import xmp
 
-RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-XMP_META = "adobe:ns:meta/"
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 RETINT = "urn:retint:provenance:1:"
 VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -24,8 +25,9 @@ ENHANCED = VOCABULARY + "algorithmicallyEnhanced"
 SOURCE_TYPE = "DigitalSourceType"
 COLOR_STATEMENT = "The colors are conjecture by a neural network; they are not evidence of what was photographed."
 TONE_STATEMENT = "The tone was repaired by a neural network; no color was invented."
+NAMESPACE = uuid.UUID("6ff2bd2a-5b4a-5b0c-9c33-8d3c1f1f7a51")
+"""Of the identifiers of results."""
 WATERMARK = "A painter's palette is drawn into the lower left corner."
-EMPTY_XMP = f'<x:xmpmeta xmlns:x="{XMP_META}"><rdf:RDF xmlns:rdf="{RDF}"/></x:xmpmeta>'.encode()
 
 
 @dataclass(frozen=True)
@@ -76,31 +78,43 @@ class Provenance:
             "statement": self.statement,
         } | ({"watermark": WATERMARK} if self.recipe.watermark else {})
 
-    def to_json(self) -> bytes:
-        """The record as a JSON file."""
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    def to_json(self, notes: Sequence[str] = ()) -> bytes:
+        """The record as a JSON file, with a sentence for each thing that is not as in the original."""
+        values = self.to_dict() | ({"notes": list(notes)} if notes else {})
+        return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
-    def to_xmp(self, original: bytes | None = None) -> bytes:
-        """The record as XMP, added to the original's XMP.
+    @property
+    def is_colored(self) -> bool:
+        """Whether color was added, so that the result is RGB whatever the original is."""
+        return "color" in self.networks
+
+    def derive_uuid(self) -> uuid.UUID:
+        """Return an identifier of the result: another for other layers or another recipe, else the same again."""
+        return uuid.uuid5(NAMESPACE, self.original + self.to_json().decode())
+
+    def to_xmp(self) -> bytes:
+        """The record as XMP."""
+        root = xmp.make_empty()
+        self.add_to(root)
+        return xmp.serialize(root)
+
+    def add_to(self, root: xmp.Tree) -> None:
+        """Add the record to the tree of an original's XMP.
 
         An earlier record is replaced. The original's Digital Source Type moves to `retint:FormerDigitalSourceType`.
-        An original's XMP that cannot be parsed is left out.
         """
-        tree = _parse_xmp(original) if original else None
-        root = tree if tree is not None else etree.fromstring(EMPTY_XMP, _parser())
-        rdf = root if root.tag == f"{{{RDF}}}RDF" else root.find(f"{{{RDF}}}RDF")
-        former = _remove_property(rdf, IPTC, SOURCE_TYPE)
+        former = xmp.find(root, IPTC, SOURCE_TYPE)
+        xmp.remove(root, IPTC, SOURCE_TYPE)
         for name in PROPERTIES:
-            _remove_property(rdf, RETINT, name)
+            xmp.remove(root, RETINT, name)
         properties = {name: value for name, value in self._xmp_properties(former).items() if value}
-        description = etree.SubElement(rdf, f"{{{RDF}}}Description", nsmap={"Iptc4xmpExt": IPTC, "retint": RETINT})
-        description.set(f"{{{RDF}}}about", "")
+        names = {"Iptc4xmpExt": IPTC, "retint": RETINT}
+        description = etree.SubElement(xmp.find_rdf(root), f"{{{xmp.RDF}}}Description", nsmap=names)
+        description.set(f"{{{xmp.RDF}}}about", "")
         if self.source_type:
             etree.SubElement(description, f"{{{IPTC}}}{SOURCE_TYPE}").text = self.source_type
         for name, value in properties.items():
             etree.SubElement(description, f"{{{RETINT}}}{name}").text = value
-        body = etree.tostring(root, encoding="unicode")
-        return f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>{body}<?xpacket end="w"?>'.encode()
 
     def _xmp_properties(self, former: str | None) -> dict[str, str | None]:
         record = self.to_dict()
@@ -122,50 +136,12 @@ PROPERTIES = (
 )  # fmt: skip
 
 
-def read_xmp(xmp: bytes) -> dict[str, str]:
+def read_xmp(packet: bytes) -> dict[str, str]:
     """Read a result's XMP: Retint's properties and `DigitalSourceType`, by name; empty where there are none."""
-    root = _parse_xmp(xmp)
-    if root is None:
-        return {}
-    values = {name: _find_property(root, RETINT, name) for name in PROPERTIES}
-    values[SOURCE_TYPE] = _find_property(root, IPTC, SOURCE_TYPE)
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _parser() -> etree.XMLParser:
-    return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-
-
-def _parse_xmp(xmp: bytes) -> Any:
-    """Parse XMP into a tree that is or has an rdf:RDF; None where it is damaged or declares entities."""
     try:
-        root = etree.fromstring(xmp.strip(b"\0 \r\n\t"), _parser())
-    except (etree.XMLSyntaxError, ValueError):
-        return None
-    if root.getroottree().docinfo.doctype:
-        return None
-    is_rdf = root.tag == f"{{{RDF}}}RDF"
-    return root if is_rdf or root.find(f"{{{RDF}}}RDF") is not None else None
-
-
-def _find_property(root: Any, namespace: str, name: str) -> str | None:
-    """Return the text of a property, written as an element or as an attribute; None where it is missing."""
-    tag = f"{{{namespace}}}{name}"
-    for description in root.iter(f"{{{RDF}}}Description"):
-        if tag in description.attrib:
-            return str(description.attrib[tag])
-        element = description.find(tag)
-        if element is not None:
-            return str(element.text or element.get(f"{{{RDF}}}resource") or "")
-    return None
-
-
-def _remove_property(root: Any, namespace: str, name: str) -> str | None:
-    """Remove a property wherever it stands; return its text."""
-    text = _find_property(root, namespace, name)
-    tag = f"{{{namespace}}}{name}"
-    for description in list(root.iter(f"{{{RDF}}}Description")):
-        description.attrib.pop(tag, None)
-        for element in description.findall(tag):
-            description.remove(element)
-    return text
+        root, _ = xmp.parse(packet)
+    except xmp.Unreadable:
+        return {}
+    values = {name: xmp.find(root, RETINT, name) for name in PROPERTIES}
+    values[SOURCE_TYPE] = xmp.find(root, IPTC, SOURCE_TYPE)
+    return {name: value for name, value in values.items() if value is not None}

@@ -22,7 +22,6 @@ from retint.settings import Settings
 from retint_models.layers.rendering import Rendering, luma_drift
 from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_workers.beats import Beat, beat_for_nobody
-from retint_workers.containers import tiff
 from retint_workers.imaging import appearance, formats, metadata, profiles, spaces, verify
 from retint_workers.imaging.formats import Header
 from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_jpeg, to_display
@@ -30,7 +29,7 @@ from retint_workers.imaging.provenance import Provenance
 from retint_workers.imaging.spaces import ColorSpace
 from retint_workers.imaging.streams import StripPipe, read_strips
 from retint_workers.imaging.verify import Expected, MarkedPixels, NotVerified
-from retint_workers.imaging.vips import open_image, translate_disk_errors
+from retint_workers.imaging.vips import translate_disk_errors
 from retint_workers.imaging.watermark import Watermark
 from retint_workers.sandbox import run_in_child
 
@@ -47,7 +46,8 @@ class Rendered:
             preview.
         facts: JSON values: `format`, `size` and `sha256` of the result, `luma_drift` of the color alone (a fraction
             of full scale, at most 1/255; null without color), `colorless` (a sentence about a photo that color was
-            asked for and that has no room for any; else null), `notes`.
+            asked for and that has no room for any; else null), `notes` (a sentence for each thing that ingest passed
+            over or that is not as in the original).
         timings: seconds of `render` and of `verify`.
     """
 
@@ -116,14 +116,15 @@ def render_and_verify(request: RenderRequest, pixel_limit_mp: int) -> Rendered:
         "before": request.folder / "before.jpg",
         "provenance": request.folder / "provenance.json",
     }
-    files["provenance"].write_bytes(record.to_json())
+    notes = list(dict.fromkeys([*request.facts.get("notes", ()), *header.notes]))
+    files["provenance"].write_bytes(record.to_json(notes))
     facts = {
         "format": header.format,
         "size": result.stat().st_size,
         "sha256": hash_file(result),
         "luma_drift": drift,
         "colorless": colorless,
-        "notes": header.notes,
+        "notes": notes,
     }
     return Rendered(files, facts, {"render": rendered - started, "verify": time.monotonic() - rendered})
 
@@ -230,13 +231,10 @@ def encode(
     result: Path,
 ) -> None:
     """Write pixels as the same kind of file as the original, with metadata by the policy (see `metadata`)."""
-    original = open_image(request.original, header.format)
-    image = image.copy(xres=original.xres, yres=original.yres, interpretation=profiles.choose_interpretation(image))
-    header.notes.extend(metadata.transfer(original, image, record=record, profile=profile, file_format=header.format))
+    image = image.copy(interpretation=profiles.choose_interpretation(image))
     options = dict(header.encoding)
     if header.format == "tiff":
         pixel_bytes = image.width * image.height * image.bands * header.bits // 8
         options["bigtiff"] |= pixel_bytes > MAX_CLASSIC_TIFF_BYTES
-    pyvips.Operation.call(f"{header.format}save", image, str(result), **options)
-    if header.format == "tiff":
-        tiff.copy_fields(request.original, result, metadata.TIFF_TAGS)
+    pyvips.Operation.call(f"{header.format}save", image, str(result), keep="none", **options)
+    header.notes.extend(metadata.carry(request.original, result, header, record=record, profile=profile))

@@ -18,11 +18,10 @@ from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
 from retint_models.layers.types import ColorLayer
 from retint_workers.imaging import appearance, provenance, watermark
 from retint_workers.imaging.formats import Header, read_header, sniff
-from retint_workers.imaging.metadata import XMP_FIELD
 from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_previews, save_zoom_pyramid, to_display
 from retint_workers.imaging.provenance import Provenance
 from retint_workers.imaging.streams import StripPipe, read_strips
-from retint_workers.imaging.vips import open_image
+from retint_workers.imaging.vips import XMP_FIELD, open_image
 from retint_workers.imaging.watermark import Watermark
 
 MAX_LUMA_DRIFT = 1 / 255

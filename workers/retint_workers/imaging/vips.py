@@ -12,6 +12,8 @@ import pyvips
 from retint.errors import InvalidPhoto, MachineFault, OutOfMemory, RetintError
 from retint_workers import scratch
 
+XMP_FIELD = "xmp-data"
+"""Libvips' name for XMP."""
 FAIL_ON: Mapping[str, str] = {"jpeg": "truncated", "png": "error", "webp": "error", "tiff": "warning"}
 """The mildest problem at which decoding stops. TIFF: libvips calls what it cannot decode a warning. JPEG: see
 `ingest.load_complete_picture`."""

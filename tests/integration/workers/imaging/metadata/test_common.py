@@ -13,16 +13,6 @@ from tests.integration.workers.imaging.sample_renders import PHOTO, open_picture
 from retint_workers.imaging import provenance
 
 
-def test_xmp_that_leaves_no_room_for_the_record_is_left_out_with_a_note(tmp_path: Path) -> None:
-    path = tmp_path / "photo.jpg"
-    xmp = photo_files.XMP.replace(b"Harbor, 1911", b"Harbor, 1911 " * 4900)
-    Image.fromarray(photographs.to_gray(PHOTO)).save(path, xmp=xmp)
-    rendered = render_file(path)
-    assert "XMP" in " ".join(rendered.facts["notes"])
-    mark = pyvips.Image.new_from_file(str(rendered.files["result"])).get("xmp-data")
-    assert provenance.read_xmp(mark)["DigitalSourceType"] == provenance.INVENTED
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_profile_resolution_and_descriptions_survive(kind: str, orientation: int, tmp_path: Path) -> None:
