@@ -84,6 +84,8 @@ class ReportRow:
     result_sha256: str | None
     remark: str | None
     """A sentence about the result that people must read, such as that it has no color."""
+    notes: list[str]
+    """A sentence for each thing that is not as in the original."""
     files: dict[str, str]
     """The result's files: name to key in the store; empty without a result."""
 
@@ -338,6 +340,7 @@ def _make_row(found: SqlRow[Any], taken: set[int]) -> ReportRow:
         result_name=None if result is None else unique_path(found.name, PurePosixPath(result).suffix, taken),
         result_sha256=None if result is None else (found.facts or {}).get("sha256"),
         remark=None if result is None else (found.facts or {}).get("colorless"),
+        notes=[] if result is None else list((found.facts or {}).get("notes", ())),
         files=files,
     )
 

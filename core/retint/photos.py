@@ -139,6 +139,12 @@ class PhotoDetails:
         """A sentence about the result that people must read, such as that it has no color; None if there is none."""
         return self.facts.get(Stage.RENDER, {}).get("colorless")
 
+    @property
+    def notes(self) -> list[str]:
+        """A sentence for each thing that was passed over or is not as in the original; render's are all of them."""
+        newest = self.facts.get(Stage.RENDER) or self.facts.get(Stage.INGEST, {})
+        return list(newest.get("notes", ()))
+
 
 def deposit(
     services: "Services",

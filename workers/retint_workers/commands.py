@@ -266,8 +266,10 @@ def render(file: Path, layers: Path, out: Path) -> None:
     """Make a result again, bit for bit, from an original FILE and its layers, without any network."""
     from retint_workers.local.render_again import render_again
 
-    render_again(file, layers, out, Settings())
+    notes = render_again(file, layers, out, Settings())
     click.echo(f"{show_name(str(file))} -> {show_name(str(out))}")
+    for note in notes:
+        click.echo(f"  {note}")
 
 
 @commands.command()

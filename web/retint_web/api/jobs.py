@@ -73,6 +73,7 @@ def _job(session: Session, job_id: UUID) -> responses.Job:
         attempts=[_attempt(attempt) for attempt in shown.attempts],
         files=file_urls(job.id, shown.files),
         facts=shown.facts,
+        notes=shown.notes,
     )
 
 

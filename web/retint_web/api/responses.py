@@ -137,6 +137,7 @@ class Job(JobSummary):
     attempts: list[Attempt]
     files: dict[str, str] = Field(description="Web address by file name: `original` and what the stages wrote.")
     facts: dict[str, dict[str, Any]] = Field(description="What each finished stage found, by the stage's name.")
+    notes: list[str] = Field(description="A sentence for each thing that is not as in the original, or passed over.")
 
 
 class Try(JobSummary):

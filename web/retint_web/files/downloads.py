@@ -36,6 +36,7 @@ COLUMNS: Final = (
     "result",
     "result_sha256",
     "remark",
+    "notes",
     "ended_at",
     "job",
 )
@@ -162,6 +163,7 @@ def _cells(row: ReportRow) -> tuple[object, ...]:
         row.result_name,
         row.result_sha256,
         row.remark,
+        " ".join(row.notes),
         row.ended_at and row.ended_at.isoformat(timespec="seconds"),
         row.job_id,
     )

@@ -184,9 +184,9 @@ def _describe_restoration(shown: PhotoDetails) -> Iterator[str]:
     if "density" in shown.files:
         strength = "" if recipe.strength == 1 else f" at {recipe.strength:.0%} of its strength"
         yield f"The network {recipe.defader} repaired fading{strength}: contrast and the balance of grays."
-    for facts in shown.facts.values():
-        yield from facts.get("notes", ())
+    yield from shown.notes
+    exception = ", except as said above" if shown.notes else ""
     yield (
-        "The result has the original's size, bit depth and metadata, and records how it was made. "
+        f"The result has the original's size, bit depth and metadata{exception}, and records how it was made. "
         "The original is unchanged."
     )

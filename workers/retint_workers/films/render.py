@@ -70,11 +70,11 @@ def render(
             segments.delete_all(request.folder, SEGMENT_NAME)  # they may be the reason: the next attempt starts afresh
             raise
 
-    notes = run(_render_and_mux, "Rendering", list)
+    notes = [*request.facts["notes"], *run(_render_and_mux, "Rendering", list)]
     rendered = time.monotonic()
     checked = run(verify, "Checking", dict)
     files = {"result": request.folder / checked.pop("name"), "provenance": request.folder / "provenance.json"}
-    files["provenance"].write_bytes(request.provenance().to_json())
+    files["provenance"].write_bytes(request.provenance().to_json(notes))
     if with_previews:
         preview, before = request.folder / "preview.mp4", request.folder / "before.mp4"
         files["preview"] = run(_make_preview, "Making the preview", Path, files["result"], preview)

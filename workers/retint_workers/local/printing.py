@@ -15,9 +15,11 @@ from retint_workers.local.restore import FileReport
 
 
 def print_report(report: FileReport) -> None:
-    """Print a line about one file, for people."""
+    """Print a line about one file, and one for each note, for people."""
     if report.output:
         click.echo(f"{show_name(str(report.file))} -> {show_name(str(report.output))} ({report.summary})")
+        for note in report.all_notes:
+            click.echo(f"  {note}")
     else:
         click.echo(f"{show_name(str(report.file))} refused: {escape_surrogates(report.reason or '')}", err=True)
 

@@ -20,7 +20,7 @@ from retint_workers.local.sources import provide_file, refuse_original
 Layer = TypeVar("Layer", ColorLayer, DensityLayer)
 
 
-def render_again(file: Path, provenance: Path, output: Path, settings: Settings) -> None:
+def render_again(file: Path, provenance: Path, output: Path, settings: Settings) -> list[str]:
     """Make a result again from the layers beside its provenance.
 
     Args:
@@ -29,16 +29,19 @@ def render_again(file: Path, provenance: Path, output: Path, settings: Settings)
         output: the result.
         settings: limits.
 
+    Returns:
+        A sentence for each thing that is not as in the original.
+
     Raises:
         InvalidRequest: the provenance or its layers cannot be read, or belong to another file; or the original would be
             written over.
     """
     refuse_original(file, output)
     with provide_file(file, settings, output.parent) as named:
-        _render_again(named, provenance, output, settings)
+        return _render_again(named, provenance, output, settings)
 
 
-def _render_again(file: Path, provenance: Path, output: Path, settings: Settings) -> None:
+def _render_again(file: Path, provenance: Path, output: Path, settings: Settings) -> list[str]:
     try:
         record = json.loads(provenance.read_text())
         recipe = recipes.parse(record["recipe"])
@@ -55,12 +58,14 @@ def _render_again(file: Path, provenance: Path, output: Path, settings: Settings
         request = render.RenderRequest(
             original=file, folder=folder, facts=facts, recipe=recipe, color=color, density=density
         )
-        render.render(request, settings).files["result"].replace(output)
+        rendered = render.render(request, settings)
+        rendered.files["result"].replace(output)
+    return list(rendered.facts["notes"])
 
 
 def _render_film_again(
     file: Path, provenance: Path, output: Path, recipe: Recipe, original: str, settings: Settings
-) -> None:
+) -> list[str]:
     facts = film_ingest.ingest(file, recipe, settings).facts
     _refuse_other_file(facts["sha256"], original, file, provenance)
     color, density = (
@@ -69,7 +74,9 @@ def _render_film_again(
     )
     with scratch.open_folder(output.parent) as folder:
         request = frame_renderer.RenderRequest(file, folder, facts, recipe, color, density)
-        film_render.render(request, settings, with_previews=False).files["result"].replace(output)
+        rendered = film_render.render(request, settings, with_previews=False)
+        rendered.files["result"].replace(output)
+    return list(rendered.facts["notes"])
 
 
 def _refuse_other_file(sha256: str, original: str, file: Path, provenance: Path) -> None:

@@ -59,16 +59,20 @@ class FileReport:
 
     @property
     def summary(self) -> str:
-        """Time, notes, and for a film how steady its colors are (CDC: less is better)."""
+        """Time, and for a film how steady its colors are (CDC: less is better)."""
         if self.is_done:
             return "it was there already"
-        summary = f"{self.seconds:.1f} s" + "".join(f"; {note}" for note in self.notes)
+        summary = f"{self.seconds:.1f} s"
         if self.film:
             summary += f"; {self.film['frames']} frames, {self.film['ms_per_frame']} ms each"
             if self.film["cdc"] is not None:
                 summary += f"; CDC {self.film['cdc']:.5f}, frame by frame {self.film['cdc_frame_by_frame']:.5f}"
-            summary += "".join(f"\n  {note}" for note in self.film["notes"])
         return summary
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes of a photo or a film."""
+        return (*self.notes, *(self.film["notes"] if self.film else ()))
 
 
 def restore(
@@ -158,7 +162,7 @@ def _restore_photo(file: Path, destinations: Destinations, destination: Destinat
             made["compare"] = folder / "compare.jpg"
             sheets.save_comparison(made["before"], made["preview"], options.recipe, file.name, made["compare"])
         output = destinations.place(_choose_files(made, destination), destination)
-    return FileReport(file, output, notes=(facts["colorless"],) if facts["colorless"] else ())
+    return FileReport(file, output, notes=(*filter(None, [facts["colorless"]]), *facts["notes"]))
 
 
 def _choose_files(made: Mapping[str, Path], destination: Destination) -> dict[str, Path]:

@@ -80,7 +80,7 @@ def run_stages(
         "ms_per_frame": round(1000 * (time.monotonic() - started) / max(1, frames - already_colorized), 1),
         "cdc": rendered.facts.get("cdc"),
         "cdc_frame_by_frame": rendered.facts.get("cdc_frame_by_frame"),
-        "notes": [*facts["notes"], *rendered.facts["notes"], *filter(None, [rendered.facts["colorless"]])],
+        "notes": [*rendered.facts["notes"], *filter(None, [rendered.facts["colorless"]])],
     }
     return rendered.files | {name: path for name, path in layers.items() if path}, figures
 

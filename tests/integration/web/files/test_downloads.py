@@ -262,3 +262,16 @@ def test_a_result_without_color_says_why_on_its_page_and_in_the_report(
     assert "conjecture. The network" not in page
     [row] = csv.DictReader(io.StringIO(member.api("GET", f"/batches/{batch_id}/report.csv").text))
     assert (row["outcome"], row["remark"]) == ("restored", sentence)
+
+
+def test_a_note_reaches_the_page_the_api_and_the_report(member: Person, restore: Callable[..., None]) -> None:
+    batch_id = member.open_batch()
+    job_id = str(member.deposit(batch_id, "stamp.png")["id"])
+    notes = ["The profile is damaged.", "Thumbnails are left out."]
+    restore(job_id, notes=notes)
+    page = member.browser().get(f"/jobs/{job_id}").text
+    assert [page.count(note) for note in notes] == [1, 1]
+    assert "except as said above" in page
+    assert member.api("GET", f"/jobs/{job_id}").json["notes"] == notes
+    [row] = csv.DictReader(io.StringIO(member.api("GET", f"/batches/{batch_id}/report.csv").text))
+    assert row["notes"] == "The profile is damaged. Thumbnails are left out."

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw, ImageStat
+from tests import described_photos
 from tests.integration.workers.local.commands import Command, read_report, run_retint
 
 
@@ -45,6 +46,20 @@ def test_a_result_is_rendered_again_from_its_layers_bit_for_bit(prints: Path, tm
     made = report[photo.name]["output"]
     run_retint("render", photo, "--layers", made + ".json", "--out", tmp_path / "again.jpg")
     assert (tmp_path / "again.jpg").read_bytes() == Path(made).read_bytes()
+
+
+def test_a_note_reaches_text_json_and_provenance(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(described_photos.jpeg_with((0xE2, b"MPF\0II*\0"), trailer=b"another picture"))
+    told = run_retint("restore", path, "--out", tmp_path / "text", "--defader", "keep", "--layers")
+    report = read_report(run_retint("restore", path, "--out", tmp_path / "json", "--defader", "keep", "--json"))
+    notes = report["a.jpg"]["notes"]
+    assert [word in note for word, note in zip(("15 bytes", "Further pictures"), notes, strict=False)] == [True, True]
+    assert [line for line in told.stdout.splitlines() if line.startswith("  ")] == [f"  {note}" for note in notes]
+    provenance = tmp_path / "text" / "a.jpg.json"
+    assert json.loads(provenance.read_text())["notes"] == notes
+    again = run_retint("render", path, "--layers", provenance, "--out", tmp_path / "again.jpg")
+    assert all(f"  {note}" in again.stdout for note in notes)
 
 
 def test_an_unknown_colorizer_is_an_error_before_anything_is_done(prints: Path, tmp_path: Path) -> None:
