@@ -157,7 +157,7 @@ def test_exif_gps_and_interoperability_are_kept(form: str, tmp_path: Path) -> No
     path = write(tmp_path / "a.tif", [], form)
     metadata_differences.write_tags(
         path, "-ExposureTime=1/3", "-UserComment=Gr\u00f6\u00dfe", "-GPSLatitude=53.5", "-GPSLatitudeRef=N",
-        "-InteropIndex=R98", "-XPTitle=Hafen \u2013 1911", "-Rating=4", "-SubSecTime=12", "-ColorSpace=1",
+        "-InteropIndex=R98", "-XPTitle=Hafen \u2013 1911", "-Rating=4", "-SubSecTime=12", "-ColorSpace=sRGB",
         "-IPTC:Caption-Abstract=Harbor", "-XMP-dc:Title=Harbor", "-XMP-photoshop:Instructions=none", "-Artist=A. P.",
     )  # fmt: skip
     result, notes = render(path)
