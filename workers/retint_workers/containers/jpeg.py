@@ -3,6 +3,7 @@
 Source: ITU-T T.81 (1992), annex B; JFIF 1.02 (Hamilton, 1992).
 """
 
+import io
 import mmap
 import re
 import struct
@@ -13,6 +14,10 @@ from typing import BinaryIO
 SCAN, END, QUANTIZATION, COMMENT = 0xDA, 0xD9, 0xDB, 0xFE
 """Markers: start of the coded pixels, end of the image, quantization tables, a comment."""
 APP0, APP1, APP2, APP11, APP13, APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
+"""Markers of frames: all, those whose scans refine each other, those without a transform."""
 FILL = 0xFF
 MAX_DATA = 65_533
 """The most bytes of data that fit into a segment."""
@@ -49,6 +54,38 @@ def read_segments(file: BinaryIO) -> Iterator[Segment]:
         length = struct.unpack(">H", head[2:])[0]
         yield Segment(head[1], at + 4, file.read(max(0, length - 2)))
         at += 2 + length
+
+
+def read_segments_of(stream: bytes) -> list[Segment]:
+    """Return the segments of a JPEG in memory, such as the tables of a TIFF."""
+    return list(read_segments(io.BytesIO(stream)))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a frame's header says (B.2.2): its marker, bits of a sample, size, and components with their sampling."""
+
+    marker: int
+    bits: int
+    width: int
+    height: int
+    sampling: tuple[tuple[int, int], ...]
+
+    @property
+    def components(self) -> int:
+        """Components of a pixel."""
+        return len(self.sampling)
+
+
+def read_frame(file: BinaryIO) -> Frame | None:
+    """Return the frame's header; None where there is none before the first scan."""
+    for segment in read_segments(file):
+        data = segment.data
+        if segment.marker in FRAMES and len(data) >= 6 and len(data) >= 6 + 3 * data[5]:
+            bits, height, width, count = struct.unpack(">BHHB", data[:6])
+            factors = data[7 : 6 + 3 * count : 3]
+            return Frame(segment.marker, bits, width, height, tuple((value >> 4, value & 15) for value in factors))
+    return None
 
 
 @dataclass(frozen=True)

@@ -146,16 +146,6 @@ class Reader:
             directory, offset = self.read_directory(offset)
             yield directory
 
-    def ends_before_pixels(self, directory: Directory) -> bool:
-        """Whether the file ends before the pixel data that a directory points to."""
-        return any(self._ends_before(directory, *fields) for fields in (STRIPS, TILES))
-
-    def _ends_before(self, directory: Directory, offsets: int, sizes: int) -> bool:
-        if offsets not in directory or sizes not in directory:
-            return False
-        ends = map(sum, zip(directory[offsets].numbers, directory[sizes].numbers, strict=False))
-        return max(ends, default=0) > self.file.seek(0, 2)
-
     def read_offset(self, at: int) -> int:
         """Read the offset that is stored at a place of the file."""
         size, letter = (8, "Q") if self.is_big else (4, "I")

@@ -31,13 +31,6 @@ class Chunk:
         return file.read(self.length)
 
 
-def ends_early(file: BinaryIO) -> bool:
-    """Whether the file is shorter than it says."""
-    file.seek(4)
-    size = file.read(4)
-    return len(size) < 4 or 8 + struct.unpack("<I", size)[0] > file.seek(0, 2)
-
-
 def read_chunks(file: BinaryIO) -> Iterator[Chunk]:
     """Yield the chunks up to the end of the file."""
     at = HEAD_BYTES
@@ -49,6 +42,20 @@ def read_chunks(file: BinaryIO) -> Iterator[Chunk]:
         chunk = Chunk(head[:4], at + 8, struct.unpack("<I", head[4:])[0])
         yield chunk
         at += 8 + chunk.length + chunk.length % 2
+
+
+def read_size(file: BinaryIO) -> tuple[int, int]:
+    """Return width and height as the first chunk says them (sections 2.5 to 2.7); zeros where it does not."""
+    for chunk in read_chunks(file):
+        data = Chunk(chunk.kind, chunk.at, min(chunk.length, 10)).read(file).ljust(10, b"\0")
+        if chunk.kind == b"VP8X":
+            return 1 + int.from_bytes(data[4:7], "little"), 1 + int.from_bytes(data[7:10], "little")
+        if chunk.kind == b"VP8L":
+            packed = int.from_bytes(data[1:5], "little")
+            return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
+        if chunk.kind == b"VP8 ":
+            return int.from_bytes(data[6:8], "little") & 0x3FFF, int.from_bytes(data[8:10], "little") & 0x3FFF
+    return 0, 0
 
 
 def replace_metadata(
