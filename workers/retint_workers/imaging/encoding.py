@@ -3,32 +3,32 @@
 Each reader also refuses what its format shows on the way: files that end early, animations, several pages.
 """
 
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from retint.errors import InvalidPhoto
 from retint_workers.containers import jpeg, png, tiff, webp
-from retint_workers.imaging.vips import damaged_file, incomplete_file
+from retint_workers.containers.tiff_pixels import PixelLayout
+from retint_workers.imaging import quality
+from retint_workers.imaging.tiff_pages import Choice, choose_photograph
+from retint_workers.imaging.vips import incomplete_file
 
 Options = dict[str, Any]
 """Options of libvips' saver for the format."""
 
-DEFAULT_QUALITY = 90
 COMPRESSIONS = {
-    1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 7: "jpeg", 32773: "packbits", 50000: "zstd", 50001: "webp",
+    1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 7: "jpeg", 32773: "packbits", 50001: "webp",
 }  # fmt: skip
+"""TIFF's compressions that libvips writes; a file with another one that loses nothing gets `deflate`."""
 LOSSY_COMPRESSIONS = {"jpeg", "webp"}
 PREDICTORS = {1: "none", 2: "horizontal"}
-RAW_PHOTOMETRICS, LAB_PHOTOMETRICS = {32803, 34892}, {8, 9, 10}
-REDUCED_OR_MASK = 5
-"""Bits of a TIFF page's SubfileType: a smaller copy of the picture, or a transparency mask."""
-LUMINANCE = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
-    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
-    72, 92, 95, 98, 112, 100, 103, 99,
-)  # fmt: skip
-"""Quantization of luminance at quality 50 (ITU-T T.81, table K.1)."""
+JPEG_TABLES, PREDICTOR = 347, 317
+ASSOCIATED = 1
+"""ExtraSamples: transparency, by which the colors are multiplied already."""
+TILE_STEP = 16
+"""Sides of tiles are multiples of it (TIFF 6.0, section 15)."""
+MAX_HEAD_BYTES = 1 << 16
+"""How much of the first strip or tile is looked at for its quality."""
 
 
 def read_encoding(file: BinaryIO, file_format: str) -> Options:
@@ -40,55 +40,43 @@ def read_encoding(file: BinaryIO, file_format: str) -> Options:
     return READERS[file_format](file)
 
 
-# --- JPEG -------------------------------------------------------------------------------------------------------------
+# --- JPEG, PNG and WebP -----------------------------------------------------------------------------------------------
 
 
 def _read_jpeg(file: BinaryIO) -> Options:
-    """Estimate the quality from the table that quantizes luminance (T.81, B.2.4.1)."""
-    table_sum = 0
+    """Estimate the quality; find out whether the scans are progressive."""
+    tables, frame = [], 0
     for segment in jpeg.read_segments(file):
-        data = segment.data
-        if segment.marker == jpeg.QUANTIZATION and data and data[0] & 15 == 0:
-            table_sum = sum(struct.unpack_from(">64H", data, 1) if data[0] >> 4 else data[1:65])
-    return {"Q": estimate_quality(table_sum) if table_sum else DEFAULT_QUALITY}
-
-
-def estimate_quality(table_sum: int) -> int:
-    """Return the quality, 1 to 100, whose luminance table has the sum nearest to this one (libjpeg's scale)."""
-
-    def sum_at(quality: int) -> int:
-        scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-        return sum(min(max((step * scale + 50) // 100, 1), 255) for step in LUMINANCE)
-
-    return min(range(100, 0, -1), key=lambda quality: abs(sum_at(quality) - table_sum))
-
-
-# --- PNG and WebP -----------------------------------------------------------------------------------------------------
+        if segment.marker == jpeg.QUANTIZATION:
+            tables.append(segment.data)
+        if segment.marker in jpeg.FRAMES:
+            frame = segment.marker
+    return {"Q": quality.estimate_jpeg_quality(tables), "interlace": frame in jpeg.PROGRESSIVE}
 
 
 def _read_png(file: BinaryIO) -> Options:
-    """Walk over the chunks to the last (PNG, third edition, 11.3.6)."""
-    kinds = {chunk.kind for chunk in png.read_chunks(file)}
-    if b"acTL" in kinds:
-        raise _animation()
-    if b"IEND" not in kinds:
-        raise incomplete_file()
-    return {"compression": 6}
+    """Walk over the chunks to the last (PNG, third edition, 11.2.1 and 11.3.6)."""
+    chunks = list(png.read_chunks(file))
+    if any(chunk.kind == b"acTL" for chunk in chunks):
+        raise animation()
+    head = chunks[0].read(file) if chunks else b""
+    return {"compression": 6, "interlace": len(head) == 13 and head[12] == 1}
 
 
 def _read_webp(file: BinaryIO) -> Options:
-    """Find out whether the pixels are stored without loss (RFC 9649, 2.7)."""
-    if webp.ends_early(file):
-        raise incomplete_file()
+    """Find out whether the pixels are stored without loss, or how well (RFC 9649, 2.7)."""
     for chunk in webp.read_chunks(file):
-        if chunk.kind == b"VP8X" and chunk.read(file)[0] & 2:
-            raise _animation()
+        if chunk.kind == b"VP8X" and chunk.read(file)[:1] and chunk.read(file)[0] & 2:
+            raise animation()
         if chunk.kind == b"VP8L":
-            return {"lossless": True}
-    return {"lossless": False, "Q": DEFAULT_QUALITY}
+            return {"lossless": True, "exact": True}
+        if chunk.kind == b"VP8 ":
+            return {"lossless": False, "Q": quality.estimate_vp8_quality(chunk.read(file))}
+    raise incomplete_file()
 
 
-def _animation() -> InvalidPhoto:
+def animation() -> InvalidPhoto:
+    """Return the refusal of a file with moving pictures."""
     return InvalidPhoto("The file is an animation: save one picture of it.", code="animated")
 
 
@@ -96,56 +84,93 @@ def _animation() -> InvalidPhoto:
 
 
 def _read_tiff(file: BinaryIO) -> Options:
-    """Read compression, tiles and size class."""
+    """Read compression, quality, tiles and size class of the photograph."""
     try:
         reader = tiff.Reader(file)
-        pages = list(reader.directories())
-        _refuse_tiff(reader, pages)
-        return _tiff_options(pages, is_big=reader.is_big)
+        choice = choose_photograph(reader)
+        options = tiff_options(choice, file, is_big=reader.is_big)
     except ValueError as error:
         raise incomplete_file() from error
-
-
-def _refuse_tiff(reader: tiff.Reader, pages: Sequence[tiff.Directory]) -> None:
-    """Refuse a TIFF that is no single photograph in gray or RGB.
-
-    Raises:
-        InvalidPhoto: says what it is instead.
-    """
-    if not pages:
-        raise damaged_file()
-    first = pages[0]
-    if reader.ends_before_pixels(first):
+    layout = choice.page.layout
+    if not layout.is_complete(file.seek(0, 2)):
         raise incomplete_file()
-    if any(not tiff.first_number(page, tiff.SUBFILE, 0) & REDUCED_OR_MASK for page in pages[1:]):
-        raise InvalidPhoto("The TIFF has several pages: save each as a file of its own.", code="several_pages")
-    photometric = tiff.first_number(first, tiff.PHOTOMETRIC, 1)
-    if photometric in RAW_PHOTOMETRICS:
+    if layout.compression == 6:
         raise InvalidPhoto(
-            "The file is a camera's raw data: develop it and save it as TIFF.", code="unsupported_format"
+            "The TIFF holds JPEG in the way that TIFF 6 had and later gave up: open it and save it as TIFF again.",
+            code="unsupported_format",
         )
-    if photometric in LAB_PHOTOMETRICS:
-        raise InvalidPhoto("The picture is in Lab color: save it as RGB.", code="unsupported_color")
-
-
-def _tiff_options(pages: Sequence[tiff.Directory], *, is_big: bool) -> Options:
-    first = pages[0]
-    width = tiff.first_number(first, tiff.WIDTH, 0)
-    compression = COMPRESSIONS.get(tiff.first_number(first, tiff.COMPRESSION, 1), "deflate")
-    options: Options = {"compression": compression, "bigtiff": is_big}
-    if compression in ("lzw", "deflate", "zstd"):
-        options["predictor"] = PREDICTORS.get(tiff.first_number(first, tiff.PREDICTOR, 1), "horizontal")
-    if compression in LOSSY_COMPRESSIONS:
-        options["Q"] = DEFAULT_QUALITY
-    if tiff.TILE_WIDTH in first:
-        options |= {
-            "tile": True,
-            "tile_width": tiff.first_number(first, tiff.TILE_WIDTH, 256),
-            "tile_height": tiff.first_number(first, tiff.TILE_HEIGHT, 256),
-            "pyramid": len(pages) > 1 and tiff.first_number(pages[1], tiff.WIDTH, 0) == width // 2,
-        }
     return options
 
+
+def tiff_options(choice: Choice, file: BinaryIO, *, is_big: bool) -> Options:
+    """Return the options with which libvips writes a TIFF like this one."""
+    layout, directory = choice.page.layout, choice.directory
+    compression = COMPRESSIONS.get(layout.compression, "deflate")
+    options: Options = {"compression": compression, "bigtiff": is_big}
+    if layout.extras[:1] == (ASSOCIATED,):
+        options["premultiply"] = True
+    if compression in ("lzw", "deflate"):
+        options["predictor"] = PREDICTORS.get(tiff.first_number(directory, PREDICTOR, 1), "horizontal")
+    if compression == "jpeg":
+        options |= _jpeg_options(directory, layout, file)
+    if compression == "webp":
+        options |= _webp_options(layout, file)
+    if layout.tile:
+        width, height = (-(-side // TILE_STEP) * TILE_STEP for side in layout.tile)
+        options |= {"tile": True, "tile_width": width, "tile_height": height, "pyramid": bool(choice.levels)}
+        options |= {"subifd": True} if choice.levels == "subifds" else {}
+    return options
+
+
+def _jpeg_options(directory: tiff.Directory, layout: PixelLayout, file: BinaryIO) -> Options:
+    """Estimate JPEG's quality from the common tables or the first strip's own (TIFF Technical Note 2).
+
+    libvips halves chroma below quality 90 unless the picture is stored as RGB. Better than the original is allowed,
+    worse is not.
+    """
+    tables = directory[JPEG_TABLES].data if JPEG_TABLES in directory else _read_first(layout, file)
+    segments = [segment.data for segment in jpeg.read_segments_of(tables) if segment.marker == jpeg.QUANTIZATION]
+    is_halved = layout.photometric == 6 and tiff.first_number(directory, 530, 2) > 1
+    return {"Q": quality.estimate_jpeg_quality(segments)} | ({} if is_halved else {"rgbjpeg": True})
+
+
+def _webp_options(layout: PixelLayout, file: BinaryIO) -> Options:
+    stream = _read_first(layout, file)
+    at = stream.find(b"VP8 ")
+    if at < 0:
+        return {"lossless": True}
+    return {"Q": quality.estimate_vp8_quality(stream[at + 8 :])}
+
+
+def _read_first(layout: PixelLayout, file: BinaryIO) -> bytes:
+    file.seek(layout.offsets[0])
+    return file.read(MAX_HEAD_BYTES)
+
+
+MAX_CLASSIC_TIFF_BYTES = (4 << 30) - (256 << 20)
+"""What fits into a TIFF with offsets of 32 bits, with room for metadata."""
+
+
+def greatest_tiff_bytes(header_size: tuple[int, int], pixel_bytes: int, options: Mapping[str, Any]) -> int:
+    """Return how many bytes of pixels a TIFF can come to have: padded tiles, pyramid and growing compressions.
+
+    Args:
+        header_size: width and height.
+        pixel_bytes: bytes of one pixel.
+        options: of libvips' saver.
+    """
+    width, height = header_size
+    if options.get("tile"):
+        width, height = (
+            -(-side // options[f"tile_{name}"]) * options[f"tile_{name}"]
+            for side, name in ((width, "width"), (height, "height"))
+        )
+    growth = GROWTHS.get(options["compression"], 1.01)
+    return int(width * height * pixel_bytes * growth * (4 / 3 if options.get("pyramid") else 1))
+
+
+GROWTHS = {"lzw": 1.5, "packbits": 129 / 128, "jpeg": 1.5}
+"""By how much compressed noise is larger: LZW's codes have up to 12 bits for 8."""
 
 READERS: Mapping[str, Callable[[BinaryIO], Options]] = {
     "jpeg": _read_jpeg,

@@ -7,11 +7,12 @@ from typing import Any
 import pyvips
 
 from retint.digests import hash_file
-from retint.errors import InvalidPhoto
 from retint.recipes import Recipe
 from retint.settings import Settings
+from retint_workers import scratch
 from retint_workers.beats import Beat, beat_for_nobody
-from retint_workers.imaging.formats import Header, read_header
+from retint_workers.imaging.conversion import open_photo
+from retint_workers.imaging.formats import Header
 from retint_workers.imaging.kinds import detect_kind
 from retint_workers.imaging.previews import load_display_picture
 from retint_workers.imaging.vips import open_image, translate_errors
@@ -58,17 +59,14 @@ def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:
     Raises:
         InvalidPhoto: it cannot be restored.
     """
-    header = read_header(original, pixel_limit_mp)
-    with translate_errors():
-        if header.alpha and _load_alpha(original, header).min() < (1 << header.bits) - 1:
-            raise InvalidPhoto(
-                "Parts of the picture are transparent: save it without transparency.", code="transparent"
-            )
-        proxy = load_complete_picture(original, header, proxy_side)
-        pixels = proxy.numpy()
-        png = proxy.pngsave_buffer(compression=3, keep="none")
+    with scratch.open_folder() as folder:
+        header = open_photo(original, pixel_limit_mp, folder)
+        with translate_errors():
+            proxy = load_complete_picture(header, proxy_side)
+            pixels = proxy.numpy()
+            png = proxy.pngsave_buffer(compression=3, keep="none")
+        resolution = open_image(header.pixels, header.coding).xres * 25.4
     width, height = header.upright_size
-    resolution = open_image(original, header.format).xres * 25.4
     facts = {
         "format": header.format,
         "width": width,
@@ -86,11 +84,7 @@ def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:
     return Ingested(facts, png)
 
 
-def _load_alpha(original: Path, header: Header) -> pyvips.Image:
-    return open_image(original, header.format)[header.bands]
-
-
-def load_complete_picture(original: Path, header: Header, side: int) -> pyvips.Image:
+def load_complete_picture(header: Header, side: int) -> pyvips.Image:
     """Load a photo as a picture to look at, if all of it can be decoded.
 
     For a JPEG with a piece missing in the middle libjpeg only warns. It also warns of much that is harmless, so a
@@ -99,11 +93,11 @@ def load_complete_picture(original: Path, header: Header, side: int) -> pyvips.I
     Raises:
         pyvips.Error: parts of it cannot be decoded.
     """
-    if header.format != "jpeg":
-        return load_display_picture(original, header, side)
+    if header.coding != "jpeg":
+        return load_display_picture(header, side)
     try:
-        return load_display_picture(original, header, side, fail_on="warning")
+        return load_display_picture(header, side, fail_on="warning")
     except pyvips.Error as error:
         if not any(warning in str(error) for warning in HARMLESS_WARNINGS):
             raise
-    return load_display_picture(original, header, side)
+    return load_display_picture(header, side)

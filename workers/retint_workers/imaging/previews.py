@@ -18,20 +18,19 @@ MIN_CELL = 16
 MAX_CELLS = 64
 
 
-def load_display_picture(original: Path, header: Header, side: int, **options: Any) -> pyvips.Image:
+def load_display_picture(header: Header, side: int, **options: Any) -> pyvips.Image:
     """Load a photo as a picture to look at, into memory: upright, 8-bit sRGB, its long side at most `side`.
 
     Args:
-        original: the file.
-        header: its header.
+        header: the photo's.
         side: the most pixels of the long side.
         options: of libvips' loader.
     """
     longest = max(header.width, header.height)
-    if header.format == "jpeg":  # shrinking while decoding is fast; a factor of two is left for quality
+    if header.coding == "jpeg":  # shrinking while decoding is fast; a factor of two is left for quality
         options["shrink"] = max((n for n in (1, 2, 4, 8) if longest / n >= 2 * side), default=1)
-    image = open_image(original, header.format, **options)
-    if header.alpha:
+    image = open_image(header.pixels, header.coding, **options)
+    if header.extras:
         image = image.extract_band(0, n=header.bands)
     return to_display(image, header, side)
 

@@ -21,20 +21,20 @@ from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.rendering import Rendering, luma_drift
 from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_workers import scratch
 from retint_workers.beats import Beat, beat_for_nobody
-from retint_workers.imaging import appearance, formats, metadata, profiles, spaces, verify
+from retint_workers.imaging import appearance, metadata, profiles, spaces, verify
+from retint_workers.imaging.conversion import open_photo
+from retint_workers.imaging.encoding import MAX_CLASSIC_TIFF_BYTES, greatest_tiff_bytes
 from retint_workers.imaging.formats import Header
 from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_jpeg, to_display
 from retint_workers.imaging.provenance import Provenance
 from retint_workers.imaging.spaces import ColorSpace
-from retint_workers.imaging.streams import StripPipe, read_strips
+from retint_workers.imaging.streams import StripPipe, measure_extras, open_extras, read_strips
 from retint_workers.imaging.verify import Expected, MarkedPixels, NotVerified
 from retint_workers.imaging.vips import translate_disk_errors
 from retint_workers.imaging.watermark import Watermark
 from retint_workers.sandbox import run_in_child
-
-MAX_CLASSIC_TIFF_BYTES = 4_000_000_000
-"""More bytes of pixels may not fit into a TIFF; they need BigTIFF."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +99,21 @@ def render_and_verify(request: RenderRequest, pixel_limit_mp: int) -> Rendered:
     started = time.monotonic()
     if hash_file(request.original) != request.facts["sha256"]:
         raise NotVerified("The original is not the file that was deposited.", code="original_changed")
-    header = formats.read_header(request.original, pixel_limit_mp)
+    with scratch.open_folder() as folder:
+        header = open_photo(request.original, pixel_limit_mp, folder)
+        return _render_and_verify(request, header, pixel_limit_mp, started)
+
+
+def _render_and_verify(request: RenderRequest, header: Header, pixel_limit_mp: int, started: float) -> Rendered:
     record = Provenance.from_layers(request.facts["sha256"], request.recipe, request.color, request.density)
-    result = request.folder / f"result{PHOTO_SUFFIXES[header.format]}"
+    result = request.folder / f"result{PHOTO_SUFFIXES[header.result_format]}"
     expected, drift = write(request, header, record, result)
     rendered = time.monotonic()
     colorless = None
     try:
         files, chroma = verify.read_back(result, expected, pixel_limit_mp)
         if request.color is not None and request.facts["kind"] != "color" and chroma < verify.COLORLESS_CHROMA:
-            colorless = verify.explain_colorless(request.original, header, request.color)
+            colorless = verify.explain_colorless(header, request.color)
     except InvalidPhoto as error:
         raise NotVerified(f"The result cannot be read back. {error.message}", code="unreadable") from error
     files |= {
@@ -119,7 +124,7 @@ def render_and_verify(request: RenderRequest, pixel_limit_mp: int) -> Rendered:
     notes = list(dict.fromkeys([*request.facts.get("notes", ()), *header.notes]))
     files["provenance"].write_bytes(record.to_json(notes))
     facts = {
-        "format": header.format,
+        "format": header.result_format,
         "size": result.stat().st_size,
         "sha256": hash_file(result),
         "luma_drift": drift,
@@ -147,7 +152,7 @@ def write(request: RenderRequest, header: Header, record: Provenance, result: Pa
     before, after = Downscaler(header), Downscaler(header)
     save = partial(encode, request=request, header=header, profile=space.profile, record=record, result=result)
     with StripPipe(shape, header.bits, save) as pipe:
-        for top, strip in read_strips(request.original, header, before.factor):
+        for top, strip in read_strips(header, before.factor):
             rendered = renderer.render(strip, top)
             before.add(strip)
             after.add(rendered)
@@ -158,6 +163,7 @@ def write(request: RenderRequest, header: Header, record: Provenance, result: Pa
         header=replace(header, bands=bands, space=space),
         record=record,
         checksum=renderer.checksum,
+        extras=measure_extras(header),
         cell_means=after.cell_means(),
         look=appearance.predict(before, header, request.color, request.density),
         marked=renderer.marked_pixels(),
@@ -233,8 +239,11 @@ def encode(
     """Write pixels as the same kind of file as the original, with metadata by the policy (see `metadata`)."""
     image = image.copy(interpretation=profiles.choose_interpretation(image))
     options = dict(header.encoding)
-    if header.format == "tiff":
-        pixel_bytes = image.width * image.height * image.bands * header.bits // 8
-        options["bigtiff"] |= pixel_bytes > MAX_CLASSIC_TIFF_BYTES
-    pyvips.Operation.call(f"{header.format}save", image, str(result), keep="none", **options)
+    if header.extras:
+        image = image.bandjoin(open_extras(header))
+    if header.result_format == "tiff":
+        pixel_bytes = image.bands * header.bits // 8
+        size = (image.width, image.height)
+        options["bigtiff"] |= greatest_tiff_bytes(size, pixel_bytes, options) > MAX_CLASSIC_TIFF_BYTES
+    pyvips.Operation.call(f"{header.result_format}save", image, str(result), keep="none", **options)
     header.notes.extend(metadata.carry(request.original, result, header, record=record, profile=profile))

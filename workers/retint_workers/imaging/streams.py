@@ -5,7 +5,6 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
@@ -21,29 +20,56 @@ STRIP_BYTES = 8 << 20
 PIPE_BYTES = 1 << 20
 
 
-def read_strips(path: Path, header: Header, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Decode a photo from top to bottom.
+def read_strips(header: Header, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Decode a photo's color from top to bottom.
 
     Args:
-        path: the file.
-        header: its header.
+        header: the photo's.
         multiple: strips have a multiple of so many rows, except the last one.
 
     Yields:
         The first row and the pixels of each strip: uint8 or uint16, (rows, width) or (rows, width, 3).
     """
     with translate_errors():
-        image = open_image(path, header.format)
+        image = open_image(header.pixels, header.coding)
         if image.bands > header.bands:
             image = image.extract_band(0, n=header.bands)
-        dtype = np.dtype(np.uint8 if header.bits == 8 else np.uint16)
-        rows = max(16, STRIP_BYTES // (header.width * header.bands * dtype.itemsize)) // multiple * multiple or multiple
-        region = pyvips.Region.new(image)
-        for top in range(0, header.height, rows):
-            count = min(rows, header.height - top)
-            data = region.fetch(0, top, header.width, count)
-            shape = (count, header.width) if header.bands == 1 else (count, header.width, header.bands)
-            yield top, np.frombuffer(data, dtype).reshape(shape)
+        yield from fetch_strips(image, multiple)
+
+
+def open_extras(header: Header) -> pyvips.Image:
+    """Open the channels beside a photo's color, to be read once from top to bottom.
+
+    Raises:
+        InvalidPhoto: the file cannot be read.
+    """
+    return open_image(header.pixels, header.coding).extract_band(header.bands, n=header.extras)
+
+
+def measure_extras(header: Header) -> int:
+    """Return the CRC-32 of the channels beside a photo's color; 0 without any."""
+    if not header.extras:
+        return 0
+    checksum = 0
+    with translate_errors():
+        for _, strip in fetch_strips(open_extras(header)):
+            checksum = zlib.crc32(strip.data, checksum)
+    return checksum
+
+
+def fetch_strips(image: pyvips.Image, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Compute an image from top to bottom; see `read_strips`.
+
+    Raises:
+        pyvips.Error: it cannot be computed.
+    """
+    dtype = np.dtype(np.uint8 if image.format == "uchar" else np.uint16)
+    rows = max(16, STRIP_BYTES // (image.width * image.bands * dtype.itemsize)) // multiple * multiple or multiple
+    region = pyvips.Region.new(image)
+    for top in range(0, image.height, rows):
+        count = min(rows, image.height - top)
+        shape = (count, image.width) if image.bands == 1 else (count, image.width, image.bands)
+        yield top, np.frombuffer(region.fetch(0, top, image.width, count), dtype).reshape(shape)
 
 
 class StripPipe:

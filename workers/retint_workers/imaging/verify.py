@@ -17,10 +17,10 @@ from retint.errors import InvalidPhoto, Transient
 from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
 from retint_models.layers.types import ColorLayer
 from retint_workers.imaging import appearance, provenance, watermark
-from retint_workers.imaging.formats import Header, read_header, sniff
+from retint_workers.imaging.formats import Header, read_header, sniff_file
 from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_previews, save_zoom_pyramid, to_display
 from retint_workers.imaging.provenance import Provenance
-from retint_workers.imaging.streams import StripPipe, read_strips
+from retint_workers.imaging.streams import StripPipe, measure_extras, read_strips
 from retint_workers.imaging.vips import XMP_FIELD, open_image
 from retint_workers.imaging.watermark import Watermark
 
@@ -64,6 +64,7 @@ class Expected:
         header: what the result's should say.
         record: what the result's XMP should say.
         checksum: CRC-32 of the rendered pixels.
+        extras: CRC-32 of the channels beside the color.
         cell_means: of the rendered pixels, see `Downscaler.cell_means`.
         look: what it should look like without the watermark, see `appearance`.
         marked: the pixels under the watermark, if one was drawn.
@@ -72,6 +73,7 @@ class Expected:
     header: Header
     record: Provenance
     checksum: int
+    extras: int
     cell_means: NDArray[np.float64]
     look: appearance.Cells
     marked: MarkedPixels | None
@@ -99,11 +101,11 @@ def read_back(result: Path, expected: Expected, pixel_limit_mp: int) -> tuple[di
     """
     header = read_header(result, pixel_limit_mp)
     verify_header(header, expected)
-    verify_record(read_record(open_image(result, header.format)), expected.record)
+    verify_record(read_record(open_image(result, header.coding)), expected.record)
     files = {"preview": result.with_name("preview.jpg"), "thumb": result.with_name("thumb.jpg")}
     if max(header.width, header.height) > PREVIEW_SIDE:
         files["zoom"] = result.with_name("zoom.szi")
-    decoded = _decode(result, header, expected, files.get("zoom"))
+    decoded = _decode(header, expected, files.get("zoom"))
     cell_means = decoded.smaller.cell_means()
     _verify_pixels(decoded, cell_means, header, expected)
     preview = to_display(decoded.smaller.image(), header, PREVIEW_SIDE)
@@ -115,7 +117,7 @@ def read_back(result: Path, expected: Expected, pixel_limit_mp: int) -> tuple[di
     return files, measure_chroma(look * 255)
 
 
-def _decode(result: Path, header: Header, expected: Expected, zoom: Path | None) -> Decoded:
+def _decode(header: Header, expected: Expected, zoom: Path | None) -> Decoded:
     """Decode a result once from top to bottom; write the zoom pyramid on the way."""
     smaller, checksum, marked = Downscaler(header), 0, []
     pipe = None
@@ -123,7 +125,7 @@ def _decode(result: Path, header: Header, expected: Expected, zoom: Path | None)
         save = partial(save_zoom_pyramid, header=header, path=zoom)
         pipe = StripPipe((header.height, header.width, header.bands), header.bits, save)
     try:
-        for top, strip in read_strips(result, header, smaller.factor):
+        for top, strip in read_strips(header, smaller.factor):
             checksum = zlib.crc32(strip.data, checksum)
             if expected.marked:
                 marked.append(expected.marked.watermark.pixels_under(strip, top).copy())
@@ -149,8 +151,9 @@ def verify_header(header: Header, expected: Expected) -> None:
     Raises:
         NotVerified: names the first thing that differs.
     """
-    for name in ("format", "width", "height", "bits", "bands", "orientation", "profile"):
-        if getattr(header, name) != getattr(expected.header, name):
+    for name in ("format", "width", "height", "bits", "bands", "extras", "orientation", "profile"):
+        wanted = expected.header.result_format if name == "format" else getattr(expected.header, name)
+        if getattr(header, name) != wanted:
             raise NotVerified(f"The result's {name} is not the original's.", code=f"{name}_differs")
 
 
@@ -196,6 +199,16 @@ def verify_appearance(found: NDArray[Any], wanted: NDArray[Any]) -> None:
         raise NotVerified("The result does not look as it should through its color profile.", code="looks_different")
 
 
+def verify_extras(read: int, carried: int) -> None:
+    """Compare the CRC-32 of the channels beside the color in the result with that of the original's.
+
+    Raises:
+        NotVerified: they differ.
+    """
+    if read != carried:
+        raise NotVerified("The transparency or infrared channel is not the original's.", code="extras_differ")
+
+
 def verify_watermark(read: NDArray[Any], bare: NDArray[Any], marked: NDArray[Any]) -> None:
     """Check that pixels that were read back show the watermark; arguments as for `watermark.is_visible`.
 
@@ -214,6 +227,8 @@ def _verify_pixels(decoded: Decoded, cell_means: NDArray[np.float64], header: He
     """
     if not header.lossy and decoded.checksum != expected.checksum:
         raise NotVerified("The pixels that were read back are not those that were written.", code="pixels_differ")
+    if header.format != "webp" or not header.lossy:  # libwebp rounds transparency in lossy files
+        verify_extras(measure_extras(header), expected.extras)
     verify_likeness(cell_means, expected.cell_means, _full_scale(header))
     if expected.marked is not None and decoded.marked is not None:
         verify_watermark(decoded.marked, expected.marked.bare, expected.marked.marked)
@@ -230,9 +245,7 @@ def read_record(image: pyvips.Image) -> dict[str, str]:
 def read_record_of_file(path: Path) -> dict[str, str]:
     """Read from a picture's file what made it; empty where it does not say, or is no picture."""
     try:
-        with path.open("rb") as file:
-            file_format = sniff(file.read(64))
-        return read_record(open_image(path, file_format))
+        return read_record(open_image(path, sniff_file(path)))
     except (OSError, InvalidPhoto, pyvips.Error):
         return {}
 
@@ -257,12 +270,11 @@ def pixels_outside(box: tuple[int, int, int, int], pixels: NDArray[Any]) -> NDAr
     return row
 
 
-def explain_colorless(original: Path, header: Header, color: ColorLayer) -> str:
+def explain_colorless(header: Header, color: ColorLayer) -> str:
     """Say why a result shows no color: nearly all of the photo is black or white, so there is no room for color.
 
     Args:
-        original: the photo's file.
-        header: its header.
+        header: the photo's.
         color: what the colorizer decided.
 
     Raises:
@@ -271,16 +283,14 @@ def explain_colorless(original: Path, header: Header, color: ColorLayer) -> str:
     decided = 255 * float(np.percentile(np.hypot(*color.chroma.astype(np.float32)), 99))
     is_gray = decided < COLORLESS_CHROMA
     wanted = MODEST_CHROMA if is_gray else min(decided, MODEST_CHROMA)
-    if (
-        _measure_room(original, header, wanted) < wanted / 2
-    ):  # in a photo, unlike a drawing, nearly every pixel has room
+    if _measure_room(header, wanted) < wanted / 2:  # in a photo, unlike a drawing, nearly every pixel has room
         return "The photo is black and white with hardly any gray between: there is no room for color in it."
     if is_gray:
         raise NotVerified("The network gave this photo no color.", code="colorless")
     raise NotVerified("The result came out without color.", code="colorless")
 
 
-def _measure_room(original: Path, header: Header, chroma: float) -> float:
+def _measure_room(header: Header, chroma: float) -> float:
     """Measure how much of a chroma a photo could show: the mean of a cell that one cell in a hundred exceeds.
 
     At luma Y' no hue can have a chroma above min(Y', 1 - Y') / 1.8556 without losing some of it.
@@ -290,6 +300,6 @@ def _measure_room(original: Path, header: Header, chroma: float) -> float:
     room = np.minimum(np.minimum(codes, 255 - codes) / CB_SCALE, chroma)
     room_by_code = (room * (full / 255)).astype(np.uint8 if header.bits == 8 else np.uint16)
     smaller = Downscaler(header)
-    for _, strip in read_strips(original, header, smaller.factor):
+    for _, strip in read_strips(header, smaller.factor):
         smaller.add(room_by_code[strip if strip.ndim == 2 else strip[..., 1]])  # green is nearly luma
     return float(np.percentile(smaller.cell_means() * (255 / full), 99))

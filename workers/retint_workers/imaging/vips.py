@@ -1,6 +1,7 @@
 """Opens photos with libvips and translates its errors."""
 
 import errno
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ FAIL_ON: Mapping[str, str] = {"jpeg": "truncated", "png": "error", "webp": "erro
 """The mildest problem at which decoding stops. TIFF: libvips calls what it cannot decode a warning. JPEG: see
 `ingest.load_complete_picture`."""
 
+LIMITS: Mapping[str, Mapping[str, bool]] = {"jpeg": {}, "png": {}, "webp": {}, "tiff": {"unlimited": True}}
+"""libtiff's own limit of 50 MB calls whole files damaged; `bounds` knows what there is."""
+
 
 def open_image(path: Path, file_format: str, **options: Any) -> pyvips.Image:
     """Open a photo with the loader of its format, to be read once from top to bottom.
@@ -32,7 +36,7 @@ def open_image(path: Path, file_format: str, **options: Any) -> pyvips.Image:
     """
     with path.open("rb") as file, translate_errors():
         source = pyvips.Source.new_from_descriptor(file.fileno())  # libvips parses file names, so it gets none
-        options = {"access": "sequential", "fail_on": FAIL_ON[file_format], **options}
+        options = {"access": "sequential", "fail_on": FAIL_ON[file_format], **LIMITS[file_format], **options}
         return pyvips.Operation.call(f"{file_format}load_source", source, **options)
 
 
@@ -50,6 +54,34 @@ def prove_imaging() -> None:
         raise MachineFault(f"Pictures cannot be encoded on this machine: {error}") from error
     if not is_same:
         raise MachineFault("A picture that was encoded on this machine is decoded as another.")
+
+
+@contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """Collect what libvips and the libraries below it warn of meanwhile, in this process."""
+    logger, handler = logging.getLogger("pyvips"), _Collector(logging.WARNING)
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield handler.warnings
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+class _Collector(logging.Handler):
+    """Keeps what is logged, in order."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.warnings: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.warnings.append(record.getMessage())
 
 
 @contextmanager

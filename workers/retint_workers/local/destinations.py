@@ -19,7 +19,7 @@ from retint_models.weights.cards import read_cards
 from retint_workers.beats import beat_for_nobody
 from retint_workers.films import decoder
 from retint_workers.films import render as film_render
-from retint_workers.imaging import formats, verify
+from retint_workers.imaging import conversion, verify
 from retint_workers.local.sources import Source, provide_file
 from retint_workers.sandbox import run_in_child
 
@@ -139,8 +139,7 @@ class Destinations:
     def _result_suffix(self, file: Path, is_film: bool) -> str:
         if is_film:
             return run_in_child(film_render.result_suffix, self.settings, beat_for_nobody, file)
-        with file.open("rb") as content:
-            return PHOTO_SUFFIXES[formats.sniff(content.read(64))]
+        return PHOTO_SUFFIXES[conversion.find_result_format(file)]
 
     def _choose_free(self, wanted: Destination) -> Destination:
         """Return the destination with the first number whose paths are all free or hold files of the same original."""
@@ -340,6 +339,5 @@ def _describe(file: Path, settings: Settings) -> str:
     size = f"{file.stat().st_size / (1 << 20):.1f} MiB"
     if decoder.is_film(file):
         return f"film, {size}"
-    header = run_in_child(formats.read_header, settings, beat_for_nobody, file, settings.pixel_limit_mp)
-    width, height = header.upright_size
-    return f"{header.format.upper()}, {width} x {height}, {header.bits} bits, {size}"
+    described = run_in_child(conversion.describe, settings, beat_for_nobody, file, settings.pixel_limit_mp)
+    return f"{described}, {size}"

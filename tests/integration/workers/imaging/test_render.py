@@ -93,7 +93,7 @@ def test_odd_photos_are_restored(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(photo_files.ODD[name]())
     rendered = render_file(path, COLOR, DENSITY, kind="neutral")
-    assert open_picture(rendered.files["preview"]).size == open_picture(path).size
+    assert open_picture(rendered.files["preview"]).size == open_picture(rendered.files["before"]).size
 
 
 def test_white_stays_white_in_a_tiff_where_zero_is_white(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_color_layer_without_color_is_an_error_where_there_is_room_for_color(t
 def test_color_that_is_missing_from_the_result_is_an_error(tmp_path: Path) -> None:
     path = write_gray_photo(tmp_path)
     with pytest.raises(NotVerified, match="came out without color"):
-        verify.explain_colorless(path, formats.read_header(path, 1000), COLOR)
+        verify.explain_colorless(formats.read_header(path, 1000), COLOR)
 
 
 def draw_line_art(antialias: int, *, paper: int = 255) -> Image.Image:

@@ -54,7 +54,7 @@ def test_the_palette_is_drawn_and_nothing_else_changes(name: str, layers: str, t
     (under, beside), (under_bare, beside_bare) = split_corner(marked), split_corner(bare)
     full = 255 if bits == 8 else 65535
     assert np.sqrt(np.square((under - under_bare) / full).mean()) > 0.1
-    assert np.abs(beside - beside_bare).mean() * 255 / full < (2 if Path(name).suffix in LOSSY_SUFFIXES else 1e-9)
+    assert np.abs(beside - beside_bare).mean() * 255 / full < (2.5 if Path(name).suffix in LOSSY_SUFFIXES else 1e-9)
     says = provenance.read_xmp(pyvips.Image.new_from_file(str(rendered.files["result"])).get("xmp-data"))
     assert says["Watermark"] == json.loads(rendered.files["provenance"].read_text())["watermark"]
     if color is not None:

@@ -24,8 +24,8 @@ def carry(original: Path, result: Path, header: Header, *, record: Provenance, p
     """Put the original's metadata, the record and the profile into a result.
 
     Args:
-        original: the file as deposited.
-        result: the rendered pixels in the same format, without metadata; it is changed.
+        original: the file as deposited. Where the result is of another format, its metadata lies in the working file.
+        result: the rendered pixels, without metadata; it is changed.
         header: the original's.
         record: what made the result.
         profile: the result's color profile.
@@ -41,5 +41,6 @@ def carry(original: Path, result: Path, header: Header, *, record: Provenance, p
         profile=profile,
         record=record,
     )
-    CARRIERS[header.format](original, result, change)
+    source = original if header.format == header.result_format else header.pixels
+    CARRIERS[header.result_format](source, result, change)
     return change.notes

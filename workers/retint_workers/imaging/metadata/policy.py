@@ -104,14 +104,15 @@ _WEBP = (
 )
 
 _TIFF = (
-    # How the pixels are coded: size and depth, strips and tiles, compression, palette, inks, extra samples.
+    # How the pixels are coded: size and depth, strips and tiles, compression, palette, inks.
     Rule("tiff", (254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 284, 288, 289), OWN),
-    Rule("tiff", (292, 293, 317, 320, 322, 323, 324, 325, 326, 327, 328, 332, 333, 334, 336, 338, 339), OWN),
+    Rule("tiff", (292, 293, 317, 320, 322, 323, 324, 325, 326, 327, 328, 332, 333, 334, 336, 339), OWN),
     Rule("tiff", (347, *range(512, 522), 529, 530, 531, 532, 559, 32996, 32997, 34675), OWN),
     Rule("tiff", (tiff.SUB_DIRECTORIES,), REWRITE, "pictures below are left out, other directories stay"),
     Rule("tiff", (tiff.EXIF, tiff.GPS, tiff.INTEROPERABILITY), KEEP, "moved; makers' notes with offsets follow"),
     Rule("tiff", (tiff.XMP,), REWRITE, "holds the record; speaks of the file"),
     Rule("tiff", (tiff.PHOTOSHOP,), REWRITE, "its thumbnail and profile do not show the result"),
+    Rule("tiff", (338,), KEEP, "the channels beside the color are the original's: transparency, infrared, or unnamed"),
     Rule("tiff", (282, 283, 296, 274, 297, tiff.IPTC), KEEP, "said only where the original says it"),
     Rule("tiff", (280, 281), UNLESS_COLORED, f"The range of gray values in use (Min/MaxSampleValue) {GRAY_VALUES}"),
     Rule("tiff", (340, 341), UNLESS_COLORED, f"The range of gray values in use (SMin/SMaxSampleValue) {GRAY_VALUES}"),
