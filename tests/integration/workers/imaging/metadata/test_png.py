@@ -12,6 +12,7 @@ from tests.described_photos import GRAY, png_with
 from tests.integration.workers.imaging.sample_renders import open_picture, render_file
 
 from retint_workers.containers import png
+from retint_workers.imaging.conversion import PALETTE_NOTE
 
 XMP_KEYWORD = b"XML:com.adobe.xmp\0"
 
@@ -108,7 +109,7 @@ def test_a_background_of_the_palette_becomes_its_color(tmp_path: Path) -> None:
     chunk = b"\0\0\0\1bKGD\3" + struct.pack(">I", zlib.crc32(b"bKGD\3"))
     result, notes = render(tmp_path / "a.png", data[:end] + chunk + data[end:])
     assert dict(read_chunks(result))[b"bKGD"] == b"".join(bytes([0, value]) for value in background)
-    assert notes == ""
+    assert notes == PALETTE_NOTE
 
 
 @pytest.mark.parametrize("is_compressed", [False, True])
