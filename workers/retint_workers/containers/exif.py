@@ -70,6 +70,16 @@ def _thumbnail_ranges(reader: tiff.Reader, directory: tiff.Directory) -> Iterato
             yield from ((at, at + size) for at, size in pairs)
 
 
+def find_number(block: bytes, tag: int) -> int | None:
+    """Return the first number of a field of the first directory; None where it is missing.
+
+    Raises:
+        ValueError: the block is damaged.
+    """
+    field = next(tiff.Reader(io.BytesIO(block)).directories()).get(tag)
+    return field.numbers[0] if field is not None and field.numbers else None
+
+
 def set_numbers(block: bytes, tag: int, numbers: Sequence[int]) -> bytes:
     """Give a field of the first directory other numbers, if it is there; the block grows where they need room.
 

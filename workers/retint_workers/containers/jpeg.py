@@ -22,6 +22,8 @@ FILL = 0xFF
 MAX_DATA = 65_533
 """The most bytes of data that fit into a segment."""
 CHUNK = 1 << 20
+MAX_BETWEEN_SCANS = 256
+"""More segments of metadata between the scans of a JPEG are not read."""
 MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """What ends coded pixels: a marker that is neither a stuffed byte nor a restart."""
 
@@ -110,7 +112,7 @@ def find_end(file: BinaryIO) -> Extent:
                 return Extent(tuple(found), at)
             length = int.from_bytes(data[at : at + 2], "big")
             segment = Segment(marker, at + 2, b"")
-            if segment.is_metadata and length >= 2:
+            if segment.is_metadata and length >= 2 and len(found) < MAX_BETWEEN_SCANS:
                 found.append(Segment(marker, at + 2, data[at + 2 : at + length]))
             at += max(length, 2)
         return Extent(tuple(found), len(data))

@@ -7,7 +7,7 @@ import copy
 import hashlib
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from lxml import etree
@@ -181,6 +181,23 @@ def replace_text(root: Tree, namespace: str, name: str, text: str) -> bool:
     return found
 
 
+def find_items(root: Tree, namespace: str, name: str) -> list[str]:
+    """Return the texts of a property's list, or its one text; none where it is missing."""
+    element = next((found for each in descriptions(root) for found in each.findall(f"{{{namespace}}}{name}")), None)
+    if element is not None and len(element):
+        return [item.text or "" for item in element.iter(f"{{{RDF}}}li")]
+    text = find(root, namespace, name)
+    return [] if text is None else [text]
+
+
+def replace_items(root: Tree, prefix: str, namespace: str, name: str, texts: Sequence[str]) -> None:
+    """Give a property a list of texts in their order, if it is there."""
+    if remove(root, namespace, name):
+        items = etree.SubElement(add(root, prefix, namespace, name), f"{{{RDF}}}Seq")
+        for text in texts:
+            etree.SubElement(items, f"{{{RDF}}}li").text = text
+
+
 # --- the two parts of a long packet in a JPEG -------------------------------------------------------------------------
 
 
@@ -194,7 +211,7 @@ def join_extension(segments: Iterable[bytes], guid: str) -> bytes | None:
             length, at = struct.unpack_from(">II", data, head + 32)
             parts[at] = data[head + 40 :]
     whole = b"".join(part for _, part in sorted(parts.items()))
-    is_whole = len(whole) == length and hashlib.md5(whole, usedforsecurity=False).hexdigest().upper() == guid.upper()
+    is_whole = len(whole) == length and compute_guid(whole) == guid.upper()
     return whole if is_whole and length else None
 
 
@@ -202,6 +219,23 @@ def merge_extension(root: Tree, extension: Tree) -> None:
     """Add the properties of an extension to the main packet's tree."""
     for description in descriptions(extension):
         find_rdf(root).append(copy.deepcopy(description))
+
+
+def compute_guid(extension: bytes) -> str:
+    """Return the GUID of an extension: its digest."""
+    return hashlib.md5(extension, usedforsecurity=False).hexdigest().upper()
+
+
+def belongs_to(segment: bytes, extension: bytes) -> bool:
+    """Whether the data of a segment is a part of this extension."""
+    guid = segment[len(JPEG_EXTENSION) : len(JPEG_EXTENSION) + 32]
+    return guid.decode("latin-1").upper() == compute_guid(extension)
+
+
+def name_extension(root: Tree, extension: bytes) -> bytes:
+    """Return a packet that names its extension."""
+    add(root, "xmpNote", NOTE, "HasExtendedXMP").text = compute_guid(extension)
+    return serialize(root)
 
 
 def split_for_jpeg(root: Tree, kept: frozenset[str]) -> list[bytes]:
@@ -228,12 +262,10 @@ def split_for_jpeg(root: Tree, kept: frozenset[str]) -> list[bytes]:
         target.append(element)
         excess -= size
     extension = etree.tostring(moved, encoding="utf-8")
-    guid = hashlib.md5(extension, usedforsecurity=False).hexdigest().upper()
-    add(root, "xmpNote", NOTE, "HasExtendedXMP").text = guid
-    packet = serialize(root)
+    packet = name_extension(root, extension)
     if len(packet) > JPEG_PACKET_BYTES:
         raise Unreadable("too long outside of its properties")
-    head = JPEG_EXTENSION + guid.encode() + struct.pack(">I", len(extension))
+    head = JPEG_EXTENSION + compute_guid(extension).encode() + struct.pack(">I", len(extension))
     parts = range(0, len(extension), EXTENSION_PART_BYTES)
     return [
         JPEG_SIGNATURE + packet,

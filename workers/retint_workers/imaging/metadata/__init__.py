@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from retint_workers.imaging.formats import Header
-from retint_workers.imaging.metadata import jpeg, png, tiff, webp
+from retint_workers.imaging.metadata import converted, jpeg, png, tiff, webp
 from retint_workers.imaging.metadata.blocks import Change
 from retint_workers.imaging.provenance import Provenance
 
@@ -24,8 +24,8 @@ def carry(original: Path, result: Path, header: Header, *, record: Provenance, p
     """Put the original's metadata, the record and the profile into a result.
 
     Args:
-        original: the file as deposited. Where the result is of another format, its metadata lies in the working file.
-        result: the rendered pixels, without metadata; it is changed.
+        original: the file as deposited.
+        result: the rendered pixels without metadata, in the same format or converted to TIFF; it is changed.
         header: the original's.
         record: what made the result.
         profile: the result's color profile.
@@ -40,7 +40,11 @@ def carry(original: Path, result: Path, header: Header, *, record: Provenance, p
         former_profile=header.profile,
         profile=profile,
         record=record,
+        format=header.format,
+        is_converted=header.format != header.result_format,
     )
-    source = original if header.format == header.result_format else header.pixels
-    CARRIERS[header.result_format](source, result, change)
+    if header.format == header.result_format:
+        CARRIERS[header.result_format](original, result, change)
+    else:
+        converted.carry_into_tiff(original, header.pixels, result, change)
     return change.notes

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lxml import etree
 
@@ -13,11 +13,16 @@ from retint_workers.imaging.provenance import IPTC, RETINT, SOURCE_TYPE, Provena
 
 PHOTOSHOP_NS, TIFF_NS, MEDIA_NS = NS + "photoshop/1.0/", NS + "tiff/1.0/", NS + "xap/1.0/mm/"
 REFERENCE_NS = NS + "xap/1.0/sType/ResourceRef#"
+DUBLIN_CORE = "http://purl.org/dc/elements/1.1/"
 CREDENTIALS_NS = "http://purl.org/dc/terms/"
 KEPT_IN_MAIN_PACKET = frozenset({RETINT, xmp.NOTE, f"{{{IPTC}}}{SOURCE_TYPE}"})
 """What readers look for first: what made the result."""
-RGB_INTERPRETATION, RGB_MODE = 2, 3
-"""TIFF's and Photoshop's numbers for RGB."""
+GRAY_INTERPRETATION, RGB_INTERPRETATION, CMYK_INTERPRETATION = 1, 2, 5
+"""TIFF's numbers."""
+RGB_CODINGS = (2, 6)
+"""TIFF's numbers for RGB: as it is, and as luma and chroma."""
+GRAY_MODE, RGB_MODE = 1, 3
+"""Photoshop's numbers."""
 
 
 @dataclass
@@ -31,6 +36,8 @@ class Change:
         former_profile: the original's color profile, if it could be used.
         profile: the result's.
         record: what made the result.
+        format: of the original.
+        is_converted: whether the result is of another format: a TIFF.
         notes: a sentence for each thing that is left out or changed, each once.
     """
 
@@ -40,12 +47,19 @@ class Change:
     former_profile: bytes | None
     profile: bytes | None
     record: Provenance
+    format: str = ""
+    is_converted: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
     def becomes_colored(self) -> bool:
         """Whether the original is gray and the result is not."""
         return self.bands == 1 and self.record.is_colored
+
+    @property
+    def result_bands(self) -> int:
+        """1 (gray) or 3 (RGB)."""
+        return 3 if self.record.is_colored else self.bands
 
     def note(self, sentence: str) -> None:
         """Say something of the result, if it is not said yet."""
@@ -76,12 +90,46 @@ def update_exif(data: bytes, change: Change) -> bytes:
         cut = exif.cut_thumbnail(block)
         if cut != block:
             change.note(THUMBNAILS)
-        if change.becomes_colored:
-            cut = exif.set_numbers(cut, tiff.PHOTOMETRIC, [RGB_INTERPRETATION])
-            cut = exif.set_numbers(cut, tiff.SAMPLES, [3])
-            cut = exif.set_numbers(cut, tiff.BITS, [change.bits] * 3)
-        block = cut
+        block = _update_exif_samples(cut, change)
     return signature + block
+
+
+def _update_exif_samples(block: bytes, change: Change) -> bytes:
+    """Correct what is said of color and samples, where it is said.
+
+    Raises:
+        ValueError: the block is damaged.
+    """
+    said = Samples.parse(exif.find_number(block, tiff.PHOTOMETRIC), exif.find_number(block, tiff.SAMPLES))
+    wanted = said.correct(change.result_bands)
+    if wanted.interpretation != said.interpretation:
+        block = exif.set_numbers(block, tiff.PHOTOMETRIC, [wanted.interpretation])
+    if wanted.count != said.count:
+        block = exif.set_numbers(block, tiff.SAMPLES, [wanted.count])
+    if wanted != said or exif.find_number(block, tiff.BITS) not in (None, change.bits):
+        block = exif.set_numbers(block, tiff.BITS, [change.bits] * max(wanted.count, change.result_bands))
+    return block
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a file says of its samples: TIFF's photometric interpretation, and their number; 0 where it does not say."""
+
+    interpretation: int
+    count: int
+
+    @classmethod
+    def parse(cls, interpretation: object, count: object) -> "Samples":
+        """Read the numbers from texts or numbers, or from what is none."""
+        return cls(*(int(str(value)) if str(value).isdecimal() else 0 for value in (interpretation, count)))
+
+    def correct(self, bands: int) -> "Samples":
+        """Return what must be said of a result in gray (1 band) or RGB (3); channels beside the color stay."""
+        if bands == 1:
+            return Samples(self.interpretation if self.interpretation in (0, 1) else GRAY_INTERPRETATION, self.count)
+        lacking = {1: 2, 2: 2, 4: -1 if self.interpretation == CMYK_INTERPRETATION else 0}.get(self.count, 0)
+        interpretation = self.interpretation if self.interpretation in RGB_CODINGS else RGB_INTERPRETATION
+        return Samples(interpretation, self.count + lacking)
 
 
 # --- XMP --------------------------------------------------------------------------------------------------------------
@@ -95,7 +143,7 @@ def make_xmp(packets: Iterable[bytes], change: Change, extension: bytes | None =
         change: what else is different.
         extension: the second part of a JPEG's packet.
     """
-    different = list(dict.fromkeys(packet.strip(b"\0 \r\n\t") for packet in packets))
+    different = list({packet.strip(b"\0 \r\n\t"): packet for packet in reversed(list(packets))}.values())[::-1]
     if len(different) > 1:
         change.note("The file has XMP in several places; what does not stand in the first is left out.")
     root = _parse(different[0], change) if different else None
@@ -116,6 +164,18 @@ def find_extension(packet: bytes) -> str | None:
         return xmp.find(xmp.parse(packet)[0], xmp.NOTE, "HasExtendedXMP")
     except xmp.Unreadable:
         return None
+
+
+def stays_as_it_is(extension: bytes, change: Change) -> bool:
+    """Whether nothing in the second part of a JPEG's packet has to be brought up to date."""
+    try:
+        root, is_mended = xmp.parse(extension)
+    except xmp.Unreadable:
+        return False
+    before = xmp.serialize(root)
+    _update_xmp(root, replace(change, notes=[]))
+    xmp.remove(root, IPTC, SOURCE_TYPE)
+    return not is_mended and not xmp.remove_namespace(root, RETINT) and xmp.serialize(root) == before
 
 
 def _parse(packet: bytes, change: Change) -> xmp.Tree | None:
@@ -140,11 +200,9 @@ def _update_xmp(root: xmp.Tree, change: Change) -> None:
                     change.note(rule.reason)
     if (xmp.find(root, CREDENTIALS_NS, "provenance") or "").startswith("self#jumbf"):
         xmp.remove(root, CREDENTIALS_NS, "provenance")
-    if change.becomes_colored:
-        xmp.replace_text(root, PHOTOSHOP_NS, "ColorMode", str(RGB_MODE))
-        xmp.replace_text(root, TIFF_NS, "SamplesPerPixel", "3")
-        xmp.replace_text(root, TIFF_NS, "PhotometricInterpretation", str(RGB_INTERPRETATION))
-        _set_bits(root, change.bits)
+    _update_samples(root, change)
+    if change.is_converted:
+        xmp.replace_text(root, DUBLIN_CORE, "format", "image/tiff")
     if change.profile != change.former_profile:
         if change.profile is None:
             xmp.remove(root, PHOTOSHOP_NS, "ICCProfile")
@@ -153,11 +211,19 @@ def _update_xmp(root: xmp.Tree, change: Change) -> None:
     _set_identity(root, change)
 
 
-def _set_bits(root: xmp.Tree, bits: int) -> None:
-    if xmp.remove(root, TIFF_NS, "BitsPerSample"):
-        sequence = etree.SubElement(xmp.add(root, "tiff", TIFF_NS, "BitsPerSample"), f"{{{xmp.RDF}}}Seq")
-        for _ in range(3):
-            etree.SubElement(sequence, f"{{{xmp.RDF}}}li").text = str(bits)
+def _update_samples(root: xmp.Tree, change: Change) -> None:
+    """Correct what is said of color and samples, where it is said."""
+    xmp.replace_text(root, PHOTOSHOP_NS, "ColorMode", str(RGB_MODE if change.result_bands == 3 else GRAY_MODE))
+    said = Samples.parse(*(xmp.find(root, TIFF_NS, name) for name in ("PhotometricInterpretation", "SamplesPerPixel")))
+    wanted = said.correct(change.result_bands)
+    xmp.replace_text(root, TIFF_NS, "PhotometricInterpretation", str(wanted.interpretation))
+    xmp.replace_text(root, TIFF_NS, "SamplesPerPixel", str(wanted.count))
+    bits = [str(change.bits)] * max(wanted.count, change.result_bands)
+    if (
+        wanted != said
+        or xmp.find_items(root, TIFF_NS, "BitsPerSample")[: change.result_bands] != bits[: change.result_bands]
+    ):
+        xmp.replace_items(root, "tiff", TIFF_NS, "BitsPerSample", bits)
 
 
 def _set_identity(root: xmp.Tree, change: Change) -> None:

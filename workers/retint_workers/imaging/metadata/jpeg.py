@@ -60,11 +60,7 @@ def _choose(segments: Sequence[jpeg.Segment], change: Change) -> Pieces:
     for kind, group in groupby(rest, key=_tell_kind):
         chosen.extend(_update(kind, list(group), change))
     at = _find_place(chosen)
-    try:
-        packets = xmp.split_for_jpeg(_make_xmp(segments, change), blocks.KEPT_IN_MAIN_PACKET)
-    except xmp.Unreadable as error:
-        change.note(f"The XMP has no room in a JPEG ({error}) and is left out.")
-        packets = [xmp.JPEG_SIGNATURE + change.record.to_xmp()]
+    packets = _make_xmp(segments, change)
     profile = jpeg.split_profile(change.profile) if change.profile is not None else []
     return [
         *chosen[:at],
@@ -137,17 +133,50 @@ def _find_place(chosen: Pieces) -> int:
     return max(heads, default=0)
 
 
-def _make_xmp(segments: Sequence[jpeg.Segment], change: Change) -> xmp.Tree:
-    """Join the parts of the original's XMP, and make the result's."""
-    data = [segment.data for segment in segments if segment.marker == jpeg.APP1]
-    packets = [each[len(xmp.JPEG_SIGNATURE) :] for each in data if each.startswith(xmp.JPEG_SIGNATURE)]
-    parts = [each for each in data if each.startswith(xmp.JPEG_EXTENSION)]
+def _make_xmp(segments: Sequence[jpeg.Segment], change: Change) -> list[bytes]:
+    """Make the data of the result's segments of XMP. The original's second part stays as it is where it can."""
+    packets = _find_packets(segments)
     resources = [
         segment.data for segment in segments
         if segment.marker == jpeg.APP13 and segment.data.startswith(photoshop.SIGNATURE)
     ]  # fmt: skip
+    parts = _find_parts(segments)
+    extension = _read_extension(packets, parts, change)
     packets += blocks.find_photoshop_xmp(jpeg.join(resources, photoshop.SIGNATURE))
-    return blocks.make_xmp(packets, change, _read_extension(packets, parts, change))
+    if extension is not None and blocks.stays_as_it_is(extension, change):
+        named = xmp.name_extension(blocks.make_xmp(packets, change), extension)
+        if len(named) <= xmp.JPEG_PACKET_BYTES:
+            return [xmp.JPEG_SIGNATURE + named, *(each for each in parts if xmp.belongs_to(each, extension))]
+    try:
+        return xmp.split_for_jpeg(blocks.make_xmp(packets, change, extension), blocks.KEPT_IN_MAIN_PACKET)
+    except xmp.Unreadable as error:
+        change.note(f"The XMP has no room in a JPEG ({error}) and is left out.")
+        return [xmp.JPEG_SIGNATURE + change.record.to_xmp()]
+
+
+def join_xmp(segments: Sequence[jpeg.Segment], change: Change) -> bytes | None:
+    """Return the XMP of a JPEG as one packet; None where it has none."""
+    packets = _find_packets(segments)
+    extension = _read_extension(packets, _find_parts(segments), change)
+    if not packets or extension is None:
+        return packets[0] if packets else None
+    try:
+        root, _ = xmp.parse(packets[0])
+        xmp.merge_extension(root, xmp.parse(extension)[0])
+    except xmp.Unreadable:
+        change.note("The second part of the XMP cannot be read and is left out.")
+        return packets[0]
+    return xmp.serialize(root)
+
+
+def _find_packets(segments: Sequence[jpeg.Segment]) -> list[bytes]:
+    data = [segment.data for segment in segments if segment.marker == jpeg.APP1]
+    return [each[len(xmp.JPEG_SIGNATURE) :] for each in data if each.startswith(xmp.JPEG_SIGNATURE)]
+
+
+def _find_parts(segments: Sequence[jpeg.Segment]) -> list[bytes]:
+    data = [segment.data for segment in segments if segment.marker == jpeg.APP1]
+    return [each for each in data if each.startswith(xmp.JPEG_EXTENSION)]
 
 
 def _read_extension(packets: Sequence[bytes], parts: Sequence[bytes], change: Change) -> bytes | None:

@@ -138,6 +138,7 @@ _XMP = (
     Rule("xmp", (NS + "tiff/1.0/ SamplesPerPixel", NS + "tiff/1.0/ BitsPerSample"), REWRITE, "those of the result"),
     Rule("xmp", (NS + "tiff/1.0/ PhotometricInterpretation",), REWRITE, "2 is RGB"),
     Rule("xmp", (NS + "xap/1.0/mm/ InstanceID", NS + "xap/1.0/mm/ DerivedFrom"), REWRITE, "another file, made from it"),
+    Rule("xmp", ("http://purl.org/dc/elements/1.1/ format",), REWRITE, "where the result is of another format"),
     Rule("xmp", (NS + "xap/1.0/ Thumbnails",), DROP, THUMBNAILS),
     Rule("xmp", (NS + "xap/1.0/g/img/",), DROP, THUMBNAILS),
     Rule("xmp", (NS + "hdr-gain-map/1.0/",), DROP, GAIN_MAP),

@@ -19,9 +19,14 @@ def carry(original: Path, result: Path, change: Change) -> None:
 
     The new directory is appended to the result, and takes the place of the first one.
     """
-    with original.open("rb") as source, result.open("r+b") as target:
+    with original.open("rb") as source:
         reader = tiff.Reader(source)
-        described = tiff.read_node(reader, next(reader.directories(), {}))
+        carry_directory(tiff.read_node(reader, next(reader.directories(), {})), result, change)
+
+
+def carry_directory(described: tiff.Node, result: Path, change: Change) -> None:
+    """Put the metadata of a directory, and of those below it, into a result's first directory."""
+    with result.open("r+b") as target:
         written = tiff.Reader(target)
         own, _ = written.read_directory(written.read_offset(written.offset_at))
         carried = _choose(described, change)
