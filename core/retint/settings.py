@@ -1,6 +1,7 @@
 """The settings of an operator. An entry point reads them once and passes them on; only here is the environment read."""
 
 import os
+import sys
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
@@ -135,6 +136,20 @@ class Settings(BaseSettings):
             for name, value in values.items()
         }
         return dict(os.environ) | own | more  # noqa: TID251
+
+
+LIBRARY_VARIABLES = (
+    "PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_", "LD_LIBRARY_PATH", "XDG_CACHE_HOME",
+    "NUMBA_", "OMP_", "VIPS_", "MALLOC_", "FONTCONFIG_", "CUDA_", "NVIDIA_",
+)  # fmt: skip
+"""Begin of the names of environment variables that libraries read and that hold no secrets."""
+
+
+def library_environment() -> dict[str, str]:
+    """Return the environment for a process that opens foreign files: what libraries need, and no secrets."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(LIBRARY_VARIABLES)}  # noqa: TID251
+    # Where this process imports from; and one thread, since a process with several cannot be forked safely.
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _parse_networks(text: str | None) -> list[IPv4Network | IPv6Network]:

@@ -58,7 +58,7 @@ VIOLATIONS = {
     "models/retint_models/layers/types.py": "import retint_models.networks.registry",
     "models/retint_models/vision.py": "import flask",
     "models/retint_models/training/__init__.py": "import torchvision",
-    "workers/retint_workers/sandbox.py": "import retint_workers.queue.tasks",
+    "workers/retint_workers/sandbox/access.py": "import retint_workers.queue.tasks",
     "web/retint_web/security.py": "import retint_web.app",
     "web/retint_web/health.py": "import torch",
     "core/retint/broker.py": "import boto3",

@@ -21,20 +21,55 @@ PREFIX = "retint-scratch-"
 LOCK = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
+_roots: list[tuple[Path | None, Path]] = []
+"""The roots that are open, with the parents that they were asked for."""
+
+
 @contextmanager
-def open_folder(parent: Path | None = None) -> Iterator[Path]:
+def open_root(parent: Path | None = None) -> Iterator[Path]:
+    """Provide a folder in which this process makes its scratch folders for a parent, as long as the block runs.
+
+    What is open in it is the work of the moment. So a child process that may reach all of it (see `sandbox.access`) can
+    serve one file after the other.
+    """
+    with open_folder(parent, apart=True) as folder:
+        root = (parent, folder)
+        _roots.append(root)
+        try:
+            yield folder
+        finally:
+            _roots.remove(root)
+
+
+@contextmanager
+def open_folder(parent: Path | None = None, *, apart: bool = False) -> Iterator[Path]:
     """Provide a new, empty folder of this process, and delete it at the end.
 
     Args:
         parent: where it is made; by default in the system's folder for temporary files.
+        apart: make it beside the root that is open for this parent, not in it: it is to outlive that.
     """
-    folder, descriptor = _make_locked(parent)
+    root = None if apart else next((folder for asked, folder in _roots if asked == parent), None)
+    folder, descriptor = _make_locked(parent) if root is None else (Path(tempfile.mkdtemp(dir=root)), None)
     try:
         yield folder
     finally:
         # A thread that was left to itself may still write there; then the next process deletes what remains.
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def find_root(path: Path) -> Path | None:
+    """Return the root in which a path, one without links, lies."""
+    roots = (root.resolve() for _, root in _roots)
+    return next((root for root in roots if path.is_relative_to(root)), None)
+
+
+def use_folder(folder: str) -> None:
+    """Let this process, and its libraries, make temporary files in a folder."""
+    tempfile.tempdir = folder
+    os.environ["TMPDIR"] = folder  # noqa: TID251  written for libraries, not read
 
 
 def clear_leftovers(parent: Path | None = None) -> int:

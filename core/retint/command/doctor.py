@@ -1,6 +1,7 @@
 """What a machine lacks to run Retint, and how to get it: `retint doctor`."""
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ def run_checks(settings: Settings) -> list[Check]:
         Check("Python", (3, 11) <= sys.version_info[:2] <= (3, 14), version, "Install Python 3.11 to 3.14."),
         *(_check_part(part, modules) for part, modules in PARTS.items()),
         *_check_weights(settings),
+        *_check_sandbox(),
         _check_gpu(settings),
         _check_disk(settings),
         _check_service("database", settings.database, lambda: _query_database(settings)),
@@ -55,6 +57,16 @@ def _check_part(part: str, modules: tuple[str, ...]) -> Check:
     missing = [module for module in modules if find_spec(module) is None]
     finding = f"without {', '.join(missing)}" if missing else "complete"
     return Check(part, not missing, finding, f"pip install 'retint[{EXTRAS[part]}]'")
+
+
+def _check_sandbox() -> list[Check]:
+    """Find out what confines the processes that open foreign files: asked of one, since it cannot be undone."""
+    if find_spec("retint_workers") is None or find_spec("pyvips") is None:
+        return []
+    command = [sys.executable, "-m", "retint_workers.sandbox"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    remedy = "Let the container's profile permit Landlock and seccomp, or run a newer kernel."
+    return [Check("decoding sandbox", asked.returncode == 0, (asked.stdout or asked.stderr).strip(), remedy)]
 
 
 def _check_weights(settings: Settings) -> list[Check]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retint_models.layers.encodings import Encoding, Floats, to_unit_range
+from retint_models.layers.encodings import CurvesAndMatrix, Encoding, Floats, to_unit_range
 from retint_models.layers.pixels import color_rows, largest_luma_change, put_on_luma, render_rows, repair_rows
 from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_models.layers.upsampling import detail_slopes
@@ -127,6 +127,23 @@ def luma_drift(before: NDArray[Any], after: NDArray[Any]) -> float:
     return float(largest_luma_change(*stacked)) / float(np.iinfo(before.dtype).max)
 
 
+def warm_up() -> None:
+    """Compile all that rendering needs, or load it from numba's cache: for every type of strip, once for a process.
+
+    Strips may be read-only, which are other types to numba.
+    """
+    chroma, luma = np.zeros((2, 2, 2), np.float16), np.zeros((2, 2), np.float16)
+    color = ColorLayer(chroma, luma, np.zeros((2, 2), np.uint8))
+    curves, grid = np.zeros((3, 2), np.float32), np.zeros((6, 1, 1, 1), np.float32)
+    density = DensityLayer(np.eye(3, dtype=np.float32), curves[:, 0], curves, grid, gate=1)
+    for encoding in (None, CurvesAndMatrix(np.linspace(0, 1, 2)[None], np.eye(3))):
+        for dtype in (np.uint8, np.uint16):
+            for is_writable in (True, False):
+                strip = np.zeros((2, 2, 3), dtype)
+                strip.flags.writeable = is_writable
+                luma_drift(strip, Rendering(color, density, encoding=encoding).apply(strip, 0, (2, 2)))
+
+
 def chroma_maps(layer: ColorLayer) -> Floats:
     """Return what is interpolated at full size, (h, w, 5): Cb, Cr, their slopes along luma (see `upsampling`), luma."""
     luma, chroma = layer.luma.astype(np.float64), layer.chroma.astype(np.float64)
@@ -140,7 +157,8 @@ def density_tables(layer: DensityLayer | None, orientation: int) -> tuple[Any, .
         return none, none[0], none, np.zeros((0, 0, 0, 6), np.float32), np.float32(0)
     grid = to_stored_orientation(np.ascontiguousarray(layer.grid.transpose(2, 3, 1, 0)), orientation)
     amount = np.float32(layer.gate * layer.strength)
-    return layer.matrix, layer.shift, layer.curves, np.ascontiguousarray(grid), amount
+    # Copies, because to numba a read-only array is of another type.
+    return layer.matrix.copy(), layer.shift.copy(), layer.curves.copy(), np.ascontiguousarray(grid), amount
 
 
 TO_STORED: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {

@@ -41,6 +41,13 @@ SHORTEST_SCENE = 6
 DISTANCES = (1, 2, 4)
 
 
+def warm_up() -> None:
+    """Compile what telling scenes apart needs, or load it from numba's cache, once for a process."""
+    detector = SceneDetector()
+    for _ in range(2):
+        detector.add(np.zeros(THUMBNAIL, np.uint8))
+
+
 class SceneDetector:
     """Finds the cuts of a film, frame by frame.
 

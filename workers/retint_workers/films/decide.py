@@ -27,7 +27,7 @@ from retint_workers.films.frames import FrameConverter, FrameFormat
 from retint_workers.films.ingest import ReportProgress, ignore_progress, report_and_go_on
 from retint_workers.inference import colorize as colorizing
 from retint_workers.inference import defade as defading
-from retint_workers.sandbox import iterate_in_child
+from retint_workers.sandbox.children import iterate_in_child
 
 DEFADE_BATCH = 16
 """Scenes whose tone is decided together."""

@@ -26,7 +26,7 @@ from retint_workers.films.decoder import Film, translate_ffmpeg_errors
 from retint_workers.films.frames import LONGEST_RATIO, SHORTEST_SIDE, FrameConverter, FrameFormat, is_transparent
 from retint_workers.imaging.ingest import Ingested
 from retint_workers.imaging.kinds import detect_kind
-from retint_workers.sandbox import iterate_in_child
+from retint_workers.sandbox.children import iterate_in_child
 
 T = TypeVar("T")
 ReportProgress = Callable[[str, int], object]

@@ -31,7 +31,7 @@ from retint_workers.films.verify import verify
 from retint_workers.imaging import provenance
 from retint_workers.imaging.render import Rendered
 from retint_workers.imaging.verify import NotVerified
-from retint_workers.sandbox import iterate_in_child
+from retint_workers.sandbox.children import iterate_in_child
 
 T = TypeVar("T")
 
@@ -73,7 +73,8 @@ def render(
     notes = [*request.facts["notes"], *run(_render_and_mux, "Rendering", list)]
     rendered = time.monotonic()
     checked = run(verify, "Checking", dict)
-    files = {"result": request.folder / checked.pop("name"), "provenance": request.folder / "provenance.json"}
+    result = request.folder / Path(checked.pop("name")).name
+    files = {"result": result, "provenance": request.folder / "provenance.json"}
     files["provenance"].write_bytes(request.provenance().to_json(notes))
     if with_previews:
         preview, before = request.folder / "preview.mp4", request.folder / "before.mp4"

@@ -16,7 +16,7 @@ from retint_workers.imaging.formats import Header
 from retint_workers.imaging.kinds import detect_kind
 from retint_workers.imaging.previews import load_display_picture
 from retint_workers.imaging.vips import open_image, translate_errors
-from retint_workers.sandbox import run_in_child
+from retint_workers.sandbox.children import run_in_child
 
 HARMLESS_WARNINGS = ("extraneous bytes", "Invalid SOS parameters", "Inconsistent progression", "Unknown Adobe")
 """Parts of libjpeg's warnings about files that it still decodes completely."""

@@ -34,7 +34,7 @@ from retint_workers.imaging.streams import StripPipe, measure_extras, open_extra
 from retint_workers.imaging.verify import Expected, MarkedPixels, NotVerified
 from retint_workers.imaging.vips import translate_disk_errors
 from retint_workers.imaging.watermark import Watermark
-from retint_workers.sandbox import run_in_child
+from retint_workers.sandbox.children import run_in_child
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from retint_workers.films import decoder
 from retint_workers.films import render as film_render
 from retint_workers.imaging import conversion, verify
 from retint_workers.local.sources import Source, provide_file
-from retint_workers.sandbox import run_in_child
+from retint_workers.sandbox.children import run_in_child
 
 PROVENANCE, SHEET = ".json", ".compare.jpg"
 LAYERS: Final = ((".color.safetensors", ".density.safetensors"), (".color.mkv", ".density.zip"))

@@ -110,14 +110,15 @@ def restore(
         loading.load_network("defader", recipe.defader, settings)
     recipes.check(recipe, settings.weights)
     destinations = Destinations(out, options, settings, files)
-    for source in files:
-        started = time.monotonic()
-        try:
-            with provide_file(source, settings, out) as file:
-                report = _restore_file(file, destinations, report_progress)
-        except Exception as error:  # noqa: BLE001  whatever it is, it is this file's: the others go on
-            report = FileReport(source, None, explain(error))
-        yield replace(report, file=source, seconds=round(time.monotonic() - started, 3))
+    with scratch.open_root(out):
+        for source in files:
+            started = time.monotonic()
+            try:
+                with provide_file(source, settings, out) as file:
+                    report = _restore_file(file, destinations, report_progress)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is this file's: the others go on
+                report = FileReport(source, None, explain(error))
+            yield replace(report, file=source, seconds=round(time.monotonic() - started, 3))
 
 
 def _make_folder(out: Path) -> None:

@@ -78,21 +78,25 @@ def run_worker(
         machine.heartbeat.register()
         machine.wait_until_fit()
         prepare(machine.beat)
-        app = make_app(machine, stages)
-        worker = app.Worker(
-            hostname=f"{fleet}-{uuid.uuid4().hex}",
-            pool="solo",
-            concurrency=1,
-            queues=[fleet],
-            without_gossip=True,
-            without_mingle=True,
-            without_heartbeat=True,
-            quiet=True,
-            consumer_cls=_make_consumer(machine.heartbeat),
-        )
-        worker.start()
+        with scratch.open_root():
+            _make_worker(machine, fleet, stages).start()
     finally:
         machine.heartbeat.end()
+
+
+def _make_worker(machine: Machine, fleet: str, stages: Mapping[Stage, tasks.RunStage]) -> Any:
+    """Make Celery's worker of one process, without all by which workers talk to each other."""
+    return make_app(machine, stages).Worker(
+        hostname=f"{fleet}-{uuid.uuid4().hex}",
+        pool="solo",
+        concurrency=1,
+        queues=[fleet],
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+        consumer_cls=_make_consumer(machine.heartbeat),
+    )
 
 
 def _make_machine(services: Services, fleet: str, device: str | None, heartbeat_file: Path | None) -> Machine:

@@ -28,11 +28,12 @@ from retint.errors import (
 from retint.jobs.leases import Done
 from retint.services import Services
 from retint.store_identity import WrongStore
-from retint_workers import sandbox, scratch
+from retint_workers import scratch
 from retint_workers.beats import Background, Beat
 from retint_workers.imaging import vips
 from retint_workers.inference import devices
 from retint_workers.queue.heartbeat import Heartbeat
+from retint_workers.sandbox.children import run_in_own_child
 
 Check = Callable[[Beat], None]
 """Proves that one part of the machine works; raises Transient where it does not. Beats while it waits."""
@@ -204,11 +205,11 @@ def make_store_check(services: Services) -> Check:
 def check_device(device: str, beat: Beat) -> None:
     """Prove that a device works; a GPU in a process of its own, since one whose GPU failed can learn nothing of it."""
     if device.startswith("cuda"):
-        sandbox.run_in_own_child(devices.prove_device, CHECK_LIMIT_S, beat, device)
+        run_in_own_child(devices.prove_device, CHECK_LIMIT_S, beat, device)
     else:
         devices.prove_device(device)
 
 
 def check_imaging(beat: Beat) -> None:
     """Prove that the processes that open files start, and can encode and decode one."""
-    sandbox.run_in_own_child(vips.prove_imaging, CHECK_LIMIT_S, beat)
+    run_in_own_child(vips.prove_imaging, CHECK_LIMIT_S, beat)
