@@ -17,6 +17,7 @@ import pytest
 EXPECTED: Mapping[str, str] = {
     r"SourceFile|ExifTool:|System:|File:(FileSize|ExifByteOrder)|Composite:": "of the file, not of what it says",
     r"File:(EncodingProcess|ColorComponents|BitsPerSample|YCbCrSubSampling)": "how the JPEG's pixels are coded",
+    r"Adobe:ColorTransform": "how the JPEG's colors are coded",
     r"IFD0:(Strip|RowsPer|Tile|Compression|Predictor|FillOrder|PlanarConf|SampleFormat|JPEGTables|YCbCr|ColorMap"
     r"|ExtraSamples|Thresh|T4Options|T6Options|ReferenceBlackWhite)": "how the TIFF's pixels are coded",
     r"IFD0:(PhotometricInterp|BitsPer|SamplesPer)|XMP-tiff:(PhotometricInterp|BitsPer|SamplesPer)": "gray became RGB",

@@ -19,6 +19,8 @@ PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
 """Markers of frames: all, those whose scans refine each other, those without a transform."""
 FILL = 0xFF
+TRANSFORM_AT, NO_TRANSFORM, LUMA_AND_CHROMA = 11, 0, 1
+"""Where Adobe's segment holds the transform of color, and two of its values."""
 MAX_DATA = 65_533
 """The most bytes of data that fit into a segment."""
 CHUNK = 1 << 20
@@ -121,8 +123,6 @@ def find_end(file: BinaryIO) -> Extent:
 def replace_metadata(source: BinaryIO, target: BinaryIO, metadata: Iterable[tuple[int, bytes]]) -> None:
     """Copy a JPEG, with other metadata.
 
-    The segments that belong to the coding stay: Adobe's APP14, which tells how color is coded, is one of them.
-
     Args:
         source: the JPEG.
         target: receives the copy.
@@ -134,16 +134,16 @@ def replace_metadata(source: BinaryIO, target: BinaryIO, metadata: Iterable[tupl
     last = 2
     for segment in read_segments(source):
         last = segment.at + len(segment.data)
-        if not segment.is_metadata or is_coding(segment):
+        if not segment.is_metadata:
             target.write(struct.pack(">BBH", FILL, segment.marker, len(segment.data) + 2) + segment.data)
     source.seek(last)
     while chunk := source.read(CHUNK):
         target.write(chunk)
 
 
-def is_coding(segment: Segment) -> bool:
-    """Whether an application's segment tells how the pixels are coded."""
-    return segment.marker == APP14 and segment.data.startswith(b"Adobe")
+def is_color_coding(segment: Segment) -> bool:
+    """Whether it is Adobe's segment, which tells how color is coded (T.872, 6.5.3)."""
+    return segment.marker == APP14 and segment.data.startswith(b"Adobe") and len(segment.data) > TRANSFORM_AT
 
 
 # --- packets that are longer than a segment ---------------------------------------------------------------------------

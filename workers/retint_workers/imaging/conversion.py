@@ -39,9 +39,6 @@ LOSSLESS_TIFF: Options = {"compression": "deflate", "predictor": "horizontal", "
 RGB_PHOTOMETRIC, GRAY_PHOTOMETRIC = 2, 1
 PALETTE_NOTE = "The original's colors are those of a palette; the result has 8 bits a sample."
 FEW_BITS_NOTE = "The original has fewer than 8 bits a sample; the result has 8."
-OTHER_METADATA_NOTE = (
-    "Of the original's metadata EXIF, XMP and the color profile are carried into the TIFF, nothing else."
-)
 MODEL_NOTES = {
     "cmyk": " through {profile}",
 }
@@ -133,14 +130,16 @@ def _convert(original: Path, file_format: str, picture: Picture, pixel_limit_mp:
     header = read_header(working, pixel_limit_mp)
     result_format = find_result_format(original)
     encoding = _choose_encoding(original, file_format, result_format)
-    other = [] if file_format == result_format else [OTHER_METADATA_NOTE]
     return replace(
         header,
         format=file_format,
         result_format=result_format,
         encoding=encoding,
         lossy=is_lossy(result_format, encoding),
-        notes=[*header.notes, _tell(picture, header, result_format), *other],
+        notes=[
+            *header.notes,
+            _tell(picture, header, result_format),
+        ],
     )
 
 

@@ -13,6 +13,7 @@ from retint_workers.imaging.metadata.policy import MAX_BYTES, THUMBNAILS
 
 BYTE, ASCII, RATIONAL = 1, 2, 5
 DESCRIPTION, ORIENTATION, EXTRA_SAMPLES, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 270, 274, 338, 282, 283, 296
+NO_UNIT, CENTIMETRES = 1, 3
 RESOLUTION = {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 GEOTIFF = {33550, 33922, 34264, 34735, 34736, 34737}
 Fields = dict[int, tiff.Field]
@@ -32,7 +33,11 @@ def carry_into_tiff(original: Path, working: Path, result: Path, change: Change)
         described = read(file, change) if read else tiff.Node({})
     with working.open("rb") as file:
         pixels = next(tiff.Reader(file).directories(), {})
-        taken = {ORIENTATION, EXTRA_SAMPLES} | (set() if X_RESOLUTION in described.fields else RESOLUTION)
+        taken = {EXTRA_SAMPLES}
+        if ORIENTATION in described.fields or tiff.first_number(pixels, ORIENTATION, 1) != 1:
+            taken |= {ORIENTATION}  # decoders turn some formats upright themselves
+        if X_RESOLUTION not in described.fields and tiff.first_number(pixels, RESOLUTION_UNIT, NO_UNIT) != NO_UNIT:
+            taken |= RESOLUTION
         fields = {**described.fields, **{tag: each for tag, each in pixels.items() if tag in taken}}
         tiff_carrier.carry_directory(tiff.Node(fields, described.below), result, change)
 
@@ -88,12 +93,16 @@ def _read_density(segments: list[jpeg.Segment]) -> Fields:
         if segment.marker == jpeg.APP0 and segment.data.startswith(b"JFIF\0") and len(segment.data) >= 12:
             unit, across, down = struct.unpack_from(">BHH", segment.data, 7)
             if unit in (1, 2) or (across, down) != (1, 1):
-                return {
-                    X_RESOLUTION: tiff.Field.of(RATIONAL, struct.pack("<II", across, 1)),
-                    Y_RESOLUTION: tiff.Field.of(RATIONAL, struct.pack("<II", down, 1)),
-                    RESOLUTION_UNIT: tiff.Field.of(tiff.SHORT, struct.pack("<H", unit + 1 if unit < 3 else 1)),
-                }
+                return _make_resolution((across, 1), (down, 1), unit + 1 if unit < 3 else NO_UNIT)
     return {}
+
+
+def _make_resolution(across: tuple[int, int], down: tuple[int, int], unit: int) -> Fields:
+    return {
+        X_RESOLUTION: tiff.Field.of(RATIONAL, struct.pack("<II", *across)),
+        Y_RESOLUTION: tiff.Field.of(RATIONAL, struct.pack("<II", *down)),
+        RESOLUTION_UNIT: tiff.Field.of(tiff.SHORT, struct.pack("<H", unit)),
+    }
 
 
 def _add_comments(fields: Fields, comments: list[bytes], change: Change) -> None:
@@ -143,11 +152,21 @@ def _read_gif(file: io.BufferedReader, change: Change) -> tiff.Node:
     return tiff.Node(fields)
 
 
+def _read_bmp(file: io.BufferedReader, _change: Change) -> tiff.Node:
+    """Read the resolution of a Windows bitmap, in pixels per meter (BITMAPINFOHEADER)."""
+    head = file.read(46)
+    if len(head) < 46 or struct.unpack_from("<I", head, 14)[0] < 40:
+        return tiff.Node({})
+    across, down = struct.unpack_from("<ii", head, 38)
+    known = across > 0 and down > 0
+    return tiff.Node(_make_resolution((across, 100), (down, 100), CENTIMETRES) if known else {})
+
+
 READERS: Mapping[str, Callable[[io.BufferedReader, Change], tiff.Node]] = {
     "jpeg": _read_jpeg,
     "jp2": _read_boxes,
     "heic": _read_boxes,
     "avif": _read_boxes,
     "gif": _read_gif,
+    "bmp": _read_bmp,
 }
-"""Formats that hold metadata; a BMP holds none."""

@@ -89,7 +89,15 @@ def _update(kind: bytes, group: Sequence[jpeg.Segment], change: Change) -> Itera
         parts = [each.data for each in group] if updated == data else jpeg.split(updated, photoshop.SIGNATURE)
         yield from ((jpeg.APP13, part) for part in parts if len(part) > len(photoshop.SIGNATURE))
     else:
-        yield from ((each.marker, each.data) for each in group)
+        yield from ((each.marker, _update_color_coding(each, change)) for each in group)
+
+
+def _update_color_coding(segment: jpeg.Segment, change: Change) -> bytes:
+    """Return a segment's data; in Adobe's the result's transform: none for gray, or luma and chroma (T.872, 6.5.3)."""
+    if not jpeg.is_color_coding(segment):
+        return segment.data
+    transform = jpeg.LUMA_AND_CHROMA if change.result_bands == 3 else jpeg.NO_TRANSFORM
+    return segment.data[: jpeg.TRANSFORM_AT] + bytes([transform]) + segment.data[jpeg.TRANSFORM_AT + 1 :]
 
 
 def _cut_jfif_thumbnail(data: bytes, change: Change) -> bytes:

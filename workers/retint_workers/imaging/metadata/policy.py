@@ -70,7 +70,7 @@ _JPEG = (
     Rule("jpeg", (b"\xe8SPIFF\0",), OWN, "a file header: size, color and coding"),
     Rule("jpeg", (b"\xebHDR_RI",), DROP, GAIN_MAP),
     Rule("jpeg", (b"\xedPhotoshop 3.0\0",), REWRITE, "its thumbnail and profile do not show the result"),
-    Rule("jpeg", (b"\xeeAdobe",), OWN, "tells how color is coded"),
+    Rule("jpeg", (b"\xeeAdobe",), REWRITE, "tells how the result's color is coded; its version and flags stay"),
 )
 
 _PNG = (

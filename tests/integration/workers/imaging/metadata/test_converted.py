@@ -107,11 +107,20 @@ def test_damaged_metadata_does_not_stop_a_photo(file_format: str, data: bytes, t
     assert tiff.XMP in first
 
 
+def test_the_resolution_of_a_bitmap_goes_into_a_tiff(tmp_path: Path) -> None:
+    path = tmp_path / "a.bmp"
+    path.write_bytes(photo_files.encode_photo("BMP", GRAY, dpi=(300, 150)))
+    _, _, result = carry(path, "bmp")
+    tags = metadata_differences.read_tags(result)
+    assert [tags[f"IFD0:{name}"] for name in ("XResolution", "YResolution", "ResolutionUnit")] == [118.11, 59.06, 3]
+
+
 def test_the_comment_and_the_xmp_of_a_gif_go_into_a_tiff(tmp_path: Path) -> None:
     path = tmp_path / "a.gif"
     path.write_bytes(photo_files.encode_photo("GIF", GRAY, comment=b"Neg. 1911/45"))
     metadata_differences.write_tags(path, "-XMP-dc:Title=Harbor")
     first, notes, result = carry(path, "gif")
     assert first[270].data == b"Neg. 1911/45\0"
+    assert not {274, 282, 283, 296} & first.keys()  # it says nothing of them
     assert metadata_differences.read_tags(result)["XMP-dc:Title"] == "Harbor"
     assert notes == ""

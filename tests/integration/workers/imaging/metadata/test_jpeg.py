@@ -4,6 +4,7 @@ import hashlib
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests import described_photos, metadata_differences, photo_files
 from tests.described_photos import jpeg_with, make_iptc, make_resource
@@ -50,6 +51,18 @@ def test_density_and_its_unit_stay(density: tuple[int, int, int], tmp_path: Path
     result, notes = render(tmp_path / "a.jpg", bytes(data))
     assert notes == ""
     assert struct.unpack_from(">BHH", read_segments(result)[0][1], 7) == density
+
+
+@pytest.mark.parametrize("transform", [0, 1, 2])
+def test_adobes_segment_tells_how_the_results_color_is_coded(transform: int, tmp_path: Path) -> None:
+    adobe = b"Adobe\0\x64\x80\0\0\0"
+    data = jpeg_with((0xEE, adobe + bytes([transform])), jfif=False)
+    result, notes = render(tmp_path / "a.jpg", data)
+    assert (0xEE, adobe + b"\1") in read_segments(result)
+    assert notes == ""
+    assert metadata_differences.compare(tmp_path / "a.jpg", result) == []
+    shown = np.asarray(open_picture(result).convert("L")).astype(int)
+    assert np.abs(shown - np.asarray(open_picture(tmp_path / "a.jpg"))).mean() < 6
 
 
 def test_a_file_without_jfif_gets_none(tmp_path: Path) -> None:
