@@ -185,11 +185,7 @@ def _choose_encoding(original: Path, file_format: str, result_format: str) -> Op
     if file_format != result_format:
         return dict(LOSSLESS_TIFF)
     with original.open("rb") as file:
-        options = read_encoding(file, file_format)
-        if file_format == "jpeg":
-            frame = jpeg.read_frame(file)
-            options["subsample_mode"] = "on" if frame and frame.sampling[0] == (2, 2) else "off"
-    return options
+        return read_encoding(file, file_format)
 
 
 def _tell(picture: Picture, header: Header, result_format: str) -> str:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from retint.errors import InvalidPhoto
 from retint_workers.containers import jpeg, png, tiff, tiff_pixels, webp
 from retint_workers.containers.mending import Mend
 from retint_workers.imaging.tiff_pages import choose_photograph
@@ -100,18 +101,24 @@ def _mend_webp(path: Path) -> Mend:
 
 
 def _mend_tiff(path: Path) -> Mend:
-    """Say again where the photograph's pixels lie, where they are not the first or libtiff warns of its directory."""
+    """Say again where the pixels lie: where they are not the first, or libtiff stumbles over the fields."""
     with path.open("rb") as file:
         reader = tiff.Reader(file)
         choice = choose_photograph(reader)
-        if choice.is_first and not _warns_of_header(path):
+        file_bytes = file.seek(0, 2)
+        layout = choice.page.layout
+        if choice.is_first and layout.counts == layout.true_counts(file_bytes) and not _troubles_libtiff(path):
             return Mend()
-        return tiff_pixels.mend(reader, choice.directory, file.seek(0, 2))
+        return tiff_pixels.mend(reader, choice.directory, file_bytes)
 
 
-def _warns_of_header(path: Path) -> bool:
+def _troubles_libtiff(path: Path) -> bool:
+    """Whether libtiff warns of the first directory, or does not take it."""
     with collect_warnings() as warnings:
-        open_image(path, "tiff")
+        try:
+            open_image(path, "tiff")
+        except InvalidPhoto:
+            return True
     return bool(warnings)
 
 

@@ -23,8 +23,6 @@ COMPRESSIONS = {
 LOSSY_COMPRESSIONS = {"jpeg", "webp"}
 PREDICTORS = {1: "none", 2: "horizontal"}
 JPEG_TABLES, PREDICTOR = 347, 317
-ASSOCIATED = 1
-"""ExtraSamples: transparency, by which the colors are multiplied already."""
 TILE_STEP = 16
 """Sides of tiles are multiples of it (TIFF 6.0, section 15)."""
 MAX_HEAD_BYTES = 1 << 16
@@ -44,14 +42,15 @@ def read_encoding(file: BinaryIO, file_format: str) -> Options:
 
 
 def _read_jpeg(file: BinaryIO) -> Options:
-    """Estimate the quality; find out whether the scans are progressive."""
-    tables, frame = [], 0
-    for segment in jpeg.read_segments(file):
-        if segment.marker == jpeg.QUANTIZATION:
-            tables.append(segment.data)
-        if segment.marker in jpeg.FRAMES:
-            frame = segment.marker
-    return {"Q": quality.estimate_jpeg_quality(tables), "interlace": frame in jpeg.PROGRESSIVE}
+    """Estimate the quality; find out whether chroma is halved both ways, and whether the scans are progressive."""
+    tables = [segment.data for segment in jpeg.read_segments(file) if segment.marker == jpeg.QUANTIZATION]
+    frame = jpeg.read_frame(file)
+    is_halved = frame is not None and frame.sampling == ((2, 2), (1, 1), (1, 1))
+    return {
+        "Q": quality.estimate_jpeg_quality(tables),
+        "interlace": frame is not None and frame.marker in jpeg.PROGRESSIVE,
+        "subsample_mode": "on" if is_halved else "off",
+    }
 
 
 def _read_png(file: BinaryIO) -> Options:
@@ -107,8 +106,6 @@ def tiff_options(choice: Choice, file: BinaryIO, *, is_big: bool) -> Options:
     layout, directory = choice.page.layout, choice.directory
     compression = COMPRESSIONS.get(layout.compression, "deflate")
     options: Options = {"compression": compression, "bigtiff": is_big}
-    if layout.extras[:1] == (ASSOCIATED,):
-        options["premultiply"] = True
     if compression in ("lzw", "deflate"):
         options["predictor"] = PREDICTORS.get(tiff.first_number(directory, PREDICTOR, 1), "horizontal")
     if compression == "jpeg":

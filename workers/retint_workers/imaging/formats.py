@@ -60,11 +60,6 @@ class Header:
         return self.space.profile
 
     @property
-    def is_premultiplied(self) -> bool:
-        """Whether the file's colors are multiplied by its first extra channel, the transparency."""
-        return bool(self.encoding.get("premultiply"))
-
-    @property
     def upright_size(self) -> tuple[int, int]:
         """Width and height of the upright photo."""
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
@@ -86,9 +81,6 @@ def read_header(path: Path, pixel_limit_mp: int) -> Header:
     bands = 3 if image.interpretation in ("srgb", "rgb16") else 1
     with path.open("rb") as file:
         space, notes = declarations.read_space(file, file_format, image, bands)
-    if file_format == "jpeg":
-        has_full_chroma = bands == 1 or image.get("jpeg-chroma-subsample") != "4:2:0"
-        encoding["subsample_mode"] = "off" if has_full_chroma else "on"
     return Header(
         format=file_format,
         result_format=file_format,
@@ -117,9 +109,7 @@ def is_lossy(file_format: str, encoding: Mapping[str, Any]) -> bool:
     """Whether a file of this format and with these options has other pixels than those written."""
     if file_format == "webp":
         return not encoding["lossless"]
-    if file_format == "tiff":  # dividing by transparency and multiplying again rounds
-        return bool(encoding.get("premultiply")) or encoding["compression"] in LOSSY_COMPRESSIONS
-    return file_format == "jpeg"
+    return file_format == "jpeg" or encoding.get("compression") in LOSSY_COMPRESSIONS
 
 
 def refuse_size(width: int, height: int, pixel_limit_mp: int) -> None:

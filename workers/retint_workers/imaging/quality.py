@@ -31,7 +31,7 @@ def estimate_jpeg_quality(tables: Iterable[bytes]) -> int:
     Args:
         tables: the segments' data; each holds one table or more.
     """
-    sums: dict[int, int] = {}
+    found: dict[int, tuple[int, int]] = {}
     for data in tables:
         at = 0
         while at < len(data):
@@ -39,18 +39,21 @@ def estimate_jpeg_quality(tables: Iterable[bytes]) -> int:
             values = data[at + 1 : at + 1 + size]
             if len(values) < size:
                 break
-            sums[data[at] & 15] = sum(struct.unpack(">64H", values) if size == 128 else values)
+            steps = struct.unpack(">64H", values) if size == 128 else values
+            found[data[at] & 15] = sum(steps), 255 if size == 64 else 32767
             at += 1 + size
-    estimates = [_nearest_quality(total, CHROMINANCE if number else LUMINANCE) for number, total in sums.items()]
+    estimates = [
+        _nearest_quality(total, most, CHROMINANCE if number else LUMINANCE) for number, (total, most) in found.items()
+    ]
     return max(estimates, default=DEFAULT_QUALITY)
 
 
-def _nearest_quality(total: int, standard: tuple[int, ...]) -> int:
-    """Return the quality whose table has the sum nearest to this one."""
+def _nearest_quality(total: int, most: int, standard: tuple[int, ...]) -> int:
+    """Return the quality whose table, with steps of so many at most, has the sum nearest to this one."""
 
     def sum_at(quality: int) -> int:
         scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-        return sum(min(max((step * scale + 50) // 100, 1), 255) for step in standard)
+        return sum(min(max((step * scale + 50) // 100, 1), most) for step in standard)
 
     return min(range(100, 0, -1), key=lambda quality: abs(sum_at(quality) - total))
 

@@ -1,6 +1,7 @@
 """Carries metadata from a TIFF's first directory into that of a TIFF."""
 
 import io
+import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from retint_workers.imaging.metadata.policy import THUMBNAILS, Action, find_rule
 LAYERS = "Photoshop's layers are left out: they hold the original's pixels."
 MOVED_NOTE = "The camera maker's note has a form that is not known; in its new place some of it may not be readable."
 BYTE = 1
+EXTRA_SAMPLES, ASSOCIATED, UNASSOCIATED = 338, 1, 2
+DIVIDED_NOTE = "The original's colors are multiplied by its transparency; the result's are not, as editors expect them."
 
 
 def carry(original: Path, result: Path, change: Change) -> None:
@@ -139,6 +142,11 @@ def _make_fields(described: tiff.Node, change: Change) -> dict[int, tiff.Field]:
         packets += blocks.find_photoshop_xmp(resources.data)
         updated = blocks.update_photoshop(resources.data, change)
         made[tiff.PHOTOSHOP] = resources if updated == resources.data else tiff.Field.of(BYTE, updated)
+    kinds = described.fields[EXTRA_SAMPLES].numbers if EXTRA_SAMPLES in described.fields else ()
+    if ASSOCIATED in kinds:
+        separate = [UNASSOCIATED if kind == ASSOCIATED else kind for kind in kinds]
+        made[EXTRA_SAMPLES] = tiff.Field.of(tiff.SHORT, struct.pack(f"<{len(kinds)}H", *separate))
+        change.note(DIVIDED_NOTE)
     made[tiff.XMP] = tiff.Field.of(BYTE, xmp.serialize(blocks.make_xmp(packets, change)))
     if change.profile is not None:
         made[tiff.ICC] = tiff.Field.of(tiff.UNDEFINED, change.profile)
