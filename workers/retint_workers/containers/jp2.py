@@ -12,8 +12,6 @@ CODESTREAM = b"\xff\x4f\xff\x51"
 """Start of codestream, and the segment SIZ that always follows it."""
 SUPERBOXES = {b"jp2h", b"res "}
 MAX_BOXES = 1000
-EXIF_BOX, XMP_BOX = b"JpgTiffExif->JP2", bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-"""Identifiers of boxes of the type `uuid` (exiftool's and Adobe's, XMP part 3, 1.1.4)."""
 ENUMERATED = {16: "rgb", 17: "gray", 18: "ycbcr"}
 """Color spaces by their numbers (table I.10): sRGB, gray with sRGB's curve, sYCC."""
 
@@ -32,8 +30,6 @@ class Jp2:
         alpha: what its channel is: 1 premultiplied, 2 not; 0 where it has none.
         has_palette: whether components are indices.
         resolution: pixels per millimeter, across and down; None where the file does not say.
-        exif: from the box that Adobe's tools use for it.
-        xmp: likewise.
     """
 
     width: int
@@ -46,8 +42,6 @@ class Jp2:
     alpha: int
     has_palette: bool
     resolution: tuple[float, float] | None
-    exif: bytes | None
-    xmp: bytes | None
 
 
 def read_jp2(file: BinaryIO) -> Jp2:
@@ -58,9 +52,7 @@ def read_jp2(file: BinaryIO) -> Jp2:
     """
     file.seek(0)
     is_bare = file.read(4) == CODESTREAM
-    listed = [] if is_bare else list(_boxes(file, 0, file.seek(0, 2)))
-    boxes = {b"jp2c": 0} if is_bare else dict(reversed(listed))
-    blocks = [_read_box(file, {kind: at}, kind) for kind, at in listed if kind == b"uuid"]
+    boxes = {b"jp2c": 0} if is_bare else dict(_boxes(file, 0, file.seek(0, 2)))
     if b"jp2c" not in boxes:
         raise ValueError("no codestream")
     file.seek(boxes[b"jp2c"])
@@ -84,8 +76,6 @@ def read_jp2(file: BinaryIO) -> Jp2:
         alpha=_read_alpha(_read_box(file, boxes, b"cdef")),
         has_palette=b"pclr" in boxes,
         resolution=_read_resolution(_read_box(file, boxes, b"resc")),
-        exif=next((block[16:] for block in blocks if block.startswith(EXIF_BOX)), None),
-        xmp=next((block[16:] for block in blocks if block.startswith(XMP_BOX)), None),
     )
 
 

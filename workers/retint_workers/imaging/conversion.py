@@ -17,7 +17,6 @@ from retint_workers.imaging import color_models, decoders, dialects
 from retint_workers.imaging.bounds import refuse_greedy
 from retint_workers.imaging.encoding import Options, read_encoding
 from retint_workers.imaging.formats import Header, is_lossy, read_header, refuse_size, sniff_file
-from retint_workers.imaging.metadata import tiff as tiff_metadata
 from retint_workers.imaging.pictures import Picture
 from retint_workers.imaging.tiff_decoder import open_tiff
 from retint_workers.imaging.tiff_pages import choose_photograph
@@ -125,8 +124,6 @@ def _convert(original: Path, file_format: str, picture: Picture, pixel_limit_mp:
     working = folder / WORKING_FILE
     with scratch.translate_errors():
         _write_working_file(picture, working)
-        if picture.exif or picture.xmp:
-            tiff_metadata.attach(working, picture.exif, picture.xmp)
     header = read_header(working, pixel_limit_mp)
     result_format = find_result_format(original)
     encoding = _choose_encoding(original, file_format, result_format)
@@ -136,10 +133,7 @@ def _convert(original: Path, file_format: str, picture: Picture, pixel_limit_mp:
         result_format=result_format,
         encoding=encoding,
         lossy=is_lossy(result_format, encoding),
-        notes=[
-            *header.notes,
-            _tell(picture, header, result_format),
-        ],
+        notes=[*header.notes, _tell(picture, header, result_format)],
     )
 
 

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from retint.errors import InvalidPhoto
-from retint_workers.containers import jp2, jpeg, tiff, xmp
+from retint_workers.containers import exif, jp2, jpeg, tiff
 from retint_workers.imaging import declarations, profiles
 from retint_workers.imaging.bounds import refuse_beyond_memory
 from retint_workers.imaging.encoding import animation
 from retint_workers.imaging.pictures import Picture, Strips
-from retint_workers.imaging.vips import XMP_FIELD, damaged_file, incomplete_file, translate_errors
+from retint_workers.imaging.vips import damaged_file, incomplete_file, translate_errors
 
+ORIENTATION = 274
 ROWS = 256
 """Rows of a strip of a picture that is in memory as a whole."""
 SRGB_CODE_POINTS = (1, 13)
@@ -83,7 +84,6 @@ def open_jpeg(path: Path) -> Picture | None:
             "otherwise: save it again, as TIFF.",
             code="truncated",
         )
-    exif, packet = _read_blocks(path)
     name = "lossless JPEG" if is_lossless else f"JPEG of {frame.bits} bits"
     pixels = frame.width * frame.height * frame.components
     need = pixels * (1 if frame.bits == 8 else 2) + path.stat().st_size
@@ -103,9 +103,7 @@ def open_jpeg(path: Path) -> Picture | None:
         bits=frame.bits,
         read=read,
         profile=_read_profile(path),
-        orientation=_read_orientation(exif),
-        exif=exif,
-        xmp=packet,
+        orientation=_read_orientation(path),
     )
 
 
@@ -159,23 +157,13 @@ def _read_profile(path: Path) -> bytes | None:
     return b"".join(parts[number] for number in sorted(parts)) or None
 
 
-def _read_blocks(path: Path) -> tuple[bytes | None, bytes | None]:
-    """Return EXIF and XMP of a JPEG; of XMP the part that stands in the first segment."""
-    exif, packet = None, None
-    with path.open("rb") as file:
+def _read_orientation(path: Path) -> int:
+    """Read EXIF's orientation of a JPEG; 1 where it has none or is damaged."""
+    with path.open("rb") as file, suppress(ValueError):
         for segment in jpeg.read_segments(file):
-            if segment.marker == jpeg.APP1 and segment.data.startswith(b"Exif\0\0"):
-                exif = exif or segment.data
-            if segment.marker == jpeg.APP1 and segment.data.startswith(xmp.JPEG_SIGNATURE):
-                packet = packet or segment.data.removeprefix(xmp.JPEG_SIGNATURE)
-    return exif, packet
-
-
-def _read_orientation(exif: bytes | None) -> int:
-    """Read EXIF's orientation; 1 where it has none or is damaged."""
-    with suppress(ValueError):
-        reader = tiff.Reader(io.BytesIO((exif or b"").removeprefix(b"Exif\0\0")))
-        return tiff.first_number(next(reader.directories(), {}), 274, 1)
+            if segment.marker == jpeg.APP1 and segment.data.startswith(exif.SIGNATURE):
+                reader = tiff.Reader(io.BytesIO(segment.data.removeprefix(exif.SIGNATURE)))
+                return tiff.first_number(next(reader.directories(), {}), ORIENTATION, 1)
     return 1
 
 
@@ -240,8 +228,6 @@ def _from_vips(name: str, image: pyvips.Image, open_again: Callable[[], pyvips.I
         extras=(2,) * (image.bands - bands),
         profile=image.get(profiles.ICC_FIELD) if image.get_typeof(profiles.ICC_FIELD) else None,
         resolution=(image.xres, image.yres),
-        exif=image.get("exif-data") if image.get_typeof("exif-data") else None,
-        xmp=image.get(XMP_FIELD) if image.get_typeof(XMP_FIELD) else None,
     )
 
 
@@ -277,7 +263,6 @@ def open_heic(path: Path) -> Picture:
         width, height = heif.size
         mode = heif.mode
         profile = heif.info.get("icc_profile") or declared
-        exif, packet = heif.info.get("exif") or None, heif.info.get("xmp") or None
     bits = 16 if ";" in mode else 8
     refuse_beyond_memory("A HEIC", (width, height), width * height * (10 if bits == 8 else 20), "save it as TIFF")
     letters = mode.partition(";")[0]
@@ -299,8 +284,6 @@ def open_heic(path: Path) -> Picture:
         read=read,
         extras=extras,
         profile=profile,
-        exif=exif,
-        xmp=packet,
     )
 
 
@@ -340,8 +323,6 @@ def open_jp2(path: Path) -> Picture:
         extras=(head.alpha,) * (len(head.bits) - bands),
         profile=head.profile,
         resolution=head.resolution or (1.0, 1.0),
-        exif=head.exif,
-        xmp=head.xmp,
     )
 
 

@@ -26,8 +26,6 @@ class Picture:
         profile: its own color profile.
         orientation: EXIF's.
         resolution: pixels per millimeter, across and down.
-        exif: EXIF, with or without its signature.
-        xmp: XMP.
         ycbcr: weights of red and green and blue in luma, and the black and white of Y, Cb and Cr (TIFF 6.0, 20 and 21).
     """
 
@@ -43,8 +41,6 @@ class Picture:
     profile: bytes | None = None
     orientation: int = 1
     resolution: tuple[float, float] = (1.0, 1.0)
-    exif: bytes | None = None
-    xmp: bytes | None = None
     ycbcr: tuple[float, ...] = field(default=(0.299, 0.587, 0.114))
 
     @property

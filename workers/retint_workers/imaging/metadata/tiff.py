@@ -1,11 +1,9 @@
 """Carries metadata from a TIFF's first directory into that of a TIFF."""
 
-import io
 import struct
-from contextlib import suppress
 from pathlib import Path
 
-from retint_workers.containers import exif, maker_notes, photoshop, tiff, xmp
+from retint_workers.containers import maker_notes, photoshop, tiff, xmp
 from retint_workers.imaging.metadata import blocks
 from retint_workers.imaging.metadata.blocks import Change
 from retint_workers.imaging.metadata.policy import THUMBNAILS, Action, find_rule
@@ -46,35 +44,6 @@ def carry_directory(described: tiff.Node, result: Path, change: Change) -> None:
             return each.data if moved is None else moved
 
         tiff.replace_first_directory(target, tiff.Node(fields, below), move)
-
-
-def attach(path: Path, block: bytes | None, packet: bytes | None) -> None:
-    """Put EXIF and XMP of another container into a TIFF's first directory, whose own fields stay.
-
-    A damaged block is left out.
-
-    Args:
-        path: the TIFF.
-        block: EXIF, with or without its signature.
-        packet: XMP.
-    """
-    with path.open("r+b") as target:
-        written = tiff.Reader(target)
-        own = tiff.read_node(written, written.read_directory(written.read_offset(written.offset_at))[0])
-        described = tiff.Node({})
-        with suppress(ValueError):
-            reader = tiff.Reader(io.BytesIO(exif.split_signature(block or b"")[1]))
-            described = tiff.read_node(reader, next(reader.directories(), {}))
-        fields = {tag: each for tag, each in described.fields.items() if not _belongs_to_pixels(tag)}
-        below = {tag: group for tag, group in described.below.items() if tag in fields}
-        added = {tiff.XMP: tiff.Field.of(BYTE, packet)} if packet else {}
-        tiff.replace_first_directory(target, tiff.Node({**fields, **added, **own.fields}, below), _move)
-
-
-def _move(tag: int, each: tiff.Field, to: int) -> bytes:
-    """Return a field's data for its new place; makers' notes have offsets."""
-    moved = maker_notes.move(each.data, each.at, to) if tag == tiff.MAKER_NOTE else None
-    return each.data if moved is None else moved
 
 
 def _belongs_to_pixels(tag: int) -> bool:
