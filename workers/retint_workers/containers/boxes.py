@@ -68,6 +68,8 @@ def read_blocks(file: BinaryIO) -> list[Block]:
 
 
 def _read(file: BinaryIO, at: int, end: int) -> bytes:
+    if at > file.seek(0, 2):
+        return b""
     file.seek(at)
     return file.read(max(0, min(end - at, MAX_BYTES)))
 
@@ -82,7 +84,10 @@ def _read_items(file: BinaryIO, meta: Box) -> Iterator[Block]:
     entries_at = boxes[b"iinf"].at + (6 if version == b"\0" else 8)
     for entry in read_boxes(file, entries_at, boxes[b"iinf"].end):
         item, kind, rest = _read_entry(_read(file, entry.at, entry.end))
-        data = b"".join(_read(file, at, at + size) for at, size in places.get(item, ()))
+        parts = places.get(item, [])
+        if sum(size for _, size in parts) > MAX_BYTES:
+            continue
+        data = b"".join(_read(file, at, at + size) for at, size in parts)
         if kind == b"Exif" and len(data) > 4:
             yield "exif", data[4 + struct.unpack(">I", data[:4])[0] :]
         elif kind == b"mime" and b"application/rdf+xml" in rest:

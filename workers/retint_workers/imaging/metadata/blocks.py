@@ -8,7 +8,16 @@ from lxml import etree
 
 from retint_workers.containers import exif, photoshop, tiff, xmp
 from retint_workers.imaging import profiles
-from retint_workers.imaging.metadata.policy import MAX_BYTES, NS, POLICY, THUMBNAILS, Action, Rule, find_rule
+from retint_workers.imaging.metadata.policy import (
+    MAX_ALL_BYTES,
+    MAX_BYTES,
+    NS,
+    POLICY,
+    THUMBNAILS,
+    Action,
+    Rule,
+    find_rule,
+)
 from retint_workers.imaging.provenance import IPTC, RETINT, SOURCE_TYPE, Provenance
 
 PHOTOSHOP_NS, TIFF_NS, MEDIA_NS = NS + "photoshop/1.0/", NS + "tiff/1.0/", NS + "xap/1.0/mm/"
@@ -39,6 +48,7 @@ class Change:
         format: of the original.
         is_converted: whether the result is of another format: a TIFF.
         notes: a sentence for each thing that is left out or changed, each once.
+        carried_bytes: of metadata so far.
     """
 
     bands: int
@@ -50,6 +60,7 @@ class Change:
     format: str = ""
     is_converted: bool = False
     notes: list[str] = field(default_factory=list)
+    carried_bytes: int = 0
 
     @property
     def becomes_colored(self) -> bool:
@@ -74,10 +85,14 @@ class Change:
         return rule.action is Action.OWN
 
     def is_oversized(self, name: str, size: int) -> bool:
-        """Whether metadata is too large to be carried; then it is noted."""
+        """Whether a piece of metadata, or all together with it, is too large to be carried; then it is noted."""
         if size > MAX_BYTES:
             self.note(f"{name} of {size >> 20} MiB is left out: at most {MAX_BYTES >> 20} MiB are carried.")
-        return size > MAX_BYTES
+            return True
+        self.carried_bytes += size
+        if self.carried_bytes > MAX_ALL_BYTES:
+            self.note(f"What is beyond {MAX_ALL_BYTES >> 20} MiB of metadata is left out.")
+        return self.carried_bytes > MAX_ALL_BYTES
 
 
 # --- EXIF -------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from retint_workers.containers import exif, jpeg, photoshop, xmp
 from retint_workers.imaging.metadata import blocks
 from retint_workers.imaging.metadata.blocks import Change
-from retint_workers.imaging.metadata.policy import CREDENTIALS, MAX_BYTES, THUMBNAILS, find_rule
+from retint_workers.imaging.metadata.policy import CREDENTIALS, THUMBNAILS, find_rule
 
 JFIF = b"JFIF\0"
 JFIF_BYTES = 14
@@ -31,12 +31,9 @@ def carry(original: Path, result: Path, change: Change) -> None:
 
 
 def _read_metadata(file: BinaryIO, change: Change) -> Iterator[jpeg.Segment]:
-    total = 0
     for segment in jpeg.read_segments(file):
         if segment.is_metadata:
-            total += len(segment.data)
-            if total > MAX_BYTES:
-                change.is_oversized("Metadata", total)
+            if change.is_oversized("A segment of the JPEG", len(segment.data)):
                 return
             yield segment
 

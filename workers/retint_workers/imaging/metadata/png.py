@@ -40,7 +40,7 @@ def carry(original: Path, result: Path, change: Change) -> None:
 
 
 def _choose(file: BinaryIO, samples: "Samples", change: Change) -> Carried:
-    carried, total = Carried(), 0
+    carried = Carried()
     pieces = carried.before
     for chunk in png.read_chunks(file):
         if chunk.kind == b"IDAT":
@@ -48,8 +48,7 @@ def _choose(file: BinaryIO, samples: "Samples", change: Change) -> Carried:
         if chunk.kind in png.CODING:
             continue
         name = f"The PNG's chunk {chunk.kind.decode('latin-1')}"
-        total += chunk.length
-        if change.is_oversized(name, chunk.length) or change.is_oversized("The PNG's metadata", total):
+        if change.is_oversized(name, chunk.length):
             continue
         data = chunk.read(file)
         packet = _read_xmp(chunk.kind, data, change)

@@ -12,6 +12,8 @@ from retint_workers.containers import tiff
 
 MAX_BYTES = 64 << 20
 """A larger piece of metadata is left out, with a note: it would be held in memory."""
+MAX_ALL_BYTES = 256 << 20
+"""Of all pieces together: hostile files point to the same bytes many times."""
 
 THUMBNAILS = "Small previews inside the file (thumbnails) are left out: they show the original."
 CREDENTIALS = "Content Credentials (C2PA) are left out: they vouch for the original's pixels, not for the result's."

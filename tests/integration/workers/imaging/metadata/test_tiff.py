@@ -269,3 +269,17 @@ def test_content_credentials_are_left_out_with_a_note(tmp_path: Path) -> None:
     result, notes = render(write(tmp_path / "a.tif", [(52545, 7, 4, b"jumb", True)]))
     assert 52545 not in read_first(result)
     assert "Content Credentials" in notes
+
+
+def test_fields_that_share_their_data_do_not_make_a_result_grow_without_bound(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", [(65000 + number, 1, 5, b"12345", True) for number in range(12)])
+    data = bytearray(path.read_bytes())
+    (first,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, first)
+    for entry in range(first + 2, first + 2 + 12 * count, 12):
+        if struct.unpack_from("<H", data, entry)[0] >= 65000:
+            struct.pack_into("<II", data, entry + 4, 40 << 20, 8)
+    path.write_bytes(data + bytes(41 << 20))
+    first_directory, notes = carry_alone(path)
+    assert 0 < len([tag for tag in first_directory if tag >= 65000]) <= 6
+    assert "beyond 256 MiB" in notes
