@@ -26,7 +26,7 @@ test: .venv/.dev system ## run all tests, with real servers and a browser [TESTS
 ifdef TESTS
 	$(BIN)/pytest --no-skips $(TESTS)
 else
-	OMP_NUM_THREADS=1 $(BIN)/pytest --no-skips -n 2 --dist loadfile --durations 10 tests/unit tests/integration
+	OMP_NUM_THREADS=1 $(BIN)/pytest --no-skips -n 2 --dist loadfile --durations 10 tests/unit tests/integration tests/cases
 	$(BIN)/pytest --no-skips --durations 10 tests/acceptance tests/browser tests/faults
 endif
 

@@ -91,6 +91,7 @@ def write_files(folder: Path, count: int) -> list[Path]:
     return files
 
 
+@pytest.mark.case("53")
 def test_a_session_that_ends_keeps_the_list_and_goes_on_after_a_sign_in(
     running_platform: PlatformUnderTest, depositor: BrowserContext, tmp_path: Path
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_session_that_ended_before_anything_was_sent(
     page.wait_for_url("**/batches/*")
 
 
+@pytest.mark.case("53")
 @pytest.mark.parametrize(
     ("status", "kind", "body"),
     [
@@ -167,6 +169,7 @@ def drop(page: Page, *entries: tuple[str, object]) -> None:
     page.evaluate(DROP_ENTRIES, [page.locator(".drop").element_handle(), list(entries)])
 
 
+@pytest.mark.case("54")
 def test_an_entry_that_cannot_be_read_is_named_and_the_others_are_deposited(open_page: Callable[..., Page]) -> None:
     """twake-drive#3779, ng-file-upload#396: NotFoundError of one entry of a dropped folder."""
     page = open_page("/deposit")
@@ -204,6 +207,7 @@ def test_an_entry_that_never_answers_does_not_hold_up_the_others(
     context.close()
 
 
+@pytest.mark.case("54")
 def test_a_lone_surrogate_in_a_name_is_written_out_and_sent(
     running_platform: PlatformUnderTest, open_page: Callable[..., Page]
 ) -> None:

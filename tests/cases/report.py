@@ -45,7 +45,7 @@ def read_table() -> list[tuple[str, str, str]]:
 def write(path: Path, seen: Mapping[str, Seen]) -> None:
     """Write the document; a case that no test tries is told as such."""
     lines = [
-        f"| {number} | {kind} | {happened} | {seen[number] if number in seen else 'no test tries it'} |"
+        f"| {number} | {kind} | {happened} | {seen.get(number, 'no test tries it')} |"
         for number, happened, kind in read_table()
     ]
     path.write_text(HEAD + "\n".join(lines) + "\n")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.integration.core.command.files import list_names, make_files
 from tests.permissions import OBEYING
 from tests.photographs import write_old_prints
@@ -95,6 +96,7 @@ def test_a_bad_token_and_a_server_that_is_not_there_are_said_in_a_sentence(
 # --- one file's trouble -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.case("23")
 def test_names_that_are_not_utf_8_are_sent_under_a_readable_name(
     platform: PlatformUnderTest, push: Push, tmp_path: Path
 ) -> None:
@@ -105,12 +107,14 @@ def test_names_that_are_not_utf_8_are_sent_under_a_readable_name(
     assert sorted(list_names(platform, pushed["batch"])) == ["_%F1_.jpg", "a.jpg", "caf%E9/z.jpg"]
 
 
+@pytest.mark.case("23")
 def test_a_folder_whose_own_name_is_not_utf_8_is_sent(platform: PlatformUnderTest, push: Push, tmp_path: Path) -> None:
     folder = make_files(tmp_path / os.fsdecode(b"Fotograf\xedas"), "a.jpg")
     pushed = push(folder)
     assert platform.get("/api/v1/batches/" + pushed["batch"].rsplit("/", 1)[1]).json()["name"] == "Fotograf%EDas"
 
 
+@pytest.mark.case("30")
 def test_what_cannot_be_read_is_named_with_the_reason_and_the_rest_goes_on(
     platform: PlatformUnderTest, tmp_path: Path
 ) -> None:
@@ -135,6 +139,7 @@ def test_what_cannot_be_read_is_named_with_the_reason_and_the_rest_goes_on(
     assert "cannot be listed: Permission denied" in refused["shut"]
 
 
+@pytest.mark.case("28")
 def test_debris_is_left_out_and_counted(platform: PlatformUnderTest, push: Push, tmp_path: Path) -> None:
     debris = "@eaDir/a.jpg/x.jpg", "#recycle/a.jpg", "a.xmp", "._a.jpg"
     folder = make_files(tmp_path / "nas", "a.jpg", "b/a.jpg", *debris)

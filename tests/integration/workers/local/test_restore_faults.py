@@ -18,6 +18,7 @@ from retint_workers import scratch
 from retint_workers.imaging import ingest
 
 
+@pytest.mark.case("30")
 def test_a_file_that_may_not_be_read_is_refused_and_the_others_are_restored(tmp_path: Path) -> None:
     for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg")):
         write_photo(tmp_path / "share" / name, number)
@@ -28,6 +29,7 @@ def test_a_file_that_may_not_be_read_is_refused_and_the_others_are_restored(tmp_
     assert report["b.jpg"]["reason"] == f"{tmp_path}/share/b.jpg cannot be read: Permission denied."
 
 
+@pytest.mark.case("28")
 def test_what_is_no_file_is_refused_and_debris_is_left_out(command: Command, tmp_path: Path) -> None:
     box = tmp_path / "nas"
     write_photo(box / "a.jpg", 0)
@@ -103,12 +105,14 @@ def test_an_interruption_still_reports_what_was_done(
     assert [row["status"] for row in json.loads(ended.stdout)] == ["restored"]
 
 
+@pytest.mark.case("24")
 def test_json_comes_also_where_the_whole_cannot_begin(command: Command, tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "a.jpg")
     wrong = ("--colorizer", "crayons")
     assert json.loads(command("restore", photo, "--out", tmp_path / "out", "--json", *wrong, status=3).stdout) == []
 
 
+@pytest.mark.case("24")
 def test_a_full_disk_is_said_and_later_files_are_tried(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

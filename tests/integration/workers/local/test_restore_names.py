@@ -32,6 +32,7 @@ def restore(command: Command, *arguments: object, status: int = 0) -> dict[str, 
     return read_report(command("restore", *arguments, "--json", *KEEP, status=status))
 
 
+@pytest.mark.case("25")
 def test_accession_numbers_keep_their_name(command: Command, tmp_path: Path) -> None:
     names = ["1923.45.12", "1923.45.13", "Portrait of Mr. Smith", "1923.45.12.verso.JPG", "old.scan.jpeg"]
     for number, name in enumerate(names):
@@ -67,6 +68,7 @@ def test_results_that_earlier_versions_named_are_recognised(command: Command, tm
     assert names_in(out) == ["1923.45-2.jpg", "1923.45.13.jpg", "1923.45.jpg", "scan.jpg"]
 
 
+@pytest.mark.case("26")
 def test_a_master_and_its_copies_have_provenance_and_layers_each(command: Command, tmp_path: Path) -> None:
     """osxphotos#210: photo.jpg, photo.tif and photo.png in one folder."""
     box, out = tmp_path / "box", tmp_path / "out"
@@ -83,6 +85,7 @@ def test_a_master_and_its_copies_have_provenance_and_layers_each(command: Comman
     assert all(row["already_there"] for row in report.values())
 
 
+@pytest.mark.case("23")
 def test_names_that_are_not_utf_8_are_restored_under_a_readable_name(command: Command, tmp_path: Path) -> None:
     box, out = tmp_path / os.fsdecode(b"caf\xe9"), tmp_path / "out"
     write_photo(box / os.fsdecode(b"_\xf1_.jpg"), 0)
@@ -102,6 +105,7 @@ def test_names_that_are_not_utf_8_are_restored_under_a_readable_name(command: Co
     assert "caf%E9: its name is not UTF-8." in refused.stderr
 
 
+@pytest.mark.case("24")
 @pytest.mark.parametrize("asked", [(), ("--compare", "--layers")], ids=["result only", "with sidecars"])
 def test_the_longest_names_are_restored_under_a_shorter_one(
     command: Command, tmp_path: Path, asked: tuple[str, ...]
@@ -132,6 +136,7 @@ TAKEOUT = {"title": "photo.jpg", "photoTakenTime": {"timestamp": "0"}}
 """What Google Takeout writes beside photo.jpg, as photo.jpg.json."""
 
 
+@pytest.mark.case("26")
 @pytest.mark.parametrize(
     ("ending", "asked"),
     [(".json", "--layers"), (".color.safetensors", "--layers"), (".compare.jpg", "--compare"), (".json", "")],
