@@ -11,7 +11,7 @@ import pyvips
 
 from retint.errors import InvalidPhoto
 from retint_models.layers.color import srgb_to_linear
-from retint_workers.containers import png, tiff
+from retint_workers.containers import jpeg, png, tiff, webp
 from retint_workers.imaging import icc, spaces
 from retint_workers.imaging.profiles import ICC_FIELD, UnusableProfile
 from retint_workers.imaging.spaces import ColorSpace
@@ -71,12 +71,27 @@ def read_space(file: BinaryIO, file_format: str, image: pyvips.Image, bands: int
             embedded = spaces.from_profile(image.get(ICC_FIELD), bands)
         except UnusableProfile:
             notes.append(UNUSABLE)
+    elif _embeds_profile(file, file_format):  # libvips passes over what it cannot unpack or join
+        notes.append(UNUSABLE)
     if file_format == "png":
         return _read_png(file, embedded), notes
     if embedded is not None:
         return embedded, notes
     space = _read_exif(file, file_format, image)
     return space or spaces.SRGB, [*notes, UNKNOWN] if space is None and not notes else notes
+
+
+def _embeds_profile(file: BinaryIO, file_format: str) -> bool:
+    """Whether a file has a place for a profile, whatever stands there."""
+    match file_format:
+        case "jpeg":
+            segments = jpeg.read_segments(file)
+            return any(each.data.startswith(jpeg.ICC) for each in segments)
+        case "png":
+            return any(chunk.kind == b"iCCP" for chunk in png.read_chunks(file))
+        case "webp":
+            return any(chunk.kind == b"ICCP" for chunk in webp.read_chunks(file))
+    return False
 
 
 def _read_png(file: BinaryIO, embedded: ColorSpace | None) -> ColorSpace:

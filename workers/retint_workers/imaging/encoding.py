@@ -70,7 +70,7 @@ def _read_webp(file: BinaryIO) -> Options:
         if chunk.kind == b"VP8L":
             return {"lossless": True, "exact": True}
         if chunk.kind == b"VP8 ":
-            return {"lossless": False, "Q": quality.estimate_vp8_quality(chunk.read(file))}
+            return {"lossless": False, "Q": quality.estimate_vp8_quality(chunk.read(file)), "exact": True}
     raise incomplete_file()
 
 
