@@ -26,6 +26,15 @@ def free_bytes() -> int | None:
     return max(0, limit - int(used.split()[1]) * 1024 - RESERVE_BYTES)
 
 
+def can_reorder(samples: int) -> bool:
+    """Whether a picture of so many samples may be read and written as a whole, as progressive and interlaced ones are.
+
+    Told by the limit alone, so that a result that is made again has the same order.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return limit == resource.RLIM_INFINITY or 2 * 2 * samples <= limit - 2 * RESERVE_BYTES
+
+
 def refuse_beyond_memory(name: str, size: tuple[int, int], need: float, advice: str) -> None:
     """Refuse a picture whose decoder needs more memory than this process may use.
 

@@ -14,7 +14,7 @@ from retint_workers import scratch
 from retint_workers.containers import jpeg, png, tiff
 from retint_workers.containers.mending import write_mended
 from retint_workers.imaging import color_models, decoders, dialects
-from retint_workers.imaging.bounds import refuse_greedy
+from retint_workers.imaging.bounds import can_reorder, refuse_greedy
 from retint_workers.imaging.encoding import Options, read_encoding
 from retint_workers.imaging.formats import Header, is_lossy, read_header, refuse_size, sniff_file
 from retint_workers.imaging.pictures import Picture
@@ -37,9 +37,12 @@ LOSSLESS_TIFF: Options = {"compression": "deflate", "predictor": "horizontal", "
 """How the result of a file is written whose own format cannot hold it."""
 RGB_PHOTOMETRIC, GRAY_PHOTOMETRIC = 2, 1
 PALETTE_NOTE = "The original's colors are those of a palette; the result has 8 bits a sample."
+ORDER_NOTE = (
+    "The picture is too large to be written in progressive or interlaced order; the result is written row by row."
+)
 FEW_BITS_NOTE = "The original has fewer than 8 bits a sample; the result has 8."
 MODEL_NOTES = {
-    "cmyk": " through {profile}",
+    "cmyk": ", through {profile},",
 }
 
 
@@ -62,7 +65,11 @@ def open_photo(original: Path, pixel_limit_mp: int, folder: Path) -> Header:
         header = _convert(original, file_format, picture, pixel_limit_mp, folder)
     else:
         header = read_header(_mend(original, file_format, folder), pixel_limit_mp)
-    return replace(header, notes=[*header.notes, *_tell_form(original, file_format)])
+    header = replace(header, notes=[*header.notes, *_tell_form(original, file_format)])
+    if not header.encoding.get("interlace") or can_reorder(header.width * header.height * (3 + header.extras)):
+        return header
+    encoding = {**header.encoding, "interlace": False}
+    return replace(header, encoding=encoding, notes=[*header.notes, ORDER_NOTE])
 
 
 def _mend(original: Path, file_format: str, folder: Path) -> Path:
@@ -185,7 +192,7 @@ def _choose_encoding(original: Path, file_format: str, result_format: str) -> Op
 def _tell(picture: Picture, header: Header, result_format: str) -> str:
     """Say what became of a picture."""
     through = MODEL_NOTES.get(picture.model, "").format(
-        profile="its own profile" if picture.profile else "a profile for common inks, since it has none"
+        profile="its own profile" if picture.profile else "a profile for common inks since it has none"
     )
     color = "gray" if header.bands == 1 else "RGB"
     name = {"jpeg": "JPEG", "tiff": "TIFF"}[result_format]

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from retint_workers.containers import boxes, exif, jpeg, photoshop, tiff, xmp
+from retint_workers.containers import boxes, exif, jp2, jpeg, photoshop, tiff, xmp
 from retint_workers.imaging.metadata import jpeg as jpeg_carrier
 from retint_workers.imaging.metadata import tiff as tiff_carrier
 from retint_workers.imaging.metadata.blocks import Change
@@ -117,6 +117,8 @@ def _add_comments(fields: Fields, comments: list[bytes], change: Change) -> None
 def _read_boxes(file: io.BufferedReader, change: Change) -> tiff.Node:
     node = tiff.Node({})
     added: Fields = {}
+    if file.read(len(jp2.CODESTREAM)) == jp2.CODESTREAM:  # JPEG 2000 without boxes
+        return node
     for name, data in boxes.read_blocks(file):
         if name == "exif":
             node = _read_exif(data, change)
