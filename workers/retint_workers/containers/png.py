@@ -151,6 +151,15 @@ def pack_xmp(packet: bytes) -> bytes:
     return XMP_KEYWORD + b"\0\0\0\0\0" + packet
 
 
+def unpack_profile(data: bytes, limit: int) -> bytes:
+    """Return the profile of an iCCP chunk; empty where it is damaged or has more than so many bytes."""
+    try:
+        profile = zlib.decompressobj().decompress(data.partition(b"\0")[2][1:], limit + 1)
+    except zlib.error:
+        return b""
+    return profile if len(profile) <= limit else b""
+
+
 def pack_profile(profile: bytes, name: bytes = b"ICC profile") -> bytes:
     """Return the data of an iCCP chunk."""
     return name + b"\0\0" + zlib.compress(profile)

@@ -1,6 +1,5 @@
 """Carries metadata from a PNG into a PNG."""
 
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -95,11 +94,7 @@ def _find_profile(file: BinaryIO, profile: bytes) -> bytes | None:
     for chunk in png.read_chunks(file):
         if chunk.kind == b"iCCP":
             data = chunk.read(file)
-            try:
-                unpacked = zlib.decompressobj().decompress(data.partition(b"\0")[2][1:], len(profile) + 1)
-            except zlib.error:
-                return None
-            return data if unpacked == profile else None
+            return data if png.unpack_profile(data, len(profile)) == profile else None
     return None
 
 
