@@ -19,12 +19,15 @@ from retint_models.layers import rendering, temporal
 from retint_models.layers.types import ColorLayer
 from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.films import encoder, segments
-from retint_workers.films.frames import FULL_RANGE
+from retint_workers.films.decoder import translate_ffmpeg_errors
+from retint_workers.films.frame_format import FULL_RANGE
 from retint_workers.films.segments import SegmentWriter
 
 SEGMENT_FRAMES = 24
 """Frames of a segment: the most that are decided again after an interruption."""
 SEGMENT_NAME = "color"
+OWN_FILE = "The film's color layer"
+"""How errors call a color film."""
 MAX_CODE = (1 << 10) - 1
 NEUTRAL_CODE = (MAX_CODE + 1) // 2
 
@@ -104,7 +107,8 @@ def _select(state: Mapping[str, Any], name: str) -> dict[str, NDArray[Any]]:
 def join(paths: Sequence[Path], output: Path, record: Mapping[str, Any], beat: Beat = beat_for_nobody) -> None:
     """Write segments of color frames as one Matroska file; beat after each frame."""
     with (
-        av.open(str(paths[0].resolve()), format="nut") as first,
+        translate_ffmpeg_errors(OWN_FILE),
+        segments.open_segment(paths[0]) as first,
         av.open(str(output.resolve()), "w", format="matroska") as out,
     ):
         out.metadata["RETINT"] = json.dumps(record, sort_keys=True)
@@ -134,7 +138,7 @@ def to_frame(layer: ColorLayer, number: int, frame_rate: Fraction) -> av.VideoFr
 
 def read_layers(path: Path) -> Iterator[ColorLayer]:
     """Read the layers of a color film, frame by frame; their confidence is 0."""
-    with av.open(str(path.resolve()), format="matroska") as container:
+    with translate_ffmpeg_errors(OWN_FILE), av.open(str(path.resolve()), format="matroska") as container:
         record = json.loads(container.metadata["RETINT"])
         for frame in container.decode(container.streams.video[0]):
             luma, *chroma = (_read_plane(plane) for plane in frame.planes)
@@ -155,6 +159,6 @@ def _read_plane(plane: Any) -> NDArray[np.float32]:
 
 def read_record(path: Path) -> dict[str, Any]:
     """Read what made a color film."""
-    with av.open(str(path.resolve()), format="matroska") as container:
+    with translate_ffmpeg_errors(OWN_FILE), av.open(str(path.resolve()), format="matroska") as container:
         record: dict[str, Any] = json.loads(container.metadata["RETINT"])
         return record

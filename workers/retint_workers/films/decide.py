@@ -23,7 +23,8 @@ from retint_workers.beats import Beat
 from retint_workers.films import color_film, density_zip, segments
 from retint_workers.films.color_film import SEGMENT_FRAMES, SEGMENT_NAME, ColorFilmWriter
 from retint_workers.films.decoder import Film
-from retint_workers.films.frames import FrameConverter, FrameFormat
+from retint_workers.films.frame_format import FrameFormat
+from retint_workers.films.frames import FrameConverter
 from retint_workers.films.ingest import ReportProgress, ignore_progress, report_and_go_on
 from retint_workers.inference import colorize as colorizing
 from retint_workers.inference import defade as defading

@@ -1,7 +1,6 @@
 """Opening deposited films: the container is recognised by its content, then frames are decoded one by one.
 
-Only `decoder`, `frames`, `encoder`, `segments`, `muxing` and `color_film` use FFmpeg (through PyAV). Foreign films are
-decoded in sandboxed child processes only.
+Only this room uses FFmpeg (through PyAV). Foreign films are decoded in sandboxed child processes only.
 """
 
 from collections.abc import Iterator
@@ -9,14 +8,15 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 import av.error
 from av.stream import Disposition
 
-from retint.errors import InvalidPhoto, OutOfMemory, RetintError
+from retint.errors import InvalidPhoto, OutOfMemory, RetintError, Transient
 from retint_workers import scratch
+from retint_workers.films.normalization import FrameNormalizer
 
 SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1aE\xdf\xa3", "matroska"),
@@ -31,6 +31,8 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"FLV\1", "flv"),
     (0, b"OggS", "ogg"),
     (0, b"\6\x0e\x2b\x34", "mxf"),
+    (0, b"\x1f\7\0", "dv"),
+    (0, b"YUV4MPEG2 ", "yuv4mpegpipe"),
 )
 """Offset, magic bytes, FFmpeg's demuxer. FFmpeg never guesses: a playlist is no film."""
 STILL_BRANDS = {b"heic", b"heix", b"mif1", b"avif", b"crx ", b"jp2 ", b"jpx "}
@@ -41,6 +43,8 @@ RUNNING_CLOCKS = {"mpegts", "mpeg"}
 """Demuxers of formats whose clock does not start with the film; its start time is subtracted."""
 THREADS = 4
 """Threads that decode or encode in one process, at most: each holds frames. The output does not depend on it."""
+LARGEST_RATE = 500
+"""Frames per second that are believed."""
 FRAME_LIMIT_MP = 36
 """Megapixels of the largest frames that are accepted: 8K."""
 
@@ -98,6 +102,7 @@ class Film:
                 raise
         self.stream.thread_type = "AUTO"
         self.stream.thread_count = THREADS
+        self._normalizer = FrameNormalizer(self.stream)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -126,6 +131,19 @@ class Film:
         return "mov" if self.container.metadata.get("major_brand", "qt").startswith("qt") else "mp4"
 
     @property
+    def had_alpha(self) -> bool:
+        """Whether frames so far had an alpha channel, which is opaque and left out."""
+        return self._normalizer.had_alpha
+
+    @property
+    def timecode(self) -> str | None:
+        """The timecode of the first frame, as `01:00:00:00`, wherever the container keeps it."""
+        streams = (self.stream, *self.container.streams)
+        said = [*(stream.metadata for stream in streams), self.container.metadata]
+        found = (value for tags in said for name, value in tags.items() if name.lower() == "timecode")
+        return next(found, None)
+
+    @property
     def time_base(self) -> Fraction:
         """Seconds of one unit of time: 1 over a whole number."""
         return Fraction(1, self._stored_time_base.denominator)
@@ -136,8 +154,9 @@ class Film:
 
     @property
     def frame_rate(self) -> Fraction:
-        """Average number of frames per second."""
-        return Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
+        """Average number of frames per second; short films of some formats claim nonsense."""
+        rates = (self.stream.average_rate, self.stream.guessed_rate, self.stream.codec_context.framerate)
+        return next((Fraction(rate) for rate in rates if rate and rate <= LARGEST_RATE), Fraction(25))
 
     @property
     def start_time_s(self) -> Fraction:
@@ -145,13 +164,18 @@ class Film:
         start = self.container.start_time if self.demuxer in RUNNING_CLOCKS else None
         return Fraction(start or 0, av.time_base)
 
+    def to_seconds(self, duration: int) -> Fraction:
+        """Return a frame's duration in seconds: exactly that of the frame rate, where the container rounded it."""
+        rounded, exact = duration * self.time_base, 1 / self.frame_rate
+        return exact if abs(rounded - exact) < self.time_base else rounded
+
     def frames(self) -> Iterator[av.VideoFrame]:
-        """Decode all frames in display order; their times (`pts`, in `time_base`) increase strictly.
+        """Decode all frames in display order, normalized; their times (`pts`, in `time_base`) increase strictly.
 
         Parts that cannot be decoded are skipped and counted in `damaged`.
 
         Raises:
-            InvalidPhoto: the frame size changes.
+            InvalidPhoto: the frame size changes, or parts of a frame are transparent.
         """
         size, last = None, None
         start = round(self.start_time_s / self.time_base)
@@ -165,7 +189,7 @@ class Film:
             frame.duration *= self._stored_time_base.numerator
             frame.time_base = self.time_base
             self.damaged += frame.is_corrupt
-            yield frame
+            yield self._normalizer.normalize(frame)
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         with translate_ffmpeg_errors():
@@ -178,19 +202,31 @@ class Film:
 
 
 @contextmanager
-def translate_ffmpeg_errors() -> Iterator[None]:
-    """Raise FFmpeg's errors as Retint's."""
+def translate_ffmpeg_errors(own_file: str | None = None) -> Iterator[None]:
+    """Raise FFmpeg's errors as Retint's.
+
+    Args:
+        own_file: what is read or written, if it is a file of Retint's; by default the deposited film.
+
+    Raises:
+        InvalidPhoto: the film is at fault.
+        Transient: it is not.
+    """
     try:
         yield
     except av.error.MemoryError as error:
         raise OutOfMemory("There was not enough memory to open the film.") from error
     except av.error.FFmpegError as error:
-        raise _to_retint_error(error) from error
+        raise _to_retint_error(error, own_file) from error
 
 
-def _to_retint_error(error: av.error.FFmpegError) -> RetintError:
+def _to_retint_error(error: av.error.FFmpegError, own_file: str | None) -> RetintError:
     if isinstance(error, OSError) and (fault := scratch.explain(error)):
         return fault
+    if own_file:
+        log: Any = error.log
+        said = str(log[2]).strip() if log else error.strerror
+        return Transient(f"{own_file} cannot be read or written: FFmpeg says “{said}”.", code="ffmpeg")
     if isinstance(error, av.error.DecoderNotFoundError | av.error.PatchWelcomeError):
         return _unknown_codec()
     return InvalidPhoto("The film is damaged or incomplete and cannot be read: upload it again.", code="damaged")

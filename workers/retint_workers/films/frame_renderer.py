@@ -1,12 +1,12 @@
 """Applies layers to a film's frames and encodes them, segment by segment.
 
-Beside each segment lie arrays for the check of the result: `glances` (thumbnails of the frames as rendered), `drift`
-(how far color alone moved luma), and `bare` and `marked` (the first frame's pixels below the watermark, without it and
-with it).
+Beside each segment lie arrays for the check of the result: `glances` (thumbnails of the frames as rendered), `times`
+(of the frames), `checksums` (of their pixels, where the result is lossless), `drift` (how far color alone moved luma),
+and `bare` and `marked` (the first frame's pixels below the watermark, without it and with it).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from retint.recipes import Recipe
 from retint_models.layers.rendering import Rendering, luma_drift
 from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_workers.films import color_film, density_zip, encoder, segments
+from retint_workers.films.codecs import choose_result
 from retint_workers.films.decoder import Film
-from retint_workers.films.frames import FrameBuilder, FrameConverter, FrameFormat
+from retint_workers.films.frame_format import FrameFormat
+from retint_workers.films.frames import FrameBuilder, FrameConverter, checksum_planes
 from retint_workers.films.ingest import PROGRESS_FRAMES, checksum_and_size
 from retint_workers.films.segments import SegmentWriter
 from retint_workers.imaging.provenance import Provenance
@@ -29,7 +31,6 @@ from retint_workers.imaging.watermark import Watermark
 SEGMENT_FRAMES = 240
 """Frames of a segment: the most that are rendered again after an interruption."""
 SEGMENT_NAME = "picture"
-CRF = 17
 THUMBNAIL_SIZE = (16, 12)
 """Width and height at which the decoded result is compared with what was rendered."""
 
@@ -62,6 +63,18 @@ def count_rendered(request: RenderRequest) -> int:
     return min(done, int(request.facts["frames"]))  # the last segment may be shorter
 
 
+def read_format(request: RenderRequest, frame: Any, film: Film) -> FrameFormat:
+    """Return the format of a film's frames by its first frame, and by what ingest saw later."""
+    frame_format = FrameFormat.read(frame, film.stream)
+    return replace(frame_format, field_order=request.facts.get("field_order") or frame_format.field_order)
+
+
+def read_numbers(request: RenderRequest, name: str) -> Iterator[int]:
+    """Read the `times` of all rendered frames, in the original's time base, or their `checksums`, if there are any."""
+    for segment in segments.list_complete(request.folder, SEGMENT_NAME):
+        yield from map(int, np.load(segments.arrays_path(segment))[name])
+
+
 def read_thumbnails(request: RenderRequest) -> Iterator[NDArray[np.uint8]]:
     """Read the thumbnails of all rendered frames, uint8 (12, 16, 3)."""
     for segment in segments.list_complete(request.folder, SEGMENT_NAME):
@@ -87,7 +100,7 @@ def render_frames(request: RenderRequest) -> Iterator[int]:
         inputs = enumerate(islice(zip(film.frames(), colors, strict=False), done, None), done)
         renderer = None
         for number, (frame, color) in inputs:
-            renderer = renderer or FrameRenderer(request, film, FrameFormat.read(frame, film.stream), number)
+            renderer = renderer or FrameRenderer(request, film, read_format(request, frame, film), number)
             segment = chain([(number, (frame, color))], islice(inputs, SEGMENT_FRAMES - 1))
             for done in renderer.write_segment(segment, number):
                 if done % PROGRESS_FRAMES == 0:
@@ -102,9 +115,13 @@ class FrameRenderer:
     def __init__(self, request: RenderRequest, film: Film, frame_format: FrameFormat, first: int) -> None:
         self._request = request
         self._format = frame_format
-        self._encoder = encoder.h264(film, frame_format, crf=CRF, preset="fast")
-        self._converter = FrameConverter(frame_format)
-        self._builder = FrameBuilder(frame_format, self._encoder.pixel_format, film.time_base)
+        self._result = choose_result(film, frame_format)
+        self._encoder = encoder.for_result(film, self._result)
+        is_deep = frame_format.bits > 8 or (self._result.is_master and not frame_format.is_rgb)
+        self._converter = FrameConverter(frame_format, is_deep=is_deep)
+        self._builder = FrameBuilder(self._converter, self._result.frames, keep_beyond=self._result.is_master)
+        self._can_keep = not request.recipe.watermark and frame_format.is_rgb == self._result.frames.is_rgb
+        self._thumbnails = FrameConverter(self._result.frames)
         self._scene_starts = density_zip.read_starts(request.density)
         started = [start for start in self._scene_starts if start <= first]
         self._density = self._read_density(max(started)) if started else None
@@ -121,6 +138,8 @@ class FrameRenderer:
             NotVerified: color alone moved luma.
         """
         thumbnails: list[NDArray[np.uint8]] = []
+        times: list[int] = []
+        checksums: list[int] = []
         marks: dict[str, Any] = {}
         drift = 0.0
         path = segments.segment_path(self._request.folder, SEGMENT_NAME, first)
@@ -130,10 +149,14 @@ class FrameRenderer:
                 writer.write(rendered)
                 if self._marked and not thumbnails:  # the check looks at the first frame of each segment
                     marks = {"bare": self._marked.bare, "marked": self._marked.marked}
-                thumbnails.append(self._converter.to_thumbnail(rendered, *THUMBNAIL_SIZE))
+                thumbnails.append(self._thumbnails.to_thumbnail(rendered, *THUMBNAIL_SIZE))
+                times.append(frame.pts)
+                if self._result.is_lossless:
+                    checksums.append(checksum_planes(rendered))
                 drift = max(drift, frame_drift)
                 yield number + 1
-            arrays = {"glances": np.array(thumbnails), "drift": np.array(drift)} | marks
+            numbers = {"times": np.array(times, np.int64), "checksums": np.array(checksums, np.int64)}
+            arrays = {"glances": np.array(thumbnails), "drift": np.array(drift)} | numbers | marks
             segments.save_arrays(segments.arrays_path(path), arrays)
         verify_luma_drift(drift)
 
@@ -142,6 +165,8 @@ class FrameRenderer:
         is_new_scene = number in self._scene_starts
         if is_new_scene:
             self._density = self._read_density(number)
+        if self._can_keep and color is None and self._density is None:
+            return self._builder.keep(frame), 0.0
         pixels = self._converter.to_rgb(frame)
         size, orientation = pixels.shape[:2], self._format.orientation
         rendered = Rendering(color, self._density, orientation=orientation).apply(pixels, 0, size)
@@ -153,7 +178,7 @@ class FrameRenderer:
             drift = luma_drift(pixels, color_only.apply(pixels, 0, size))
         if self._request.recipe.watermark:
             self._draw_watermark(rendered)
-        return self._builder.build(rendered, frame.pts, frame.duration), drift
+        return self._builder.build(rendered, frame), drift
 
     def _draw_watermark(self, pixels: NDArray[Any]) -> None:
         """Draw the watermark into pixels, and remember those below it."""

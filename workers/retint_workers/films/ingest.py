@@ -7,7 +7,7 @@ import io
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,11 @@ from retint.errors import InvalidPhoto, WorkerLost
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers import temporal
+from retint_workers.films.codecs import choose_result, describe_changes
 from retint_workers.films.decoder import Film, translate_ffmpeg_errors
-from retint_workers.films.frames import LONGEST_RATIO, SHORTEST_SIDE, FrameConverter, FrameFormat, is_transparent
+from retint_workers.films.fields import read_field_order
+from retint_workers.films.frame_format import LONGEST_RATIO, SHORTEST_SIDE, FrameFormat
+from retint_workers.films.frames import FrameConverter
 from retint_workers.imaging.ingest import Ingested
 from retint_workers.imaging.kinds import detect_kind
 from retint_workers.sandbox.children import iterate_in_child
@@ -65,8 +68,8 @@ def ingest(
 
     The facts are those of a photo, and: `film` (true), `frames`, `rate` (average frames per second), `duration_s`,
     `audio` (number of audio streams), `scenes` (numbers of the frames that start one), `poster` (number of the
-    proxy's frame), `timing` (a checksum of all frames' times), `last_duration`. The proxy is the sampled frame with
-    the most contrast.
+    proxy's frame), `timing` (a checksum of all frames' times), `last_duration`, `field_order` (`tff` or `bff` if
+    frames are interlaced). The proxy is the sampled frame with the most contrast.
 
     Raises:
         InvalidPhoto: the film cannot be restored, or has more gigapixels in all its frames than `limit_gp`.
@@ -103,6 +106,8 @@ class Examination:
         self._stride = 1
         self._timing = self._first = self._last = self._last_duration = 0
         self._format: FrameFormat | None = None
+        self._field_order: str | None = None
+        self._has_captions = False
 
     def add(self, frame: Any) -> None:
         """Examine the next frame.
@@ -116,10 +121,11 @@ class Examination:
             self._first = frame.pts
             promised_s = (self._film.container.duration or 0) / 1_000_000
             _refuse_unfit(self._format, round(float(promised_s * self._film.frame_rate)), self._limit_gp)
-        if is_transparent(frame):
-            raise InvalidPhoto("Parts of the film are transparent: save it without transparency.", code="transparent")
+        if self._field_order is None:
+            self._field_order = read_field_order(frame)
         self._scenes.add(self._converter.to_luma(frame, *LUMA_SIZE))
         if self.frames % self._stride == 0:
+            self._has_captions |= any(data.type.name == "A53_CC" for data in frame.side_data)
             self._samples.append((self.frames, self._converter.to_proxy(frame, self._side)))
             if len(self._samples) > SAMPLES:
                 self._samples = self._samples[::2]
@@ -159,8 +165,20 @@ class Examination:
             "poster": self._best_sample()[0],
             "timing": self._timing,
             "last_duration": step,
-            "notes": [],
+            "field_order": self._field_order,
+            "notes": self._notes(self._format),
         }
+
+    def _notes(self, frame_format: FrameFormat) -> list[str]:
+        """Return sentences about what the result cannot keep, or keeps in another way."""
+        film = self._film
+        result = choose_result(film, replace(frame_format, field_order=self._field_order))
+        notes = describe_changes(film, frame_format, result, self.frames, film.path.stat().st_size)
+        if film.had_alpha:
+            notes.append("The film's alpha channel, opaque throughout, is left out.")
+        if self._has_captions:
+            notes.append("The closed captions inside the film's picture are left out.")
+        return notes
 
     def _best_sample(self) -> tuple[int, NDArray[np.uint8]]:
         """Return number and proxy of the sampled frame with the most contrast."""

@@ -1,7 +1,7 @@
 """Muxing: joins encoded segments with the original's sound, subtitles, chapters and tags in one container."""
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,29 +10,17 @@ from typing import Any
 import av
 import av.container
 
-from retint.filetypes import FILM_SUFFIXES
 from retint_workers.films import segments
 from retint_workers.films.decoder import Film, translate_ffmpeg_errors
-from retint_workers.films.segments import Packet
+from retint_workers.films.encoder import describe_pixels
+from retint_workers.films.fields import FIELD_ORDERS, PROGRESSIVE
+from retint_workers.films.frame_format import FrameFormat
+from retint_workers.films.other_streams import add_other_streams, map_packets
+from retint_workers.films.segments import Packet, exact_times
+from retint_workers.films.tags import inherited_tags, name_lost_tags
 
-"""Containers that Retint writes."""
-BROWSER_AUDIO = {"aac", "mp3"}
-"""Audio codecs that any browser plays."""
 XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 """UUID of the box for XMP in MP4 and QuickTime: XMP specification part 3 (2020), 2.3.3.1."""
-NOT_INHERITED = {
-    "encoder",
-    "major_brand",
-    "minor_version",
-    "compatible_brands",
-    "duration",
-    "xmp",
-    "digital_source_type",
-}
-"""Tags of the original that describe its container, or that Retint writes itself."""
-
-PacketMapper = Callable[[Packet | None], Iterable[Packet]]
-"""Turns a packet of the original into packets of the output; None means the end of the stream."""
 
 
 @dataclass(frozen=True)
@@ -41,70 +29,85 @@ class MuxSettings:
 
     Attributes:
         container: `mp4`, `mov` or `matroska`.
-        rotation: as in `FrameFormat`.
-        last_duration: how long the last frame is shown, in the film's time base.
+        frames: the format of the encoded frames.
+        last_duration_s: how long the last frame is shown.
         comment: what a person must know; appended to the original's comment.
         xmp: the same for programs.
         for_browsers: leave out all that browsers do not play.
     """
 
     container: str
-    rotation: int
-    last_duration: int
+    frames: FrameFormat
+    last_duration_s: Fraction
     comment: str = ""
     xmp: bytes = b""
     for_browsers: bool = False
 
     def container_options(self, film: Film) -> dict[str, str]:
-        """Return FFmpeg's options: index in front, and exact time scales."""
+        """Return FFmpeg's options: index in front, all tags, exact times."""
         if self.container == "matroska":
             return {}
-        scale = str(film.time_base.denominator)
-        return {"movflags": "+faststart", "video_track_timescale": scale, "movie_timescale": scale}
-
-
-def choose_container(film: Film) -> str:
-    """Choose a result's container: Matroska and QuickTime stay; all else becomes MP4, or QuickTime for PCM sound."""
-    codecs = [stream.codec_context.name for stream in film.container.streams.audio if stream.codec_context]
-    if film.container_format == "mp4" or film.container_format not in FILM_SUFFIXES:
-        return "mov" if any(name.startswith("pcm_") for name in codecs) else "mp4"
-    return film.container_format
+        return {"movflags": "+faststart"} | exact_times(self.container, film.time_base)
 
 
 def mux(film: Film, paths: Sequence[Path], output: Path, settings: MuxSettings) -> list[str]:
-    """Join video segments with the film's sound, subtitles and chapters.
+    """Join video segments with the film's sound, subtitles and chapters; the file appears when it is complete.
 
     Packets are copied if the container supports their codec. Other sound is re-encoded as AAC.
 
     Returns:
         Sentences about what could not be kept as it is.
     """
+    part = output.with_name(f"{output.name}.part")
     with (
-        translate_ffmpeg_errors(),
-        av.open(str(paths[0].resolve()), format="nut") as first,
+        translate_ffmpeg_errors("The result"),
+        segments.open_segment(paths[0]) as first,
         av.open(
-            str(output.resolve()), "w", format=settings.container, container_options=settings.container_options(film)
+            str(part.resolve()), "w", format=settings.container, container_options=settings.container_options(film)
         ) as out,
     ):
-        video = out.add_stream_from_template(first.streams.video[0], opaque=True)
-        video.metadata.update(_inherited_tags(film.stream.metadata))
-        if settings.rotation:
-            video.set_display_rotation(settings.rotation)
-        notes, mappers = _add_other_streams(film, out, settings)
+        template = first.streams.video[0]
+        video = out.add_stream_from_template(template, opaque=True)
+        if template.codec_context.name == "prores":  # its profile is the tag
+            video.codec_context.codec_tag = template.codec_context.codec_tag
+        _describe_video(film, video, settings)
+        notes, mappers = add_other_streams(film, out, for_browsers=settings.for_browsers)
         _write_tags(film, out, settings)
-        video_packets = _assign_to(video, segments.read_packets(paths, settings.last_duration))
-        other_packets = _map_packets(film, mappers) if mappers else iter(())
+        video_packets = _assign_to(video, segments.read_packets(paths, settings.last_duration_s))
+        other_packets = map_packets(film, mappers) if mappers else iter(())
         for packet in heapq.merge(video_packets, other_packets, key=_decoding_time_s):
             out.mux(packet)
     if settings.xmp and settings.container != "matroska":
-        with output.open("ab") as file:
+        with part.open("ab") as file:
             file.write((len(settings.xmp) + 24).to_bytes(4) + b"uuid" + XMP_BOX + settings.xmp)
+    if not settings.for_browsers:
+        notes += name_lost_tags(film, part, settings.container)
+    part.replace(output)
     return notes
+
+
+def _describe_video(film: Film, video: Any, settings: MuxSettings) -> None:
+    """Write what the container says of the video: its rate, pixels, fields, orientation, timecode and tags."""
+    context, frames = video.codec_context, settings.frames
+    for name, value in describe_pixels(frames).items():  # segments do not store all of it
+        setattr(context, name, value)
+    context.framerate = film.frame_rate.limit_denominator(1 << 20)
+    stored_order = film.stream.codec_context.field_order
+    if not frames.field_order:
+        context.field_order = PROGRESSIVE
+    elif FIELD_ORDERS.get(stored_order) == frames.field_order:
+        context.field_order = stored_order
+    if frames.display_matrix:
+        video.set_display_matrix(frames.display_matrix)
+    if not settings.for_browsers:
+        video.metadata.update(inherited_tags(film.stream.metadata))
+        if film.timecode:
+            video.metadata["timecode"] = film.timecode
 
 
 def _write_tags(film: Film, out: av.container.OutputContainer, settings: MuxSettings) -> None:
     if not settings.for_browsers:
-        out.metadata.update(_inherited_tags(film.container.metadata))
+        out.metadata.update(inherited_tags(film.container.metadata))
     if settings.comment:
         former = out.metadata.pop("COMMENT", out.metadata.get("comment"))  # Matroska's tags are in capitals
         out.metadata["comment"] = " ".join(filter(None, [former, settings.comment]))
@@ -112,89 +115,6 @@ def _write_tags(film: Film, out: av.container.OutputContainer, settings: MuxSett
         out.metadata["XMP"] = settings.xmp.decode()
     if not settings.for_browsers and film.container.chapters():
         out.set_chapters(film.container.chapters())
-
-
-def _add_other_streams(
-    film: Film, out: av.container.OutputContainer, settings: MuxSettings
-) -> tuple[list[str], dict[int, PacketMapper]]:
-    """Add the streams beside the video.
-
-    Returns:
-        Sentences about what is left out or re-encoded, and for each kept stream's index what maps its packets.
-    """
-    notes: list[str] = []
-    mappers: dict[int, PacketMapper] = {}
-    supported = BROWSER_AUDIO if settings.for_browsers else out.supported_codecs
-    for stream in film.container.streams:
-        codec = stream.codec_context.codec.canonical_name if stream.codec_context else ""
-        if stream.index == film.stream.index or (settings.for_browsers and stream.type != "audio"):
-            continue
-        if stream.type in ("audio", "subtitle") and codec in supported:
-            mappers[stream.index] = _copy_stream(film, stream, out)
-        elif stream.type == "audio" and stream.codec_context:
-            mappers[stream.index] = _reencode_audio(film, stream, out)
-            notes.append(f"The sound was re-encoded as AAC, because {settings.container} cannot hold {codec}.")
-        elif stream.type == "attachment" and settings.container == "matroska":
-            out.add_stream_from_template(stream)
-        else:
-            name = f"{stream.type} {codec or '(unknown)'}"
-            notes.append(f"A stream of {name} is left out, because {settings.container} cannot hold it.")
-    return ([] if settings.for_browsers else notes), mappers
-
-
-def _copy_stream(film: Film, stream: Any, out: av.container.OutputContainer) -> PacketMapper:
-    """Add a stream whose packets are copied, with decoding times that increase even where the original's do not."""
-    copied = out.add_stream_from_template(stream, opaque=True)
-    copied.metadata.update(_inherited_tags(stream.metadata))
-    copied.disposition = stream.disposition
-    start = round(film.start_time_s / Fraction(stream.time_base or 1))
-    last: int | None = None
-    step = 0 if out.format.name == "matroska" else 1  # Matroska allows two subtitles at one time
-
-    def copy(packet: Packet | None) -> Iterable[Packet]:
-        nonlocal last
-        if packet is None:
-            return ()
-        pts, dts = (None if time is None else time - start for time in (packet.pts, packet.dts))
-        if last is not None and (dts is None or dts < last + step):  # damaged; muxers refuse times that go back
-            dts = last + step
-        packet.pts, packet.dts = (pts if pts is None or dts is None else max(pts, dts)), dts
-        packet.stream, last = copied, dts
-        return (packet,)
-
-    return copy
-
-
-def _reencode_audio(film: Film, stream: Any, out: av.container.OutputContainer) -> PacketMapper:
-    """Add an AAC stream, mono or stereo, of an audio stream."""
-    context = stream.codec_context
-    encoded = out.add_stream("aac", rate=context.sample_rate)
-    layout = "mono" if context.layout.nb_channels == 1 else "stereo"
-    encoded.codec_context.layout = layout
-    encoded.metadata.update(_inherited_tags(stream.metadata))
-    resampler = av.AudioResampler("fltp", layout, context.sample_rate, frame_size=1024)
-    start = round(film.start_time_s * context.sample_rate)
-
-    def reencode(packet: Packet | None) -> Iterator[Packet]:
-        for frame in stream.decode(packet) if packet else [None]:
-            for part in resampler.resample(frame):
-                if part.pts is not None:
-                    part.pts -= start
-                yield from encoded.encode(part)
-        if packet is None:
-            yield from encoded.encode(None)
-
-    return reencode
-
-
-def _map_packets(film: Film, mappers: Mapping[int, PacketMapper]) -> Iterator[Packet]:
-    """Map all packets beside the video, in the original's order."""
-    for packet in film.container.demux([film.container.streams[index] for index in mappers]):
-        if packet.size:
-            packet.dts = packet.pts if packet.dts is None else packet.dts
-            yield from mappers[packet.stream.index](packet)
-    for mapper in mappers.values():
-        yield from mapper(None)
 
 
 def _assign_to(stream: Any, packets: Iterable[Packet]) -> Iterator[Packet]:
@@ -205,11 +125,6 @@ def _assign_to(stream: Any, packets: Iterable[Packet]) -> Iterator[Packet]:
 
 def _decoding_time_s(packet: Packet) -> Fraction:
     return (packet.dts or 0) * Fraction(packet.time_base or 1)
-
-
-def _inherited_tags(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the original's tags that are still true of its result."""
-    return {name: value for name, value in metadata.items() if name.lower() not in NOT_INHERITED}
 
 
 def read_xmp(path: Path, container: av.container.InputContainer) -> bytes:

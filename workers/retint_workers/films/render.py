@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from retint.errors import InvalidPhoto
 from retint.filetypes import FILM_SUFFIXES
 from retint.settings import Settings
-from retint_workers.films import color_film, encoder, muxing, segments
+from retint_workers.films import codecs, color_film, encoder, muxing, segments
 from retint_workers.films.decoder import Film
-from retint_workers.films.frame_renderer import SEGMENT_NAME, RenderRequest, count_rendered, render_frames
-from retint_workers.films.frames import FrameConverter, FrameFormat
+from retint_workers.films.frame_format import FrameFormat
+from retint_workers.films.frame_renderer import SEGMENT_NAME, RenderRequest, count_rendered, read_format, render_frames
+from retint_workers.films.frames import FrameConverter
 from retint_workers.films.ingest import (
     PROGRESS_FRAMES,
     ReportProgress,
@@ -91,17 +92,20 @@ def _render_and_mux(request: RenderRequest) -> Iterator[int | list[str]]:
     """Render all frames and mux the result; yield progress, last the sentences about what could not be kept."""
     yield from render_frames(request)
     with Film(request.original) as film:
-        frame_format = FrameFormat.read(next(film.frames()), film.stream)
+        result = codecs.choose_result(film, read_format(request, next(film.frames()), film))
     with Film(request.original) as film:
-        container = muxing.choose_container(film)
         record = request.provenance()
         comment = " ".join(filter(None, [record.statement, f"Made by {record.to_dict()['software']}."]))
         yield muxing.mux(
             film,
             segments.list_complete(request.folder, SEGMENT_NAME),
-            request.folder / f"result{FILM_SUFFIXES[container]}",
+            request.folder / f"result{FILM_SUFFIXES[result.container]}",
             MuxSettings(
-                container, frame_format.rotation, request.facts["last_duration"], comment=comment, xmp=record.to_xmp()
+                result.container,
+                result.frames,
+                film.to_seconds(request.facts["last_duration"]),
+                comment=comment,
+                xmp=record.to_xmp(),
             ),
         )
 
@@ -114,14 +118,15 @@ def _make_preview(request: RenderRequest, path: Path, output: Path) -> Iterator[
         first = next(frames)
         source = FrameFormat.read(first, film.stream)
         target, converter = source.for_browsers(PREVIEW_SIDE), FrameConverter(source)
-        with SegmentWriter(segment, encoder.h264(film, target, crf=PREVIEW_CRF, preset="veryfast")) as writer:
+        with SegmentWriter(segment, encoder.for_browsers(film, target, PREVIEW_CRF)) as writer:
             for number, frame in enumerate(chain([first], frames), 1):
                 writer.write(converter.to_format(frame, target))
                 if number % PROGRESS_FRAMES == 0:
                     yield number
+    with Film(request.original) as film:
+        last_duration_s = film.to_seconds(request.facts["last_duration"])
     with Film(path) as film:
-        settings = MuxSettings("mp4", target.rotation, request.facts["last_duration"], for_browsers=True)
-        muxing.mux(film, [segment], output, settings)
+        muxing.mux(film, [segment], output, MuxSettings("mp4", target, last_duration_s, for_browsers=True))
     yield output
 
 
@@ -132,7 +137,7 @@ def result_suffix(original: Path) -> str:
         InvalidPhoto: the file is not a film that can be read.
     """
     with Film(original) as film:
-        return FILM_SUFFIXES[muxing.choose_container(film)]
+        return FILM_SUFFIXES[codecs.choose_container(film)]
 
 
 def read_provenance(path: Path) -> dict[str, str]:

@@ -1,19 +1,22 @@
 """Segments: encoded films in pieces of some seconds, so that interrupted work resumes at the next segment.
 
-A segment is a NUT file (any time base, no index) that gets its name when it is complete. A file of arrays beside it
-holds what the next segment, or the check of the result, needs.
+A segment is a file of the encoder's choice of container, in the film's own time base, that gets its name when it is
+complete. A file of arrays beside it holds what the next segment, or the check of the result, needs.
 """
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import av
+import av.container
 import numpy as np
 from av.codec.context import Flags
 
+from retint_workers.films.decoder import translate_ffmpeg_errors
 from retint_workers.films.encoder import EncoderSettings
 
 if TYPE_CHECKING:
@@ -21,7 +24,17 @@ if TYPE_CHECKING:
 else:
     Packet = av.Packet  # is generic for type checkers only
 
-SUFFIX = ".nut"
+SUFFIX = ".segment"
+OWN_FILE = "A segment of the film"
+"""How errors call a segment."""
+
+
+def exact_times(container: str, time_base: Fraction) -> dict[str, str]:
+    """Return a muxer's options by which times are written exactly, where it must be told."""
+    if container not in ("mp4", "mov"):
+        return {}
+    scale = str(time_base.denominator)
+    return {"video_track_timescale": scale, "movie_timescale": scale}
 
 
 def segment_path(folder: Path, name: str, first_frame: int) -> Path:
@@ -39,7 +52,13 @@ class SegmentWriter:
 
     def __init__(self, path: Path, settings: EncoderSettings) -> None:
         self.path, self._part = path, path.with_suffix(".part")
-        self._container = av.open(str(self._part.resolve()), "w", format="nut")
+        with translate_ffmpeg_errors(OWN_FILE):
+            self._container = av.open(
+                str(self._part.resolve()),
+                "w",
+                format=settings.container,
+                container_options=exact_times(settings.container, settings.time_base),
+            )
         rate = settings.frame_rate.limit_denominator(1 << 20)
         self._stream: Any = self._container.add_stream(settings.codec, rate=rate, options=dict(settings.options))
         context: Any = self._stream.codec_context
@@ -48,28 +67,35 @@ class SegmentWriter:
         context.time_base = self._stream.time_base = settings.time_base
         for name, value in settings.context.items():
             setattr(context, name, value)
-        if "x264-params" in settings.options:
+        if settings.is_interlaced:
             context.flags |= Flags.interlaced_dct
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
+        with translate_ffmpeg_errors(OWN_FILE):
+            if error is None:
+                self._container.mux(self._stream.encode())
+            self._container.close()
         if error is None:
             self._part.replace(self.path)
 
     def write(self, frame: av.VideoFrame) -> None:
         """Encode a frame, which has its time and the pixel format of the settings."""
         frame.pict_type = 0
-        self._container.mux(self._stream.encode(frame))
+        with translate_ffmpeg_errors(OWN_FILE):
+            self._container.mux(self._stream.encode(frame))
 
 
 def list_complete(folder: Path, name: str) -> list[Path]:
     """List the complete segments of a stream, in their order."""
     return sorted(folder.glob(f"{name}-*{SUFFIX}"))
+
+
+def open_segment(path: Path) -> av.container.InputContainer:
+    """Open a segment for reading."""
+    return av.open(str(path.resolve()))
 
 
 def delete_all(folder: Path, name: str) -> None:
@@ -78,16 +104,16 @@ def delete_all(folder: Path, name: str) -> None:
         segment.unlink()
 
 
-def read_packets(segments: Sequence[Path], last_duration: int | None = None) -> Iterator[Packet]:
+def read_packets(segments: Sequence[Path], last_duration_s: Fraction | None = None) -> Iterator[Packet]:
     """Read the packets of all segments in order; each lasts until the next one.
 
     Args:
         segments: of one stream, in order.
-        last_duration: of the last packet, in its time base; without it the packet keeps its own.
+        last_duration_s: of the last packet; without it the packet keeps its own.
     """
     previous: Packet | None = None
     for segment in segments:
-        with av.open(str(segment.resolve()), format="nut") as container:
+        with open_segment(segment) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.size == 0 or packet.pts is None:
                     continue
@@ -97,8 +123,8 @@ def read_packets(segments: Sequence[Path], last_duration: int | None = None) -> 
                     yield previous
                 previous = packet
     if previous is not None:
-        if last_duration:
-            previous.duration = last_duration
+        if last_duration_s and previous.time_base:
+            previous.duration = max(1, round(last_duration_s / previous.time_base))
         yield previous
 
 

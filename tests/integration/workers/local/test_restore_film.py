@@ -25,7 +25,7 @@ def restore(*arguments: object) -> dict[str, Any]:
 
 def list_segments(folder: Path) -> dict[str, int]:
     """Return the segments in hidden folders, with the time when each was written."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob(".*/*-*.nut")}
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob(".*/*-*.segment")}
 
 
 def kill_restoration(path: Path, out: Path, *, when: int) -> dict[str, int]:

@@ -60,7 +60,7 @@ def test_a_film_is_restored_beside_a_photo_though_its_worker_dies(platform: Plat
             client.upload(batch, file.name, file, lambda _: None)
 
         def is_half_colored(_: Jobs) -> bool:
-            return bool(list(platform.settings.data.rglob("reels-*/color-*.nut")))
+            return bool(list(platform.settings.data.rglob("reels-*/color-*.segment")))
 
         wait_until(client, batch, is_half_colored)
         platform.kill("worker --fleet gpu")

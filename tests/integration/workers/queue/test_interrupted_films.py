@@ -40,7 +40,7 @@ def film(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UUID:
 
 
 def count_stored(services: Services) -> int:
-    return sum(blob.key.endswith(".nut") for blob in services.store.list("tenants/"))
+    return sum(blob.key.endswith(".segment") for blob in services.store.list("tenants/"))
 
 
 def die_at(segments: int) -> RunStage:

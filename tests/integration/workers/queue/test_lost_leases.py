@@ -210,7 +210,9 @@ def test_a_cancelled_film_ends_in_the_middle(site: Site, services: Services, tmp
     assert site.get_job(job_id).stage is stage
 
     def has_begun() -> bool:
-        return any(f"/{stage}-" in blob.key and blob.key.endswith(".nut") for blob in services.store.list("tenants/"))
+        return any(
+            f"/{stage}-" in blob.key and blob.key.endswith(".segment") for blob in services.store.list("tenants/")
+        )
 
     seconds = run_and_cancel(site, services, stages.STAGES[stage], [job_id], stage, has_begun)
     assert seconds < SOON_S

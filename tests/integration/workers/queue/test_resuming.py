@@ -63,7 +63,7 @@ def expect_done(ended: Iterator[tuple[Lease, Any]]) -> Done:
 def list_stored(services: Services, film: Lease) -> list[str]:
     """List the file names of the segments in the store for a film's stage."""
     prefix = film.stage_prefix
-    return sorted(Path(blob.key).name for blob in services.store.list(prefix) if blob.key.endswith(".nut"))
+    return sorted(Path(blob.key).name for blob in services.store.list(prefix) if blob.key.endswith(".segment"))
 
 
 def die_after(services: Services, film: Lease, count: int) -> Callable[[], bool]:
@@ -96,7 +96,7 @@ def test_colorizing_resumes_after_the_segments_of_dead_workers_with_the_same_res
         with pytest.raises(WorkerDied):
             list(stages.run_colorize(services, [dead], die_after(services, dead, count)))
     left = list_stored(services, film)
-    assert left == ["color-00000000.nut", f"color-{COLOR_SEGMENT:08}.nut"]
+    assert left == ["color-00000000.segment", f"color-{COLOR_SEGMENT:08}.segment"]
     written: list[int] = []
     write_segment = ColorFilmWriter.write_segment
 
@@ -121,7 +121,7 @@ def test_rendering_resumes_after_the_segments_of_a_dead_worker(
     with pytest.raises(WorkerDied):
         list(stages.run_render(services, [dead], die_after(services, dead, 1)))
     left = list_stored(services, film)
-    assert left[0] == "picture-00000000.nut"
+    assert left[0] == "picture-00000000.segment"
     reported: list[tuple[str, int]] = []
     original: Any = render.render
 
@@ -202,7 +202,7 @@ def test_a_store_that_takes_no_segments_does_not_stop_a_film(services: Services,
 
     class Full(DirectoryStore):
         def put(self, key: str, *rest: Any) -> None:
-            if key.endswith((".nut", ".npz")):
+            if key.endswith((".segment", ".npz")):
                 raise StoreUnavailable("The store's disk is full.", code="store_full")
             super().put(key, *rest)
 
