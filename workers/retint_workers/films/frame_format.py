@@ -48,6 +48,7 @@ class FrameFormat:
         bits: of a sample.
         sampling: of chroma: `420`, `422`, `444`, `411`, `410` or `440`; None for R'G'B'.
         matrix: see `MATRICES`; of no meaning for R'G'B'.
+        is_matrix_said: whether the film names its matrix.
         is_full_range: whether luma goes from 0 to 255 rather than from 16 to 235.
         primaries: H.273, ColourPrimaries; as in the original.
         transfer: H.273, TransferCharacteristics; as in the original.
@@ -62,6 +63,7 @@ class FrameFormat:
     bits: int
     sampling: str | None
     matrix: int
+    is_matrix_said: bool
     is_full_range: bool
     primaries: int
     transfer: int
@@ -86,6 +88,7 @@ class FrameFormat:
             bits=max(channel.bits for channel in source.components),
             sampling=None if source.is_rgb else SAMPLINGS[source.chroma_width(16), source.chroma_height(16)],
             matrix=_read_color_matrix(frame),
+            is_matrix_said=frame.colorspace not in UNSPECIFIED,
             is_full_range=not source.is_rgb and (frame.color_range == FULL_RANGE or "yuvj" in source.name),
             primaries=frame.color_primaries,
             transfer=_read_transfer(frame),

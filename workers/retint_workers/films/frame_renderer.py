@@ -31,6 +31,7 @@ from retint_workers.imaging.watermark import Watermark
 SEGMENT_FRAMES = 240
 """Frames of a segment: the most that are rendered again after an interruption."""
 SEGMENT_NAME = "picture"
+BT_709 = 1
 THUMBNAIL_SIZE = (16, 12)
 """Width and height at which the decoded result is compared with what was rendered."""
 
@@ -64,9 +65,17 @@ def count_rendered(request: RenderRequest) -> int:
 
 
 def read_format(request: RenderRequest, frame: Any, film: Film) -> FrameFormat:
-    """Return the format of a film's frames by its first frame, and by what ingest saw later."""
+    """Return the format of a film's frames by its first frame, and by what ingest saw of all.
+
+    A gray film that names no matrix gets BT.709's: with it, constant luma is a luma plane that stays as it is.
+    """
     frame_format = FrameFormat.read(frame, film.stream)
-    return replace(frame_format, field_order=request.facts.get("field_order") or frame_format.field_order)
+    is_free = request.facts["kind"] == "neutral" and not frame_format.is_matrix_said
+    return replace(
+        frame_format,
+        matrix=BT_709 if is_free else frame_format.matrix,
+        field_order=request.facts.get("field_order") or frame_format.field_order,
+    )
 
 
 def read_numbers(request: RenderRequest, name: str) -> Iterator[int]:
