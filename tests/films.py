@@ -1,6 +1,6 @@
 """Films for tests, made of real photographs: pans, cuts, sound, uneven frame times, rotation."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,14 @@ from typing import Any
 import av
 import numpy as np
 import skimage.data
+from av.codec.context import Flags
+from av.filter import Graph
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 from PIL import Image
 
 from retint_models.layers.color import LUMA
+from retint_workers.films.fields import read_field_order
 
 RATE = 24
 TICKS = 24000
@@ -44,6 +47,29 @@ def two_scenes(count: int, size: tuple[int, int] = (128, 96)) -> list[NDArray[np
     return [*pan(gray_photo("astronaut"), first, size), *pan(gray_photo("coffee"), count - first, size)]
 
 
+def interlaced(frames: Sequence[NDArray[np.uint8]], order: str) -> Iterator[NDArray[np.uint8]]:
+    """Yield frames of two fields, each a moment of its own; `order` (`tff`, `bff`) says which field is the earlier."""
+    first = 0 if order == "tff" else 1
+    for early, late in zip(frames[::2], frames[1::2], strict=True):
+        woven = late.copy()
+        woven[first::2] = early[first::2]
+        yield woven
+
+
+def mark_fields(frame: Any, order: str) -> Any:
+    """Return a frame with the flags of an interlaced one."""
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, RATE))
+    graph.link_nodes(source, graph.add("setfield", order), graph.add("buffersink")).configure()
+    graph.vpush(frame)
+    return graph.vpull()
+
+
+def field_orders(path: Path) -> list[str | None]:
+    """Return `tff`, `bff` or None for each frame."""
+    return [read_field_order(frame) for frame in decode(path)[1]]
+
+
 def uneven_times(count: int) -> list[int]:
     """Return unevenly spaced times of frames, in ticks."""
     return [1000 * number + (250 * (number % 3) if number else 0) for number in range(count)]
@@ -61,37 +87,62 @@ def write(
     container_options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
     turn: int = 0,
+    matrix: Sequence[int] | None = None,
+    fields: str | None = None,
+    rate: Fraction | int = RATE,
     **context: Any,
 ) -> Path:
-    """Write a film; `context` are attributes of the encoder: `colorspace`, `color_range`, `flags` …"""
+    """Write a film; `context` are attributes of the encoder: `colorspace`, `color_range`, `flags` …
+
+    Its suffix names the container. Frames are uint8 (h, w, 3), or with alpha (h, w, 4), at `times` in ticks, or evenly
+    spaced. `turn` is in degrees counterclockwise; `matrix` the whole display matrix; `fields` `tff` or `bff`.
+    """
     frames = list(frames)
     with av.open(str(path), "w", container_options=container_options or {}) as container:
         container.metadata.update(metadata or {})
-        video: Any = container.add_stream(codec, rate=RATE, options=options or {})
+        video: Any = container.add_stream(codec, rate=rate, options=options or {})
         video.height, video.width = frames[0].shape[:2] if frames else (96, 128)
         video.pix_fmt = pixels
-        video.codec_context.time_base = Fraction(1, TICKS if times is not None else RATE)
-        for name, value in context.items():
-            setattr(video.codec_context, name, value)
-        if turn:
-            video.set_display_rotation(turn)
+        video.codec_context.time_base = Fraction(1, TICKS) if times is not None else 1 / Fraction(rate)
+        describe_stream(video, context, turn, matrix, fields)
         audio: Any = container.add_stream(sound, rate=SOUND_HZ) if sound else None
         if not frames:
             container.start_encoding()
         for number, picture in enumerate(frames):
-            kind = {3: "rgb24", 4: "rgba"}[picture.shape[2]]
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), kind).reformat(
-                format=pixels,
-                dst_colorspace=context.get("colorspace"),
-                dst_color_range=context.get("color_range"),
-                interpolation="ACCURATE_RND",
-            )
-            frame.pts, frame.time_base = (times[number], Fraction(1, TICKS)) if times else (number, Fraction(1, RATE))
+            frame = to_frame(picture, pixels, fields, context)
+            frame.pts, frame.time_base = (times[number], Fraction(1, TICKS)) if times else (number, 1 / Fraction(rate))
             container.mux(video.encode(frame))
         container.mux(video.encode())
         if audio:
-            write_tone(container, audio, len(frames) / RATE)
+            write_tone(container, audio, float(len(frames) / rate))
     return path
+
+
+def describe_stream(
+    video: Any, context: Mapping[str, Any], turn: int, matrix: Sequence[int] | None, fields: str | None
+) -> None:
+    """Set what a stream says of its frames; the arguments are those of `write`."""
+    for name, value in context.items():
+        setattr(video.codec_context, name, value)
+    if turn:
+        video.set_display_rotation(turn)
+    if matrix:
+        video.set_display_matrix(matrix)
+    if fields:
+        video.codec_context.flags |= Flags.interlaced_dct
+        video.codec_context.field_order = {"tff": 2, "bff": 3}[fields]
+
+
+def to_frame(picture: NDArray[np.uint8], pixels: str, fields: str | None, context: Mapping[str, Any]) -> Any:
+    """Return a picture as a frame to encode; the arguments are those of `write`."""
+    kind = {3: "rgb24", 4: "rgba"}[picture.shape[2]]
+    whole = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), kind)
+    return (mark_fields(whole, fields) if fields else whole).reformat(
+        format=pixels,
+        dst_colorspace=context.get("colorspace"),
+        dst_color_range=context.get("color_range"),
+        interpolation="ACCURATE_RND",
+    )
 
 
 def write_tone(container: Any, audio: Any, seconds: float) -> None:

@@ -45,6 +45,8 @@ class EncoderSettings:
 def for_result(film: Film, result: ResultFormat) -> EncoderSettings:
     """Return settings for a result, in the film's own time base."""
     options = {"threads": str(THREADS)} if result.encoder == "libx264" else {}
+    if result.encoder == "libx264" and result.frames.field_order:
+        options["x264-params"] = f"{result.frames.field_order}=1"  # for the first frame; then x264 looks at each
     return EncoderSettings(
         codec=result.encoder,
         pixel_format=result.packing or result.frames.pixel_format,

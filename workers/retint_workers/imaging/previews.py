@@ -98,7 +98,8 @@ def save_jpeg(image: pyvips.Image, path: Path, xmp: bytes | None = None) -> None
     image = image.copy()
     if xmp is not None:
         image.set_type(pyvips.GValue.blob_type, XMP_FIELD, xmp)
-    image.jpegsave(str(path), Q=88, keep="xmp" if xmp is not None else "none")
+    saved: bytes = image.jpegsave_buffer(Q=88, keep="xmp" if xmp is not None else "none")
+    path.write_bytes(saved)  # libvips takes no path that is no text
 
 
 def save_zoom_pyramid(image: pyvips.Image, *, header: Header, path: Path) -> None:
