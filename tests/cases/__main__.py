@@ -27,7 +27,9 @@ class Reporter:
         for number in self._numbers[report.nodeid]:
             seen = self.seen[number]
             seen.sentences += [str(value) for name, value in report.user_properties if name == "now"]
-            if not report.passed:
+            if hasattr(report, "wasxfail"):
+                seen.sentences.append(f"not yet: {report.wasxfail}")
+            elif not report.passed:
                 seen.failed.append(report.nodeid.rpartition("::")[2])
 
 

@@ -101,3 +101,19 @@ def test_xmp_is_kept_or_its_loss_is_said(tmp_path: Path, record_property: Say) -
     restored = restore_case("40", tmp_path)
     record_property("now", tell(restored))
     expect_nothing_lost(restored)
+
+
+@pytest.mark.case("37")
+@pytest.mark.xfail(strict=True, reason="the kind is told of the whole scan, not of the picture in it")
+def test_a_gray_photo_beside_a_color_target_is_colorized(tmp_path: Path) -> None:
+    for one in restore_case("37", tmp_path):
+        before, after = one.chroma
+        assert after - before > 3, one
+
+
+@pytest.mark.case("46")
+@pytest.mark.xfail(strict=True, reason="nothing asks whether there is anything to see")
+def test_a_blank_picture_stays_gray(tmp_path: Path) -> None:
+    for one in restore_case("46", tmp_path):
+        assert one.reason is None
+        assert one.chroma[1] < 3, one

@@ -125,6 +125,7 @@ def test_progressive_films_stay_progressive(tmp_path: Path, restore: Restore) ->
     assert container_order(rendered.files["result"]) is None
 
 
+@pytest.mark.case("47")
 @pytest.mark.skipif(not CASE.is_dir(), reason=f"{CASE} is missing")
 @pytest.mark.parametrize(("name", "order"), [("h264-tff.mp4", "tff"), ("dv-food-20.avi", "bff")])
 def test_the_films_of_case_47(tmp_path: Path, restore: Restore, name: str, order: str) -> None:

@@ -90,6 +90,7 @@ def test_a_film_that_is_shown_aslant_is_refused_with_a_sentence(tmp_path: Path, 
     assert refusal.value.code == "display_matrix"
 
 
+@pytest.mark.case("33")
 @pytest.mark.skipif(not CASE.is_dir(), reason=f"{CASE} is missing")
 @pytest.mark.parametrize("name", ["plain", "hflip", "vflip", "rot90-hflip"])
 def test_the_films_of_case_33(tmp_path: Path, restore: Restore, name: str) -> None:

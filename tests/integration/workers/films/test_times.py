@@ -37,6 +37,7 @@ def test_the_frame_rate_and_the_whole_duration_stay(
         assert rates_and_duration(rendered.files[name])[2] == pytest.approx(before[2], abs=0.0015)
 
 
+@pytest.mark.case("57")
 def test_a_small_gauge_master_in_matroska_keeps_its_rate(tmp_path: Path, restore: Restore) -> None:
     path = films.write(
         tmp_path / "film.mkv", films.two_scenes(10, SIZE), rate=18, codec="ffv1", pixels="gray", sound=None
