@@ -36,6 +36,9 @@ faults: .venv/.dev system ## make every kind of fault, and write docs/faults.md 
 cases: .venv/.dev system ## try the files of public bug reports, and write docs/cases.md from what becomes of them
 	$(BIN)/python -m tests.cases docs/cases.md
 
+hostile: .venv/.dev ## try thousands of hostile files: changed ones, bombs, and those of image libraries
+	$(BIN)/pytest -m "hostile or not hostile" --durations 10 tests/integration/workers/hostile tests/integration/workers/sandbox
+
 bench: .venv/.dev system ## run the benchmarks, one after the other
 	@for script in tests/benchmarks/bench_*.py; do \
 		name=$${script%.py}; echo "== $$name"; $(BIN)/python -m $${name//\//.} || exit 1; \
@@ -50,7 +53,7 @@ lint: .venv/.dev ## check style, types and layering
 lock: ## pin the newest dependencies in requirements/ (needs uv)
 	requirements/lock --upgrade
 
-.PHONY: help setup demo up test faults cases bench lint lock system
+.PHONY: help setup demo up test faults cases hostile bench lint lock system
 
 .venv/bin/python:
 	@for python in python3.11 python3.12 python3.13 python3.14 python3; do \

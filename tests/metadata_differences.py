@@ -24,8 +24,6 @@ EXPECTED: Mapping[str, str] = {
     r"XMP-photoshop:ColorMode": "gray became RGB",
     r"PNG:(ColorType|Interlace|Compression|Filter|BitDepth|Palette|Transparency)": "how the PNG's pixels are coded",
     r"PNG:(SignificantBits|BackgroundColor)": "one value a channel: gray became RGB",
-    r"IFD\d:PreviewImage": "what exiftool calls the strips of coded pixels",
-    r"File:FileType": "a WebP with metadata is an extended one",
     r"RIFF:(WebP_Flags|VP8|HorizontalScale|VerticalScale|Image|AlphaIsUsed)": "how the WebP's pixels are coded",
     r"IFD1:": "the thumbnail shows the original; a note says that it is left out",
     r"XMP-iptcExt:DigitalSourceType|XMP-retint:|XMP-x:|XMP-rdf:": "the record of what made the result",

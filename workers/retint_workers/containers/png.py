@@ -27,9 +27,10 @@ class Chunk:
     length: int
 
     def read(self, file: BinaryIO) -> bytes:
-        """Read the data."""
+        """Read the data, as far as the file has it: before memory is asked for."""
+        end = file.seek(0, 2)
         file.seek(self.at)
-        return file.read(self.length)
+        return file.read(max(0, min(self.length, end - self.at)))
 
     @property
     def is_ancillary(self) -> bool:
@@ -149,15 +150,6 @@ def unpack_xmp(data: bytes, limit: int) -> bytes | None:
 def pack_xmp(packet: bytes) -> bytes:
     """Return the data of an iTXt chunk with XMP (XMP specification part 3, 1.1.5)."""
     return XMP_KEYWORD + b"\0\0\0\0\0" + packet
-
-
-def unpack_profile(data: bytes, limit: int) -> bytes:
-    """Return the profile of an iCCP chunk; empty where it is damaged or has more than so many bytes."""
-    try:
-        profile = zlib.decompressobj().decompress(data.partition(b"\0")[2][1:], limit + 1)
-    except zlib.error:
-        return b""
-    return profile if len(profile) <= limit else b""
 
 
 def pack_profile(profile: bytes, name: bytes = b"ICC profile") -> bytes:

@@ -156,7 +156,7 @@ def mend(reader: tiff.Reader, directory: tiff.Directory, file_bytes: int) -> Men
     if layout is None:
         return Mend()
     short, long = (3, 16 if reader.is_big else 4)
-    fields = {tag: (directory[tag].kind, directory[tag].data) for tag in _sound_fields(directory)}
+    fields = {tag: (directory[tag].kind, directory[tag].data) for tag in _sound_fields(directory, file_bytes)}
     samples = layout.samples
 
     def put(tag: int, kind: int, *values: int) -> None:
@@ -180,9 +180,13 @@ def mend(reader: tiff.Reader, directory: tiff.Directory, file_bytes: int) -> Men
     return _append_directory(fields, reader, file_bytes)
 
 
-def _sound_fields(directory: tiff.Directory) -> list[int]:
-    """Tags of the fields that a reader needs and that have the type they must have."""
-    return [tag for tag in directory if tag in OF_PIXELS | WHOLE and directory[tag].kind in KINDS.get(tag, ())]
+def _sound_fields(directory: tiff.Directory, file_bytes: int) -> list[int]:
+    """Tags of the fields that a reader needs, that have the type they must have, and whose data the file has."""
+    return [
+        tag
+        for tag, field in directory.items()
+        if tag in OF_PIXELS | WHOLE and field.kind in KINDS.get(tag, ()) and field.at + field.size <= file_bytes
+    ]
 
 
 def _append_directory(fields: Mapping[int, tuple[int, bytes]], reader: tiff.Reader, file_bytes: int) -> Mend:

@@ -26,9 +26,10 @@ class Chunk:
     length: int
 
     def read(self, file: BinaryIO) -> bytes:
-        """Read the data."""
+        """Read the data, as far as the file has it: before memory is asked for."""
+        end = file.seek(0, 2)
         file.seek(self.at)
-        return file.read(self.length)
+        return file.read(max(0, min(self.length, end - self.at)))
 
 
 def read_chunks(file: BinaryIO) -> Iterator[Chunk]:

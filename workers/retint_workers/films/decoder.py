@@ -88,7 +88,7 @@ class Film:
     def __enter__(self) -> Self:
         if not self.demuxer:
             raise InvalidPhoto("The file is not a film.", code="not_a_film")
-        with translate_ffmpeg_errors():
+        with translate_ffmpeg_errors(), _refuse_greedy_headers():
             self.container = av.open(
                 str(self.path.absolute()),  # a link's own name, which is always text
                 format=self.demuxer,
@@ -202,6 +202,19 @@ class Film:
 
 
 @contextmanager
+def _refuse_greedy_headers() -> Iterator[None]:
+    """Refuse a film whose header alone asks for more memory than any true one needs: it counts what is not there.
+
+    Raises:
+        InvalidPhoto: it does.
+    """
+    try:
+        yield
+    except av.error.MemoryError as error:
+        raise _damaged_film() from error
+
+
+@contextmanager
 def translate_ffmpeg_errors(own_file: str | None = None) -> Iterator[None]:
     """Raise FFmpeg's errors as Retint's.
 
@@ -229,6 +242,10 @@ def _to_retint_error(error: av.error.FFmpegError, own_file: str | None) -> Retin
         return Transient(f"{own_file} cannot be read or written: FFmpeg says “{said}”.", code="ffmpeg")
     if isinstance(error, av.error.DecoderNotFoundError | av.error.PatchWelcomeError):
         return _unknown_codec()
+    return _damaged_film()
+
+
+def _damaged_film() -> InvalidPhoto:
     return InvalidPhoto("The film is damaged or incomplete and cannot be read: upload it again.", code="damaged")
 
 

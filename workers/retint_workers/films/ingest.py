@@ -43,6 +43,8 @@ LUMA_SIZE = 96, 72
 """Width and height at which scenes are told apart."""
 MIN_COUNTED_PIXELS = 100_000
 """A frame costs at least as much as one of so many pixels, however small it is."""
+MOST_FRAMES_PER_SECOND = 1000
+"""More frames than any film shows; its times are damaged."""
 TOLERANCE_S, TOLERANCE = Fraction(1, 2), Fraction(1, 50)
 """How much earlier than its header says a film may end: seconds, or a share of its length if that is more."""
 
@@ -145,6 +147,8 @@ class Examination:
         if self._format is None:
             raise InvalidPhoto("The film has no frame that can be decoded: upload it again.", code="no_frames")
         _refuse_unfit(self._format, self.frames, self._limit_gp)
+        if (self._last - self._first) * self._film.time_base * MOST_FRAMES_PER_SECOND < self.frames - 1:
+            raise InvalidPhoto("The film's times are damaged: upload it again, or save it anew.", code="damaged")
         film, (width, height) = self._film, self._format.upright_size
         step = self._last_duration or max(1, round(1 / film.frame_rate / film.time_base))
         kinds = [detect_kind(proxy) for _, proxy in self._samples]

@@ -35,6 +35,7 @@ OPENERS: Mapping[str, Callable[[Path], Picture | None]] = {
 WORKING_FILE = "working.tif"
 LOSSLESS_TIFF: Options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": False}
 """How the result of a file is written whose own format cannot hold it."""
+RGB_PHOTOMETRIC, GRAY_PHOTOMETRIC = 2, 1
 PALETTE_NOTE = "The original's colors are those of a palette; the result has 8 bits a sample."
 ORDER_NOTE = (
     "The picture is too large to be written in progressive or interlaced order; the result is written row by row."

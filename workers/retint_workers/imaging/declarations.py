@@ -42,7 +42,6 @@ TRANSFERS: Mapping[int, Any] = {
 REC709_TRANSFERS = {6, 14, 15}
 HDR = {16: "PQ", 18: "HLG"}
 UNSPECIFIED = 2
-MAX_PROFILE_BYTES = 64 << 20
 MIN_GAMMA, MAX_GAMMA = 0.1, 10.0
 """A PNG's gamma outside of this is a slip."""
 COLOR_SPACE, INTEROPERABILITY_INDEX = 0xA001, 1
@@ -67,11 +66,13 @@ def read_space(file: BinaryIO, file_format: str, image: pyvips.Image, bands: int
     """
     notes = []
     embedded = None
-    if (profile := _read_profile(file, file_format, image)) is not None:
+    if image.get_typeof(ICC_FIELD):
         try:
-            embedded = spaces.from_profile(profile, bands)
+            embedded = spaces.from_profile(image.get(ICC_FIELD), bands)
         except UnusableProfile:
             notes.append(UNUSABLE)
+    elif _embeds_profile(file, file_format):  # libvips passes over what it cannot unpack or join
+        notes.append(UNUSABLE)
     if file_format == "png":
         return _read_png(file, embedded), notes
     if embedded is not None:
@@ -80,22 +81,17 @@ def read_space(file: BinaryIO, file_format: str, image: pyvips.Image, bands: int
     return space or spaces.SRGB, [*notes, UNKNOWN] if space is None and not notes else notes
 
 
-def _read_profile(file: BinaryIO, file_format: str, image: pyvips.Image) -> bytes | None:
-    """Return the profile that a file embeds; empty where nothing can be made of what stands in its place.
-
-    libvips passes over a profile that it cannot unpack or join, and over an RGB profile of a gray PNG.
-    """
-    if image.get_typeof(ICC_FIELD):
-        return bytes(image.get(ICC_FIELD))
+def _embeds_profile(file: BinaryIO, file_format: str) -> bool:
+    """Whether a file has a place for a profile, whatever stands there."""
     match file_format:
-        case "jpeg" if any(segment.data.startswith(jpeg.ICC) for segment in jpeg.read_segments(file)):
-            return b""
-        case "webp" if any(chunk.kind == b"ICCP" for chunk in webp.read_chunks(file)):
-            return b""
+        case "jpeg":
+            segments = jpeg.read_segments(file)
+            return any(each.data.startswith(jpeg.ICC) for each in segments)
         case "png":
-            profiles = (chunk.read(file) for chunk in png.read_chunks(file) if chunk.kind == b"iCCP")
-            return next((png.unpack_profile(data, MAX_PROFILE_BYTES) for data in profiles), None)
-    return None
+            return any(chunk.kind == b"iCCP" for chunk in png.read_chunks(file))
+        case "webp":
+            return any(chunk.kind == b"ICCP" for chunk in webp.read_chunks(file))
+    return False
 
 
 def _read_png(file: BinaryIO, embedded: ColorSpace | None) -> ColorSpace:

@@ -20,39 +20,40 @@ STRIP_BYTES = 8 << 20
 PIPE_BYTES = 1 << 20
 
 
-def read_strips(header: Header, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+def read_strips(header: Header, multiple: int = 1, **options: Any) -> Iterator[tuple[int, NDArray[Any]]]:
     """Decode a photo's color from top to bottom.
 
     Args:
         header: the photo's.
         multiple: strips have a multiple of so many rows, except the last one.
+        options: of libvips' loader.
 
     Yields:
         The first row and the pixels of each strip: uint8 or uint16, (rows, width) or (rows, width, 3).
     """
     with translate_errors():
-        image = open_image(header.pixels, header.coding)
+        image = open_image(header.pixels, header.coding, **options)
         if image.bands > header.bands:
             image = image.extract_band(0, n=header.bands)
         yield from fetch_strips(image, multiple)
 
 
-def open_extras(header: Header) -> pyvips.Image:
-    """Open the channels beside a photo's color, to be read once from top to bottom.
+def open_extras(header: Header, **options: Any) -> pyvips.Image:
+    """Open the channels beside a photo's color, to be read once from top to bottom; options as in `read_strips`.
 
     Raises:
         InvalidPhoto: the file cannot be read.
     """
-    return open_image(header.pixels, header.coding).extract_band(header.bands, n=header.extras)
+    return open_image(header.pixels, header.coding, **options).extract_band(header.bands, n=header.extras)
 
 
-def measure_extras(header: Header) -> int:
-    """Return the CRC-32 of the channels beside a photo's color; 0 without any."""
+def measure_extras(header: Header, **options: Any) -> int:
+    """Return the CRC-32 of the channels beside a photo's color, 0 without any; options as in `read_strips`."""
     if not header.extras:
         return 0
     checksum = 0
     with translate_errors():
-        for _, strip in fetch_strips(open_extras(header)):
+        for _, strip in fetch_strips(open_extras(header, **options)):
             checksum = zlib.crc32(strip.data, checksum)
     return checksum
 

@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 from tests.described_photos import jpeg_with, png_with, webp_with
 
-from retint_workers.containers import png
 from retint_workers.imaging.declarations import UNUSABLE
 from retint_workers.imaging.formats import read_header
-from retint_workers.imaging.spaces import adobe_rgb
 
 BROKEN = b"not a profile"
 
@@ -29,10 +27,3 @@ def test_a_profile_that_cannot_be_read_is_noted(name: str, data: bytes, tmp_path
     header = read_header(tmp_path / name, 100)
     assert header.space.profile is None
     assert header.notes == [UNUSABLE]
-
-
-def test_an_rgb_profile_of_a_gray_png_is_read(tmp_path: Path) -> None:
-    profile = adobe_rgb().profile or b""
-    (tmp_path / "a.png").write_bytes(png_with((b"iCCP", png.pack_profile(profile))))
-    header = read_header(tmp_path / "a.png", 100)
-    assert (header.bands, header.space.profile, header.notes) == (1, profile, [])

@@ -1,5 +1,6 @@
 """Carries metadata from a PNG into a PNG."""
 
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -29,7 +30,8 @@ def carry(original: Path, result: Path, change: Change) -> None:
         samples = Samples(file, png.read_image_header(file), png.read_image_header(source))
         carried = _choose(file, samples, change)
         tree = blocks.make_xmp(carried.packets, change)
-        carried.before.append((b"iTXt", png.pack_xmp(xmp.serialize(tree))))
+        # Before all else: readers stop at some number of texts.
+        carried.before.insert(0, (b"iTXt", png.pack_xmp(xmp.serialize(tree))))
         if change.profile is not None:
             carried.before.insert(0, (b"iCCP", _find_profile(file, change.profile) or png.pack_profile(change.profile)))
         beside = result.with_name(f"{result.name}.metadata")
@@ -94,7 +96,11 @@ def _find_profile(file: BinaryIO, profile: bytes) -> bytes | None:
     for chunk in png.read_chunks(file):
         if chunk.kind == b"iCCP":
             data = chunk.read(file)
-            return data if png.unpack_profile(data, len(profile)) == profile else None
+            try:
+                unpacked = zlib.decompressobj().decompress(data.partition(b"\0")[2][1:], len(profile) + 1)
+            except zlib.error:
+                return None
+            return data if unpacked == profile else None
     return None
 
 
