@@ -44,7 +44,7 @@ class MuxSettings:
     for_browsers: bool = False
 
     def container_options(self, film: Film) -> dict[str, str]:
-        """Return FFmpeg's options: index in front, exact times."""
+        """Return FFmpeg's options: index in front, all tags, exact times."""
         if self.container == "matroska":
             return {}
         return {"movflags": "+faststart"} | exact_times(self.container, film.time_base)

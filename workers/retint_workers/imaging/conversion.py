@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from retint.pages import PHOTOGRAPH
 from retint_workers import scratch
 from retint_workers.containers import jpeg, png, tiff
 from retint_workers.containers.mending import write_mended
@@ -17,6 +18,7 @@ from retint_workers.imaging import color_models, decoders, dialects
 from retint_workers.imaging.bounds import can_reorder, refuse_greedy
 from retint_workers.imaging.encoding import Options, read_encoding
 from retint_workers.imaging.formats import Header, is_lossy, read_header, refuse_size, sniff_file
+from retint_workers.imaging.pages import extract, list_pages
 from retint_workers.imaging.pictures import Picture
 from retint_workers.imaging.tiff_decoder import open_tiff
 from retint_workers.imaging.tiff_pages import choose_photograph
@@ -120,10 +122,13 @@ def describe(original: Path, pixel_limit_mp: int) -> str:
     Raises:
         InvalidPhoto: it is not a photograph that can be restored.
     """
+    listed = list_pages(original, pixel_limit_mp)
+    first = next((page["number"] for page in listed if page["role"] == PHOTOGRAPH), None)
     with scratch.open_folder() as folder:
-        header = open_photo(original, pixel_limit_mp, folder)
+        header = open_photo(extract(original, first, folder)[0], pixel_limit_mp, folder)
     width, height = header.upright_size
-    return f"{header.format.upper()}, {width} x {height}, {header.bits} bits"
+    described = f"{header.format.upper()}, {width} x {height}, {header.bits} bits"
+    return f"{described}, {len(listed)} pages" if listed else described
 
 
 def _convert(original: Path, file_format: str, picture: Picture, pixel_limit_mp: int, folder: Path) -> Header:

@@ -1,12 +1,13 @@
 """The stage ingest: refuses files that are not photographs, finds out about the others, and makes the proxy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyvips
 
 from retint.digests import hash_file
+from retint.pages import PHOTOGRAPH, find_entry, list_photographs, merge_sentences
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_workers import scratch
@@ -14,6 +15,7 @@ from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.imaging.conversion import open_photo
 from retint_workers.imaging.formats import Header
 from retint_workers.imaging.kinds import detect_kind
+from retint_workers.imaging.pages import extract, list_pages, name_page
 from retint_workers.imaging.previews import load_display_picture
 from retint_workers.imaging.vips import open_image, translate_errors
 from retint_workers.sandbox.children import run_in_child
@@ -29,38 +31,73 @@ class Ingested:
     Attributes:
         facts: JSON values: `format`, `width` and `height` (upright), `bits`, `bands`, `kind`, `orientation`,
             `profile` (its name or null), `sha256`, `size` in bytes, `dpi`, `notes` (a sentence for each problem of the
-            file that was passed over).
-        proxy: PNG, 8-bit RGB in sRGB, upright, its long side at most the recipe's `proxy_side`.
+            file that was passed over). Of a photo of several pages all but the last three are those of the first
+            photograph, and `pages` has an entry for each page: `number`, `role` (see `retint.pages`) and its own facts.
+        proxy: of the first photograph: PNG, 8-bit RGB in sRGB, upright, its long side at most the recipe's
+            `proxy_side`.
+        further: the proxies of further photographs, by name (see `Page.spell`).
     """
 
     facts: dict[str, Any]
     proxy: bytes
+    further: dict[str, Path] = field(default_factory=dict)
 
 
-def ingest(original: Path, recipe: Recipe, settings: Settings, beat: Beat = beat_for_nobody) -> Ingested:
-    """Examine an original in a child process.
+def ingest(
+    original: Path, recipe: Recipe, settings: Settings, beat: Beat = beat_for_nobody, folder: Path | None = None
+) -> Ingested:
+    """Examine an original in a child process, page by page.
 
     Args:
         original: the file as deposited.
         recipe: tells the size of the proxy.
         settings: limits.
         beat: called about once a second meanwhile.
+        folder: for the proxies of further pages; without it there are none.
 
     Raises:
         InvalidPhoto: it cannot be restored; the message says what to do.
         OutOfMemory, WorkerLost: the child did not finish.
     """
-    return run_in_child(examine, settings, beat, original, recipe.proxy_side, settings.pixel_limit_mp)
+    limits = (recipe.proxy_side, settings.pixel_limit_mp)
+    first = run_in_child(examine, settings, beat, original, *limits)
+    facts, further = first.facts, {}
+    said = {list_photographs(facts)[0].number: facts["notes"]}
+    for page in list_photographs(facts)[1:]:
+        examined = run_in_child(examine_page, settings, beat, original, page.number, *limits)
+        said[page.number] = examined.facts.pop("notes")
+        find_entry(facts, page.number).update(examined.facts)
+        if folder is not None:
+            further[page.spell("proxy")] = folder / f"{page.spell('proxy')}.png"
+            further[page.spell("proxy")].write_bytes(examined.proxy)
+    return Ingested(facts | {"notes": merge_sentences(said)}, first.proxy, further)
 
 
 def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:
-    """Read an original from its first byte to its last.
+    """Read an original of one page, or the first photograph of several pages.
 
     Raises:
         InvalidPhoto: it cannot be restored.
     """
-    with scratch.open_folder() as folder:
-        header = open_photo(original, pixel_limit_mp, folder)
+    pages = list_pages(original, pixel_limit_mp)
+    number = next((page["number"] for page in pages if page["role"] == PHOTOGRAPH), None)
+    examined = examine_page(original, number, proxy_side, pixel_limit_mp)
+    facts = examined.facts | {"sha256": hash_file(original), "size": original.stat().st_size}
+    if pages:
+        own = {name: value for name, value in examined.facts.items() if name != "notes"}
+        facts["pages"] = [page | own if page["number"] == number else page for page in pages]
+    return replace(examined, facts=facts)
+
+
+def examine_page(original: Path, number: int | None, proxy_side: int, pixel_limit_mp: int) -> Ingested:
+    """Read a page from its first byte to its last; see `pages.extract`.
+
+    Raises:
+        InvalidPhoto: it cannot be restored.
+    """
+    with scratch.open_folder() as folder, name_page(number):
+        page, left_out = extract(original, number, folder)
+        header = open_photo(page, pixel_limit_mp, folder)
         with translate_errors():
             proxy = load_complete_picture(header, proxy_side)
             pixels = proxy.numpy()
@@ -76,10 +113,8 @@ def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:
         "kind": "neutral" if header.bands == 1 else detect_kind(pixels),
         "orientation": header.orientation,
         "profile": header.space.name,
-        "sha256": hash_file(original),
-        "size": original.stat().st_size,
         "dpi": round(resolution, 2),
-        "notes": header.notes,
+        "notes": [*header.notes, *left_out],
     }
     return Ingested(facts, png)
 

@@ -37,7 +37,8 @@ class Provenance:
     Attributes:
         original: SHA-256 of the original, in hex.
         recipe: what was asked for.
-        networks: the layers' records by kind of layer: network, weights, settings, `decided_at`.
+        networks: the layers' records by kind of layer: network, weights, settings, `decided_at`. Those of further pages
+            have the page's number behind the kind: `color-2`.
     """
 
     original: str
@@ -55,14 +56,14 @@ class Provenance:
     @property
     def source_type(self) -> str | None:
         """The IPTC term for the kind of picture; None where no network changed it."""
-        if "color" in self.networks:
+        if self.is_colored:
             return INVENTED
         return ENHANCED if self.networks else None
 
     @property
     def statement(self) -> str | None:
         """The sentence that people must read before they trust the picture; None where no network changed it."""
-        if "color" in self.networks:
+        if self.is_colored:
             return COLOR_STATEMENT
         return TONE_STATEMENT if self.networks else None
 
@@ -86,7 +87,7 @@ class Provenance:
     @property
     def is_colored(self) -> bool:
         """Whether color was added, so that the result is RGB whatever the original is."""
-        return "color" in self.networks
+        return any(name.partition("-")[0] == "color" for name in self.networks)
 
     def derive_uuid(self) -> uuid.UUID:
         """Return an identifier of the result: another for other layers or another recipe, else the same again."""

@@ -1,39 +1,38 @@
 """The stage render: applies layers to the original at full size, then reads the result back (see `verify`).
 
-The original streams through in strips: decoded, rendered, encoded. Memory is that of a few strips and one preview.
+The original streams through in strips: decoded, rendered, encoded. Memory is that of a few strips and one preview. Of
+several pages each is a photo of its own, which is appended to the result as soon as it is verified.
 """
 
 import time
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyvips
-from numpy.typing import NDArray
 
 from retint.digests import hash_file
 from retint.errors import InvalidPhoto
 from retint.filetypes import PHOTO_SUFFIXES
+from retint.pages import PHOTOGRAPH, THUMBNAIL, Page, find_entry, list_photographs, merge_sentences
 from retint.recipes import Recipe
 from retint.settings import Settings
-from retint_models.layers.rendering import Rendering, luma_drift
 from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_workers import scratch
 from retint_workers.beats import Beat, beat_for_nobody
-from retint_workers.imaging import appearance, metadata, profiles, spaces, verify
+from retint_workers.imaging import appearance, metadata, pages, profiles, verify
 from retint_workers.imaging.conversion import open_photo
 from retint_workers.imaging.encoding import MAX_CLASSIC_TIFF_BYTES, greatest_tiff_bytes
 from retint_workers.imaging.formats import Header
+from retint_workers.imaging.metadata.policy import THUMBNAILS
 from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_jpeg, to_display
 from retint_workers.imaging.provenance import Provenance
-from retint_workers.imaging.spaces import ColorSpace
 from retint_workers.imaging.streams import StripPipe, measure_extras, open_extras, read_strips
-from retint_workers.imaging.verify import Expected, MarkedPixels, NotVerified
+from retint_workers.imaging.strip_renderer import Layers, StripRenderer
+from retint_workers.imaging.verify import Expected, NotVerified
 from retint_workers.imaging.vips import translate_disk_errors
-from retint_workers.imaging.watermark import Watermark
 from retint_workers.sandbox.children import run_in_child
 
 
@@ -43,17 +42,20 @@ class Rendered:
 
     Attributes:
         files: `result`, `preview`, `before`, `thumb`, `provenance`, and `zoom` where the result is larger than the
-            preview.
+            preview. Further pages have previews of their own (see `Page.spell`).
         facts: JSON values: `format`, `size` and `sha256` of the result, `luma_drift` of the color alone (a fraction
-            of full scale, at most 1/255; null without color), `colorless` (a sentence about a photo that color was
-            asked for and that has no room for any; else null), `notes` (a sentence for each thing that ingest passed
-            over or that is not as in the original).
+            of full scale, at most 1/255, the largest of all pages; null without color), `colorless` (a sentence about
+            a photo that color was asked for and that has no room for any; else null), `notes` (a sentence for each
+            thing that ingest passed over or that is not as in the original).
         timings: seconds of `render` and of `verify`.
     """
 
     files: dict[str, Path]
     facts: dict[str, Any]
     timings: dict[str, float]
+
+
+RESULT_OF_PAGES = "result.tif"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class RenderRequest:
         recipe: what was asked for; recorded in the result.
         color: the colorizer's decision, or none.
         density: the defader's decision, or none.
+        read_layers: reads both decisions about a further page, when it is that page's turn.
     """
 
     original: Path
@@ -75,10 +78,11 @@ class RenderRequest:
     recipe: Recipe
     color: ColorLayer | None
     density: DensityLayer | None
+    read_layers: Callable[[Page], Layers] | None = None
 
 
 def render(request: RenderRequest, settings: Settings, beat: Beat = beat_for_nobody) -> Rendered:
-    """Apply layers to an original in a child process; write and verify all files of the result.
+    """Apply layers to an original in a child process, page by page; write and verify all files of the result.
 
     Args:
         request: the photo and what to do with it.
@@ -90,7 +94,25 @@ def render(request: RenderRequest, settings: Settings, beat: Beat = beat_for_nob
         OutOfMemory, DiskUnavailable, WorkerLost: the child did not finish.
         InvalidPhoto: the original is not what ingest saw, or is too small for the watermark.
     """
-    return run_in_child(render_and_verify, settings, beat, request, settings.pixel_limit_mp)
+    alone = replace(request, read_layers=None)  # a function does not travel to a child
+    if not request.facts.get("pages"):
+        return run_in_child(render_and_verify, settings, beat, alone, settings.pixel_limit_mp)
+    photographs = {page.number: page for page in list_photographs(request.facts)}
+    layers: Layers = (None, None)
+    networks: dict[str, dict[str, Any]] = {}
+    parts = []
+    for entry in request.facts["pages"]:
+        page = photographs.get(entry["number"])
+        if page is not None:  # a thumbnail gets the layers of the photograph before it
+            layers = (request.color, request.density)
+            if not page.is_first and request.read_layers:
+                layers = request.read_layers(page)
+            color, density = layers
+            networks |= {page.spell("color"): color.record} if color else {}
+            networks |= {page.spell("density"): density.record} if density else {}
+        chosen = replace(alone, color=layers[0], density=layers[1])
+        parts.append(run_in_child(render_part, settings, beat, chosen, entry["number"], settings.pixel_limit_mp))
+    return run_in_child(finish, settings, beat, replace(alone, color=None, density=None), parts, networks)
 
 
 @translate_disk_errors()
@@ -102,6 +124,151 @@ def render_and_verify(request: RenderRequest, pixel_limit_mp: int) -> Rendered:
     with scratch.open_folder() as folder:
         header = open_photo(request.original, pixel_limit_mp, folder)
         return _render_and_verify(request, header, pixel_limit_mp, started)
+
+
+# --- photos of several pages ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """One page of a result.
+
+    Attributes:
+        number: of the page in the original.
+        at: where its directory stands in the result's chain; None where the page is left out.
+        checksum: CRC-32 of its decoded pixels; None for a copy, which is compared with the original's page.
+        rendered: its previews by name, its facts and timings; None for a copy and for a thumbnail.
+        notes: a sentence for each thing that is left out with a copy or a thumbnail.
+    """
+
+    number: int
+    at: int | None
+    checksum: int | None
+    rendered: Rendered | None
+    notes: list[str]
+
+
+@translate_disk_errors()
+def render_part(request: RenderRequest, number: int, pixel_limit_mp: int) -> Part:
+    """Append one page to the result: rendered with the layers of the request, or copied.
+
+    Raises:
+        InvalidPhoto, NotVerified: as `render`; the message says which page.
+    """
+    result = request.folder / RESULT_OF_PAGES
+    entry = find_entry(request.facts, number)
+    with scratch.open_folder() as folder, pages.name_page(number):
+        if entry["role"] == PHOTOGRAPH:
+            return _render_photograph(request, entry, result, folder, pixel_limit_mp)
+        if entry["role"] == THUMBNAIL:
+            return _render_thumbnail(request, entry, result, folder, pixel_limit_mp)
+        at, notes = pages.append_copy(result, request.original, number)
+        return Part(number, at, None, None, notes)
+
+
+def _render_photograph(
+    request: RenderRequest, entry: dict[str, Any], result: Path, folder: Path, pixel_limit_mp: int
+) -> Part:
+    number = entry["number"]
+    rendered, checksum = _render_page(request, entry, folder, pixel_limit_mp)
+    at = pages.append_rendered(result, request.original, number, rendered.files["result"])
+    page = next(page for page in list_photographs(request.facts) if page.number == number)
+    files = {}
+    for name in ("preview", "before", "thumb", "zoom"):
+        if name in rendered.files:
+            path = rendered.files[name]
+            files[page.spell(name)] = path.rename(request.folder / f"{page.spell(name)}{path.suffix}")
+    return Part(number, at, checksum, replace(rendered, files=files), [])
+
+
+def _render_thumbnail(
+    request: RenderRequest, entry: dict[str, Any], result: Path, folder: Path, pixel_limit_mp: int
+) -> Part:
+    """Render a smaller copy of a photograph with its layers, which know no sizes, or leave it out."""
+    number = entry["number"]
+    before = [page for page in request.facts["pages"] if page["role"] == PHOTOGRAPH and page["number"] < number]
+    try:
+        rendered, checksum = _render_page(
+            request, before[-1] | {"number": number, "role": THUMBNAIL}, folder, pixel_limit_mp
+        )
+    except (InvalidPhoto, NotVerified):
+        return Part(number, None, None, None, [THUMBNAILS])
+    at = pages.append_rendered(result, request.original, number, rendered.files["result"])
+    return Part(number, at, checksum, None, [])
+
+
+def _render_page(
+    request: RenderRequest, facts: dict[str, Any], folder: Path, pixel_limit_mp: int
+) -> tuple[Rendered, int]:
+    """Render one page as a photo of its own; return it, its result in a scratch folder, and its pixels' CRC-32."""
+    started = time.monotonic()
+    source, left_out = pages.extract(request.original, facts["number"], folder)
+    header = open_photo(source, pixel_limit_mp, folder)
+    if facts["role"] == THUMBNAIL:
+        _refuse_other_picture(header, facts)
+    header.notes.extend(left_out)
+    made = folder / "made"
+    made.mkdir()
+    # Whether it has too little color is asked of the photograph only.
+    kind = "color" if facts["role"] == THUMBNAIL else facts["kind"]
+    own = {"kind": kind, "sha256": request.facts["sha256"]}
+    alone = replace(request, original=source, folder=made, facts=own)
+    rendered = _render_and_verify(alone, header, pixel_limit_mp, started)
+    return rendered, pages.measure_page(rendered.files["result"], 0)
+
+
+def _refuse_other_picture(header: Header, facts: dict[str, Any]) -> None:
+    """Check that a thumbnail has the shape of the photograph whose layers it gets.
+
+    Raises:
+        InvalidPhoto: it has not.
+    """
+    (width, height), shape = header.upright_size, facts["width"] / facts["height"]
+    if abs(width - height * shape) > 2 and abs(height - width / shape) > 2:  # sizes are rounded
+        raise InvalidPhoto(THUMBNAILS, code="other_picture")
+
+
+@translate_disk_errors()
+def finish(request: RenderRequest, parts: list[Part], networks: dict[str, dict[str, Any]]) -> Rendered:
+    """Read back a result of several pages, and collect what was found of each.
+
+    Raises:
+        NotVerified: a page is not as it was written; or the original is not what ingest saw.
+    """
+    started = time.monotonic()
+    if hash_file(request.original) != request.facts["sha256"]:
+        raise NotVerified("The original is not the file that was deposited.", code="original_changed")
+    result = request.folder / RESULT_OF_PAGES
+    for part in parts:
+        if part.at is None:
+            continue
+        copied = part.checksum is None and pages.is_copied(result, part.at, request.original, part.number)
+        if not copied and pages.measure_page(result, part.at) != part.checksum:
+            raise NotVerified(f"Page {part.number} of the result is not what was written.", code="pixels_differ")
+    rendered = {part.number: part.rendered for part in parts if part.rendered}
+    files = {name: path for each in rendered.values() for name, path in each.files.items()}
+    files |= {"result": result, "provenance": request.folder / "provenance.json"}
+    said = merge_sentences({number: each.facts["notes"] for number, each in rendered.items()})
+    told = merge_sentences({part.number: part.notes for part in parts})
+    notes = list(dict.fromkeys([*request.facts.get("notes", ()), *said, *told]))
+    files["provenance"].write_bytes(Provenance(request.facts["sha256"], request.recipe, networks).to_json(notes))
+    drifts = [each.facts["luma_drift"] for each in rendered.values() if each.facts["luma_drift"] is not None]
+    colorless = merge_sentences(
+        {number: [each.facts["colorless"]] if each.facts["colorless"] else [] for number, each in rendered.items()}
+    )
+    facts = {
+        "format": "tiff",
+        "size": result.stat().st_size,
+        "sha256": hash_file(result),
+        "luma_drift": max(drifts, default=None),
+        "colorless": " ".join(colorless) or None,
+        "notes": notes,
+    }
+    seconds = {name: sum(each.timings[name] for each in rendered.values()) for name in ("render", "verify")}
+    return Rendered(files, facts, seconds | {"verify": seconds["verify"] + time.monotonic() - started})
+
+
+# --- photos of one page -----------------------------------------------------------------------------------------------
 
 
 def _render_and_verify(request: RenderRequest, header: Header, pixel_limit_mp: int, started: float) -> Rendered:
@@ -148,7 +315,8 @@ def write(request: RenderRequest, header: Header, record: Provenance, result: Pa
     space, note = header.space.choose_for_result(bands, header.bits)
     header.notes.extend([note] if note else [])
     shape = (header.height, header.width, bands)
-    renderer = StripRenderer(request, header, space, shape)
+    layers = (request.color, request.density)
+    renderer = StripRenderer(layers, header, space, shape, has_watermark=request.recipe.watermark)
     before, after = Downscaler(header), Downscaler(header)
     save = partial(encode, request=request, header=header, profile=space.profile, record=record, result=result)
     with StripPipe(shape, header.bits, save) as pipe:
@@ -169,62 +337,6 @@ def write(request: RenderRequest, header: Header, record: Provenance, result: Pa
         marked=renderer.marked_pixels(),
     )
     return expected, renderer.drift if request.color is not None else None
-
-
-class StripRenderer:
-    """Renders the strips of one photo in order, and measures what verification needs.
-
-    Attributes:
-        checksum: CRC-32 of the rendered pixels so far.
-        drift: the largest change of luma by color alone so far, as a fraction of full scale.
-    """
-
-    def __init__(self, request: RenderRequest, header: Header, space: ColorSpace, shape: tuple[int, int, int]) -> None:
-        self.checksum = 0
-        self.drift = 0.0
-        self._size = shape[:2]
-        self._has_density = request.density is not None
-        self._source, self._space = header.space, space
-        self._layers, self._color_only = _prepare_layers(request, header, space)
-        self._watermark = Watermark.fit(shape, header.orientation, space) if request.recipe.watermark else None
-        self._bare: list[NDArray[Any]] = []
-        self._marked: list[NDArray[Any]] = []
-
-    def render(self, strip: NDArray[Any], top: int) -> NDArray[Any]:
-        """Render the strip that begins with this row."""
-        if not self._source.has_way_back:
-            strip = spaces.convert(strip, self._source, self._space)
-        rendered = self._layers.apply(strip, top, self._size)
-        self._measure_drift(strip, top, rendered)
-        if self._watermark is not None:
-            self._bare.append(self._watermark.pixels_under(rendered, top).copy())
-            self._watermark.draw_on(rendered, top)
-            self._marked.append(self._watermark.pixels_under(rendered, top).copy())
-        self.checksum = zlib.crc32(rendered.data, self.checksum)
-        return rendered
-
-    def _measure_drift(self, strip: NDArray[Any], top: int, rendered: NDArray[Any]) -> None:
-        if self._color_only is None:
-            return
-        colorized = self._color_only.apply(strip, top, self._size) if self._has_density else rendered
-        self.drift = max(self.drift, luma_drift(strip, colorized))
-        if self._has_density:  # one strip is enough where it costs a second rendering
-            self._color_only = None
-
-    def marked_pixels(self) -> MarkedPixels | None:
-        """Return the pixels under the watermark after the last strip; None without a watermark."""
-        if self._watermark is None:
-            return None
-        return MarkedPixels(self._watermark, np.concatenate(self._bare), np.concatenate(self._marked))
-
-
-def _prepare_layers(request: RenderRequest, header: Header, space: ColorSpace) -> tuple[Rendering, Rendering | None]:
-    """Prepare the layers for the result's code values: all, and the color layer alone (None without color)."""
-    prepare = partial(Rendering, orientation=header.orientation, encoding=space.encoding)
-    layers = prepare(request.color, request.density)
-    if request.density is None:
-        return layers, layers if request.color else None
-    return layers, prepare(request.color, None) if request.color else None
 
 
 def encode(

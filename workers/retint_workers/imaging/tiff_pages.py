@@ -4,17 +4,20 @@ Source: TIFF 6.0 (Adobe, 1992), section 8; TIFF Technical Note 1 (SubIFDs); DNG 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from retint.errors import InvalidPhoto
+from retint.pages import INFRARED, MASK, PHOTOGRAPH, THUMBNAIL
 from retint_workers.containers import tiff
 from retint_workers.containers.tiff_pixels import PixelLayout, read_layout
 from retint_workers.imaging.vips import damaged_file
 
 NEW_SUBFILE, OLD_SUBFILE = 254, 255
-REDUCED, MASK = 1, 4
+REDUCED_BIT, MASK_BIT = 1, 4
 """Bits of NewSubfileType: a smaller copy of the picture; a mask, which is also how scanners mark infrared."""
 OLD_REDUCED = 2
+MASK_PHOTOMETRIC = 4
+PAGE_NAME, DESCRIPTION = 285, 270
 RAW_PHOTOMETRICS = {32803, 34892}
 """A mosaic of color filters, and linear raw data."""
 RAW_COMPRESSIONS = {262, 32767, 32769, 32770, 32867, 34713, 34892, 65000, 65535}
@@ -37,12 +40,15 @@ class Page:
     def is_reduced(self) -> bool:
         """Whether it is a smaller copy of another picture."""
         is_old = tiff.first_number(self.directory, OLD_SUBFILE, 1) == OLD_REDUCED
-        return is_old or bool(tiff.first_number(self.directory, NEW_SUBFILE, 0) & REDUCED)
+        return is_old or bool(tiff.first_number(self.directory, NEW_SUBFILE, 0) & REDUCED_BIT)
 
     @property
     def is_mask(self) -> bool:
         """Whether it is a mask or an infrared picture."""
-        return bool(tiff.first_number(self.directory, NEW_SUBFILE, 0) & MASK) or self.layout.photometric == 4
+        return (
+            bool(tiff.first_number(self.directory, NEW_SUBFILE, 0) & MASK_BIT)
+            or self.layout.photometric == MASK_PHOTOMETRIC
+        )
 
     @property
     def is_raw(self) -> bool:
@@ -106,6 +112,71 @@ def choose_photograph(reader: tiff.Reader) -> Choice:
     if not whole:
         notes.append("The file says that its only picture is a smaller copy; a larger one is not in it.")
     return Choice(chosen, chosen.directory is chain[0], chain[0], levels, notes)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A page of a TIFF's chain, with the smaller copies behind it that make it a pyramid.
+
+    Attributes:
+        number: of the page, from 1; the levels of pyramids are not counted.
+        role: `photograph`, `thumbnail`, `mask` or `infrared`.
+        page: the page.
+        at: index of its directory in the chain.
+        levels: the pyramid's smaller levels, which lie in the chain.
+    """
+
+    number: int
+    role: str
+    page: Page
+    at: int
+    levels: tuple[Page, ...] = ()
+
+
+def group_pages(reader: tiff.Reader) -> list[Group]:
+    """List the pages of a TIFF that has several, in their order; none for a file whose only picture is a photograph.
+
+    Smaller copies before the first photograph are left out, and so is what has no picture. Where the photograph lies
+    below another directory, the file counts as one picture, see `choose_photograph`.
+
+    Raises:
+        ValueError: a directory lies outside the file.
+        InvalidPhoto: the file is a camera's raw data.
+    """
+    chain = list(reader.directories())
+    pages = [page for directory in chain for page in _read_pages(reader, directory)]
+    if any(page.is_raw for page in pages) or (chain and DNG_VERSION in chain[0]):
+        raise raw_file()
+    whole = [page for page in _find_whole(pages) if not page.is_nested]
+    groups: list[Group] = []
+    for at, directory in enumerate(chain):
+        layout = read_layout(directory)
+        if layout is None:
+            continue
+        page = Page(directory, layout, is_nested=False)
+        last = [groups[-1].page, *groups[-1].levels][-1] if groups else None
+        if last and layout.tile and last.layout.tile and page.is_half_of(last) and not page.is_mask:
+            groups[-1] = replace(groups[-1], levels=(*groups[-1].levels, page))
+            continue
+        groups.append(Group(len(groups) + 1, _find_role(page, whole), page, at))
+    photographs = [group for group in groups if group.role == PHOTOGRAPH]
+    first = groups.index(photographs[0]) if photographs else 0
+    groups = [group for index, group in enumerate(groups) if index >= first or group.role != THUMBNAIL]
+    return groups if photographs and len(groups) > 1 else []
+
+
+def _find_role(page: Page, whole: Sequence[Page]) -> str:
+    if any(page.directory is each.directory for each in whole):
+        return INFRARED if page.directory is not whole[0].directory and _says_infrared(page) else PHOTOGRAPH
+    if not page.is_mask:
+        return THUMBNAIL
+    return MASK if page.layout.photometric == MASK_PHOTOMETRIC or page.layout.bits[0] < 8 else INFRARED
+
+
+def _says_infrared(page: Page) -> bool:
+    """Whether a gray picture's name or description says so, where NewSubfileType does not."""
+    texts = [page.directory[tag].data.lower() for tag in (PAGE_NAME, DESCRIPTION) if tag in page.directory]
+    return page.layout.photometric in (0, 1) and any(b"infrared" in text for text in texts)
 
 
 def _read_pages(reader: tiff.Reader, directory: tiff.Directory) -> Iterator[Page]:

@@ -13,13 +13,14 @@ from retint.digests import hash_file
 from retint.errors import RetintError, explain
 from retint.filetypes import PHOTO_SUFFIXES
 from retint.names import NAME_BYTES, shorten, split_suffix
+from retint.pages import Page, list_photographs
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.weights.cards import read_cards
 from retint_workers.beats import beat_for_nobody
 from retint_workers.films import decoder
 from retint_workers.films import render as film_render
-from retint_workers.imaging import conversion, verify
+from retint_workers.imaging import conversion, pages, verify
 from retint_workers.local.sources import Source, provide_file
 from retint_workers.sandbox.children import run_in_child
 
@@ -32,6 +33,11 @@ Identity = tuple[int, ...]
 """Tells whether a path is still the file that was looked at: device, inode, size and time of the last change."""
 Record = Mapping[str, str]
 """What a file of Retint says of its making; empty for any other file."""
+
+
+def is_layer(name: str) -> bool:
+    """Whether a file's name, such as `color-2.safetensors`, is that of a layer."""
+    return name.partition(".")[0].partition("-")[0] in ("color", "density")
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,10 @@ class Options:
     compare: bool = False
     again: bool = False
 
-    def sidecars(self, is_film: bool) -> tuple[str, ...]:
-        """Endings of the files that are wanted beside a result."""
-        wanted = (PROVENANCE, *LAYERS[is_film]) if self.keep_layers else ()
+    def sidecars(self, is_film: bool, further: Sequence[Page] = ()) -> tuple[str, ...]:
+        """Endings of the files that are wanted beside a result; a photo may have further pages."""
+        of_pages = [f".{page.spell(name)}.safetensors" for page in further for name in ("color", "density")]
+        wanted = (PROVENANCE, *LAYERS[is_film], *of_pages) if self.keep_layers else ()
         return (*wanted, SHEET) if self.compare and not is_film else wanted
 
 
@@ -115,7 +122,8 @@ class Destinations:
         is_film = decoder.is_film(file)
         suffix = self._result_suffix(file, is_film)
         stem, ending = split_suffix(file.name, suffix)
-        destination = Destination(self.out, self.options.sidecars(is_film), hash_file(file), stem, ending)
+        sidecars = self.options.sidecars(is_film, self._list_further_pages(file, is_film))
+        destination = Destination(self.out, sidecars, hash_file(file), stem, ending)
         return self._find_older(file.name, suffix, destination) or self._choose_free(destination)
 
     def place(self, files: Mapping[str, Path], destination: Destination) -> Path:
@@ -140,6 +148,14 @@ class Destinations:
         if is_film:
             return run_in_child(film_render.result_suffix, self.settings, beat_for_nobody, file)
         return PHOTO_SUFFIXES[conversion.find_result_format(file)]
+
+    def _list_further_pages(self, file: Path, is_film: bool) -> list[Page]:
+        """List the photographs behind the first page of a photo, where their layers are wanted."""
+        if is_film or not self.options.keep_layers:
+            return []
+        limit = self.settings.pixel_limit_mp
+        listed = run_in_child(pages.list_pages, self.settings, beat_for_nobody, file, limit)
+        return list_photographs({"pages": listed})[1:]
 
     def _choose_free(self, wanted: Destination) -> Destination:
         """Return the destination with the first number whose paths are all free or hold files of the same original."""
@@ -178,7 +194,7 @@ class Destinations:
 
     def _read_record(self, destination: Destination, ending: str) -> Record:
         """Read what a result, or a file beside it, says of its making. A layer's record is the provenance beside it."""
-        path = destination.beside(PROVENANCE if ending in LAYERS[0] + LAYERS[1] else ending)
+        path = destination.beside(PROVENANCE if is_layer(ending[1:]) else ending)
         try:
             identity = _identify(path)
             if path not in self._records or self._records[path][0] != identity:

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from retint import recipes
 from retint.errors import InvalidRequest
+from retint.pages import Page, list_photographs
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.types import ColorLayer, DensityLayer
@@ -15,6 +17,7 @@ from retint_workers.films import decoder, frame_renderer
 from retint_workers.films import ingest as film_ingest
 from retint_workers.films import render as film_render
 from retint_workers.imaging import ingest, render
+from retint_workers.imaging.strip_renderer import Layers
 from retint_workers.local.sources import provide_file, refuse_original
 
 Layer = TypeVar("Layer", ColorLayer, DensityLayer)
@@ -48,15 +51,21 @@ def _render_again(file: Path, provenance: Path, output: Path, settings: Settings
         original = record["original_sha256"]
         if decoder.is_film(file):
             return _render_film_again(file, provenance, output, recipe, original, settings)
-        color = _read_layer(provenance.with_suffix(".color.safetensors"), ColorLayer.from_bytes)
-        density = _read_layer(provenance.with_suffix(".density.safetensors"), DensityLayer.from_bytes)
+        facts = ingest.ingest(file, recipe, settings).facts
+        _refuse_other_file(facts["sha256"], original, file, provenance)
+        read = partial(read_layers, find=lambda name: provenance.with_suffix(f".{name}.safetensors"))
+        color, density = read(list_photographs(facts)[0])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InvalidRequest(f"{provenance} and the layers beside it cannot be read: {error}.") from error
-    facts = ingest.ingest(file, recipe, settings).facts
-    _refuse_other_file(facts["sha256"], original, file, provenance)
     with scratch.open_folder(output.parent) as folder:
         request = render.RenderRequest(
-            original=file, folder=folder, facts=facts, recipe=recipe, color=color, density=density
+            original=file,
+            folder=folder,
+            facts=facts,
+            recipe=recipe,
+            color=color,
+            density=density,
+            read_layers=read,
         )
         rendered = render.render(request, settings)
         rendered.files["result"].replace(output)
@@ -87,6 +96,20 @@ def _refuse_other_file(sha256: str, original: str, file: Path, provenance: Path)
     """
     if sha256 != original:
         raise InvalidRequest(f"{provenance} belongs to another file than {file}.")
+
+
+def read_layers(page: Page, find: Callable[[str], Path]) -> Layers:
+    """Read both layers of a page, as far as they are there.
+
+    Args:
+        page: the page.
+        find: returns the path of a layer by its name, such as `color-2`.
+
+    Raises:
+        OSError, ValueError: a layer cannot be read.
+    """
+    color = _read_layer(find(page.spell("color")), ColorLayer.from_bytes)
+    return color, _read_layer(find(page.spell("density")), DensityLayer.from_bytes)
 
 
 def _read_layer(path: Path, read: Callable[[bytes], Layer]) -> Layer | None:

@@ -14,16 +14,19 @@ from PIL import Image
 from retint import recipes
 from retint.errors import InvalidRequest, explain
 from retint.names import escape_surrogates
+from retint.pages import list_photographs
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_workers import scratch
 from retint_workers.films import decoder
 from retint_workers.imaging import ingest, render
 from retint_workers.imaging.render import RenderRequest
+from retint_workers.imaging.strip_renderer import Layers
 from retint_workers.inference import loading
 from retint_workers.inference.decide import decide
 from retint_workers.local import restore_film, sheets
-from retint_workers.local.destinations import PROVENANCE, Destination, Destinations, Options
+from retint_workers.local.destinations import PROVENANCE, Destination, Destinations, Options, is_layer
+from retint_workers.local.render_again import read_layers
 from retint_workers.local.sources import Source, provide_file
 
 FilmProgress = Callable[[Path, str, int, int | None], object]
@@ -168,23 +171,32 @@ def _restore_photo(file: Path, destinations: Destinations, destination: Destinat
 
 def _choose_files(made: Mapping[str, Path], destination: Destination) -> dict[str, Path]:
     """Return the result and what is wanted beside it, by the ending that each gets there."""
-    endings = {f".{made[name].name}": made[name] for name in ("color", "density", "compare") if name in made}
+    endings = {f".{made[name].name}": made[name] for name in made if name == "compare" or is_layer(name)}
     endings[PROVENANCE] = made["provenance"]
     return {"": made["result"]} | {ending: path for ending, path in endings.items() if ending in destination.sidecars}
 
 
 def _run_stages(file: Path, folder: Path, recipe: Recipe, settings: Settings) -> tuple[dict[str, Path], dict[str, Any]]:
     """Run the pipeline on a photo: return the files of layers and result, and the facts of render."""
-    ingested = ingest.ingest(file, recipe, settings)
-    proxy = np.asarray(Image.open(io.BytesIO(ingested.proxy)).convert("RGB"))
-    color, density = decide(proxy, ingested.facts["kind"], recipe, settings)
-    files = {}
-    for name, layer in (("color", color), ("density", density)):
-        if layer is not None:
-            files[name] = folder / f"{name}.safetensors"
-            files[name].write_bytes(layer.to_bytes())
+    ingested = ingest.ingest(file, recipe, settings, folder=folder)
+    files: dict[str, Path] = {}
+    layers: Layers = (None, None)
+    for page in reversed(list_photographs(ingested.facts)):  # the first page's layers are at hand in the end
+        png = ingested.proxy if page.is_first else ingested.further[page.spell("proxy")].read_bytes()
+        proxy = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+        layers = decide(proxy, page.facts["kind"], recipe, settings)
+        for name, layer in zip(("color", "density"), layers, strict=True):
+            if layer is not None:
+                files[page.spell(name)] = folder / f"{page.spell(name)}.safetensors"
+                files[page.spell(name)].write_bytes(layer.to_bytes())
     request = RenderRequest(
-        original=file, folder=folder, facts=ingested.facts, recipe=recipe, color=color, density=density
+        original=file,
+        folder=folder,
+        facts=ingested.facts,
+        recipe=recipe,
+        color=layers[0],
+        density=layers[1],
+        read_layers=lambda page: read_layers(page, lambda name: folder / f"{name}.safetensors"),
     )
     rendered = render.render(request, settings)
     return files | rendered.files, rendered.facts

@@ -79,9 +79,9 @@ def read_layer(store: BlobStore, lease: Lease, name: str, parse: Callable[[bytes
         return parse(source.read())
 
 
-def read_proxy(store: BlobStore, lease: Lease, progress: Progress) -> NDArray[Any]:
-    """Read the proxy, uint8 (h, w, 3) in sRGB."""
-    with store.open(lease.files["proxy"], progress=progress) as source:
+def read_proxy(store: BlobStore, lease: Lease, name: str, progress: Progress) -> NDArray[Any]:
+    """Read a proxy by its name, uint8 (h, w, 3) in sRGB."""
+    with store.open(lease.files[name], progress=progress) as source:
         return np.asarray(Image.open(io.BytesIO(source.read())).convert("RGB"))
 
 

@@ -97,17 +97,6 @@ def test_chroma_of_one_field_does_not_reach_the_other(tmp_path: Path, pixels: st
         assert np.abs(one.astype(int) - other).max() <= 3
 
 
-def test_small_pictures_have_the_colors_of_their_areas(tmp_path: Path) -> None:
-    stripes = np.full((96, 160, 3), (200, 40, 40), np.uint8)
-    stripes[:, (np.arange(160) // 10) % 2 == 1] = 40, 40, 200
-    path = films.write(tmp_path / "film.mkv", [stripes], codec="ffv1", sound=None)
-    with Film(path) as film:
-        frame = next(film.frames())
-        converter = FrameConverter(FrameFormat.read(frame, film.stream))
-        areas = converter.to_rgb(frame).reshape(12, 8, 16, 10, 3).mean(axis=(1, 3))
-        assert np.abs(converter.to_thumbnail(frame, 16, 12) - areas).max() < 12
-
-
 def test_a_colored_interlaced_film_is_verified(tmp_path: Path, restore: Restore) -> None:
     picture = films.gray_photo("coffee")
     picture[:, ::2, 0] //= 2

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw, ImageStat
-from tests import described_photos
+from tests import described_photos, photographs
 from tests.integration.workers.local.commands import Command, read_report, run_retint
 
 
@@ -46,6 +46,24 @@ def test_a_result_is_rendered_again_from_its_layers_bit_for_bit(prints: Path, tm
     made = report[photo.name]["output"]
     run_retint("render", photo, "--layers", made + ".json", "--out", tmp_path / "again.jpg")
     assert (tmp_path / "again.jpg").read_bytes() == Path(made).read_bytes()
+
+
+def test_layers_of_all_pages_are_kept_and_make_the_result_again(tmp_path: Path) -> None:
+    scan = tmp_path / "scan.tif"
+    sides = [Image.fromarray(photographs.to_gray(photographs.color_photo(number, 96))) for number in (0, 1)]
+    sides[0].save(scan, save_all=True, append_images=sides[1:])
+    plan = json.loads(run_retint("restore", scan, "--out", tmp_path / "out", "--dry-run", "--json").stdout)
+    assert "2 pages" in plan["files"][0]["what"]
+    options = ("--out", tmp_path / "out", "--layers", "--json")
+    report = read_report(run_retint("restore", scan, *options))
+    made = Path(report["scan.tif"]["output"])
+    names = {f"scan.tif.{name}.safetensors" for name in ("color", "color-2", "density", "density-2")}
+    assert {path.name for path in made.parent.iterdir()} == {"scan.tif", "scan.tif.json", *names}
+    run_retint("render", scan, "--layers", f"{made}.json", "--out", tmp_path / "again.tif")
+    assert (tmp_path / "again.tif").read_bytes() == made.read_bytes()
+    assert read_report(run_retint("restore", scan, *options))["scan.tif"]["already_there"]
+    (made.parent / "scan.tif.color-2.safetensors").unlink()
+    assert not read_report(run_retint("restore", scan, *options))["scan.tif"]["already_there"]
 
 
 def test_a_note_reaches_text_json_and_provenance(tmp_path: Path) -> None:

@@ -85,10 +85,10 @@ def raise_at(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -
     """Let the stage ingest raise an error at the file of this name."""
     work = ingest.ingest
 
-    def work_or_raise(file: Path, *arguments: Any) -> Any:
+    def work_or_raise(file: Path, *arguments: Any, **named: Any) -> Any:
         if file.name == name:
             raise error
-        return work(file, *arguments)
+        return work(file, *arguments, **named)
 
     monkeypatch.setattr(ingest, "ingest", work_or_raise)
 

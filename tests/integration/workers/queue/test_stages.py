@@ -24,7 +24,7 @@ from retint.stores.directory import DirectoryStore
 from retint_models.layers.types import ColorLayer
 from retint_workers.beats import Beat
 from retint_workers.inference import loading
-from retint_workers.queue import stages, tasks
+from retint_workers.queue import network_runs, stages, tasks
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_threads_read_and_write_while_the_network_runs(services: Services, monke
 
     slow = Services(services.settings, services.engine, Slow(services.settings.data / "store"))
     monkeypatch.setattr(loading, "load_network", lambda *_: CallbackNetwork(meanwhile))
-    monkeypatch.setattr(stages, "WRITE_LAG_S", 60)
+    monkeypatch.setattr(network_runs, "WRITE_LAG_S", 60)
     ended = list(stages.run_colorize(slow, bundle, lambda: True))
     assert [lease for lease, _ in ended] == bundle
     assert all(isinstance(outcome, Done) for _, outcome in ended)
@@ -144,7 +144,7 @@ def test_lines_of_a_stage_name_the_photo_at_hand(services: Services, monkeypatch
 def test_a_slow_network_waits_for_its_last_layer(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     network = CallbackNetwork(lambda _: None)
     monkeypatch.setattr(loading, "load_network", lambda *_: network)
-    monkeypatch.setattr(stages, "WRITE_LAG_S", 0)
+    monkeypatch.setattr(network_runs, "WRITE_LAG_S", 0)
     for number, _ in enumerate(stages.run_colorize(services, make_leases(services, 3), lambda: True), start=1):
         assert network.calls == number
 

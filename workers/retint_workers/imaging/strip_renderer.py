@@ -1,0 +1,78 @@
+"""Applies the layers of one picture to its strips, and measures on the way what verification needs."""
+
+import zlib
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retint_models.layers.rendering import Rendering, luma_drift
+from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_workers.imaging import spaces
+from retint_workers.imaging.formats import Header
+from retint_workers.imaging.spaces import ColorSpace
+from retint_workers.imaging.verify import MarkedPixels
+from retint_workers.imaging.watermark import Watermark
+
+Layers = tuple[ColorLayer | None, DensityLayer | None]
+"""The colorizer's decision about a picture and the defader's, as far as there are any."""
+
+
+class StripRenderer:
+    """Renders the strips of one photo in order, and measures what verification needs.
+
+    Attributes:
+        checksum: CRC-32 of the rendered pixels so far.
+        drift: the largest change of luma by color alone so far, as a fraction of full scale.
+    """
+
+    def __init__(
+        self, layers: Layers, header: Header, space: ColorSpace, shape: tuple[int, int, int], *, has_watermark: bool
+    ) -> None:
+        self.checksum = 0
+        self.drift = 0.0
+        self._size = shape[:2]
+        self._has_density = layers[1] is not None
+        self._source, self._space = header.space, space
+        self._layers, self._color_only = _prepare(layers, header, space)
+        self._watermark = Watermark.fit(shape, header.orientation, space) if has_watermark else None
+        self._bare: list[NDArray[Any]] = []
+        self._marked: list[NDArray[Any]] = []
+
+    def render(self, strip: NDArray[Any], top: int) -> NDArray[Any]:
+        """Render the strip that begins with this row."""
+        if not self._source.has_way_back:
+            strip = spaces.convert(strip, self._source, self._space)
+        rendered = self._layers.apply(strip, top, self._size)
+        self._measure_drift(strip, top, rendered)
+        if self._watermark is not None:
+            self._bare.append(self._watermark.pixels_under(rendered, top).copy())
+            self._watermark.draw_on(rendered, top)
+            self._marked.append(self._watermark.pixels_under(rendered, top).copy())
+        self.checksum = zlib.crc32(rendered.data, self.checksum)
+        return rendered
+
+    def _measure_drift(self, strip: NDArray[Any], top: int, rendered: NDArray[Any]) -> None:
+        if self._color_only is None:
+            return
+        colorized = self._color_only.apply(strip, top, self._size) if self._has_density else rendered
+        self.drift = max(self.drift, luma_drift(strip, colorized))
+        if self._has_density:  # one strip is enough where it costs a second rendering
+            self._color_only = None
+
+    def marked_pixels(self) -> MarkedPixels | None:
+        """Return the pixels under the watermark after the last strip; None without a watermark."""
+        if self._watermark is None:
+            return None
+        return MarkedPixels(self._watermark, np.concatenate(self._bare), np.concatenate(self._marked))
+
+
+def _prepare(layers: Layers, header: Header, space: ColorSpace) -> tuple[Rendering, Rendering | None]:
+    """Prepare the layers for the result's code values: all, and the color layer alone (None without color)."""
+    color, density = layers
+    prepare = partial(Rendering, orientation=header.orientation, encoding=space.encoding)
+    both = prepare(color, density)
+    if density is None:
+        return both, both if color else None
+    return both, prepare(color, None) if color else None
