@@ -333,7 +333,7 @@ def write(request: RenderRequest, header: Header, record: Provenance, result: Pa
         checksum=renderer.checksum,
         extras=measure_extras(header),
         cell_means=after.cell_means(),
-        look=appearance.predict(before, header, request.color, request.density),
+        look=appearance.predict(before, header, space, request.color, request.density),
         marked=renderer.marked_pixels(),
     )
     return expected, renderer.drift if request.color is not None else None

@@ -13,6 +13,7 @@ from retint_models.layers.color import LUMA, linear_to_srgb, srgb_to_linear
 from retint_models.layers.encodings import CurvesAndMatrix, Encoding, Floats, to_unit_range
 from retint_workers.imaging import icc, profiles
 from retint_workers.imaging.profiles import UnusableProfile
+from retint_workers.imaging.vips import forget_error
 
 DEVICE_CLASSES = {"scnr", "mntr", "prtr", "spac"}
 """Profiles that describe a device or a space; links, abstract and named-color profiles do not."""
@@ -120,6 +121,9 @@ def from_profile(profile: bytes, bands: int) -> ColorSpace:
         name = profiles.read_name(profile)
         lab = profiles.to_lab(PROBES[..., 0] if is_gray else PROBES, profile)[0]
         profiles.to_srgb(pyvips.Image.black(2, 2, bands=1 if is_gray else 3), profile).avg()
+    except UnicodeDecodeError as error:
+        forget_error()
+        raise UnusableProfile("a damaged profile") from error
     except (ValueError, pyvips.Error) as error:
         raise UnusableProfile(str(error)) from error
     _refuse_nonsense(lab[: len(NEUTRAL), 0])
@@ -147,6 +151,9 @@ def _from_rgb_profile(name: str, profile: bytes, parsed: icc.Profile, lab: Float
         codes = profiles.from_lab(lab[None], profile)
         has_way_back = _returns(profiles.to_lab(codes, profile)[0], lab)
     except pyvips.Error:
+        has_way_back = False
+    except UnicodeDecodeError:
+        forget_error()
         has_way_back = False
     return ColorSpace(name, profile, profile, tables, has_way_back)
 

@@ -97,6 +97,17 @@ def translate_errors() -> Iterator[None]:
         yield
     except pyvips.Error as error:
         raise _translate(error) from error
+    except UnicodeDecodeError as error:
+        forget_error()
+        raise damaged_file() from error
+
+
+def forget_error() -> None:
+    """Empty libvips' list of errors, which pyvips cannot read and leaves where one quotes bytes that are not UTF-8.
+
+    Every later call in the process would stumble over it.
+    """
+    pyvips.vips_lib.vips_error_clear()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests import icc_profiles, photo_files
 
+from retint_models.layers.encodings import to_unit_range
 from retint_workers.imaging import icc, profiles, spaces
 
 CURVES = {
@@ -33,7 +34,7 @@ def test_curves_of_every_type_are_read_as_lcms_reads_them(name: str) -> None:
     profile = icc_profiles.make_matrix("any", CURVES[name], spaces.ADOBE_PRIMARIES)
     encoding = spaces.from_curves(*icc.read_curves_and_primaries(icc.parse(profile)))
     codes = np.repeat(np.linspace(0, 65535, 511).astype(np.uint16)[None, :, None], 3, axis=2)
-    ours = profiles.linear_to_lab(encoding.decode(codes.astype(np.float32) / 65535))
+    ours = profiles.linear_to_lab(encoding.decode(to_unit_range(codes)))
     assert np.abs(ours - profiles.to_lab(codes, profile)).max() < 0.5  # lcms is coarse in the shadows
 
 
