@@ -152,6 +152,20 @@ def png_claiming(width: int, height: int, data: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
+def png_with(*chunks: tuple[bytes, bytes], pixels: Pixels | None = None) -> bytes:
+    """A PNG with these chunks before its pixels."""
+    data = encode_photo("PNG", pixels)
+    added = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    return data[:33] + added + data[33:]
+
+
+def png_with_gamma(gamma: float, pixels: Pixels | None = None) -> bytes:
+    """A PNG whose gAMA says so."""
+    return png_with((b"gAMA", struct.pack(">I", round(gamma * 100_000))), pixels=pixels)
+
+
 def jpeg_claiming(width: int, height: int) -> bytes:
     """A JPEG whose frame header claims another size."""
     data = bytearray(encode_photo("JPEG"))

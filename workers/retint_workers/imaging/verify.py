@@ -38,7 +38,7 @@ in one cell. Saturated colors, stored at half the size, change single cells by m
 
 MAX_DIFFERENCE = {False: (1.5, 8.0), True: (4.0, 24.0)}
 """ΔE*ab by which a result may look different from what is predicted, without and with loss: on average, in one cell.
-Measured on photographs with their true colors in twelve spaces: up to 0.7 and 4.1; after JPEG of quality 30 up to 2.7 and
+Measured on photographs with their true colors in twelve spaces: 0.7 and 4.1 at most; after JPEG of quality 30, 2.7 and
 14. A wrong curve, wrong primaries or a lost profile give 2 and more on average."""
 
 TOLERANT = {"fail_on": "error"}
