@@ -4,6 +4,7 @@ Both sides go through lcms, never through the arithmetic that rendered the resul
 confirm itself.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,15 @@ from retint_workers.imaging.formats import Header
 from retint_workers.imaging.previews import Downscaler
 from retint_workers.imaging.spaces import ColorSpace
 
+ROWS_OF_CELLS = 4
+"""How many are converted at a time, to need little memory."""
 Cells = NDArray[np.float64]
 """Mean sRGB of square cells of a picture, float64 (h, w, 3) in [0, 1]."""
 
 
 def measure(smaller: Downscaler, header: Header) -> Cells:
     """Return what a smaller copy of a photo looks like, by what the header says of its colors."""
-    return _average(profiles.to_srgb(smaller.image(), header.space.equivalent, depth=16), smaller.cell)
+    return _average(smaller, lambda rows, _: profiles.to_srgb(rows, header.space.equivalent, depth=16).numpy())
 
 
 def predict(
@@ -41,22 +44,26 @@ def predict(
         color: the color layer, or none.
         density: the density layer, or none.
     """
-    small = before.image()
-    srgb = profiles.to_srgb(small, header.space.equivalent, depth=16).numpy()
-    srgb = np.ascontiguousarray(srgb[..., 1] if header.bands == 1 else srgb)
-    size = srgb.shape[:2]
-    if color is not None:
-        srgb = Rendering(color, None, orientation=header.orientation).apply(srgb, 0, size)
-        if space.equivalent is not None:
-            srgb = _put_on_luma(srgb, small, header, space.equivalent)
-    rendered = Rendering(None, density, orientation=header.orientation).apply(srgb, 0, size)
-    return _average(pyvips.Image.new_from_array(np.atleast_3d(rendered) * np.ones(3, np.uint16)), before.cell)
+    colorize = Rendering(color, None, orientation=header.orientation)
+    repair = Rendering(None, density, orientation=header.orientation)
+    size = before.size
+
+    def render(rows: pyvips.Image, top: int) -> NDArray[Any]:
+        srgb = profiles.to_srgb(rows, header.space.equivalent, depth=16).numpy()
+        srgb = np.ascontiguousarray(srgb[..., 1] if header.bands == 1 else srgb)
+        if color is not None:
+            srgb = colorize.apply(srgb, top, size)
+            if space.equivalent is not None:
+                srgb = _put_on_luma(srgb, rows, header, space.equivalent)
+        return repair.apply(srgb, top, size)
+
+    return _average(before, render)
 
 
-def _put_on_luma(srgb: NDArray[Any], small: pyvips.Image, header: Header, profile: bytes) -> NDArray[Any]:
+def _put_on_luma(srgb: NDArray[Any], rows: pyvips.Image, header: Header, profile: bytes) -> NDArray[Any]:
     """Return colors, uint16 (h, w, 3) in sRGB, at the luma that the photo has in a result's code values."""
     codes = profiles.from_lab(_to_lab(srgb / 65535), profile)
-    stored = small.numpy()
+    stored = rows.numpy()
     if not header.space.has_way_back:
         stored = profiles.from_lab(profiles.to_lab(stored, header.space.equivalent or b""), profile)
     placed = put_on_luma(to_unit_range(codes), to_unit_range(np.atleast_3d(stored)))
@@ -65,8 +72,14 @@ def _put_on_luma(srgb: NDArray[Any], small: pyvips.Image, header: Header, profil
     return found
 
 
-def _average(srgb: pyvips.Image, cell: int) -> Cells:
-    return np.asarray(srgb.cast("float").shrink(cell, cell, ceil=True).numpy(), np.float64) / 65535
+def _average(smaller: Downscaler, look: Callable[[pyvips.Image, int], NDArray[Any]]) -> Cells:
+    """Return the means of a picture's cells; `look` gives some rows in sRGB, uint16 (h, w) or (h, w, 3)."""
+    image, cells = smaller.image(), []
+    for top in range(0, image.height, ROWS_OF_CELLS * smaller.cell):
+        rows = image.crop(0, top, image.width, min(ROWS_OF_CELLS * smaller.cell, image.height - top))
+        srgb = pyvips.Image.new_from_array(look(rows, top)).cast("float")
+        cells.append(np.atleast_3d(srgb.shrink(smaller.cell, smaller.cell, ceil=True).numpy()))
+    return np.concatenate(cells) / 65535 * np.ones(3)
 
 
 def compare(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.float64]:

@@ -77,6 +77,11 @@ class Downscaler:
         shrunk = image.shrink(self.factor, self.factor, ceil=True) if self.factor > 1 else image
         self._rows.append(shrunk.numpy().copy())
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture of all strips so far."""
+        return sum(map(len, self._rows)), self._rows[0].shape[1]
+
     def image(self) -> pyvips.Image:
         """Return the picture of all strips so far."""
         return pyvips.Image.new_from_array(np.concatenate(self._rows))

@@ -80,7 +80,7 @@ class ColorSpace:
         """
         if not self.has_way_back:
             wide = romm_rgb() if bits == 16 else adobe_rgb()
-            return wide, f"The profile “{self.name}” has no way back to it; the result is in {wide.name}."
+            return wide, f"The profile “{self.name}” has no way back; the result has the profile “{wide.name}”."
         if bands == 3 and self.profile is not None and _is_gray(self.profile):
             if self.equivalent is not self.profile:
                 return replace(self, profile=None), "The gray profile has no meaning in the result and is left out."
@@ -254,13 +254,13 @@ def _refuse_nonsense(lightness: Floats) -> None:
 @cache
 def adobe_rgb() -> ColorSpace:
     """Return the space that EXIF calls Adobe RGB, with a profile that may be embedded."""
-    return _from_gamma("Compatible with Adobe RGB (1998)", ADOBE_GAMMA, ADOBE_PRIMARIES, icc.D65)
+    return _from_gamma("Adobe RGB (1998) compatible", ADOBE_GAMMA, ADOBE_PRIMARIES, icc.D65)
 
 
 @cache
 def romm_rgb() -> ColorSpace:
     """Return the widest space in use, which steps too coarsely with 8 bits; with a profile that may be embedded."""
-    return _from_gamma("Compatible with ProPhoto RGB", ROMM_GAMMA, ROMM_PRIMARIES, ROMM_WHITE)
+    return _from_gamma("ProPhoto RGB compatible", ROMM_GAMMA, ROMM_PRIMARIES, ROMM_WHITE)
 
 
 def _from_gamma(name: str, gamma: float, primaries: Sequence[Sequence[float]], white: Sequence[float]) -> ColorSpace:
