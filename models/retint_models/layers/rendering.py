@@ -15,8 +15,8 @@ from retint_models.layers.pixels import color_rows, largest_luma_change, put_on_
 from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_models.layers.upsampling import detail_slopes
 
-BLOCK_ROWS = 64
-"""Rows that are converted at a time where a photo is not coded as sRGB."""
+BLOCK_PIXELS = 1 << 19
+"""Pixels that are converted at a time where a photo is not coded as sRGB: some 40 MB."""
 
 
 class Rendering:
@@ -73,8 +73,9 @@ class Rendering:
         if self._encoding is None:
             render_rows(pixels, out, top, height, self._color_of(width), self._tone_of(width))
         else:
-            for row in range(0, len(strip), BLOCK_ROWS):
-                rows = slice(row, row + BLOCK_ROWS)
+            block = max(1, BLOCK_PIXELS // width)
+            for row in range(0, len(strip), block):
+                rows = slice(row, row + block)
                 out[rows] = self._apply_encoded(pixels[rows], top + row, height, self._encoding)[..., :bands]
         return out[:, :, 0] if bands == 1 else out
 

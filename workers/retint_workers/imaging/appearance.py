@@ -83,7 +83,7 @@ def _average(smaller: Downscaler, look: Callable[[pyvips.Image, int], NDArray[An
 
 
 def compare(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the differences ΔE*ab of colors in sRGB (..., 3)."""
+    """Return the differences ΔE*ab of colors in sRGB (h, w, 3)."""
     difference = _to_lab(one) - _to_lab(two)
     return np.asarray(np.sqrt(np.square(difference).sum(axis=-1)), np.float64)
 

@@ -9,6 +9,7 @@ import pyvips
 from numpy.typing import NDArray
 from PIL import ImageCms
 
+from retint_models.layers import lab
 from retint_models.layers.encodings import Floats, to_unit_range
 from retint_workers.imaging import icc
 
@@ -20,8 +21,6 @@ INTENTS = {
     "saturation": ImageCms.Intent.SATURATION,
 }
 """Libvips' names of the intents, the best first. Some profiles have tables for the others only."""
-LAB_BEND = 216 / 24389
-"""Luminance below which CIE L* is straight (CIE 15:2018, 8.2.1)."""
 
 
 class UnusableProfile(ValueError):
@@ -92,17 +91,17 @@ def to_lab(codes: NDArray[Any], profile: bytes) -> Floats:
         UnusableProfile, pyvips.Error: the profile does not lead there.
     """
     image = attach_profile(pyvips.Image.new_from_array(codes), profile)
-    lab: Floats = image.icc_import(embedded=True, pcs="lab", **_options(profile)).numpy()
-    return lab
+    colors: Floats = image.icc_import(embedded=True, pcs="lab", **_options(profile)).numpy()
+    return colors
 
 
-def from_lab(lab: NDArray[Any], profile: bytes) -> NDArray[np.uint16]:
+def from_lab(colors: NDArray[Any], profile: bytes) -> NDArray[np.uint16]:
     """Convert CIE Lab under D50 (h, w, 3) to code values, uint16 (h, w, 3).
 
     Raises:
         pyvips.Error: the profile has no way back.
     """
-    image = pyvips.Image.new_from_array(lab.astype(np.float32)).copy(interpretation="lab")
+    image = pyvips.Image.new_from_array(colors.astype(np.float32)).copy(interpretation="lab")
     image.set_type(pyvips.GValue.blob_type, ICC_FIELD, profile)
     codes: NDArray[np.uint16] = image.icc_export(pcs="lab", depth=16, **_options(profile)).numpy()
     return codes
@@ -124,21 +123,16 @@ class Tables:
         return to_unit_range(from_lab(linear_to_lab(linear), self._profile))
 
 
-TO_LINEAR = np.linalg.inv(icc.SRGB_D50)
-"""XYZ under D50 to linear sRGB."""
+TO_WHITE = icc.SRGB_D50 / np.array(icc.WHITE_D50)[:, None]
+"""Linear sRGB to X, Y, Z under D50, each divided by the white's."""
+FROM_WHITE = np.linalg.inv(TO_WHITE)
 
 
-def lab_to_linear(lab: NDArray[Any]) -> Floats:
+def lab_to_linear(colors: NDArray[Any]) -> Floats:
     """Convert CIE Lab under D50 (h, w, 3) to linear sRGB; what lies outside of sRGB lies outside [0, 1]."""
-    middle = (lab[..., 0] + 16) / 116
-    responses = np.stack([middle + lab[..., 1] / 500, middle, middle - lab[..., 2] / 200], -1)
-    xyz = np.where(responses > 6 / 29, responses**3, (responses - 4 / 29) * (108 / 841)) * icc.WHITE_D50
-    return np.asarray(xyz @ TO_LINEAR.T, np.float32)
+    return lab.lab_to_light(np.asarray(colors, np.float32), FROM_WHITE)
 
 
 def linear_to_lab(linear: NDArray[Any]) -> Floats:
     """Convert linear sRGB (h, w, 3) to CIE Lab under D50."""
-    xyz = linear.astype(np.float64) @ icc.SRGB_D50.T / icc.WHITE_D50
-    responses = np.where(xyz > LAB_BEND, np.cbrt(np.maximum(xyz, LAB_BEND)), xyz * (841 / 108) + 4 / 29)
-    x, y, z = np.moveaxis(responses, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1).astype(np.float32)
+    return lab.light_to_lab(np.asarray(linear, np.float32), TO_WHITE)
