@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 from tests import films
 
@@ -120,3 +121,52 @@ def test_a_film_plays_before_and_after_in_step(
     expect(after).to_have_js_property("ended", True)
     expect(page.get_by_text("12 frames at 24 a second")).to_be_visible()
     expect(page.get_by_role("button", name="Look closer")).to_have_count(0)
+
+
+@pytest.fixture
+def open_album(
+    open_page: Callable[..., Page], make_print: Callable[..., Path], deposit: Callable[..., str], tmp_path: Path
+) -> Callable[..., Page]:
+    """Open the page of a restored photo of two pages."""
+
+    def open_(**options: object) -> Page:
+        album = tmp_path / "album.tif"
+        sides = [Image.open(make_print(side=side)) for side in (2600, 200)]
+        sides[0].save(album, save_all=True, append_images=sides[1:], compression="jpeg")
+        page = open_page(deposit("Both sides", [album]))
+        expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
+        return open_page(str(page.locator(".card .name").get_attribute("href")), **options)
+
+    return open_
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"viewport": {"width": 360, "height": 740}}, {"java_script_enabled": False}],
+    ids=["desktop", "phone", "without script"],
+)
+def test_each_page_of_a_photo_is_shown_before_and_after(
+    open_album: Callable[..., Page], options: dict[str, object]
+) -> None:
+    page = open_album(**options)
+    pages = page.get_by_role("navigation", name="Pages of the file")
+    expect(pages.get_by_role("link")).to_have_text([re.compile("page *1"), "2"])
+    expect(pages.get_by_role("link", name="Page 1")).to_have_attribute("aria-current", "page")
+    expect(page.get_by_text("2 photographs")).to_be_visible()
+    pages.get_by_role("link", name="Page 2").focus()
+    page.keyboard.press("Enter")
+    expect(pages.get_by_role("link", name="Page 2")).to_have_attribute("aria-current", "page")
+    for which in ("before", "after"):
+        expect(page.locator(f".compare .{which}")).to_have_js_property("naturalWidth", 200)
+    expect(page.get_by_text("200 × 200 pixels")).to_be_visible()
+    expect(page.get_by_role("link", name="Color layer")).to_have_attribute("href", re.compile("/color-2[?]"))
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+
+def test_deep_zoom_shows_the_page_that_was_chosen(open_album: Callable[..., Page]) -> None:
+    page = open_album()
+    tiles: list[str] = []
+    page.on("response", lambda answer: tiles.append(answer.url) if "zoom_files" in answer.url and answer.ok else None)
+    page.get_by_role("button", name="Look closer").click()
+    expect(page.locator("dialog .picture[data-drawn]")).to_have_count(1)
+    assert tiles

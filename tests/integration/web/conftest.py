@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -159,7 +159,13 @@ def make_deep_zoom() -> bytes:
 def restore(services: Services) -> Callable[..., None]:
     """Run jobs through all stages as workers would, with files of the given bytes."""
 
-    def restore_jobs(*job_ids: str, result: bytes = b"the result", suffix: str = "jpg", **render_facts: Any) -> None:
+    def restore_jobs(
+        *job_ids: str,
+        result: bytes = b"the result",
+        suffix: str = "jpg",
+        pages: Sequence[Any] = (),
+        **render_facts: Any,
+    ) -> None:
         for stage in STAGES:
             with services.begin() as session:
                 leases = claim(session, stage, [UUID(job_id) for job_id in job_ids], None, 60)
@@ -167,16 +173,25 @@ def restore(services: Services) -> Callable[..., None]:
             ended: list[AttemptEnd] = []
             for lease in leases:
                 written = _files(stage, result, suffix)
+                for page in [page for page in pages if page["role"] == "photograph"][1:]:
+                    names = [name for name in written if name in ("proxy", "preview", "before", "thumb", "zoom")]
+                    written |= {f"{name}-{page['number']}": _name_page(page, *written[name]) for name in names}
                 files = {name: lease.file_key(file) for name, (file, _) in written.items()}
                 for name, (_, data) in written.items():
                     services.store.put(files[name], data)
                 sha256 = hashlib.sha256(result).hexdigest()
                 facts = {"sha256": sha256, **render_facts} if stage is Stage.RENDER else {"kind": "neutral"}
+                facts |= {"width": 40, "height": 30, "pages": list(pages)} if stage is Stage.INGEST and pages else {}
                 ended.append((lease, Done(files, facts, {"work": 0.5})))
             with services.begin() as session:
                 assert len(settle(session, ended, backoff_s=1, requeue_s=60)) == len(job_ids)
 
     return restore_jobs
+
+
+def _name_page(page: dict[str, Any], name: str, data: bytes) -> tuple[str, bytes]:
+    stem, _, suffix = name.partition(".")
+    return f"{stem}-{page['number']}.{suffix}", data
 
 
 def _files(stage: Stage, result: bytes, suffix: str) -> dict[str, tuple[str, bytes]]:

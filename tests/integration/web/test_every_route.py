@@ -77,7 +77,7 @@ def ids(admin: Person, services: Services, restore: Callable[..., None]) -> dict
     """An id of one of everything that a tenant can have, by the route's parameter."""
     batch_id = admin.open_batch(SECRET_NAME)
     job = admin.deposit(batch_id, f"{SECRET_NAME}.jpg")
-    restore(job["id"])
+    restore(job["id"], pages=[{"number": n, "role": "photograph", "kind": "neutral"} for n in (1, 2)])
     trial = admin.api("POST", "/trials", json={"sha256": job["sha256"], "name": f"{SECRET_NAME}.jpg"})
     with services.begin() as session:
         [token] = accounts.list_tokens(session, admin.identity)
@@ -89,6 +89,7 @@ def ids(admin: Person, services: Services, restore: Callable[..., None]) -> dict
         "token_id": token.id,
         "name": "result",
         "level": 0,
+        "page": 2,
         "column": 0,
         "row": 0,
         "secret": "nobody-knows",
@@ -219,7 +220,15 @@ def test_what_only_reads_waits_for_no_writer(
 
 
 def test_no_route_breaks_on_ids_that_are_none(app: Flask, ids: dict[str, Any], admin: Person) -> None:
-    strange = {"batch_id": "0" * 36, "job_id": "%00", "token_id": "1", "level": "9" * 30, "column": "-1", "row": "x"}
+    strange = {
+        "batch_id": "0" * 36,
+        "job_id": "%00",
+        "token_id": "1",
+        "level": "9" * 30,
+        "column": "-1",
+        "row": "x",
+        "page": "9" * 30,
+    }
     for rule in app.url_map.iter_rules():
         path = rule.rule
         for name in rule.arguments:

@@ -66,21 +66,28 @@ def report(batch_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.get("/jobs/<uuid:job_id>/zoom.dzi")
+@blueprint.get("/jobs/<uuid:job_id>/pages/<int:page>/zoom.dzi")
 @moves_bytes
-def description(job_id: UUID) -> ResponseReturnValue:
-    """Send the .dzi file, which describes a result's deep zoom."""
-    key = _find_file(job_id, "zoom")[1]
+def description(job_id: UUID, page: int | None = None) -> ResponseReturnValue:
+    """Send the .dzi file, which describes the deep zoom of a result, or of a further page of it."""
+    key = _find_file(job_id, _name_zoom(page))[1]
     return _cached_response(zoom.read_description(services().store, key), "application/xml")
 
 
 @blueprint.get("/jobs/<uuid:job_id>/zoom/<int:level>/<int:column>_<int:row>.jpg")
 @blueprint.get("/jobs/<uuid:job_id>/zoom_files/<int:level>/<int:column>_<int:row>.jpg")
 @blueprint.get("/jobs/<uuid:job_id>/zoom_files/<int:level>/<int:column>_<int:row>.jpeg")
+@blueprint.get("/jobs/<uuid:job_id>/pages/<int:page>/zoom_files/<int:level>/<int:column>_<int:row>.jpg")
+@blueprint.get("/jobs/<uuid:job_id>/pages/<int:page>/zoom_files/<int:level>/<int:column>_<int:row>.jpeg")
 @moves_bytes
-def tile(job_id: UUID, level: int, column: int, row: int) -> ResponseReturnValue:
-    """Send one tile of a result's deep zoom."""
-    key = _find_file(job_id, "zoom")[1]
+def tile(job_id: UUID, level: int, column: int, row: int, page: int | None = None) -> ResponseReturnValue:
+    """Send one tile of a deep zoom."""
+    key = _find_file(job_id, _name_zoom(page))[1]
     return _cached_response(zoom.read_tile(services().store, key, level, column, row), "image/jpeg")
+
+
+def _name_zoom(page: int | None) -> str:
+    return "zoom" if page is None else f"zoom-{page}"
 
 
 def send_file(job_id: UUID, name: str, *, attach: bool) -> ResponseReturnValue:

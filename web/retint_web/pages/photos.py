@@ -9,8 +9,10 @@ from flask import Blueprint, Response, flash, g, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from retint import accounts, photos
+from retint.errors import NotFound
 from retint.jobs import attempts, changes
 from retint.lifecycle import ACTIVE, STAGES, Outcome, Stage, State
+from retint.pages import INFRARED, MASK, PHOTOGRAPH, THUMBNAIL, Page, list_photographs
 from retint.photos import PhotoDetails
 from retint.recipes import Recipe
 from retint.tables import Attempt
@@ -28,6 +30,9 @@ FILES: Final = {
     "density": "Density layer",
 }
 """Titles of the files that can be downloaded, in the order of the page."""
+PAGE_FILES: Final = {"color", "density"}
+"""Those of which each page of a photo has its own."""
+ROLES: Final = {PHOTOGRAPH: "photograph", THUMBNAIL: "thumbnail", MASK: "mask", INFRARED: "infrared picture"}
 
 KINDS: Final = {"neutral": "black and white", "toned": "toned, treated as black and white", "color": "in color"}
 
@@ -62,17 +67,34 @@ class Step:
 
 @blueprint.get("/jobs/<uuid:job_id>")
 def show(job_id: UUID) -> ResponseReturnValue:
-    """Show a photo before and after."""
+    """Show a photo before and after: one of its pages, where it has several."""
     with services().read() as session:
         shown = photos.load_details(session, g.identity.tenant_id, job_id)
+    pages = list_photographs(shown.facts.get(Stage.INGEST, {}))
+    page = _choose_page(pages)
+    names = {page.spell(name) if name in PAGE_FILES else name: title for name, title in FILES.items()}
     return render_template(
         "photos/show.html",
-        **_progress_values(shown),
-        facts=dict(_original_facts(shown)),
-        story=list(_describe_restoration(shown)),
+        **_progress_values(shown, page),
+        pages=pages,
+        facts=dict(_original_facts(shown, page)),
+        story=list(_describe_restoration(shown, page)),
         remark=shown.remark,
-        files={name: title for name, title in FILES.items() if name in shown.files},
+        files={name: title for name, title in names.items() if name in shown.files},
     )
+
+
+def _choose_page(pages: list[Page]) -> Page:
+    """Return the page that the address asks for, by default the first one.
+
+    Raises:
+        NotFound: there is no such page.
+    """
+    asked = request.args.get("page")
+    for page in pages:
+        if asked in (None, str(page.number)):
+            return page
+    raise NotFound("The photo has no such page.")
 
 
 @blueprint.get("/jobs/<uuid:job_id>/live")
@@ -80,22 +102,24 @@ def live(job_id: UUID) -> ResponseReturnValue:
     """Return the fragment that an unfinished photo's page polls; make the page reload when the photo has ended."""
     with services().read() as session:
         shown = photos.load_details(session, g.identity.tenant_id, job_id)
-    values = _progress_values(shown)
+    values = _progress_values(shown, list_photographs(shown.facts.get(Stage.INGEST, {}))[0])
     fragment = render_template("photos/_progress.html", **values)
     must_reload = shown.job.state not in ACTIVE or (values["has_picture"] and "picture" not in request.args)
     return Response(fragment, headers={"HX-Refresh": "true"} if must_reload else {})
 
 
-def _progress_values(shown: PhotoDetails) -> dict[str, object]:
+def _progress_values(shown: PhotoDetails, page: Page) -> dict[str, object]:
     """Collect the template values that show how far a photo is."""
-    size = _size(shown)
+    size = _size(page)
     return {
+        "page": page,
         "shown": shown,
         "job": shown.job,
         "size": size,
         "has_picture": size is not None and "proxy" in shown.files,
         "is_film": bool(shown.facts.get(Stage.INGEST, {}).get("film")),
-        "is_restored": shown.job.state is State.RESTORED and {"preview", "before"} <= shown.files.keys(),
+        "is_restored": shown.job.state is State.RESTORED
+        and {page.spell("preview"), page.spell("before")} <= shown.files.keys(),
         "steps": _steps(shown),
         "state_sentence": STATE_SENTENCES.get(shown.job.state),
     }
@@ -125,16 +149,18 @@ def _steps(shown: PhotoDetails) -> list[Step]:
     return steps
 
 
-def _size(shown: PhotoDetails) -> tuple[int, int] | None:
+def _size(page: Page) -> tuple[int, int] | None:
     """Return the upright picture's width and height in pixels; None before ingest."""
-    facts = shown.facts.get(Stage.INGEST, {})
+    facts = page.facts
     return (facts["width"], facts["height"]) if {"width", "height"} <= facts.keys() else None
 
 
-def _original_facts(shown: PhotoDetails) -> Iterator[tuple[str, str]]:
-    """Yield label and text of each fact about the original."""
-    facts: dict[str, Any] = shown.facts.get(Stage.INGEST, {})
-    if size := _size(shown):
+def _original_facts(shown: PhotoDetails, page: Page) -> Iterator[tuple[str, str]]:
+    """Yield label and text of each fact about the original, and the page of it that is shown."""
+    facts = dict(page.facts)
+    if listed := shown.facts.get(Stage.INGEST, {}).get("pages"):
+        yield "Pages", _count_pages([entry["role"] for entry in listed])
+    if size := _size(page):
         width, height = size
         megapixels = width * height / 1e6
         yield "Size", f"{width:,} × {height:,} pixels" + (f", {megapixels:,.1f} megapixels" if megapixels >= 1 else "")
@@ -158,6 +184,11 @@ def _original_facts(shown: PhotoDetails) -> Iterator[tuple[str, str]]:
     yield "SHA-256", shown.photo.sha256
 
 
+def _count_pages(roles: list[str]) -> str:
+    """Say how many pages of which kind a photo has."""
+    return ", ".join(words.pluralize(roles.count(role), name) for role, name in ROLES.items() if role in roles)
+
+
 def _film_facts(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield label and text of each fact about a film."""
     if facts.get("duration_s"):
@@ -167,21 +198,22 @@ def _film_facts(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Sound", "yes, kept unchanged" if facts.get("audio") else "none"
 
 
-def _describe_restoration(shown: PhotoDetails) -> Iterator[str]:
-    """Yield sentences that say what was done and how far it can be trusted."""
+def _describe_restoration(shown: PhotoDetails, page: Page) -> Iterator[str]:
+    """Yield sentences that say what was done to a page and how far it can be trusted."""
     if shown.job.state is not State.RESTORED:
         return
     recipe = Recipe.model_validate(shown.batch.recipe)
     # If a network found no color, the page says so in the remark above.
-    is_colorless = shown.remark is not None
-    if "color" in shown.files and not is_colorless:
+    without_color = shown.facts.get(Stage.RENDER, {}).get("colorless_pages", [page.number])
+    is_colorless = shown.remark is not None and page.number in without_color
+    if page.spell("color") in shown.files and not is_colorless:
         yield (
             f"The colors are conjecture. The network {recipe.colorizer} chose them from the black-and-white picture; "
             "it cannot know the true colors."
         )
     elif not is_colorless:
         yield "No color was added; the original's own colors were kept."
-    if "density" in shown.files:
+    if page.spell("density") in shown.files:
         strength = "" if recipe.strength == 1 else f" at {recipe.strength:.0%} of its strength"
         yield f"The network {recipe.defader} repaired fading{strength}: contrast and the balance of grays."
     yield from shown.notes

@@ -46,7 +46,8 @@ class Rendered:
         facts: JSON values: `format`, `size` and `sha256` of the result, `luma_drift` of the color alone (a fraction
             of full scale, at most 1/255, the largest of all pages; null without color), `colorless` (a sentence about
             a photo that color was asked for and that has no room for any; else null), `notes` (a sentence for each
-            thing that ingest passed over or that is not as in the original).
+            thing that ingest passed over or that is not as in the original); of several pages also `colorless_pages`,
+            their numbers.
         timings: seconds of `render` and of `verify`.
     """
 
@@ -262,6 +263,7 @@ def finish(request: RenderRequest, parts: list[Part], networks: dict[str, dict[s
         "sha256": hash_file(result),
         "luma_drift": max(drifts, default=None),
         "colorless": " ".join(colorless) or None,
+        "colorless_pages": [number for number, each in rendered.items() if each.facts["colorless"]],
         "notes": notes,
     }
     seconds = {name: sum(each.timings[name] for each in rendered.values()) for name in ("render", "verify")}

@@ -134,6 +134,25 @@ def test_deep_zoom_comes_out_of_one_blob(member: Person, job_id: str) -> None:
         assert browser.get(f"/jobs/{job_id}/{path}").status_code == 404
 
 
+def test_each_page_of_a_photo_has_its_previews_and_its_zoom(member: Person, restore: Callable[..., None]) -> None:
+    job_id = member.deposit(member.open_batch(), "album.tif")["id"]
+    one = {"number": 1, "role": "photograph", "kind": "neutral"}
+    other = {"number": 3, "role": "photograph", "kind": "color", "width": 70, "height": 50, "bits": 16}
+    restore(job_id, pages=[one, {"number": 2, "role": "mask"}, other], suffix="tif")
+    browser = member.browser()
+    assert browser.get(f"/jobs/{job_id}/pages/3/zoom.dzi").text == "<Image TileSize='254'/>"
+    assert browser.get(f"/jobs/{job_id}/pages/3/zoom_files/1/1_0.jpg").text == "tile 1 1 0"
+    assert browser.get(f"/jobs/{job_id}/pages/2/zoom.dzi").status_code == 404
+    first, third = (browser.get(f"/jobs/{job_id}{query}").text for query in ("", "?page=3"))
+    assert "2 photographs, 1 mask" in first
+    assert "files/preview-3" not in first
+    assert "files/preview-3" in third
+    assert "70 × 50 pixels" in third
+    assert f"/jobs/{job_id}/pages/3/zoom.dzi" in third
+    for page in ("2", "4", "x", ""):
+        assert browser.get(f"/jobs/{job_id}?page={page}").status_code == 404
+
+
 NAMES = [
     "a.jpg",
     "sub/a.jpg",
