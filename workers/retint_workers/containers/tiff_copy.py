@@ -220,6 +220,8 @@ def _find_conversion(layout: PixelLayout, fields: tiff.Directory) -> Convert | N
             decoded = decode(b"".join(_read_pieces(source, count)), out=room)
         except (RuntimeError, ValueError) as error:  # what imagecodecs raises
             raise Uncopyable("it is damaged") from error
+        if len(decoded) < room:
+            raise Uncopyable("it is damaged")
         yield bytes(encode(_swap_whole(bytes(decoded), word)))
 
     return convert

@@ -153,11 +153,25 @@ def append_copy(result: Path, original: Path, number: int) -> tuple[int | None, 
         try:
             if group.page.layout.compression == OLD_JPEG:
                 raise tiff_copy.Uncopyable("its JPEG has the form that TIFF 6 had and later gave up")
+            if reader.order == ">" and group.page.layout.bits[0] > 8:
+                _prove_readable(original, group)
             return at, tiff_copy.append_page(result, reader, group.page.directory)
         except (tiff_copy.Uncopyable, ValueError) as error:
             os.truncate(result, size)
             reason = error if isinstance(error, tiff_copy.Uncopyable) else "it is damaged"
             return None, [f"The {group.role} picture is left out: {reason}."]
+
+
+def _prove_readable(original: Path, group: Group) -> None:
+    """Decode a page whose samples' bytes are to be swapped: only so can the copy be compared with it.
+
+    Raises:
+        Uncopyable: it cannot be decoded.
+    """
+    try:
+        measure_page(original, group.at)
+    except (pyvips.Error, InvalidPhoto) as error:
+        raise tiff_copy.Uncopyable("it is damaged") from error
 
 
 def _begin(result: Path, original: tiff.Reader, groups: list[Group]) -> None:
@@ -188,7 +202,7 @@ def measure_page(path: Path, at: int, bands: int | None = None) -> int:
     Raises:
         pyvips.Error, InvalidPhoto: it cannot be decoded.
     """
-    image = open_image(path, "tiff", page=at)
+    image = open_image(path, "tiff", page=at, fail_on="error")  # fields that others wrote may be warned of
     if bands is not None and image.bands > bands:
         image = image.extract_band(0, n=bands)
     checksum = 0

@@ -241,10 +241,7 @@ def finish(request: RenderRequest, parts: list[Part], networks: dict[str, dict[s
         raise NotVerified("The original is not the file that was deposited.", code="original_changed")
     result = request.folder / RESULT_OF_PAGES
     for part in parts:
-        if part.at is None:
-            continue
-        copied = part.checksum is None and pages.is_copied(result, part.at, request.original, part.number)
-        if not copied and pages.measure_page(result, part.at) != part.checksum:
+        if not _is_as_written(result, part, request.original):
             raise NotVerified(f"Page {part.number} of the result is not what was written.", code="pixels_differ")
     rendered = {part.number: part.rendered for part in parts if part.rendered}
     files = {name: path for each in rendered.values() for name, path in each.files.items()}
@@ -268,6 +265,15 @@ def finish(request: RenderRequest, parts: list[Part], networks: dict[str, dict[s
     }
     seconds = {name: sum(each.timings[name] for each in rendered.values()) for name in ("render", "verify")}
     return Rendered(files, facts, seconds | {"verify": seconds["verify"] + time.monotonic() - started})
+
+
+def _is_as_written(result: Path, part: Part, original: Path) -> bool:
+    if part.at is None or part.checksum is None:
+        return part.at is None or pages.is_copied(result, part.at, original, part.number)
+    try:
+        return pages.measure_page(result, part.at) == part.checksum
+    except (InvalidPhoto, pyvips.Error):
+        return False
 
 
 # --- photos of one page -----------------------------------------------------------------------------------------------

@@ -226,6 +226,21 @@ def read_offset(path: Path, page: int) -> int:
         return int(file.pages[page].dataoffsets[0])
 
 
+def test_a_damaged_infrared_page_is_left_out_and_told(tmp_path: Path) -> None:
+    options = {"compression": "lzw", "extratags": [(270, 2, 0, "infrared", True)]}
+    scan = write_pages(tmp_path / "scan.tif", (RECTO, {}), (RECTO.astype(np.uint16) * 200, options), order=">")
+    break_strip(scan)
+    rendered = restore(scan)
+    assert rendered.facts["notes"] == ["Page 2: The infrared picture is left out: it is damaged."]
+    assert len(read_pages(rendered.files["result"])) == 1
+
+
+def test_a_field_that_libtiff_warns_of_does_not_stop_a_page(tmp_path: Path) -> None:
+    two = write_pages(tmp_path / "two.tif", (RECTO, name("recto")), (VERSO, name("verso")))
+    two.write_bytes(two.read_bytes().replace(b"verso\0", b"versoX"))
+    assert len(read_pages(restore(two, verso=VERSO_COLOR).files["result"])) == 2
+
+
 def test_a_page_without_room_for_color_is_named(tmp_path: Path) -> None:
     drawing = np.where(np.indices((130, 200)).sum(axis=0) % 40 < 20, 0, 255).astype(np.uint8)
     rendered = restore(write_pages(tmp_path / "two.tif", (RECTO, {}), (drawing, {})), verso=VERSO_COLOR)
