@@ -24,8 +24,12 @@ MAX_CMM_DIFFERENCE = 1.0
 """ΔE*ab by which our arithmetic may differ from lcms before lcms converts the pixels instead."""
 MAX_WAY_BACK = 2.0
 """ΔE*ab, on average, by which a color may move on its way to code values and back again."""
+MAX_FALL = 0.002
+"""Light by which a curve may fall back: half a code value of 8 bits."""
 MIN_CONTRAST = 20.0
 """CIE L* between white and black, below which a profile is damaged."""
+MAX_TINT = 40.0
+"""Chroma in CIE Lab of equal code values, half of which have more where a profile is damaged."""
 LAB_LIMIT = 120
 """Beyond this a* or b*, lcms clips in CIE Lab."""
 ADOBE_PRIMARIES = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
@@ -34,8 +38,8 @@ ADOBE_GAMMA = 563 / 256
 ROMM_PRIMARIES, ROMM_WHITE = ((0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001)), (0.3457, 0.3585)
 ROMM_GAMMA = 1.8
 """ROMM RGB (ISO 22028-2), with the plain power that profiles called ProPhoto have."""
-LATTICE = np.stack(np.meshgrid(*[np.linspace(0, 65535, 6)] * 3), -1).reshape(-1, 3)
-NEUTRAL = np.repeat(np.linspace(0, 65535, 33)[:, None], 3, axis=1)
+LATTICE = np.stack(np.meshgrid(*[np.linspace(0, 65535, 8)] * 3), -1).reshape(-1, 3)
+NEUTRAL = np.repeat(np.linspace(0, 65535, 256)[:, None], 3, axis=1)
 PROBES = np.concatenate([NEUTRAL, LATTICE]).astype(np.uint16)[None]
 """Code values of grays and colors with which profiles are examined: uint16 (1, n, 3)."""
 
@@ -89,12 +93,20 @@ class ColorSpace:
 
     def _with_rgb_profile(self) -> "ColorSpace":
         """Return the RGB space with a gray profile's tone and the primaries of sRGB: gray looks the same in both."""
-        parsed = icc.parse(self.profile or b"")
-        curve = parsed.tags.get("kTRC", b"")
-        if parsed.connection_space != "XYZ " or not curve:
-            curve = icc.pack_samples(measure_gray_curve(self.profile or b""))
-        made = icc.build_rgb_profile("Retint RGB with the tone of a gray profile", curve)
+        made = icc.build_rgb_profile("Retint RGB with the tone of a gray profile", _read_gray_tag(self.profile or b""))
         return ColorSpace(self.name, made, made, self.encoding)
+
+
+def _read_gray_tag(profile: bytes) -> bytes:
+    """Return the tag with a gray profile's curve, or one as it acts where it is none of light, or falls somewhere."""
+    parsed = icc.parse(profile)
+    tag = parsed.tags.get("kTRC", b"")
+    try:
+        if parsed.connection_space == "XYZ " and _rises(icc.sample_curve(tag)[None]):
+            return tag
+    except ValueError:
+        pass  # a table instead of a curve
+    return icc.pack_samples(measure_gray_curve(profile))
 
 
 def _is_gray(profile: bytes) -> bool:
@@ -126,10 +138,13 @@ def from_profile(profile: bytes, bands: int) -> ColorSpace:
         raise UnusableProfile("a damaged profile") from error
     except (ValueError, pyvips.Error) as error:
         raise UnusableProfile(str(error)) from error
-    _refuse_nonsense(lab[: len(NEUTRAL), 0])
+    _refuse_nonsense(lab[: len(NEUTRAL)])
     if is_gray:
-        encoding: Encoding = CurvesAndMatrix(measure_gray_curve(profile)[None], np.eye(3))
-        return ColorSpace(name, profile, profile, None if is_srgb(encoding) else encoding)
+        curve = measure_gray_curve(profile)[None]
+        encoding = CurvesAndMatrix(curve, np.eye(3))
+        if is_srgb(encoding):
+            return ColorSpace(name, profile, profile)
+        return ColorSpace(name, profile, profile, encoding, _rises(curve))
     return _from_rgb_profile(name, profile, parsed, lab)
 
 
@@ -143,7 +158,8 @@ def _from_rgb_profile(name: str, profile: bytes, parsed: icc.Profile, lab: Float
         if is_srgb(encoding):
             return ColorSpace(name, profile, profile)
         back = np.clip(encoding.encode(encoding.decode(_codes())), 0, 1)
-        return ColorSpace(name, profile, profile, encoding, has_way_back=_returns(_look(encoding, back), look))
+        has_way_back = _rises(curves) and _returns(_look(encoding, back), look)
+        return ColorSpace(name, profile, profile, encoding, has_way_back)
     if np.abs(lab - _look_as_srgb()).max() < 0.01:
         raise UnusableProfile("a profile in whose place libvips took sRGB")
     tables = profiles.Tables(profile)
@@ -213,10 +229,15 @@ def is_srgb(encoding: Encoding) -> bool:
 
 
 def measure_gray_curve(profile: bytes) -> NDArray[np.float64]:
-    """Return the luminance of a gray profile's values at `icc.CODES`, rising."""
+    """Return the luminance of a gray profile's values at `icc.CODES`."""
     ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     light = icc.lightness_to_light(profiles.to_lab(ramp, profile)[..., 0].ravel().astype(np.float64))
-    return np.maximum.accumulate(np.interp(icc.CODES, np.linspace(0, 1, 65536), light))
+    return np.interp(icc.CODES, np.linspace(0, 1, 65536), light)
+
+
+def _rises(curves: NDArray[Any]) -> bool:
+    """Whether curves (n, samples) never fall, so that light has one code value."""
+    return bool((np.maximum.accumulate(curves, axis=1) - curves).max() < MAX_FALL)
 
 
 def _codes() -> Floats:
@@ -240,15 +261,17 @@ def _returns(back: Floats, lab: Floats) -> bool:
     return float(distance.mean()) <= MAX_WAY_BACK and float(distance[: len(NEUTRAL)].max()) <= MAX_WAY_BACK
 
 
-def _refuse_nonsense(lightness: Floats) -> None:
-    """Refuse a profile in which grays do not grow from black to white.
+def _refuse_nonsense(grays: Floats) -> None:
+    """Refuse a profile in which gray code values, in CIE Lab, do not grow from black to white or are no grays.
 
     Raises:
         UnusableProfile: that one.
     """
-    rises = np.diff(lightness)
-    if not np.isfinite(lightness).all() or lightness[-1] - lightness[0] < MIN_CONTRAST or rises.min() < -1:
+    lightness, chroma = grays[:, 0], np.hypot(grays[:, 1], grays[:, 2])
+    if not np.isfinite(grays).all() or lightness[-1] - lightness[0] < MIN_CONTRAST or np.diff(lightness).min() < -1:
         raise UnusableProfile("a profile without tone")
+    if np.median(chroma) > MAX_TINT:
+        raise UnusableProfile("a profile without gray")
 
 
 @cache

@@ -126,3 +126,39 @@ def test_a_wrong_conversion_from_a_one_way_profile_is_not_verified(
     with pytest.raises(NotVerified) as found:
         render_here(tmp_path / "scan.tif", "tone")
     assert found.value.code == "looks_different"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_photo_with_a_damaged_profile_is_restored_whatever_the_damage(seed: int, tmp_path: Path) -> None:
+    encoding = spaces.adobe_rgb().encoding
+    assert encoding is not None
+    curve = icc_profiles.pack_curve(np.linspace(0, 1, 64) ** 2)
+    good = [
+        icc_profiles.make_gray("gray", curve), icc_profiles.make_matrix("curve", curve, spaces.ADOBE_PRIMARIES),
+        icc_profiles.make_matrix("formula", icc_profiles.SRGB_CURVE, version=4),
+        icc_profiles.make_tables("tables", encoding, {b"A2B0": b"mft2", b"B2A0": b"mft2"}, grid=9),
+    ]  # fmt: skip
+    rng = np.random.default_rng(seed)
+    gray = photographs.to_16_bits(photographs.to_gray(PHOTO))
+    for number in range(20):
+        profile = bytearray(good[number % len(good)])
+        start = 128 if number % 3 else 0  # curves and tables more often than heads
+        for at in rng.integers(start, len(profile) if number % 2 else min(len(profile), 600), rng.integers(1, 5)):
+            profile[at] = rng.integers(0, 256)
+        pixels = gray if number % len(good) == 0 else np.repeat(gray[..., None], 3, axis=2)
+        image = pyvips.Image.new_from_array(pixels)
+        image = image.copy(interpretation=profiles.choose_interpretation(image))
+        image.set_type(pyvips.GValue.blob_type, profiles.ICC_FIELD, bytes(profile))
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        image.tiffsave(str(folder / "photo.tif"))
+        assert render_here(folder / "photo.tif", "both").facts["sha256"]
+
+
+def test_a_curve_that_falls_somewhere_has_no_way_back() -> None:
+    curve = np.linspace(0, 1, 64)
+    curve[40] = curve[39] - 0.004
+    falling = icc_profiles.make_matrix("falls", icc_profiles.pack_curve(curve))
+    assert not spaces.from_profile(falling, 3).has_way_back
+    curve[40] = curve[39]
+    assert spaces.from_profile(icc_profiles.make_matrix("rests", icc_profiles.pack_curve(curve)), 3).has_way_back
