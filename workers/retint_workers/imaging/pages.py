@@ -21,7 +21,7 @@ from retint_workers.imaging.encoding import MAX_CLASSIC_TIFF_BYTES
 from retint_workers.imaging.formats import sniff_file
 from retint_workers.imaging.metadata.policy import Action, find_rule
 from retint_workers.imaging.streams import fetch_strips
-from retint_workers.imaging.tiff_pages import Group, group_pages
+from retint_workers.imaging.tiff_pages import SMALLER_COPY, Group, group_pages
 from retint_workers.imaging.vips import damaged_file, incomplete_file, open_image
 
 MAX_PAGES = 200
@@ -103,7 +103,8 @@ def extract(original: Path, number: int | None, folder: Path) -> tuple[Path, lis
         except (tiff_copy.Uncopyable, ValueError) as error:
             is_complete = group.page.layout.is_complete(reader.file.seek(0, 2))
             raise (damaged_file() if is_complete else incomplete_file()) from error
-    return path, notes
+    has_copy_before = group is groups[0] and group.number > 1
+    return path, [*notes, SMALLER_COPY] if has_copy_before else notes
 
 
 def _describe(reader: tiff.Reader, group: Group, groups: list[Group]) -> tiff.Directory:

@@ -24,6 +24,7 @@ RAW_COMPRESSIONS = {262, 32767, 32769, 32770, 32867, 34713, 34892, 65000, 65535}
 """Of Kodak, Sony, Epson, Samsung, Nikon and Pentax."""
 DNG_VERSION = 50706
 MAX_SUB_DIRECTORIES = 16
+SMALLER_COPY = "A smaller copy of the picture, which the file holds as a page of its own, is left out."
 HALF = (0.45, 0.55)
 """By how much a level of a pyramid is smaller than the one before."""
 
@@ -217,7 +218,7 @@ def _find_levels(chosen: Page, others: Sequence[Page]) -> str:
 def _tell_left_out(reduced: Sequence[Page], others: Sequence[Page]) -> list[str]:
     notes = []
     if reduced:
-        notes.append("A smaller copy of the picture, which the file holds as a page of its own, is left out.")
+        notes.append(SMALLER_COPY)
     if any(page.is_mask for page in others):
         notes.append("The file's page with a mask or infrared picture is left out of the result.")
     return notes

@@ -218,11 +218,14 @@ def test_raw_data_are_named_by_their_makers_signatures(head: bytes, tmp_path: Pa
     assert "raw data" in refuse(head.ljust(500, b"\0"), tmp_path).message
 
 
-def test_a_thumbnail_or_a_mask_that_is_left_out_is_told(tmp_path: Path) -> None:
-    for subfile, word in ((1, "smaller copy"), (4, "infrared")):
-        path = tmp_path / f"{subfile}.tif"
+def test_a_thumbnail_before_the_photograph_is_left_out_and_told(tmp_path: Path) -> None:
+    for subfiles in ((1, 0), (1, 0, 4)):
+        path = tmp_path / f"{len(subfiles)}.tif"
         with tifffile.TiffWriter(path) as writer:
-            writer.write(PHOTO, photometric="rgb", metadata=None)
-            tags = [(254, 4, 1, subfile, True)]
-            writer.write(GRAY[::3, ::3], photometric="minisblack", extratags=tags, metadata=None)
-        assert word in " ".join(examine(path, 256, 1000).facts["notes"])
+            for subfile in subfiles:
+                tags = [(254, 4, 1, subfile, True)]
+                pixels = GRAY[::3, ::3] if subfile else GRAY
+                writer.write(pixels, photometric="minisblack", extratags=tags, metadata=None)
+        facts = examine(path, 256, 1000).facts
+        assert (facts["width"], facts["height"]) == GRAY.shape[::-1]
+        assert "smaller copy" in " ".join(facts["notes"])
