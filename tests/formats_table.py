@@ -8,7 +8,7 @@ import numpy as np
 from tests import odd_photos, photo_files, photographs, sample_layers
 
 from retint.recipes import parse
-from retint_workers.imaging import encoding, formats
+from retint_workers.imaging.decoding import encoding, formats
 from retint_workers.imaging.ingest import examine
 from retint_workers.imaging.render import RenderRequest, render_and_verify
 

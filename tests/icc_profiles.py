@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retint_models.layers.encodings import Encoding
-from retint_workers.imaging import icc, profiles
+from retint_workers.imaging.color import icc, profiles
 
 Numbers = NDArray[np.float64]
 REC2020 = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))

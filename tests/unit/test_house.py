@@ -59,6 +59,7 @@ VIOLATIONS = {
     "models/retint_models/vision.py": "import flask",
     "models/retint_models/training/__init__.py": "import torchvision",
     "workers/retint_workers/sandbox/access.py": "import retint_workers.queue.tasks",
+    "workers/retint_workers/imaging/color/icc.py": "import retint_workers.imaging.decoding.formats",
     "web/retint_web/security.py": "import retint_web.app",
     "web/retint_web/health.py": "import torch",
     "core/retint/broker.py": "import boto3",

@@ -16,10 +16,10 @@ from retint_models.layers.encodings import to_unit_range
 from retint_models.layers.pixels import put_on_luma
 from retint_models.layers.rendering import Rendering
 from retint_models.layers.types import ColorLayer, DensityLayer
-from retint_workers.imaging import profiles
-from retint_workers.imaging.formats import Header
+from retint_workers.imaging.color import profiles
+from retint_workers.imaging.color.spaces import ColorSpace
+from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.previews import Downscaler
-from retint_workers.imaging.spaces import ColorSpace
 
 ROWS_OF_CELLS = 4
 """How many are converted at a time, to need little memory."""

@@ -12,8 +12,8 @@ from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_workers import scratch
 from retint_workers.beats import Beat, beat_for_nobody
-from retint_workers.imaging.conversion import open_photo
-from retint_workers.imaging.formats import Header
+from retint_workers.imaging.decoding.conversion import open_photo
+from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.kinds import detect_kind
 from retint_workers.imaging.pages import extract, list_pages, name_page
 from retint_workers.imaging.previews import load_display_picture
@@ -136,3 +136,18 @@ def load_complete_picture(header: Header, side: int) -> pyvips.Image:
         if not any(warning in str(error) for warning in HARMLESS_WARNINGS):
             raise
     return load_display_picture(header, side)
+
+
+def describe(original: Path, pixel_limit_mp: int) -> str:
+    """Describe a photo by its header: format, size and depth.
+
+    Raises:
+        InvalidPhoto: it is not a photograph that can be restored.
+    """
+    listed = list_pages(original, pixel_limit_mp)
+    first = next((page["number"] for page in listed if page["role"] == PHOTOGRAPH), None)
+    with scratch.open_folder() as folder:
+        header = open_photo(extract(original, first, folder)[0], pixel_limit_mp, folder)
+    width, height = header.upright_size
+    described = f"{header.format.upper()}, {width} x {height}, {header.bits} bits"
+    return f"{described}, {len(listed)} pages" if listed else described

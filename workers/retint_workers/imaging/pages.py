@@ -17,11 +17,11 @@ from retint.pages import PHOTOGRAPH
 from retint_workers import scratch
 from retint_workers.containers import tiff, tiff_copy
 from retint_workers.containers.tiff_pixels import read_layout
-from retint_workers.imaging.encoding import MAX_CLASSIC_TIFF_BYTES
-from retint_workers.imaging.formats import sniff_file
+from retint_workers.imaging.decoding.encoding import MAX_CLASSIC_TIFF_BYTES
+from retint_workers.imaging.decoding.formats import sniff_file
+from retint_workers.imaging.decoding.tiff_pages import SMALLER_COPY, Group, group_pages
 from retint_workers.imaging.metadata.policy import Action, find_rule
 from retint_workers.imaging.streams import fetch_strips
-from retint_workers.imaging.tiff_pages import SMALLER_COPY, Group, group_pages
 from retint_workers.imaging.vips import damaged_file, incomplete_file, open_image
 
 MAX_PAGES = 200

@@ -8,8 +8,8 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
-from retint_workers.imaging import profiles
-from retint_workers.imaging.formats import Header
+from retint_workers.imaging.color import profiles
+from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.vips import XMP_FIELD, open_image
 
 PREVIEW_SIDE = 2048

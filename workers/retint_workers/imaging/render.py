@@ -22,10 +22,11 @@ from retint.settings import Settings
 from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_workers import scratch
 from retint_workers.beats import Beat, beat_for_nobody
-from retint_workers.imaging import appearance, metadata, pages, profiles, verify
-from retint_workers.imaging.conversion import open_photo
-from retint_workers.imaging.encoding import MAX_CLASSIC_TIFF_BYTES, greatest_tiff_bytes
-from retint_workers.imaging.formats import Header
+from retint_workers.imaging import appearance, metadata, pages, verify
+from retint_workers.imaging.color import profiles
+from retint_workers.imaging.decoding.conversion import open_photo
+from retint_workers.imaging.decoding.encoding import MAX_CLASSIC_TIFF_BYTES, greatest_tiff_bytes
+from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.metadata.policy import THUMBNAILS
 from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_jpeg, to_display
 from retint_workers.imaging.provenance import Provenance

@@ -13,7 +13,7 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
-from retint_workers.imaging.formats import Header
+from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.vips import open_image, translate_errors
 
 STRIP_BYTES = 8 << 20

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from retint_models.layers.rendering import Rendering, luma_drift
 from retint_models.layers.types import ColorLayer, DensityLayer
-from retint_workers.imaging import spaces
-from retint_workers.imaging.formats import Header
-from retint_workers.imaging.spaces import ColorSpace
+from retint_workers.imaging.color import spaces
+from retint_workers.imaging.color.spaces import ColorSpace
+from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.verify import MarkedPixels
 from retint_workers.imaging.watermark import Watermark
 

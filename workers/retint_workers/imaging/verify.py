@@ -17,7 +17,7 @@ from retint.errors import InvalidPhoto, Transient
 from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
 from retint_models.layers.types import ColorLayer
 from retint_workers.imaging import appearance, provenance, watermark
-from retint_workers.imaging.formats import Header, read_header, sniff_file
+from retint_workers.imaging.decoding.formats import Header, read_header, sniff_file
 from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_previews, save_zoom_pyramid, to_display
 from retint_workers.imaging.provenance import Provenance
 from retint_workers.imaging.streams import StripPipe, measure_extras, read_strips

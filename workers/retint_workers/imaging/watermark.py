@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from retint.errors import InvalidPhoto
 from retint_models.layers.rendering import to_stored_orientation
-from retint_workers.imaging.spaces import SRGB, ColorSpace
+from retint_workers.imaging.color.spaces import SRGB, ColorSpace
 
 MIN_SIDE = 64
 """In a smaller picture the watermark would cover too much."""

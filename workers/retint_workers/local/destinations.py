@@ -20,7 +20,8 @@ from retint_models.weights.cards import read_cards
 from retint_workers.beats import beat_for_nobody
 from retint_workers.films import decoder
 from retint_workers.films import render as film_render
-from retint_workers.imaging import conversion, pages, verify
+from retint_workers.imaging import ingest, pages, verify
+from retint_workers.imaging.decoding import conversion
 from retint_workers.local.sources import Source, provide_file
 from retint_workers.sandbox.children import run_in_child
 
@@ -355,5 +356,5 @@ def _describe(file: Path, settings: Settings) -> str:
     size = f"{file.stat().st_size / (1 << 20):.1f} MiB"
     if decoder.is_film(file):
         return f"film, {size}"
-    described = run_in_child(conversion.describe, settings, beat_for_nobody, file, settings.pixel_limit_mp)
+    described = run_in_child(ingest.describe, settings, beat_for_nobody, file, settings.pixel_limit_mp)
     return f"{described}, {size}"

@@ -13,9 +13,10 @@ from tests.integration.workers.imaging.sample_renders import PHOTO, RECIPE, SETT
 
 from retint_models.layers.encodings import CurvesAndMatrix
 from retint_models.layers.rendering import Rendering
-from retint_workers.imaging import icc, metadata, profiles, render, spaces, strip_renderer
+from retint_workers.imaging import metadata, render, strip_renderer
+from retint_workers.imaging.color import icc, profiles, spaces
+from retint_workers.imaging.color.spaces import ColorSpace
 from retint_workers.imaging.ingest import examine
-from retint_workers.imaging.spaces import ColorSpace
 from retint_workers.imaging.verify import NotVerified
 
 ROMM = icc_profiles.make_matrix("P", icc.pack_gamma(1.8), spaces.ROMM_PRIMARIES, spaces.ROMM_WHITE)

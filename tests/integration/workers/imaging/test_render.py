@@ -24,7 +24,8 @@ from tests.integration.workers.imaging.sample_renders import (
 
 from retint_models.layers.rendering import apply
 from retint_models.layers.types import ColorLayer, DensityLayer
-from retint_workers.imaging import formats, provenance, render
+from retint_workers.imaging import provenance, render
+from retint_workers.imaging.decoding import formats
 
 
 @pytest.mark.parametrize("name", photo_files.FORMATS)

@@ -20,7 +20,8 @@ from tests.integration.workers.imaging.sample_renders import (
     write_gray_photo,
 )
 
-from retint_workers.imaging import formats, provenance, render, verify
+from retint_workers.imaging import provenance, render, verify
+from retint_workers.imaging.decoding import formats
 from retint_workers.imaging.verify import Expected, NotVerified
 
 

@@ -26,7 +26,8 @@ from tests.integration.workers.imaging.sample_renders import (
 
 from retint.errors import InvalidPhoto
 from retint_models.layers.color import LUMA
-from retint_workers.imaging import formats, provenance, render, verify, watermark
+from retint_workers.imaging import provenance, render, verify, watermark
+from retint_workers.imaging.decoding import formats
 from retint_workers.imaging.verify import NotVerified
 
 

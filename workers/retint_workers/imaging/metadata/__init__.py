@@ -7,7 +7,7 @@ than the formats: what the policy keeps is kept byte for byte.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from retint_workers.imaging.formats import Header
+from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.metadata import converted, jpeg, png, tiff, webp
 from retint_workers.imaging.metadata.blocks import Change
 from retint_workers.imaging.provenance import Provenance

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from lxml import etree
 
 from retint_workers.containers import exif, photoshop, tiff, xmp
-from retint_workers.imaging import profiles
+from retint_workers.imaging.color import profiles
 from retint_workers.imaging.metadata.policy import (
     MAX_ALL_BYTES,
     MAX_BYTES,

@@ -12,7 +12,7 @@ from tests.described_photos import GRAY, png_with
 from tests.integration.workers.imaging.sample_renders import open_picture, render_file
 
 from retint_workers.containers import png
-from retint_workers.imaging.conversion import PALETTE_NOTE
+from retint_workers.imaging.decoding.conversion import PALETTE_NOTE
 
 XMP_KEYWORD = b"XML:com.adobe.xmp\0"
 

@@ -1,7 +1,7 @@
 """Tells the format of a file by its first bytes, never by its name."""
 
 from retint.errors import InvalidPhoto
-from retint_workers.imaging.tiff_pages import raw_file
+from retint_workers.imaging.decoding.tiff_pages import raw_file
 
 HEAD_BYTES = 64
 """How much of a file `sniff` wants to see."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from retint_models.layers.color import LUMA, linear_to_srgb, srgb_to_linear
 from retint_models.layers.encodings import CurvesAndMatrix, Encoding, Floats, to_unit_range
-from retint_workers.imaging import icc, profiles
-from retint_workers.imaging.profiles import UnusableProfile
+from retint_workers.imaging.color import icc, profiles
+from retint_workers.imaging.color.profiles import UnusableProfile
 from retint_workers.imaging.vips import forget_error
 
 DEVICE_CLASSES = {"scnr", "mntr", "prtr", "spac"}

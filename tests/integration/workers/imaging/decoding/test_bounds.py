@@ -13,7 +13,7 @@ from tests.photo_files import encode_photo
 from retint.errors import InvalidPhoto
 from retint.recipes import parse
 from retint.settings import Settings
-from retint_workers.imaging import bounds, conversion
+from retint_workers.imaging.decoding import bounds, conversion
 from retint_workers.imaging.ingest import ingest
 
 RECIPE = parse({})

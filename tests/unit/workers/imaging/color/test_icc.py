@@ -7,7 +7,7 @@ import pytest
 from tests import icc_profiles, photo_files
 
 from retint_models.layers.encodings import to_unit_range
-from retint_workers.imaging import icc, profiles, spaces
+from retint_workers.imaging.color import icc, profiles, spaces
 
 CURVES = {
     "identity": b"curv" + bytes(8),

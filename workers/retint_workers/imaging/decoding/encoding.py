@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 from retint.errors import InvalidPhoto
 from retint_workers.containers import jpeg, png, tiff, webp
 from retint_workers.containers.tiff_pixels import PixelLayout
-from retint_workers.imaging import quality
-from retint_workers.imaging.tiff_pages import Choice, choose_photograph
+from retint_workers.imaging.decoding import quality
+from retint_workers.imaging.decoding.tiff_pages import Choice, choose_photograph
 from retint_workers.imaging.vips import incomplete_file
 
 Options = dict[str, Any]

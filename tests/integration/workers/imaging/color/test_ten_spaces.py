@@ -19,7 +19,7 @@ from tests.integration.workers.imaging.sample_renders import render_file
 
 from retint_models.layers.color import linear_to_srgb, srgb_to_linear
 from retint_models.layers.types import ColorLayer, DensityLayer
-from retint_workers.imaging import icc, profiles, spaces
+from retint_workers.imaging.color import icc, profiles, spaces
 
 DEV = Path("../shared/data/dev")
 Floats = NDArray[np.float32]

@@ -12,8 +12,8 @@ from tests import photographs
 from tests.integration.workers.imaging.sample_renders import COLOR, DENSITY, render_file
 from tests.photo_files import encode_photo
 
-from retint_workers.imaging import encoding, quality
-from retint_workers.imaging.encoding import greatest_tiff_bytes
+from retint_workers.imaging.decoding import encoding, quality
+from retint_workers.imaging.decoding.encoding import greatest_tiff_bytes
 
 PHOTO = photographs.color_photo(1, 240)[:180]
 GRAY = photographs.to_gray(PHOTO)

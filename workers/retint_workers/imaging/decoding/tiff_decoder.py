@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from retint.errors import InvalidPhoto
 from retint_workers.containers import tiff
 from retint_workers.containers.tiff_pixels import PixelLayout
-from retint_workers.imaging.bounds import refuse_beyond_memory
-from retint_workers.imaging.decoders import translate_decoder_errors
-from retint_workers.imaging.pictures import Picture, Strips
-from retint_workers.imaging.tiff_pages import Choice, choose_photograph
+from retint_workers.imaging.decoding.bounds import refuse_beyond_memory
+from retint_workers.imaging.decoding.decoders import translate_decoder_errors
+from retint_workers.imaging.decoding.pictures import Picture, Strips
+from retint_workers.imaging.decoding.tiff_pages import Choice, choose_photograph
 from retint_workers.imaging.vips import damaged_file, incomplete_file
 
 MODELS = {0: "gray", 1: "gray", 2: "rgb", 5: "cmyk", 6: "ycbcr", 8: "cielab", 9: "icclab", 10: "itulab"}

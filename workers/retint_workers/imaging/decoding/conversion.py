@@ -10,18 +10,16 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from retint.pages import PHOTOGRAPH
 from retint_workers import scratch
 from retint_workers.containers import jpeg, png, tiff
 from retint_workers.containers.mending import write_mended
-from retint_workers.imaging import color_models, decoders, dialects
-from retint_workers.imaging.bounds import can_reorder, refuse_greedy
-from retint_workers.imaging.encoding import Options, read_encoding
-from retint_workers.imaging.formats import Header, is_lossy, read_header, refuse_size, sniff_file
-from retint_workers.imaging.pages import extract, list_pages
-from retint_workers.imaging.pictures import Picture
-from retint_workers.imaging.tiff_decoder import open_tiff
-from retint_workers.imaging.tiff_pages import choose_photograph
+from retint_workers.imaging.decoding import color_models, decoders, dialects
+from retint_workers.imaging.decoding.bounds import can_reorder, refuse_greedy
+from retint_workers.imaging.decoding.encoding import Options, read_encoding
+from retint_workers.imaging.decoding.formats import Header, is_lossy, read_header, refuse_size, sniff_file
+from retint_workers.imaging.decoding.pictures import Picture
+from retint_workers.imaging.decoding.tiff_decoder import open_tiff
+from retint_workers.imaging.decoding.tiff_pages import choose_photograph
 from retint_workers.imaging.vips import incomplete_file
 
 OPENERS: Mapping[str, Callable[[Path], Picture | None]] = {
@@ -114,21 +112,6 @@ def find_result_format(original: Path) -> str:
             frame = jpeg.read_frame(file)
         return "tiff" if frame and (frame.bits > 8 or frame.marker in jpeg.LOSSLESS) else "jpeg"
     return file_format if file_format in ("png", "webp") else "tiff"
-
-
-def describe(original: Path, pixel_limit_mp: int) -> str:
-    """Describe a photo by its header: format, size and depth.
-
-    Raises:
-        InvalidPhoto: it is not a photograph that can be restored.
-    """
-    listed = list_pages(original, pixel_limit_mp)
-    first = next((page["number"] for page in listed if page["role"] == PHOTOGRAPH), None)
-    with scratch.open_folder() as folder:
-        header = open_photo(extract(original, first, folder)[0], pixel_limit_mp, folder)
-    width, height = header.upright_size
-    described = f"{header.format.upper()}, {width} x {height}, {header.bits} bits"
-    return f"{described}, {len(listed)} pages" if listed else described
 
 
 def _convert(original: Path, file_format: str, picture: Picture, pixel_limit_mp: int, folder: Path) -> Header:

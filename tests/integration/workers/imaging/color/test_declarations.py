@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tests.described_photos import jpeg_with, png_with, webp_with
 
-from retint_workers.imaging.declarations import UNUSABLE
-from retint_workers.imaging.formats import read_header
+from retint_workers.imaging.color.declarations import UNUSABLE
+from retint_workers.imaging.decoding.formats import read_header
 
 BROKEN = b"not a profile"
 

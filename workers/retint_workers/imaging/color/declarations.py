@@ -12,9 +12,9 @@ import pyvips
 from retint.errors import InvalidPhoto
 from retint_models.layers.color import srgb_to_linear
 from retint_workers.containers import jpeg, png, tiff, webp
-from retint_workers.imaging import icc, spaces
-from retint_workers.imaging.profiles import ICC_FIELD, UnusableProfile
-from retint_workers.imaging.spaces import ColorSpace
+from retint_workers.imaging.color import icc, spaces
+from retint_workers.imaging.color.profiles import ICC_FIELD, UnusableProfile
+from retint_workers.imaging.color.spaces import ColorSpace
 
 UNUSABLE = "The color profile is damaged or of another kind; the photo is taken as sRGB without it."
 UNKNOWN = "EXIF says that the colors are not sRGB, but not what else they are; the photo is taken as sRGB."

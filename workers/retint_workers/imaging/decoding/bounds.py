@@ -10,7 +10,7 @@ from pathlib import Path
 
 from retint.errors import InvalidPhoto
 from retint_workers.containers import jpeg, png, tiff, webp
-from retint_workers.imaging.tiff_pages import choose_photograph
+from retint_workers.imaging.decoding.tiff_pages import choose_photograph
 
 MIB = 1 << 20
 RESERVE_BYTES = 256 * MIB

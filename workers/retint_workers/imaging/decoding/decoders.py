@@ -21,10 +21,10 @@ from PIL import Image, UnidentifiedImageError
 
 from retint.errors import InvalidPhoto
 from retint_workers.containers import exif, jp2, jpeg, tiff
-from retint_workers.imaging import declarations, profiles
-from retint_workers.imaging.bounds import refuse_beyond_memory
-from retint_workers.imaging.encoding import animation
-from retint_workers.imaging.pictures import Picture, Strips
+from retint_workers.imaging.color import declarations, profiles
+from retint_workers.imaging.decoding.bounds import refuse_beyond_memory
+from retint_workers.imaging.decoding.encoding import animation
+from retint_workers.imaging.decoding.pictures import Picture, Strips
 from retint_workers.imaging.vips import damaged_file, incomplete_file, translate_errors
 
 ORIENTATION = 274

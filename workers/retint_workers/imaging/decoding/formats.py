@@ -8,10 +8,10 @@ from typing import Any
 import pyvips
 
 from retint.errors import InvalidPhoto
-from retint_workers.imaging import declarations
-from retint_workers.imaging.encoding import LOSSY_COMPRESSIONS, read_encoding
-from retint_workers.imaging.signatures import HEAD_BYTES, sniff
-from retint_workers.imaging.spaces import ColorSpace
+from retint_workers.imaging.color import declarations
+from retint_workers.imaging.color.spaces import ColorSpace
+from retint_workers.imaging.decoding.encoding import LOSSY_COMPRESSIONS, read_encoding
+from retint_workers.imaging.decoding.signatures import HEAD_BYTES, sniff
 from retint_workers.imaging.vips import open_image
 
 SHORTEST_SIDE = 16

@@ -15,7 +15,7 @@ from tests import photographs
 from tests.photo_files import encode_photo, encode_tiff
 
 from retint.errors import InvalidPhoto
-from retint_workers.imaging.conversion import open_photo
+from retint_workers.imaging.decoding.conversion import open_photo
 from retint_workers.imaging.ingest import examine
 from retint_workers.imaging.streams import read_strips
 

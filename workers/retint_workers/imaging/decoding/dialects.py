@@ -13,7 +13,7 @@ from pathlib import Path
 from retint.errors import InvalidPhoto
 from retint_workers.containers import jpeg, png, tiff, tiff_pixels, webp
 from retint_workers.containers.mending import Mend
-from retint_workers.imaging.tiff_pages import choose_photograph
+from retint_workers.imaging.decoding.tiff_pages import choose_photograph
 from retint_workers.imaging.vips import collect_warnings, incomplete_file, open_image
 
 JFIF_VERSION = b"\1\2"

@@ -11,7 +11,7 @@ from PIL import ImageCms
 
 from retint_models.layers import lab
 from retint_models.layers.encodings import Floats, to_unit_range
-from retint_workers.imaging import icc
+from retint_workers.imaging.color import icc
 
 ICC_FIELD = "icc-profile-data"
 """Libvips' name for the profile."""

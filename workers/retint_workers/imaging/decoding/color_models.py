@@ -13,8 +13,8 @@ import pyvips
 from numpy.typing import NDArray
 
 from retint.errors import InvalidPhoto
-from retint_workers.imaging import icc, spaces
-from retint_workers.imaging.pictures import Picture
+from retint_workers.imaging.color import icc, spaces
+from retint_workers.imaging.decoding.pictures import Picture
 
 Samples = NDArray[np.float64]
 RELATIVE, BLACK_POINT = 1, 0x2000

@@ -9,7 +9,7 @@ from tests import odd_photos
 from tests.integration.workers.imaging.sample_renders import DENSITY, RECIPE, SETTINGS, decode, render_file
 
 from retint_models.layers.color import linear_to_srgb
-from retint_workers.imaging import conversion
+from retint_workers.imaging.decoding import conversion
 from retint_workers.imaging.ingest import ingest
 from retint_workers.imaging.streams import read_strips
 

@@ -16,9 +16,10 @@ from tests.integration.workers.imaging.sample_renders import COLOR, DENSITY, REC
 from retint.errors import InvalidPhoto
 from retint_models.layers.color import srgb_to_linear
 from retint_models.layers.encodings import CurvesAndMatrix, to_unit_range
-from retint_workers.imaging import formats, icc, profiles, spaces
+from retint_workers.imaging.color import icc, profiles, spaces
+from retint_workers.imaging.color.profiles import UnusableProfile
+from retint_workers.imaging.decoding import formats
 from retint_workers.imaging.ingest import ingest
-from retint_workers.imaging.profiles import UnusableProfile
 
 PHOTO = photographs.color_photo(1, 240)[:180]
 WAYS = {
