@@ -23,7 +23,7 @@ channels beside the color (transparency, infrared) are carried unchanged in TIFF
 """
 REFUSED = """
 Refused by name: cameras' raw data, Photoshop documents, PDF, SVG, JPEG XL, JPEG XR, OpenEXR, Radiance, DPX; animations;
-TIFFs of several photographs; values of floating point beyond 0 to 1, LogLuv, PQ and HLG.
+values of floating point beyond 0 to 1, LogLuv, PQ and HLG.
 """
 
 
