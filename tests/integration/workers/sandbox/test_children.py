@@ -184,11 +184,12 @@ def test_a_child_gets_no_more_memory_than_the_settings_say(greedy: object, tmp_p
     assert run_in_child(allocate, Settings(child_memory_mib=2048), ignore_beat, 900) == 900 << 20
 
 
-def test_a_picture_larger_than_the_memory_limit_is_out_of_memory(tmp_path: Path) -> None:
+def test_a_picture_larger_than_the_memory_limit_is_refused_with_the_number(tmp_path: Path) -> None:
     path = tmp_path / "interlaced.png"
     photo_files.vips_writer("png", interlace=True)(path, np.zeros((12_000, 12_000, 3), np.uint8))
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(InvalidPhoto, match=r"144 megapixels needs 412 MiB") as refusal:
         ingest(path, parse({}), Settings(child_memory_mib=400))
+    assert refusal.value.code == "too_much_memory"
 
 
 def test_children_die_with_the_worker_even_in_the_middle_of_a_photo(tmp_path: Path) -> None:
