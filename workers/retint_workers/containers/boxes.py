@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from retint_workers.containers import exif
+
 MAX_BOXES = 1000
 MAX_BYTES = 64 << 20
 """A larger block is not read."""
@@ -64,7 +66,7 @@ def read_blocks(file: BinaryIO) -> list[Block]:
             found.append((name, _read(file, box.at + 16, box.end)))
         elif box.kind not in CODING:
             found.append((box.kind.decode("latin-1").strip(), _read(file, box.at, box.end)))
-    return [(name, data[6:] if data.startswith(b"Exif\0\0") else data) for name, data in found]
+    return [(name, data.removeprefix(exif.SIGNATURE)) for name, data in found]
 
 
 def _read(file: BinaryIO, at: int, end: int) -> bytes:

@@ -12,7 +12,7 @@ SIGNATURE = b"Photoshop 3.0\0"
 """What stands before the resources in each segment of a JPEG."""
 TYPES = (b"8BIM", b"MeSa", b"AgHg", b"PHUT", b"DCSR")
 THUMBNAILS = (0x0409, 0x040C)
-ICC, UNTAGGED, XMP, EXIF, EXIF_MORE, IPTC, SIZE_AND_MODE = 0x040F, 0x0411, 0x0424, 0x0422, 0x0423, 0x0404, 0x03E8
+ICC, UNTAGGED, XMP, EXIF, EXIF_MORE, IPTC = 0x040F, 0x0411, 0x0424, 0x0422, 0x0423, 0x0404
 LAYERS = re.compile(rb"8BIM(?:Layr|Lr16|Lr32)|MIB8(?:ryaL|61rL|23rL)")
 """Begin of the blocks that hold layers, in TIFF's field for Photoshop documents, in both byte orders."""
 

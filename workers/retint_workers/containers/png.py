@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from retint_workers.containers.chunks import Chunk
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CODING = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 """Chunks that hold the pixels."""
@@ -18,19 +20,8 @@ GRAY, RGB, PALETTE, GRAY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 """Color types."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """A chunk: its type, where its data begins, and how long the data is."""
-
-    kind: bytes
-    at: int
-    length: int
-
-    def read(self, file: BinaryIO) -> bytes:
-        """Read the data, as far as the file has it: before memory is asked for."""
-        end = file.seek(0, 2)
-        file.seek(self.at)
-        return file.read(max(0, min(self.length, end - self.at)))
+class PngChunk(Chunk):
+    """A chunk whose type says what may be done with it (section 5.4)."""
 
     @property
     def is_ancillary(self) -> bool:
@@ -58,7 +49,7 @@ class ImageHeader:
         return {GRAY: 1, RGB: 3, PALETTE: 3, GRAY_ALPHA: 2, RGB_ALPHA: 4}.get(self.color_type, 0)
 
 
-def read_chunks(file: BinaryIO) -> Iterator[Chunk]:
+def read_chunks(file: BinaryIO) -> Iterator[PngChunk]:
     """Yield the chunks; the last is IEND, unless the file ends before it."""
     at = len(SIGNATURE)
     while True:
@@ -66,7 +57,7 @@ def read_chunks(file: BinaryIO) -> Iterator[Chunk]:
         head = file.read(8)
         if len(head) < 8:
             return
-        chunk = Chunk(head[4:], at + 8, struct.unpack(">I", head[:4])[0])
+        chunk = PngChunk(head[4:], at + 8, struct.unpack(">I", head[:4])[0])
         yield chunk
         if chunk.kind == b"IEND":
             return

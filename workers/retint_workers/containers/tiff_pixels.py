@@ -66,11 +66,6 @@ class PixelLayout:
         """Samples of a pixel."""
         return len(self.bits)
 
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one decoded row, all samples."""
-        return (self.width * sum(self.bits) + 7) // 8
-
     def segment_bytes(self, index: int) -> int:
         """Bytes of one decoded strip or tile."""
         samples = self.bits[:1] if self.planar == 2 else self.bits

@@ -5,8 +5,9 @@ Source: RFC 9649, section 2.
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from retint_workers.containers.chunks import Chunk
 
 HEAD_BYTES = 12
 """`RIFF`, the size of what follows it, `WEBP`."""
@@ -15,21 +16,6 @@ CODING = (b"ALPH", b"VP8 ", b"VP8L")
 HAS_PROFILE, HAS_ALPHA, HAS_EXIF, HAS_XMP = 0x20, 0x10, 0x08, 0x04
 """Flags of the chunk `VP8X`."""
 CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A chunk: its type, where its data begins, and how long the data is."""
-
-    kind: bytes
-    at: int
-    length: int
-
-    def read(self, file: BinaryIO) -> bytes:
-        """Read the data, as far as the file has it: before memory is asked for."""
-        end = file.seek(0, 2)
-        file.seek(self.at)
-        return file.read(max(0, min(self.length, end - self.at)))
 
 
 def read_chunks(file: BinaryIO) -> Iterator[Chunk]:

@@ -21,7 +21,7 @@ from retint_workers.imaging.decoding.encoding import MAX_CLASSIC_TIFF_BYTES
 from retint_workers.imaging.decoding.formats import sniff_file
 from retint_workers.imaging.decoding.tiff_pages import SMALLER_COPY, Group, group_pages
 from retint_workers.imaging.metadata.policy import Action, find_rule
-from retint_workers.imaging.streams import fetch_strips
+from retint_workers.imaging.streams import measure_pixels
 from retint_workers.imaging.vips import damaged_file, incomplete_file, open_image
 
 MAX_PAGES = 200
@@ -206,10 +206,7 @@ def measure_page(path: Path, at: int, bands: int | None = None) -> int:
     image = open_image(path, "tiff", page=at, fail_on="error")  # fields that others wrote may be warned of
     if bands is not None and image.bands > bands:
         image = image.extract_band(0, n=bands)
-    checksum = 0
-    for _, strip in fetch_strips(image):
-        checksum = zlib.crc32(strip.data, checksum)
-    return checksum
+    return measure_pixels(image)
 
 
 def is_copied(result: Path, at: int, original: Path, number: int) -> bool:

@@ -51,10 +51,19 @@ def measure_extras(header: Header, **options: Any) -> int:
     """Return the CRC-32 of the channels beside a photo's color, 0 without any; options as in `read_strips`."""
     if not header.extras:
         return 0
-    checksum = 0
     with translate_errors():
-        for _, strip in fetch_strips(open_extras(header, **options)):
-            checksum = zlib.crc32(strip.data, checksum)
+        return measure_pixels(open_extras(header, **options))
+
+
+def measure_pixels(image: pyvips.Image) -> int:
+    """Return the CRC-32 of an image's pixels, read once from top to bottom.
+
+    Raises:
+        pyvips.Error: it cannot be computed.
+    """
+    checksum = 0
+    for _, strip in fetch_strips(image):
+        checksum = zlib.crc32(strip.data, checksum)
     return checksum
 
 

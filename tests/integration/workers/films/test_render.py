@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests import films
+from tests.integration.workers.films.restored_film import restore
 
 from retint import recipes
 from retint.errors import InvalidPhoto
-from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_workers.films import color_film, decide, ingest, muxing, render
 from retint_workers.films.frame_renderer import RenderRequest
@@ -21,16 +21,6 @@ from retint_workers.imaging import provenance
 
 KEEP = recipes.parse({"colorizer": "keep", "defader": "keep"})
 COLOR = recipes.parse({"defader": "keep"})
-
-
-def restore(path: Path, recipe: Recipe, settings: Settings) -> tuple[dict[str, Any], Any]:
-    """Run a film through all four stages; return what ingest found, and what render made."""
-    folder = path.with_name(f"{path.name}.work")
-    folder.mkdir()
-    facts = ingest.ingest(path, recipe, settings).facts
-    color = decide.colorize(path, folder, facts, recipe, settings)
-    density = decide.defade(path, folder, facts, recipe, color, settings)
-    return facts, render.render(RenderRequest(path, folder, facts, recipe, color, density), settings)
 
 
 def size(path: Path) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import pyvips
 
 from retint.errors import InvalidPhoto
 from retint_models.layers.color import srgb_to_linear
+from retint_workers.containers import exif as exif_block
 from retint_workers.containers import jpeg, png, tiff, webp
 from retint_workers.imaging.color import icc, spaces
 from retint_workers.imaging.color.profiles import ICC_FIELD, UnusableProfile
@@ -160,7 +161,7 @@ def _read_exif(file: BinaryIO, file_format: str, image: pyvips.Image) -> ColorSp
     """Read the space that EXIF alone declares; None where it says that it is another one than sRGB, but not which."""
     if file_format != "tiff":
         data = image.get("exif-data") if image.get_typeof("exif-data") else b""
-        file = io.BytesIO(data.removeprefix(b"Exif\0\0"))
+        file = io.BytesIO(data.removeprefix(exif_block.SIGNATURE))
     try:
         color_space, is_adobe = _read_color_tags(tiff.Reader(file))
     except ValueError:

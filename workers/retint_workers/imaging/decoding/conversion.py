@@ -35,15 +35,11 @@ OPENERS: Mapping[str, Callable[[Path], Picture | None]] = {
 WORKING_FILE = "working.tif"
 LOSSLESS_TIFF: Options = {"compression": "deflate", "predictor": "horizontal", "bigtiff": False}
 """How the result of a file is written whose own format cannot hold it."""
-RGB_PHOTOMETRIC, GRAY_PHOTOMETRIC = 2, 1
 PALETTE_NOTE = "The original's colors are those of a palette; the result has 8 bits a sample."
 ORDER_NOTE = (
     "The picture is too large to be written in progressive or interlaced order; the result is written row by row."
 )
 FEW_BITS_NOTE = "The original has fewer than 8 bits a sample; the result has 8."
-MODEL_NOTES = {
-    "cmyk": ", through {profile},",
-}
 
 
 def open_photo(original: Path, pixel_limit_mp: int, folder: Path) -> Header:
@@ -179,9 +175,10 @@ def _choose_encoding(original: Path, file_format: str, result_format: str) -> Op
 
 def _tell(picture: Picture, header: Header, result_format: str) -> str:
     """Say what became of a picture."""
-    through = MODEL_NOTES.get(picture.model, "").format(
-        profile="its own profile" if picture.profile else "a profile for common inks since it has none"
-    )
+    through = ""
+    if picture.model == "cmyk":
+        profile = "its own profile" if picture.profile else "a profile for common inks since it has none"
+        through = f", through {profile},"
     color = "gray" if header.bands == 1 else "RGB"
     name = {"jpeg": "JPEG", "tiff": "TIFF"}[result_format]
     return f"Converted from {picture.name}{through} to {name} in {color} of {header.bits} bits."

@@ -72,7 +72,7 @@ def _read_xmp(kind: bytes, data: bytes, change: Change) -> bytes | None:
     return packet or b""
 
 
-def _update(chunk: png.Chunk, data: bytes, samples: "Samples", change: Change) -> bytes | None:
+def _update(chunk: png.PngChunk, data: bytes, samples: "Samples", change: Change) -> bytes | None:
     """Return a chunk's data for the result; None where it is left out."""
     rule = find_rule("png", chunk.kind + data)
     if rule is DEFAULTS["png"] and not (chunk.is_ancillary and chunk.is_safe_to_copy):
