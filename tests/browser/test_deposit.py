@@ -118,7 +118,7 @@ def test_an_address_that_must_not_be_asked_says_why(
     page.get_by_role("button", name="Deposit 3 photos").click()
     failed = page.locator(".sending li[data-state=failed]")
     expect(failed).to_have_count(2)
-    for reason in failed.locator(".reason").all_inner_texts():
+    for reason in failed.locator(".reason").all_text_contents():
         assert "public" in reason
     page.get_by_role("link", name="Show the batch").click()
     expect(page.locator(".card")).to_have_count(1)
