@@ -77,6 +77,12 @@ def read_image_header(file: BinaryIO) -> ImageHeader:
     return ImageHeader(*struct.unpack(">IIBB", data[:10]))
 
 
+def states_resolution(file: BinaryIO) -> bool:
+    """Tell whether a file says how large its pixels are, in meters (section 11.3.4.3)."""
+    sizes = (chunk.read(file) for chunk in read_chunks(file) if chunk.kind == b"pHYs")
+    return any(len(size) == 9 and size[8] == 1 for size in sizes)
+
+
 def write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
     """Write a chunk with its checksum."""
     file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))

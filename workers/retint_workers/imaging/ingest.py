@@ -12,12 +12,13 @@ from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_workers import scratch
 from retint_workers.beats import Beat, beat_for_nobody
+from retint_workers.containers import png
 from retint_workers.imaging.decoding.conversion import open_photo
 from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.kinds import detect_kind
 from retint_workers.imaging.pages import extract, list_pages, name_page
 from retint_workers.imaging.previews import load_display_picture
-from retint_workers.imaging.vips import open_image, translate_errors
+from retint_workers.imaging.vips import open_image, read_resolution, translate_errors
 from retint_workers.sandbox.children import run_in_child
 
 HARMLESS_WARNINGS = ("extraneous bytes", "Invalid SOS parameters", "Inconsistent progression", "Unknown Adobe")
@@ -30,9 +31,10 @@ class Ingested:
 
     Attributes:
         facts: JSON values: `format`, `width` and `height` (upright), `bits`, `bands`, `kind`, `orientation`,
-            `profile` (its name or null), `sha256`, `size` in bytes, `dpi`, `notes` (a sentence for each problem of the
-            file that was passed over). Of a photo of several pages all but the last three are those of the first
-            photograph, and `pages` has an entry for each page: `number`, `role` (see `retint.pages`) and its own facts.
+            `profile` (its name or null), `sha256`, `size` in bytes, `dpi` (see `read_dpi`), `notes` (a
+            sentence for each problem of the file that was passed over). Of a photo of several pages all but the last
+            three are those of the first photograph, and `pages` has an entry for each page: `number`, `role` (see
+            `retint.pages`) and its own facts.
         proxy: of the first photograph: PNG, 8-bit RGB in sRGB, upright, its long side at most the recipe's
             `proxy_side`.
         further: the proxies of further photographs, by name (see `Page.spell`).
@@ -102,7 +104,7 @@ def examine_page(original: Path, number: int | None, proxy_side: int, pixel_limi
             proxy = load_complete_picture(header, proxy_side)
             pixels = proxy.numpy()
             png = proxy.pngsave_buffer(compression=3, keep="none")
-        resolution = open_image(header.pixels, header.coding).xres * 25.4
+        dpi = read_dpi(header.pixels, header.coding)
     width, height = header.upright_size
     facts = {
         "format": header.format,
@@ -113,10 +115,20 @@ def examine_page(original: Path, number: int | None, proxy_side: int, pixel_limi
         "kind": "neutral" if header.bands == 1 else detect_kind(pixels),
         "orientation": header.orientation,
         "profile": header.space.name,
-        "dpi": round(resolution, 2),
+        "dpi": dpi,
         "notes": [*header.notes, *left_out],
     }
     return Ingested(facts, png)
+
+
+def read_dpi(path: Path, coding: str) -> float | None:
+    """Read how many pixels an inch has across; None where the file states none, or no unit."""
+    image = open_image(path, coding)
+    resolution = read_resolution(image)
+    if coding == "png":
+        with path.open("rb") as file:
+            resolution = (image.xres, image.yres) if png.states_resolution(file) else None
+    return round(resolution[0] * 25.4, 2) if resolution else None
 
 
 def load_complete_picture(header: Header, side: int) -> pyvips.Image:

@@ -40,6 +40,16 @@ def open_image(path: Path, file_format: str, **options: Any) -> pyvips.Image:
         return pyvips.Operation.call(f"{file_format}load_source", source, **options)
 
 
+def read_resolution(image: pyvips.Image) -> tuple[float, float] | None:
+    """Return pixels per millimeter, across and down; None where the file states none, or no unit.
+
+    Libvips fills in 25.4 or 72 dots an inch where there is none. It tells the unit of everything but PNG: see
+    `containers.png.states_resolution`.
+    """
+    is_stated = image.get_typeof("resolution-unit") and image.xres != 1
+    return (image.xres, image.yres) if is_stated else None
+
+
 def prove_imaging() -> None:
     """Prove that libvips encodes and decodes a picture.
 

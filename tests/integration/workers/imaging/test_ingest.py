@@ -4,11 +4,13 @@ import io
 import json
 import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import IFDRational
 from tests import photo_files, photographs
 
 from retint.errors import InvalidPhoto
@@ -27,6 +29,12 @@ def decode_proxy(ingested: Ingested) -> NDArray[np.int64]:
     image = Image.open(io.BytesIO(ingested.proxy))
     assert image.mode == "RGB"
     return np.asarray(image).astype(np.int64)
+
+
+def exif_of_resolution(resolution: int, unit: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif.update({282: IFDRational(resolution), 283: IFDRational(resolution), 296: unit})
+    return exif
 
 
 @pytest.mark.parametrize("name", photo_files.FORMATS)
@@ -48,6 +56,36 @@ def test_every_format_is_recognized_and_its_proxy_looks_like_it(name: str, kind:
     json.dumps(facts)
     wanted = (photo if kind == "rgb" else np.repeat(pixels[..., None], 3, axis=2)).astype(int)
     assert np.abs(decode_proxy(ingested) - wanted).mean() < (6 if name == "poor.jpg" else 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "dpi"),
+    [
+        ("JPEG", {}, None),
+        ("JPEG", {"dpi": (300, 300)}, 300),
+        ("JPEG", {"exif": exif_of_resolution(600, unit=3)}, 1524),
+        ("JPEG", {"exif": exif_of_resolution(600, unit=1)}, None),
+        ("PNG", {}, None),
+        ("PNG", {"dpi": (72, 72)}, 72),
+        ("PNG", {"dpi": (300, 300)}, 300),
+        ("TIFF", {}, None),
+        ("TIFF", {"dpi": (300, 300)}, 300),
+        ("TIFF", {"tiffinfo": {282: 300.0, 283: 300.0, 296: 1}}, None),
+        ("WEBP", {"exif": exif_of_resolution(600, unit=2)}, None),  # libvips reads no resolution of WebP
+        ("JPEG", {"mode": "CMYK", "dpi": (300, 300)}, 300),
+        ("JPEG", {"mode": "CMYK"}, None),
+        ("TIFF", {"mode": "CMYK", "dpi": (300, 300)}, 300),
+        ("TIFF", {"mode": "CMYK"}, None),
+        ("AVIF", {}, None),
+        ("GIF", {}, None),
+    ],
+)
+def test_resolution_is_known_where_the_file_states_one(
+    kind: str, options: dict[str, Any], dpi: float | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(photo_files.encode_photo(kind, **options))
+    assert ingest_file(path).facts["dpi"] == (None if dpi is None else pytest.approx(dpi, abs=0.2))
 
 
 @pytest.mark.parametrize("name", photo_files.HOSTILE)

@@ -138,7 +138,6 @@ def _write_working_file(picture: Picture, working: Path) -> None:
     bits = color_models.result_bits(picture)
     profile = color_models.result_profile(picture)
     samples = color + len(picture.extras)
-    unit_free = picture.resolution == (1.0, 1.0)
     pixels = tifffile.memmap(
         working,
         shape=(picture.height, picture.width, samples) if samples > 1 else (picture.height, picture.width),
@@ -151,8 +150,8 @@ def _write_working_file(picture: Picture, working: Path) -> None:
         metadata=None,
         software=False,
         iccprofile=profile,
-        resolution=None if unit_free else tuple(per_mm * 10 for per_mm in picture.resolution),
-        resolutionunit=None if unit_free else "centimeter",
+        resolution=picture.resolution and tuple(per_mm * 10 for per_mm in picture.resolution),
+        resolutionunit="centimeter" if picture.resolution else None,
         extratags=[(274, 3, 1, picture.orientation if 1 <= picture.orientation <= 8 else 1, True)],
     )
     top = 0

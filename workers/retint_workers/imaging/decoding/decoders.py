@@ -25,7 +25,7 @@ from retint_workers.imaging.color import declarations, profiles
 from retint_workers.imaging.decoding.bounds import refuse_beyond_memory
 from retint_workers.imaging.decoding.encoding import animation
 from retint_workers.imaging.decoding.pictures import Picture, Strips
-from retint_workers.imaging.vips import damaged_file, incomplete_file, translate_errors
+from retint_workers.imaging.vips import damaged_file, incomplete_file, read_resolution, translate_errors
 
 ORIENTATION = 274
 ROWS = 256
@@ -142,7 +142,7 @@ def _open_cmyk_jpeg(path: Path) -> Picture:
         read=read,
         profile=image.get(profiles.ICC_FIELD) if image.get_typeof(profiles.ICC_FIELD) else None,
         orientation=image.get("orientation") if image.get_typeof("orientation") else 1,
-        resolution=(image.xres, image.yres),
+        resolution=read_resolution(image),
     )
 
 
@@ -227,7 +227,7 @@ def _from_vips(name: str, image: pyvips.Image, open_again: Callable[[], pyvips.I
         read=read,
         extras=(2,) * (image.bands - bands),
         profile=image.get(profiles.ICC_FIELD) if image.get_typeof(profiles.ICC_FIELD) else None,
-        resolution=(image.xres, image.yres),
+        resolution=read_resolution(image),
     )
 
 
@@ -322,7 +322,7 @@ def open_jp2(path: Path) -> Picture:
         read=read,
         extras=(head.alpha,) * (len(head.bits) - bands),
         profile=head.profile,
-        resolution=head.resolution or (1.0, 1.0),
+        resolution=head.resolution,
     )
 
 

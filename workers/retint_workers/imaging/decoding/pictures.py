@@ -25,7 +25,7 @@ class Picture:
         is_inverted: whether 0 is white.
         profile: its own color profile.
         orientation: EXIF's.
-        resolution: pixels per millimeter, across and down.
+        resolution: pixels per millimeter, across and down; None where the file states none, or no unit.
         ycbcr: weights of red and green and blue in luma, and the black and white of Y, Cb and Cr (TIFF 6.0, 20 and 21).
     """
 
@@ -40,7 +40,7 @@ class Picture:
     is_inverted: bool = False
     profile: bytes | None = None
     orientation: int = 1
-    resolution: tuple[float, float] = (1.0, 1.0)
+    resolution: tuple[float, float] | None = None
     ycbcr: tuple[float, ...] = field(default=(0.299, 0.587, 0.114))
 
     @property

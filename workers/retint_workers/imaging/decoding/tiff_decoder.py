@@ -152,11 +152,11 @@ def _rationals(directory: tiff.Directory, tag: int) -> tuple[float, ...]:
     return tuple(numbers[::2] / np.maximum(numbers[1::2], 1))
 
 
-def _read_resolution(directory: tiff.Directory) -> tuple[float, float]:
-    """Return pixels per millimeter; 1 where the file does not say."""
+def _read_resolution(directory: tiff.Directory) -> tuple[float, float] | None:
+    """Return pixels per millimeter; None where the file does not say."""
     unit = MILLIMETERS.get(tiff.first_number(directory, RESOLUTION_UNIT, 2))
     across, down = _rationals(directory, X_RESOLUTION), _rationals(directory, Y_RESOLUTION)
-    return (across[0] / unit, down[0] / unit) if unit and across and down and across[0] and down[0] else (1.0, 1.0)
+    return (across[0] / unit, down[0] / unit) if unit and across and down and across[0] and down[0] else None
 
 
 def _read(path: Path, layout: PixelLayout) -> Strips:
