@@ -1,5 +1,6 @@
 """Batches: the files of one deposit. Opened, listed, paused, measured, reported."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -126,7 +127,7 @@ def open(
     batch = Batch(
         tenant_id=tenant_id,
         name=name,
-        recipe=recipe.model_dump(mode="json"),
+        recipe=json.loads(recipe.canonical),  # as workers of the version before can read it
         recipe_hash=recipe.hash,
         priority=priority,
         created_by=created_by,

@@ -2,19 +2,56 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic_core import PydanticCustomError
 
 from retint.errors import InvalidRequest
+from retint.kinds import NEGATIVE, UNTOUCHED
+from retint.region import WHOLE, Rectangle, Region
 from retint_models.weights.cards import IMPORTED, Card, Kind, read_cards
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
-ADDED_FIELDS = ("watermark",)
+ADDED_FIELDS = ("watermark", "region", "invert")
 """Fields that the first recipes did not have."""
+MOST_RECTANGLES = 32
+
+Numbers = tuple[float, float, float, float]
+"""A rectangle: left, top, width, height, as fractions of the upright page."""
+
+
+def _read_region(value: Any) -> str | tuple[Numbers, ...]:
+    """Check a recipe's region, and write it in the one way that counts for the hash.
+
+    Raises:
+        PydanticCustomError: it is no region; a sentence says why.
+    """
+    if value in ("auto", "whole"):
+        return str(value)
+    if not isinstance(value, list | tuple) or not 0 < len(value) <= MOST_RECTANGLES:
+        raise _explain_region(f"It is auto, whole, or a list of 1 to {MOST_RECTANGLES} rectangles")
+    try:
+        given: list[Numbers] = [
+            (float(left), float(top), float(width), float(height)) for left, top, width, height in value
+        ]
+    except (TypeError, ValueError) as error:
+        raise _explain_region("A rectangle is four numbers: left, top, width, height") from error
+    try:
+        region = Region(tuple(Rectangle(*each) for each in dict.fromkeys(given)), found="stated")
+    except ValueError as error:
+        raise _explain_region(str(error).rstrip(".")) from error
+    return (
+        "whole" if region.is_whole else tuple((one.left, one.top, one.width, one.height) for one in region.rectangles)
+    )
+
+
+def _explain_region(reason: str) -> PydanticCustomError:
+    return PydanticCustomError("region", "{reason}", {"reason": reason})
 
 
 class Recipe(BaseModel):
@@ -30,9 +67,31 @@ class Recipe(BaseModel):
     )
     defader: Name = Field("compact-defade", description="The defader's name, or `keep`.")
     strength: float = Field(1.0, ge=0, le=1, description="How much of the defader's repair is applied.")
-    insist: bool = Field(False, description="Colorize a photo that is already in color, too.")
+    insist: bool = Field(
+        False,
+        description="Colorize a photo that is already in color, too, and restore one of a kind that is left as it is.",
+    )
     proxy_side: int = Field(768, ge=256, le=2048, description="Long side of the proxy, in pixels.")
     watermark: bool = Field(False, description="Draw a painter's palette into the result's lower left corner.")
+    region: Annotated[Literal["auto", "whole"] | tuple[Numbers, ...], BeforeValidator(_read_region)] = Field(
+        "auto",
+        description="What of the scan is restored: `auto` for the pictures that are found in it, `whole` for the whole "
+        "page, or a list of rectangles `[left, top, width, height]`, as fractions of the upright page.",
+    )
+    invert: bool = Field(False, description="Restore a negative: what is dark becomes light.")
+
+    @property
+    def stated_region(self) -> Region | None:
+        """The region that the recipe states; None where it is to be found."""
+        if self.region == "auto":
+            return None
+        if self.region == "whole":
+            return WHOLE
+        return Region(tuple(Rectangle(*each) for each in self.region), found="stated")
+
+    def changes(self, kind: str) -> bool:
+        """Whether a picture of this kind is restored; else it passes untouched."""
+        return self.insist or kind not in UNTOUCHED or (kind == NEGATIVE and self.invert)
 
     @property
     def canonical(self) -> str:
@@ -61,6 +120,22 @@ def parse(values: dict[str, object]) -> Recipe:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "recipe"
         raise InvalidRequest(f"Recipe: {where}: {first['msg']}.", code="invalid_recipe") from error
+
+
+def parse_region(texts: Sequence[str]) -> str | list[list[float]]:
+    """Read a region from a command or a form: `auto`, `whole`, or a rectangle `x,y,w,h` in each text.
+
+    Raises:
+        InvalidRequest: it is none of these.
+    """
+    if len(texts) == 1 and texts[0] in ("auto", "whole"):
+        return texts[0]
+    try:
+        rectangles = [[float(number) for number in text.split(",")] for text in texts]
+    except ValueError as error:
+        message = "A region is auto, whole, or rectangles of four numbers: left, top, width, height."
+        raise InvalidRequest(message, code="invalid_recipe") from error
+    return rectangles
 
 
 def usable_networks(kind: Kind, imported: Path = IMPORTED) -> dict[str, Card]:

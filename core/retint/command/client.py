@@ -1,5 +1,6 @@
 """A client of the JSON API, for `retint push` and `retint demo`."""
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -91,7 +92,9 @@ class Client:
 
     def open_batch(self, name: str, *, key: str, recipe: Recipe | None = None, priority: int = 0) -> dict[str, Any]:
         """Open a batch; the same idempotency key returns the same batch."""
-        body = {"name": name, "priority": priority} | ({"recipe": recipe.model_dump()} if recipe else {})
+        body = {"name": name, "priority": priority}
+        if recipe:
+            body["recipe"] = json.loads(recipe.canonical)  # a portal of the version before knows no newer fields
         headers = {"Idempotency-Key": key}
         return self._retry(partial(self._create, "POST", "/api/v1/batches", json=body, headers=headers))
 

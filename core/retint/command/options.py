@@ -1,6 +1,6 @@
 """A recipe as options of a command."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -26,7 +26,22 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         help="How much of the repair is applied.",
     )
-    @click.option("--insist", is_flag=True, help="Colorize photos that are already in color, too.")
+    @click.option(
+        "--region",
+        multiple=True,
+        default=("auto",),
+        show_default="auto",
+        metavar="auto|whole|X,Y,W,H",
+        help="What of a scan is restored: the pictures found in it, the whole page, or a rectangle (left, top, width, "
+        "height as fractions of the upright page; again for each picture).",
+    )
+    @click.option("--invert", is_flag=True, help="The photos are negatives: what is dark becomes light.")
+    @click.option(
+        "--insist",
+        is_flag=True,
+        help="Colorize photos that are already in color, too, and restore what is taken for blank, a document or a "
+        "negative.",
+    )
     @click.option("--watermark", is_flag=True, help="Draw a painter's palette into the lower left corner.")
     @wraps(command)
     def with_recipe(
@@ -36,6 +51,8 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         render_factor: int | None,
         defader: str,
         strength: float,
+        region: Sequence[str],
+        invert: bool,
         insist: bool,
         watermark: bool,
         **others: Any,
@@ -47,6 +64,8 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
                 "colorizer_settings": {name: value for name, value in settings.items() if value is not None},
                 "defader": defader,
                 "strength": strength,
+                "region": recipes.parse_region(region),
+                "invert": invert,
                 "insist": insist,
                 "watermark": watermark,
             }

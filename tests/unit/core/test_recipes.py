@@ -8,6 +8,7 @@ import pytest
 from retint import recipes
 from retint.errors import InvalidRequest
 from retint.recipes import Recipe
+from retint.region import WHOLE, Rectangle, Region
 
 BEFORE_WATERMARKS = (
     '{"colorizer":"compact","colorizer_settings":{},"defader":"compact-defade","insist":false,'
@@ -29,6 +30,51 @@ def test_a_watermark_makes_another_recipe_that_is_read_again() -> None:
     marked = Recipe(watermark=True)
     assert marked.hash != Recipe().hash
     assert recipes.parse(json.loads(marked.canonical)) == marked
+
+
+def test_a_region_makes_another_recipe_whatever_order_its_rectangles_are_told_in() -> None:
+    left, right = [0.1, 0.2, 0.3, 0.5], [0.5, 0.2, 0.4, 0.5]
+    stated = recipes.parse({"region": [right, left, right]})
+    assert stated.hash == recipes.parse({"region": [left, right]}).hash
+    assert len({stated.hash, Recipe().hash, Recipe(region="whole").hash, Recipe(invert=True).hash}) == 4
+    assert recipes.parse(json.loads(stated.canonical)) == stated
+    assert stated.stated_region == Region((Rectangle(*left), Rectangle(*right)), found="stated")
+    assert (Recipe().stated_region, Recipe(region="whole").stated_region) == (None, WHOLE)
+    assert recipes.parse({"region": [[0, 0, 1, 1]]}) == Recipe(region="whole")
+
+
+@pytest.mark.parametrize(
+    ("region", "says"),
+    [
+        ("most", "It is auto, whole, or a list of 1 to 32 rectangles."),
+        ([], "It is auto, whole, or a list of 1 to 32 rectangles."),
+        ([[0, 0, 0.1, 0.1]] * 33, "It is auto, whole, or a list of 1 to 32 rectangles."),
+        ([0.1, 0.1, 0.8, 0.8], "A rectangle is four numbers: left, top, width, height."),
+        ([[0.1, "a", 0.8, 0.8]], "A rectangle is four numbers: left, top, width, height."),
+        ([[0.1, 0.1, 0, 0.8]], "A rectangle has a width and a height above 0."),
+        ([[0.5, 0.1, 0.6, 0.8]], "A rectangle does not reach beyond the page."),
+        ([[-0.1, -0.1, 1.2, 1.2]], "A rectangle's left, top, width and height are fractions of the page, from 0 to 1."),
+    ],
+)
+def test_what_is_no_region_is_refused_in_a_sentence(region: object, says: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        recipes.parse({"region": region})
+    assert refused.value.message == f"Recipe: region: {says}"
+
+
+def test_a_region_is_read_from_a_command() -> None:
+    assert [recipes.parse_region([word]) for word in ("auto", "whole")] == ["auto", "whole"]
+    assert recipes.parse_region(["0.1, .2,.3,.4", "0,0,1,1"]) == [[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]]
+    for texts in (["whole", "0,0,1,1"], ["everything"], [""]):
+        with pytest.raises(InvalidRequest, match=r"A region is auto, whole, or rectangles"):
+            recipes.parse_region(texts)
+
+
+def test_blank_pictures_documents_and_negatives_pass_untouched_unless_a_recipe_says_otherwise() -> None:
+    kinds = ["neutral", "toned", "color", "blank", "document", "negative"]
+    assert [kind for kind in kinds if not Recipe().changes(kind)] == ["blank", "document", "negative"]
+    assert [kind for kind in kinds if not Recipe(invert=True).changes(kind)] == ["blank", "document"]
+    assert all(Recipe(insist=True).changes(kind) for kind in kinds)
 
 
 def test_a_field_that_nobody_knows_is_refused() -> None:

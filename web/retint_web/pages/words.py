@@ -97,6 +97,11 @@ def pluralize(n: int, singular: str, plural: str | None = None) -> str:
 def describe_recipe(values: Mapping[str, Any]) -> str:
     """Describe in one line what a recipe does."""
     recipe = Recipe.model_validate(values)
+    region = {"auto": "", "whole": ", the whole page"}.get(str(recipe.region), ", a stated region")
+    return _describe_networks(recipe) + (", inverted" if recipe.invert else "") + region
+
+
+def _describe_networks(recipe: Recipe) -> str:
     color = "colors kept" if recipe.colorizer == "keep" else f"colorized by {recipe.colorizer}"
     if recipe.colorizer_settings and recipe.colorizer != "keep":
         color += f" ({format_settings(recipe.colorizer_settings)})"

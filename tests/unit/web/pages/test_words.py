@@ -58,6 +58,11 @@ def test_every_state_has_its_place_also_with_nothing_in_it() -> None:
         ({"defader": "keep"}, "colorized by compact, fading kept"),
         ({"strength": 0.0}, "colorized by compact, fading kept"),
         ({"colorizer_settings": {"gain": 2.5}}, "colorized by compact (gain 2.5), defaded by compact-defade"),
+        ({"defader": "keep", "region": "whole"}, "colorized by compact, fading kept, the whole page"),
+        (
+            {"defader": "keep", "invert": True, "region": [[0, 0, 0.5, 1]]},
+            "colorized by compact, fading kept, inverted, a stated region",
+        ),
     ],
 )
 def test_a_recipe_says_what_it_does(fields: dict[str, object], expected: str) -> None:
