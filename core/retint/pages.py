@@ -8,6 +8,9 @@ PHOTOGRAPH, THUMBNAIL, MASK, INFRARED = "photograph", "thumbnail", "mask", "infr
 """What a page is. Photographs have layers and previews of their own, thumbnails get the layers of the photograph before
 them, masks and infrared pictures stay as they are."""
 
+PREVIEW_SIDE = 2048
+"""Most pixels of the long side of a preview."""
+
 
 @dataclass(frozen=True)
 class Page:

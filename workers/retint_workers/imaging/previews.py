@@ -1,4 +1,4 @@
-"""Pictures to look at: upright, 8-bit sRGB, small. The preview, the thumbnail, and the zoom pyramid."""
+"""Pictures to look at: upright, 8-bit sRGB, small. The preview and the thumbnail."""
 
 from math import ceil
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
+from retint.pages import PREVIEW_SIDE
 from retint_workers.imaging.color import profiles
 from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.vips import XMP_FIELD, open_image
 
-PREVIEW_SIDE = 2048
 THUMB_SIDE = 640
 MIN_CELL = 16
 MAX_CELLS = 64
@@ -105,15 +105,3 @@ def save_jpeg(image: pyvips.Image, path: Path, xmp: bytes | None = None) -> None
         image.set_type(pyvips.GValue.blob_type, XMP_FIELD, xmp)
     saved: bytes = image.jpegsave_buffer(Q=88, keep="xmp" if xmp is not None else "none")
     path.write_bytes(saved)  # libvips takes no path that is no text
-
-
-def save_zoom_pyramid(image: pyvips.Image, *, header: Header, path: Path) -> None:
-    """Write a DeepZoom pyramid of upright JPEG tiles in sRGB, in an uncompressed zip."""
-    image = profiles.to_srgb(image, header.space.equivalent)
-    if header.orientation != 1:
-        stored = path.with_suffix(".v")  # turning needs the whole picture: on disk rather than in memory
-        image.write_to_file(str(stored))
-        image = turn_upright(pyvips.Image.new_from_file(str(stored)), header.orientation)
-    image.dzsave(str(path), layout="dz", container="szi", suffix=".jpg[Q=85]", tile_size=254, overlap=1, keep="none")
-    if header.orientation != 1:
-        stored.unlink()

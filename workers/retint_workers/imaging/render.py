@@ -16,7 +16,15 @@ import pyvips
 from retint.digests import hash_file
 from retint.errors import InvalidPhoto
 from retint.filetypes import PHOTO_SUFFIXES
-from retint.pages import PHOTOGRAPH, THUMBNAIL, Page, find_entry, list_photographs, merge_sentences
+from retint.pages import (
+    PHOTOGRAPH,
+    PREVIEW_SIDE,
+    THUMBNAIL,
+    Page,
+    find_entry,
+    list_photographs,
+    merge_sentences,
+)
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.types import ColorLayer, DensityLayer
@@ -28,7 +36,7 @@ from retint_workers.imaging.decoding.conversion import open_photo
 from retint_workers.imaging.decoding.encoding import MAX_CLASSIC_TIFF_BYTES, greatest_tiff_bytes
 from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.metadata.policy import THUMBNAILS
-from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_jpeg, to_display
+from retint_workers.imaging.previews import Downscaler, save_jpeg, to_display
 from retint_workers.imaging.provenance import Provenance
 from retint_workers.imaging.streams import StripPipe, measure_extras, open_extras, read_strips
 from retint_workers.imaging.strip_renderer import Layers, StripRenderer
@@ -42,8 +50,8 @@ class Rendered:
     """What render made.
 
     Attributes:
-        files: `result`, `preview`, `before`, `thumb`, `provenance`, and `zoom` where the result is larger than the
-            preview. Further pages have previews of their own (see `Page.spell`).
+        files: `result`, `preview`, `before`, `thumb` and `provenance`. Further pages have previews of their own (see
+            `Page.spell`).
         facts: JSON values: `format`, `size` and `sha256` of the result, `luma_drift` of the color alone (a fraction
             of full scale, at most 1/255, the largest of all pages; null without color), `colorless` (a sentence about
             a photo that color was asked for and that has no room for any; else null), `notes` (a sentence for each
@@ -176,10 +184,9 @@ def _render_photograph(
     at = pages.append_rendered(result, request.original, number, rendered.files["result"])
     page = next(page for page in list_photographs(request.facts) if page.number == number)
     files = {}
-    for name in ("preview", "before", "thumb", "zoom"):
-        if name in rendered.files:
-            path = rendered.files[name]
-            files[page.spell(name)] = path.rename(request.folder / f"{page.spell(name)}{path.suffix}")
+    for name in ("preview", "before", "thumb"):
+        path = rendered.files[name]
+        files[page.spell(name)] = path.rename(request.folder / f"{page.spell(name)}{path.suffix}")
     return Part(number, at, checksum, replace(rendered, files=files), [])
 
 

@@ -1,11 +1,10 @@
 """Reads a result back and compares it with what was rendered. Only a verified result counts.
 
-The preview, the thumbnail and the zoom pyramid are made from the pixels that are read back.
+The preview and the thumbnail are made from the pixels that are read back.
 """
 
 import zlib
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ import pyvips
 from numpy.typing import NDArray
 
 from retint.errors import InvalidPhoto, Transient
+from retint.pages import PREVIEW_SIDE
 from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA
 from retint_models.layers.types import ColorLayer
 from retint_workers.imaging import appearance, provenance, watermark
 from retint_workers.imaging.decoding.formats import Header, read_header, sniff_file
-from retint_workers.imaging.previews import PREVIEW_SIDE, Downscaler, save_previews, save_zoom_pyramid, to_display
+from retint_workers.imaging.previews import Downscaler, save_previews, to_display
 from retint_workers.imaging.provenance import Provenance
-from retint_workers.imaging.streams import StripPipe, measure_extras, read_strips
+from retint_workers.imaging.streams import measure_extras, read_strips
 from retint_workers.imaging.vips import XMP_FIELD, open_image
 from retint_workers.imaging.watermark import Watermark
 
@@ -94,7 +94,7 @@ class Decoded:
 
 
 def read_back(result: Path, expected: Expected, pixel_limit_mp: int) -> tuple[dict[str, Path], float]:
-    """Decode a result, verify it, and write `preview`, `thumb` and, where it is large, `zoom` beside it.
+    """Decode a result, verify it, and write `preview` and `thumb` beside it.
 
     Returns:
         The files by name, and the chroma that one place in a hundred outside the watermark exceeds, in code values
@@ -108,9 +108,7 @@ def read_back(result: Path, expected: Expected, pixel_limit_mp: int) -> tuple[di
     verify_header(header, expected)
     verify_record(read_record(open_image(result, header.coding)), expected.record)
     files = {"preview": result.with_name("preview.jpg"), "thumb": result.with_name("thumb.jpg")}
-    if max(header.width, header.height) > PREVIEW_SIDE:
-        files["zoom"] = result.with_name("zoom.szi")
-    decoded = _decode(header, expected, files.get("zoom"))
+    decoded = _decode(header, expected)
     cell_means = decoded.smaller.cell_means()
     _verify_pixels(decoded, cell_means, header, expected)
     preview = to_display(decoded.smaller.image(), header, PREVIEW_SIDE)
@@ -122,24 +120,14 @@ def read_back(result: Path, expected: Expected, pixel_limit_mp: int) -> tuple[di
     return files, measure_chroma(look * 255)
 
 
-def _decode(header: Header, expected: Expected, zoom: Path | None) -> Decoded:
-    """Decode a result once from top to bottom; write the zoom pyramid on the way."""
+def _decode(header: Header, expected: Expected) -> Decoded:
+    """Decode a result once from top to bottom."""
     smaller, checksum, marked = Downscaler(header), 0, []
-    pipe = None
-    if zoom is not None:
-        save = partial(save_zoom_pyramid, header=header, path=zoom)
-        pipe = StripPipe((header.height, header.width, header.bands), header.bits, save)
-    try:
-        for top, strip in read_strips(header, smaller.factor, **TOLERANT):
-            checksum = zlib.crc32(strip.data, checksum)
-            if expected.marked:
-                marked.append(expected.marked.watermark.pixels_under(strip, top).copy())
-            smaller.add(strip)
-            if pipe:
-                pipe.write(strip)
-    finally:
-        if pipe:
-            pipe.close()
+    for top, strip in read_strips(header, smaller.factor, **TOLERANT):
+        checksum = zlib.crc32(strip.data, checksum)
+        if expected.marked:
+            marked.append(expected.marked.watermark.pixels_under(strip, top).copy())
+        smaller.add(strip)
     return Decoded(checksum, smaller, np.concatenate(marked) if expected.marked else None)
 
 
