@@ -47,3 +47,9 @@ def lab_to_light(lab: NDArray[np.float32], from_white: NDArray[np.float64]) -> N
             for c in range(3):
                 light[y, x, c] = from_white[c, 0] * xyz[0] + from_white[c, 1] * xyz[1] + from_white[c, 2] * xyz[2]
     return light
+
+
+def warm_up() -> None:
+    """Compile both, or load them from numba's cache, once for a process."""
+    matrix = np.eye(3)
+    lab_to_light(light_to_lab(np.zeros((1, 1, 3), np.float32), matrix), matrix)
