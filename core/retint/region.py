@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FOUND = ("auto", "whole", "stated")
-"""Who says so: the finder; nobody, so that the whole page counts; a recipe."""
+"""Who says so: the finder, also where it finds the whole page; a recipe that wants all; a recipe with rectangles."""
 ROUNDING = 1e-9
 
 
