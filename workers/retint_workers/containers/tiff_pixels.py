@@ -3,6 +3,7 @@
 Source: TIFF 6.0 (Adobe, 1992), sections 3 to 23; TIFF Technical Note 1 (trees of directories).
 """
 
+import io
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 SAMPLES, ROWS, PLANAR, EXTRA, FORMAT = 277, 278, 284, 338, 339
 STRIP_OFFSETS, STRIP_BYTES, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 273, 279, 322, 323, 324, 325
 UNCOMPRESSED = 1
+BLACK_IS_ZERO, RGB = 1, 2
 OF_PIXELS = {
     *(BITS, COMPRESSION, PHOTOMETRIC, 266, SAMPLES, PLANAR, 292, 293, 317, 320, 332, 334, 336, EXTRA, FORMAT),
     *(347, 530, 531),
@@ -198,3 +200,50 @@ def _append_directory(fields: Mapping[int, tuple[int, bytes]], reader: tiff.Read
     start = file_bytes + len(tail)
     tail += struct.pack(order + ("Q" if reader.is_big else "H"), len(fields)) + entries + bytes(inline)
     return Mend({reader.offset_at: struct.pack(order + letter, start)}, bytes(tail))
+
+
+# --- a TIFF whose pixels follow ---------------------------------------------------------------------------------------
+
+STRIP_ROWS = 16
+
+
+def make_head(shape: tuple[int, int, int], bits: int) -> bytes:
+    """Return what stands before the pixels in an uncompressed TIFF: a BigTIFF, its low bytes first.
+
+    Args:
+        shape: height, width and bands (1 or 3).
+        bits: 8 or 16 a sample.
+    """
+    height, width, bands = shape
+    row_bytes = width * bands * bits // 8
+    tops = range(0, height, STRIP_ROWS)
+    # Twice: the first directory, without the places of the pixels, has the size of the last one.
+    head = b""
+    for _ in range(2):
+        values = {
+            WIDTH: (tiff.LONG, [width]),
+            HEIGHT: (tiff.LONG, [height]),
+            BITS: (tiff.SHORT, [bits] * bands),
+            COMPRESSION: (tiff.SHORT, [UNCOMPRESSED]),
+            PHOTOMETRIC: (tiff.SHORT, [RGB if bands == 3 else BLACK_IS_ZERO]),
+            SAMPLES: (tiff.SHORT, [bands]),
+            ROWS: (tiff.LONG, [STRIP_ROWS]),
+            STRIP_OFFSETS: (tiff.LONG8, [len(head) + top * row_bytes for top in tops]),
+            STRIP_BYTES: (tiff.LONG8, [min(STRIP_ROWS, height - top) * row_bytes for top in tops]),
+        }
+        head = _write_directory(values)
+    return head
+
+
+def _write_directory(values: Mapping[int, tuple[int, list[int]]]) -> bytes:
+    """Return a BigTIFF with one directory: type and numbers of its fields by tag."""
+    letters = {tiff.SHORT: "H", tiff.LONG: "I", tiff.LONG8: "Q"}
+    fields = {
+        tag: tiff.Field.of(kind, struct.pack(f"<{len(numbers)}{letters[kind]}", *numbers))
+        for tag, (kind, numbers) in values.items()
+    }
+    file = io.BytesIO(struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0))
+    at = tiff.Writer(file, "<", is_big=True).write_directory(tiff.Node(fields))
+    file.seek(8)
+    file.write(struct.pack("<Q", at))
+    return file.getvalue()

@@ -1,10 +1,9 @@
 """Reads photos strip by strip, and passes rendered strips to an encoder: no picture is in memory as a whole."""
 
-import fcntl
-import os
-import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
@@ -13,24 +12,38 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
+from retint_workers.containers.tiff_pixels import make_head
 from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.vips import open_image, translate_errors
 
 STRIP_BYTES = 8 << 20
-PIPE_BYTES = 1 << 20
+Strips = Generator[tuple[int, NDArray[Any]]]
+"""The first row and the pixels of each strip: uint8 or uint16, (rows, width) or (rows, width, 3)."""
 
 
-def read_strips(header: Header, multiple: int = 1, **options: Any) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Decode a photo's color from top to bottom.
+def read_strips(header: Header, multiple: int = 1, **options: Any) -> Strips:
+    """Decode a photo's color from top to bottom, one strip ahead in a thread of its own.
 
     Args:
         header: the photo's.
         multiple: strips have a multiple of so many rows, except the last one.
         options: of libvips' loader.
 
-    Yields:
-        The first row and the pixels of each strip: uint8 or uint16, (rows, width) or (rows, width, 3).
+    Raises:
+        InvalidPhoto: the file cannot be read.
     """
+    strips = _decode(header, multiple, options)
+    with ThreadPoolExecutor(1, "retint-decoder") as decoder:  # a region of libvips belongs to one thread
+        try:
+            reading = decoder.submit(next, strips, None)
+            while strip := reading.result():
+                reading = decoder.submit(next, strips, None)
+                yield strip
+        finally:
+            decoder.submit(strips.close)
+
+
+def _decode(header: Header, multiple: int, options: dict[str, Any]) -> Strips:
     with translate_errors():
         image = open_image(header.pixels, header.coding, **options)
         if image.bands > header.bands:
@@ -67,7 +80,7 @@ def measure_pixels(image: pyvips.Image) -> int:
     return checksum
 
 
-def fetch_strips(image: pyvips.Image, multiple: int = 1) -> Iterator[tuple[int, NDArray[Any]]]:
+def fetch_strips(image: pyvips.Image, multiple: int = 1) -> Strips:
     """Compute an image from top to bottom; see `read_strips`.
 
     Raises:
@@ -85,8 +98,8 @@ def fetch_strips(image: pyvips.Image, multiple: int = 1) -> Iterator[tuple[int, 
 class StripPipe:
     """Passes strips to a function as one libvips image, which it reads from top to bottom in a thread of its own.
 
-    libvips reads pictures from a pipe only in a real file format, so the rows travel as uncompressed PNG: the overhead
-    is a copy and a checksum.
+    libvips reads pictures from a program only in a real file format, so the strips are the pixels of an uncompressed
+    TIFF: the overhead is a copy.
 
     Args:
         shape: height, width and bands (1 or 3).
@@ -95,31 +108,25 @@ class StripPipe:
     """
 
     def __init__(self, shape: tuple[int, int, int], bits: int, consume: Callable[[pyvips.Image], None]) -> None:
-        height, width, bands = shape
-        self._rows_left = height
-        self._source, sink = os.pipe()
-        fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        self._sink = os.fdopen(sink, "wb", buffering=0)
+        self._head = make_head(shape, bits)
+        self._file_bytes = len(self._head) + shape[0] * shape[1] * shape[2] * bits // 8
+        self._at = 0
+        self._strip, self._strip_at = memoryview(b""), len(self._head)
+        self._strips: Queue[memoryview | None] = Queue(1)
+        self._has_ended = False
         self._error: BaseException | None = None
-        self._deflate = zlib.compressobj(0)
         self._thread = Thread(target=self._consume, args=(consume,), name="retint-encoder")
         self._thread.start()
-        self._write(b"\x89PNG\r\n\x1a\n")
-        self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2 if bands == 3 else 0, 0, 0, 0))
 
     def write(self, strip: NDArray[Any]) -> None:
-        """Pass on the next rows, (rows, width) or (rows, width, 3), uint8 or uint16.
+        """Pass on the next rows, (rows, width) or (rows, width, 3), uint8 or uint16; they must not change any more.
 
         Raises:
             pyvips.Error: the consumer failed.
         """
         if self._error:
             raise self._error
-        rows = strip.reshape(len(strip), -1)
-        data = rows.astype(">u2").view(np.uint8) if rows.dtype == np.uint16 else rows
-        filtered = np.pad(data, ((0, 0), (1, 0)))  # each row begins with the number of its filter: 0, none
-        self._chunk(b"IDAT", self._deflate.compress(filtered.data))
-        self._rows_left -= len(strip)
+        self._strips.put(strip.reshape(-1).view(np.uint8).data)
 
     def close(self) -> None:
         """End the image and wait until the consumer is done.
@@ -127,12 +134,8 @@ class StripPipe:
         Raises:
             pyvips.Error: the consumer failed.
         """
-        if self._rows_left == 0:
-            self._chunk(b"IDAT", self._deflate.flush())
-            self._chunk(b"IEND", b"")
-        self._sink.close()
+        self._strips.put(None)
         self._thread.join()
-        os.close(self._source)
         if self._error:
             raise self._error
 
@@ -148,21 +151,36 @@ class StripPipe:
             if error is None:  # otherwise it only says that the rows ended early
                 raise
 
-    def _chunk(self, kind: bytes, data: bytes) -> None:
-        self._write(struct.pack(">I", len(data)) + kind)
-        self._write(data)
-        self._write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
-
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[self._sink.write(view) :]
-
     def _consume(self, consume: Callable[[pyvips.Image], None]) -> None:
         try:
-            source = pyvips.Source.new_from_descriptor(self._source)
-            consume(pyvips.Image.pngload_source(source, access="sequential", fail_on="truncated", unlimited=True))
+            source = pyvips.SourceCustom()
+            source.on_read(self._read)
+            source.on_seek(self._seek)
+            consume(pyvips.Image.tiffload_source(source, access="sequential", fail_on="warning", unlimited=True))
         except BaseException as error:  # noqa: BLE001  raised again in the writer's thread
             self._error = error
-            while os.read(self._source, PIPE_BYTES):  # the writer must not block on a reader that has gone
-                pass
+        while not self._has_ended:  # the writer must not wait for a reader that has gone
+            self._take()
+
+    def _read(self, size: int) -> bytes | memoryview:
+        """Return some of the file's next bytes, none at its end."""
+        if self._at < len(self._head):
+            piece: bytes | memoryview = self._head[self._at : self._at + size]
+        else:
+            while self._at >= self._strip_at + len(self._strip) and not self._has_ended:
+                self._take()
+            start = self._at - self._strip_at
+            piece = self._strip[start : start + size]
+        self._at += len(piece)
+        return piece
+
+    def _take(self) -> None:
+        """Wait for the next strip."""
+        strip = self._strips.get()
+        self._strip_at += len(self._strip)
+        self._strip = memoryview(b"") if strip is None else strip
+        self._has_ended = strip is None
+
+    def _seek(self, offset: int, whence: int) -> int:
+        self._at = offset + (0, self._at, self._file_bytes)[whence]
+        return self._at
