@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from retint.pages import PREVIEW_SIDE
 from retint_workers.imaging.color import profiles
 from retint_workers.imaging.decoding.formats import Header
+from retint_workers.imaging.shrinking import shrink
 from retint_workers.imaging.vips import XMP_FIELD, open_image
 
 THUMB_SIDE = 640
@@ -73,9 +74,7 @@ class Downscaler:
 
     def add(self, strip: NDArray[Any]) -> None:
         """Add the next rows: a multiple of `factor`, or the last ones."""
-        image = pyvips.Image.new_from_array(strip)
-        shrunk = image.shrink(self.factor, self.factor, ceil=True) if self.factor > 1 else image
-        self._rows.append(shrunk.numpy().copy())
+        self._rows.append(shrink(strip, self.factor))
 
     @property
     def size(self) -> tuple[int, int]:

@@ -7,7 +7,12 @@ processes then load, so children do not write there at all.
 import sys
 from typing import Any
 
-COMPILED = ("retint_models.layers.lab", "retint_models.layers.rendering", "retint_models.layers.temporal")
+COMPILED = (
+    "retint_models.layers.lab",
+    "retint_models.layers.rendering",
+    "retint_models.layers.temporal",
+    "retint_workers.imaging.shrinking",
+)
 """Modules with compiled functions, each with a function `warm_up`."""
 
 _warmed: set[str] = set()
