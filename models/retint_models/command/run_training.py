@@ -91,6 +91,8 @@ def run_training(run: "TrainingRun", *, resume: bool) -> bool:
         weights = run.folder / "weights.safetensors"
         write_atomically(weights, to_half_precision((run.folder / BEST).read_bytes()))
         click.echo(f"The best weights so far: {weights}")
+    elif not run.was_stopped:
+        click.echo("No weights were kept: the network gave no number that could be judged.", err=True)
     if run.was_stopped:
         click.echo(f"Stopped at step {run.steps_done}; the same command with --resume goes on.")
     return not run.was_stopped

@@ -54,6 +54,8 @@ def read_best_weights(folder: Path) -> dict[str, Tensor]:
     """Read the best weights of a run.
 
     Raises:
-        FileNotFoundError: the run has not been judged yet.
+        FileNotFoundError: the run has not been judged yet, or never had a score that is a number.
     """
+    if not (folder / BEST).exists():
+        raise FileNotFoundError(f"{folder} holds no weights: no judgement in {LOG} has a score that is a number")
     return load((folder / BEST).read_bytes())
