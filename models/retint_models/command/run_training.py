@@ -18,12 +18,26 @@ if TYPE_CHECKING:
 
 
 def open_photographs(photos: Path, dev: Path, out: Path, short_side: int) -> "tuple[Photos, Photos]":
-    """Decode the photographs to train on and those held back, and print how many there are."""
+    """Decode the photographs to train on and those held back, and print how many there are.
+
+    Returns:
+        The photographs to train on, and the half of those held back that chooses the best weights. The other half only
+        judges what is chosen (`retint evaluate`).
+
+    Raises:
+        ValueError: that half is empty.
+        FileNotFoundError: a folder has no usable photograph.
+    """
+    from retint_models.datasets.halves import keep_half
     from retint_models.datasets.photographs import open_photos
 
     training, held_back = (open_photos(folder, out / "photos", short_side=short_side) for folder in (photos, dev))
-    click.echo(f"{len(training)} photographs to train on, {len(held_back)} held back; skipped: {training.skipped}")
-    return training, held_back
+    choosing = keep_half(held_back, "choose")
+    click.echo(
+        f"{len(training)} photographs to train on; {len(held_back)} held back, {len(choosing)} of them to choose the"
+        f" best weights; skipped: {training.skipped}"
+    )
+    return training, choosing
 
 
 def set_up_device(device: str, threads: int | None) -> None:

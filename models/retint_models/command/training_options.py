@@ -45,7 +45,10 @@ def training_options(minutes: float, judge_every: float, *more: "Callable[[Any],
     options = [
         click.argument("photos", type=FOLDER),
         click.option(
-            "--dev", type=FOLDER, required=True, help="Photographs held back; the best weights are chosen by them."
+            "--dev",
+            type=FOLDER,
+            required=True,
+            help="Photographs held back. One half, by name, chooses the best weights; the other judges them later.",
         ),
         click.option(
             "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."

@@ -2,9 +2,11 @@
 
 Each photo is judged at short side 256 in 8 bits. Its gray is its rounded Rec. 709 luma. Scores are means over photos
 with 95 % bootstrap intervals. Colorfulness always stands beside the error, since gray has a small error. Scores are
-given again without photographs of unclear license, and without those of ImageNet, which pretrained encoders have seen.
+given again without photographs of unclear license, without those of ImageNet, which pretrained encoders have seen, and
+for each half (`datasets.halves`).
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from retint_models.datasets.halves import HALVES, half_of
 from retint_models.datasets.photographs import Photos
 from retint_models.evaluation import colorize_baselines, metrics
 from retint_models.evaluation.cost import measure_cost
@@ -72,7 +75,7 @@ def score_colorizers(
 
 
 def score_colorization(name: str, colorize: Colorize, samples: Sequence[ColorSample]) -> dict[str, Any]:
-    """Return one row: mean scores, intervals, CIEDE2000 by stratum and without some licenses, cost a photo."""
+    """Return one row: mean scores, intervals, CIEDE2000 by stratum, by half and without some licenses, cost a photo."""
     with measure_cost() as cost:
         colored = [colorize(number, sample.gray) for number, sample in enumerate(samples)]
     half_size = [colorize(number, halve(sample.gray)) for number, sample in enumerate(samples)]
@@ -98,6 +101,12 @@ def score_colorization(name: str, colorize: Colorize, samples: Sequence[ColorSam
         "worst_stratum": max(strata, key=lambda stratum: strata[stratum]),
         "clear_license": color_scores_without(UNCLEAR_LICENSES, scores, samples),
         "unseen": color_scores_without(SEEN_BY_ENCODERS, scores, samples),
+        "halves": {
+            half: summarize_colors(
+                [row for row, sample in zip(scores, samples, strict=True) if half_of(sample.name) == half]
+            )
+            for half in HALVES
+        },
         "seconds": cost.seconds / len(samples),
         "megabytes": cost.megabytes,
     }
@@ -134,13 +143,23 @@ def mean_score(rows: Sequence[dict[str, float]], key: str) -> float:
 
 def color_scores_without(
     licenses: Sequence[str], scores: Sequence[dict[str, float]], samples: Sequence[ColorSample]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return mean scores on the samples whose license text contains none of some parts; empty if there are none."""
-    left = [row for row, sample in zip(scores, samples, strict=True) if not is_licensed_as(sample.license, licenses)]
-    if not left:
+    return summarize_colors(
+        [row for row, sample in zip(scores, samples, strict=True) if not is_licensed_as(sample.license, licenses)]
+    )
+
+
+def summarize_colors(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return CIEDE2000 with its interval, and the share of the true colorfulness, of some photos; empty if none."""
+    if not rows:
         return {}
-    ratio = mean_score(left, "colorfulness") / mean_score(left, "true_colorfulness")
-    return {"photos": len(left), "delta_e2000": mean_score(left, "delta_e2000"), "ratio": ratio}
+    return {
+        "photos": len(rows),
+        "delta_e2000": mean_score(rows, "delta_e2000"),
+        "interval": metrics.bootstrap_interval(np.array([row["delta_e2000"] for row in rows])),
+        "ratio": mean_score(rows, "colorfulness") / mean_score(rows, "true_colorfulness"),
+    }
 
 
 def set_quantiles(pictures: Sequence[Pixels], each: int = 2048) -> Tensor:
@@ -157,6 +176,8 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "dE2000 [95 %]       ": lambda row: "{:6.2f} [{:5.2f}, {:5.2f}]".format(
         row["delta_e2000"], *row["delta_e2000_interval"]
     ),
+    "chose": lambda row: f"{row['halves']['choose'].get('delta_e2000', math.nan):5.2f}",
+    "judge": lambda row: f"{row['halves']['judge'].get('delta_e2000', math.nan):5.2f}",
     "   CF": lambda row: f"{row['ratio']:5.2f}",
     "  dCF": lambda row: f"{row['delta_cf']:5.1f}",
     "|dCF|": lambda row: f"{row['delta_cf_absolute']:5.1f}",
@@ -167,12 +188,13 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     " SSIM": lambda row: f"{row['ssim']:5.3f}",
     "sizes": lambda row: f"{row['between_sizes']:5.2f}",
     "luma": lambda row: f"{row['luma_drift_worst']:4.2f}",
-    "clear": lambda row: f"{row['clear_license'].get('delta_e2000', float('nan')):5.2f}",
+    "clear": lambda row: f"{row['clear_license'].get('delta_e2000', math.nan):5.2f}",
     "    s": lambda row: f"{row['seconds']:5.2f}",
     "  MB": lambda row: f"{row['megabytes']:4.0f}",
     "worst stratum": lambda row: f"{row['worst_stratum']} {row['strata'][row['worst_stratum']]:.1f}",
 }
-"""Columns of the table. `CF` is the share of the true colorfulness, `clear` CIEDE2000 on clearly licensed photos."""
+"""Columns of the table. `CF` is the share of the true colorfulness; `chose`, `judge` and `clear` are CIEDE2000 on the
+half that may choose, on the half that only judges, and on clearly licensed photos."""
 
 
 def table_heading() -> str:

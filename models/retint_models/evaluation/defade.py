@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from retint_models.datasets.fading import as_floats
+from retint_models.datasets.halves import HALVES, half_of
 from retint_models.evaluation.cost import measure_cost
 from retint_models.evaluation.defade_baselines import CLASSICS
 from retint_models.evaluation.metrics import bootstrap_interval, bootstrap_intervals, delta_e_2000, psnr, ssim
@@ -42,7 +43,7 @@ def score_defaders(samples: Sequence[PrintSample], defaders: dict[str, Defader])
 
 
 def score_repairs(name: str, repair: Repair, samples: Sequence[PrintSample]) -> dict[str, Any]:
-    """Return one row: mean scores, intervals, CIEDE2000 by family, by stratum and without some licenses, cost a print.
+    """Return one row: mean scores, intervals, CIEDE2000 by family, stratum and half, without some licenses, cost.
 
     The means leave out the family `lighting`, which cannot be undone from the picture alone. It is part of `families`
     and of `delta_e2000_all`.
@@ -71,6 +72,12 @@ def score_repairs(name: str, repair: Repair, samples: Sequence[PrintSample]) -> 
         "worst_stratum": max(strata, key=lambda stratum: strata[stratum]),
         "clear_license": print_scores_without(UNCLEAR_LICENSES, scores, samples),
         "unseen": print_scores_without(SEEN_BY_ENCODERS, scores, samples),
+        "halves": {
+            half: summarize_prints(
+                [row for row, sample in pairs if sample.family != "lighting" and half_of(sample.name) == half]
+            )
+            for half in HALVES
+        },
         "seconds": cost.seconds / len(samples),
         "megabytes": cost.megabytes,
     }
@@ -78,7 +85,7 @@ def score_repairs(name: str, repair: Repair, samples: Sequence[PrintSample]) -> 
 
 def print_scores_without(
     licenses: Sequence[str], scores: Sequence[dict[str, float]], samples: Sequence[PrintSample]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return mean scores on the prints whose license text contains none of some parts; empty if there are none.
 
     `lighting` is left out, as in the row's means.
@@ -88,7 +95,15 @@ def print_scores_without(
         for row, sample in zip(scores, samples, strict=True)
         if sample.family != "lighting" and not is_licensed_as(sample.license, licenses)
     ]
-    return {"photos": len(left), "delta_e2000": mean_known_score(left)} if left else {}
+    return summarize_prints(left)
+
+
+def summarize_prints(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return CIEDE2000 of some prints with its interval; empty if there are none."""
+    if not rows:
+        return {}
+    errors = np.array([row["delta_e2000"] for row in rows])
+    return {"photos": len(rows), "delta_e2000": mean_known_score(rows), "interval": bootstrap_interval(errors)}
 
 
 def score_repair(repair: Repair, repaired: Pixels, sample: PrintSample) -> dict[str, float]:
@@ -127,18 +142,20 @@ def mean_known_score(rows: Sequence[dict[str, float]], key: str = "delta_e2000")
 def table_heading() -> str:
     """Return the heading of the table."""
     return (
-        f"{'':<18}{'dE2000 [95 %]':>21} {'PSNR':>6} {'SSIM':>5} {'neutral':>7} {'worse':>5} {'harm':>5} {'worst':>5}"
-        f" {'2nd':>5} {'order':>5} {'clear':>6} {'unseen':>6} {'dark':>5} {'light':>5} {'silver':>6} {'lighting':>8}"
-        f" {'s':>5} {'MB':>4}"
+        f"{'':<18}{'dE2000 [95 %]':>21} {'chose':>5} {'judge':>5} {'PSNR':>6} {'SSIM':>5} {'neutral':>7} {'worse':>5}"
+        f" {'harm':>5} {'worst':>5} {'2nd':>5} {'order':>5} {'clear':>6} {'unseen':>6} {'dark':>5}"
+        f" {'light':>5} {'silver':>6} {'lighting':>8} {'s':>5} {'MB':>4}"
     )
 
 
 def table_line(row: dict[str, Any]) -> str:
     """Return a row of the table."""
     low, high = row["delta_e2000_interval"]
-    families = [row["families"].get(family, float("nan")) for family in FAMILIES]
+    families = [row["families"].get(family, math.nan) for family in FAMILIES]
+    halves = [row["halves"][half].get("delta_e2000", math.nan) for half in HALVES]
     return (
-        f"{row['name']:<18}{row['delta_e2000']:6.2f} [{low:5.2f}, {high:5.2f}] {row['psnr']:6.2f} {row['ssim']:5.3f}"
+        f"{row['name']:<18}{row['delta_e2000']:6.2f} [{low:5.2f}, {high:5.2f}]"
+        f" {halves[0]:5.2f} {halves[1]:5.2f} {row['psnr']:6.2f} {row['ssim']:5.3f}"
         f" {row['neutral']:7.2f} {row['worse']:5.2f} {row['harm']:5.2f} {row['harm_worst']:5.1f}"
         f" {row['second_pass']:5.2f} {row['order_kept']:5.3f} {row['clear_license'].get('delta_e2000', math.nan):6.2f}"
         f" {row['unseen'].get('delta_e2000', math.nan):6.2f}"

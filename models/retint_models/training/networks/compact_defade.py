@@ -197,15 +197,15 @@ def make_judge(photos: Photos, most: int = 68) -> Judge:
     (`second_pass`) are changed by.
 
     Args:
-        photos: Photographs held back.
-        most: About how many of them are judged.
+        photos: Photographs held back, of the half that chooses.
+        most: How many of them are judged at most.
     """
 
     @torch.no_grad()
     def judge(network: nn.Module) -> dict[str, float]:
         assert isinstance(network, DefadeNet)  # noqa: S101 - the loop hands back its own network
         found: dict[str, list[float]] = {"faded": [], "delta_e": [], "lighting": [], "harm": [], "second_pass": []}
-        for number, photo in enumerate(list(photos)[:: max(1, len(photos) // most)]):
+        for number, photo in enumerate(list(photos)[:: -(-len(photos) // most)]):
             square = as_floats(np.asarray(Image.fromarray(photo).resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
             family = FAMILIES[number % len(FAMILIES)]
             pair = age_photograph(square, family, np.random.default_rng((7, number)))

@@ -27,7 +27,10 @@ def test_the_command_trains_and_leaves_weights_to_ship(photos: Path, tmp_path: P
     command += ["--out", str(tmp_path / "run"), "--steps", "2", "--threads", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert "4 photographs to train on, 4 held back; skipped: {'broken': 1}" in done.stdout
+    assert (
+        "4 photographs to train on; 4 held back, 2 of them to choose the best weights; skipped: {'broken': 1}"
+        in done.stdout
+    )
     assert '"event": "finished"' in done.stdout
     assert done.stdout.endswith(f"The best weights so far: {tmp_path / 'run' / 'weights.safetensors'}\n")
     size = (tmp_path / "run" / "weights.safetensors").stat().st_size

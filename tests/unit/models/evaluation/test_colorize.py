@@ -42,3 +42,13 @@ def test_scores_are_given_without_unclear_licenses_and_without_what_encoders_hav
     row = colorize.score_colorization("gray", leave_gray, samples)
     assert (row["photos"], row["clear_license"]["photos"], row["unseen"]["photos"]) == (4, 2, 3)
     assert colorize.score_colorization("gray", leave_gray, samples[1:2])["clear_license"] == {}
+
+
+def test_each_half_is_scored_by_itself() -> None:
+    samples = [make_sample(number) for number in range(3)]  # by name, 1 and 2 judge
+    halves = colorize.score_colorization("gray", leave_gray, samples)["halves"]
+    alone = colorize.score_colorization("gray", leave_gray, samples[1:])
+    assert (halves["choose"]["photos"], halves["judge"]["photos"]) == (1, 2)
+    assert halves["judge"]["delta_e2000"] == alone["delta_e2000"]
+    assert halves["judge"]["interval"] == alone["delta_e2000_interval"]
+    assert alone["halves"]["choose"] == {}

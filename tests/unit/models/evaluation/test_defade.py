@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tests import photographs
 
 from retint_models.datasets import fading
+from retint_models.datasets.halves import half_of
 from retint_models.evaluation import defade
 from retint_models.evaluation.defade_baselines import leave_faded
 from retint_models.evaluation.prints import PrintSample, Repair, age_photograph
@@ -70,3 +71,10 @@ def test_scores_are_given_without_unclear_licenses_and_without_what_encoders_hav
     row = defade.score_repairs("faded", leave_faded, samples)
     assert (row["photos"], row["clear_license"]["photos"], row["unseen"]["photos"]) == (3, 1, 2)
     assert defade.score_repairs("faded", leave_faded, samples[1:2])["clear_license"] == {}
+
+
+def test_each_half_is_scored_by_itself_without_lighting(sample: PrintSample) -> None:
+    samples = [sample, replace(sample, name="0"), replace(sample, name="3", family="lighting")]
+    halves = defade.score_repairs("faded", leave_faded, samples)["halves"]
+    assert [halves[half_of(name)]["photos"] for name in ("cat", "0")] == [1, 1]
+    assert half_of("0") == half_of("3") != half_of("cat")

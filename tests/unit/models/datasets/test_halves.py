@@ -1,0 +1,66 @@
+"""The half that chooses and the half that judges."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.paths import DATA
+
+from retint_models.datasets.halves import HALVES, half_of, keep_half
+from retint_models.datasets.photographs import Photos
+
+NAMES = [f"people-{number:02}.jpg" for number in range(1, 26)]
+
+
+def make_photos(names: list[str]) -> Photos:
+    entries = [{"name": name, "height": 1, "width": 1, "start": 3 * place} for place, name in enumerate(names)]
+    return Photos(np.arange(3 * len(names), dtype=np.uint8), entries, {"broken": 1})
+
+
+def test_a_photograph_stays_in_its_half_whatever_is_added_and_however_it_is_kept() -> None:
+    before = {name: half_of(name) for name in NAMES}
+    photos = keep_half(make_photos(sorted([*NAMES, *(f"attic-{number}.png" for number in range(30))])), "judge")
+    assert [entry["name"] for entry in photos.entries if entry["name"] in before] == [
+        name for name in NAMES if before[name] == "judge"
+    ]
+    assert half_of("people-01.jpg") == half_of("dev/people-01.png") == half_of("people-01")
+
+
+def test_the_halves_share_no_photograph_and_leave_none_out() -> None:
+    photos = make_photos(NAMES)
+    halves = [keep_half(photos, half) for half in HALVES]
+    assert sorted(entry["name"] for half in halves for entry in half.entries) == NAMES
+    assert all(len(half) in (12, 13) for half in halves)
+    assert halves[0].identity != halves[1].identity
+    for half in halves:
+        assert [half[place].sum() for place in range(len(half))] == [
+            photos[NAMES.index(entry["name"])].sum() for entry in half.entries
+        ]
+        assert half.skipped == photos.skipped
+
+
+def test_the_halves_never_change() -> None:
+    """Cards say which half chose: another salt, or another way to hash, would make them lie."""
+    judging = [name for name in NAMES if half_of(name) == "judge"]
+    assert judging[:3] == ["people-01.jpg", "people-03.jpg", "people-04.jpg"]
+
+
+def test_an_empty_half_is_refused() -> None:
+    choosing = [name for name in NAMES if half_of(name) == "choose"]
+    with pytest.raises(ValueError, match="the half that may judge is empty"):
+        keep_half(make_photos(choosing), "judge")
+    with pytest.raises(ValueError, match="the half that may choose is empty"):
+        keep_half(replace(make_photos(choosing), entries=[]), "choose")
+
+
+def test_every_stratum_of_dev_is_halved() -> None:
+    manifest = DATA / "dev" / "manifest.jsonl"
+    if not manifest.exists():
+        pytest.skip(f"no photographs held back at {manifest.parent}")
+    names = [json.loads(line)["file"] for line in manifest.read_text().splitlines()]
+    counts = Counter((name.split("-")[0], half_of(name)) for name in names)
+    for stratum in {name.split("-")[0] for name in names}:
+        assert abs(counts[stratum, "choose"] - counts[stratum, "judge"]) <= 1, stratum
+    assert sum(half_of(name) == "judge" for name in names) == len(names) // 2
