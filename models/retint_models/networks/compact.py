@@ -105,13 +105,13 @@ class CompactColorizer:
     """`compact` and `compact-vivid` with their weights loaded: proxies in, color layers out.
 
     Attributes:
-        at_once: How many proxies to pass in one call.
+        at_once: How many proxies run through the network together.
     """
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
         self.device = device
-        self.at_once = 4 if torch.device(device).type == "cpu" else 32
+        self.at_once = p.choose_batch(device, gpu=32)
         network = Compact()
         fill_network(network, load_tensors(card), card.name)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -127,7 +127,8 @@ class CompactColorizer:
         """
         settings = self.card.fill_settings(settings)
         views = [p.make_view(proxy) for proxy in proxies]
-        decided = p.run_by_size(views, partial(self.decide, gain=settings["gain"], limit=settings["limit"]))
+        decide = partial(self.decide, gain=settings["gain"], limit=settings["limit"])
+        decided = p.run_by_size(views, decide, self.at_once)
         record = p.decision_record(self.card, settings, "float32")
         layers = []
         for view, decision in zip(views, decided, strict=True):

@@ -23,7 +23,7 @@ from retint_models.layers.color import LUMA
 from retint_models.layers.types import DENSITY_RANGE, DensityLayer
 from retint_models.networks.blocks import TAPS, Encoder
 from retint_models.networks.color import density_to_srgb, rgb_to_lab, srgb_to_density
-from retint_models.networks.proxies import decision_record
+from retint_models.networks.proxies import choose_batch, decision_record
 from retint_models.weights.cards import Card
 from retint_models.weights.loading import fill_network, load_tensors
 
@@ -236,14 +236,14 @@ class CompactDefader:
     """`compact-defade` with its weights loaded: proxies in, density layers out.
 
     Attributes:
-        at_once: How many proxies to pass in one call.
+        at_once: How many proxies run through the network together.
     """
 
     def __init__(self, net: DefadeNet, card: Card, device: str = "cpu") -> None:
         self.net = net.eval().to(device)
         self.card = card
         self.device = device
-        self.at_once = 4 if torch.device(device).type == "cpu" else 32
+        self.at_once = choose_batch(device, gpu=32)
 
     def __call__(self, proxies: Sequence[NDArray[np.uint8]]) -> list[DensityLayer]:
         """Decide how to repair each proxy.
@@ -256,12 +256,18 @@ class CompactDefader:
         Raises:
             ValueError: a proxy of another type or shape.
         """
-        if not proxies:
-            return []
-        seen = torch.stack([reduce_proxy(proxy) for proxy in proxies]).to(self.device)
-        with torch.inference_mode():
-            decision = close_gate_if_invisible(tie_channels(self.net(seen), seen), seen)
-        return make_layers(decision, decision_record(self.card, {}, "float32"))
+        seen = [reduce_proxy(proxy) for proxy in proxies]
+        record = decision_record(self.card, {}, "float32")
+        layers: list[DensityLayer] = []
+        for first in range(0, len(seen), self.at_once):
+            layers += make_layers(self.decide(torch.stack(seen[first : first + self.at_once])), record)
+        return layers
+
+    @torch.inference_mode()
+    def decide(self, seen: Tensor) -> DefadeDecision:
+        """Decide on proxies as the network sees them, (B, 3, 128, 128)."""
+        seen = seen.to(self.device)
+        return close_gate_if_invisible(tie_channels(self.net(seen), seen), seen)
 
 
 def load_compact_defader(card: Card, device: str = "cpu") -> CompactDefader:

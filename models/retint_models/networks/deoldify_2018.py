@@ -196,7 +196,7 @@ class Defader2018:
     output, so that the original keeps its detail and its color.
 
     Attributes:
-        at_once: How many proxies run through the network together; on a CPU more than one bring no speed.
+        at_once: How many proxies run through the network together.
         render_factor: Side of the square in units of 16 pixels, as its authors chose it.
     """
 
@@ -205,7 +205,7 @@ class Defader2018:
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
         self.network = prepare(load_network(card.name, load_tensors(card)), device)
-        self.at_once = 1 if torch.device(device).type == "cpu" else 8
+        self.at_once = proxies.choose_batch(device, gpu=8)
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> list[DensityLayer]:
         """Decide how to repair each proxy, uint8 (h, w, 3), sRGB, of any size.

@@ -37,7 +37,7 @@ class DeoldifyColorizer:
     short side is that of the square, or the proxy's if that is shorter.
 
     Attributes:
-        at_once: How many proxies run through the network together; on a CPU more than one bring no speed.
+        at_once: How many proxies run through the network together.
     """
 
     mean: tuple[float, ...] = MEAN
@@ -46,7 +46,7 @@ class DeoldifyColorizer:
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
         self.network = prepare(self.load_plain(), device)
-        self.at_once = 1 if torch.device(device).type == "cpu" else 8
+        self.at_once = proxies.choose_batch(device, gpu=8)
 
     def load_plain(self) -> nn.Module:
         """Load the network as it was trained, not yet prepared."""

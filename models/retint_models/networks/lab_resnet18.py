@@ -147,13 +147,12 @@ class LabColorizer:
     """`lab-resnet18` with its weights loaded: proxies in, color layers out.
 
     Attributes:
-        at_once: How many proxies to pass in one call; those of one size run through the network together.
+        at_once: How many proxies of one size run through the network together.
     """
-
-    at_once = 8
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
+        self.at_once = proxies.choose_batch(device, gpu=8)
         # In bfloat16 one step of the output is half a unit of a or b, which shows in skies.
         self.network = prepare(load_network(card.name, load_tensors(card)), device, precision="float32")
 
@@ -166,7 +165,7 @@ class LabColorizer:
         record = proxies.decision_record(self.card, self.card.fill_settings(settings), self.network.precision)
         views = [make_view(picture) for picture in pictures]
         layers = []
-        for seen, decided in zip(views, proxies.run_by_size(views, self.decide), strict=True):
+        for seen, decided in zip(views, proxies.run_by_size(views, self.decide, self.at_once), strict=True):
             chroma = ab_to_chroma(seen.luma, proxies.enlarge(decided, seen.luma))
             layers.append(proxies.layer_without_confidence(seen.luma, chroma, record))
         return layers
