@@ -1,8 +1,8 @@
 """The sending side of Celery's broker: a bundle travels as a chain of task names, one link a stage.
 
 Messages are hints; the database is the truth. Messages are acknowledged on receipt, have no results and no ETA, and
-what Redis forgets is sent again. The broker holds only Celery's queues and one canary key, whose names begin with the
-installation's: so several may share one Redis.
+what Redis forgets is sent again. The broker holds only Celery's queues, one canary key, and for a minute which zooms
+were asked for. All names begin with the installation's: so several may share one Redis.
 """
 
 import base64
@@ -25,6 +25,13 @@ PRIORITIES = 10
 TIMEOUT_S = 4
 CANARY = "canary"
 """Key whose absence shows that the broker lost its contents."""
+ZOOM_TASK = "retint.zoom"
+ZOOM_PRIORITY = 8
+"""That of trials: a person waits."""
+ZOOM_AGAIN_S = 60
+"""How long the same zoom is not asked for again."""
+MOST_URGENT = 100
+"""No zoom is asked for while so many messages of its priority wait for the cpu fleet."""
 
 
 def task_name(stage: Stage) -> str:
@@ -114,6 +121,24 @@ class Broker:
         with _translate_errors():
             chain(*links, app=self.app).apply_async(**options)
         return bundle_id
+
+    def ask_for_zoom(self, tenant_id: UUID, job_id: UUID, page: int) -> bool:
+        """Ask the cpu fleet to make the zoom of a page of a result; return whether a message was sent.
+
+        None is sent where the same was asked for within `ZOOM_AGAIN_S`, or many messages wait: who needs the zoom asks
+        again, as often as it likes.
+
+        Raises:
+            QueueUnavailable: the broker did not answer.
+        """
+        queue, priority = QUEUES[Stage.RENDER], PRIORITIES - 1 - ZOOM_PRIORITY
+        with _translate_errors():
+            if self.redis.llen(self._list_keys(queue)[priority]) >= MOST_URGENT:
+                return False
+            if not self.redis.set(f"{self.prefix}zoom:{job_id}:{page}", 1, nx=True, ex=ZOOM_AGAIN_S):
+                return False
+            self.app.send_task(ZOOM_TASK, (str(tenant_id), str(job_id), page), queue=queue, priority=priority)
+        return True
 
     def count_messages(self) -> dict[str, int]:
         """Count the messages that wait in each queue.

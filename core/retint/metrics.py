@@ -111,6 +111,18 @@ CLAIM_WAIT = _define(
 LEASES_LOST = _define(
     Kind.COUNTER, "leases_lost_total", "Attempts whose lease ended while the worker was at work.", "stage"
 )
+ZOOMS = _define(
+    Kind.COUNTER,
+    "zooms_total",
+    "Zooms that a worker was asked for: made, there already, refused or fault.",
+    "outcome",
+)
+ZOOM_SECONDS = _define(
+    Kind.HISTOGRAM,
+    "zoom_seconds",
+    "A worker's time for making one zoom.",
+    buckets=(0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
 STORE_BYTES = _define(
     Kind.COUNTER, "store_bytes_total", "Bytes that were read from and written to the store.", "direction"
 )

@@ -9,7 +9,7 @@ PHOTOGRAPH, THUMBNAIL, MASK, INFRARED = "photograph", "thumbnail", "mask", "infr
 them, masks and infrared pictures stay as they are."""
 
 PREVIEW_SIDE = 2048
-"""Most pixels of the long side of a preview."""
+"""Most pixels of the long side of a photo's preview."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,12 @@ class Page:
     number: int
     is_first: bool
     facts: Mapping[str, Any]
+
+    @property
+    def can_be_zoomed(self) -> bool:
+        """Whether its result is a picture that shows more than the preview; False before ingest, and for films."""
+        facts = self.facts
+        return not facts.get("film") and max(facts.get("width", 0), facts.get("height", 0)) > PREVIEW_SIDE
 
     def spell(self, name: str) -> str:
         """Return the name of this page's file of a kind: `color`, of further pages `color-2`."""

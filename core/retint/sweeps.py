@@ -6,6 +6,9 @@ this job has passed or that it ended at, and that no done attempt names. Jobs ne
 added, so no later state of the database names such a file. Everything else is kept and counted (`Kept`): originals
 without a row, and files of jobs that the database does not know, are signs of a wrong or an older database.
 
+The zoom of a result, which is made when somebody asks for it, stands in no row: its key follows from the result's. So
+it is kept as long as a row names the result, and may be lost without harm (see `zooms`).
+
 A round goes through the whole store in the order of the keys, window by window. Its row keeps the cursor, so an
 interrupted round goes on where it was. Where many files would go, the sweep stops and waits for an operator.
 """
@@ -281,6 +284,8 @@ class _Rows:
     jobs: dict[UUID, Job]
     named: set[str]
     """Keys that the done attempts of these jobs name."""
+    results: set[str]
+    """Folders of the results among them."""
 
     @classmethod
     def of(cls, session: Session, parsed: Collection[ParsedKey]) -> "_Rows":
@@ -290,10 +295,12 @@ class _Rows:
         columns = load_only(Job.photo_id, Job.stage, Job.state)
         jobs = session.scalars(select(Job).where(Job.id.in_(job_ids)).options(columns))
         done = select(Attempt.files).where(Attempt.job_id.in_(job_ids), Attempt.outcome == Outcome.DONE)
+        files = list(session.scalars(done))
         return cls(
             photos=set(session.scalars(select(Photo.id).where(Photo.id.in_(photo_ids)))),
             jobs={job.id: job for job in jobs},
-            named={key for files in session.scalars(done) for key in files.values()},
+            named={key for named in files for key in named.values()},
+            results={keys.folder(named["result"]) for named in files if "result" in named},
         )
 
     def why_kept(self, key: str, owner: ParsedKey | None, *, is_young: bool) -> Kept | None:
@@ -301,6 +308,8 @@ class _Rows:
         if owner is None:
             return Kept.OTHER
         if key in self.named or (owner.job_id is None and owner.photo_id in self.photos):
+            return Kept.NAMED
+        if keys.is_zoom(key) and keys.folder(key) in self.results:
             return Kept.NAMED
         if is_young:
             return Kept.YOUNG

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from tests import films
 
 RESTORED_MS = 120_000
+ZOOM_MS = 60_000
 
 
 @pytest.fixture
@@ -64,13 +65,31 @@ def test_the_pictures_before_and_after_lie_on_each_other(open_restored: Callable
         assert page.locator(f".compare .{which}").evaluate("img => img.naturalWidth") > 0
 
 
-@pytest.mark.xfail(reason="render makes no zoom any more, and nobody else does yet")
-def test_deep_zoom_shows_tiles_of_the_full_size(open_restored: Callable[..., Page]) -> None:
-    page = open_restored(side=2600)
+def test_the_preview_is_shown_until_the_tiles_of_the_full_size_are_made(open_restored: Callable[..., Page]) -> None:
+    page = open_restored(side=2100)
+    asked: list[str] = []
     tiles: list[str] = []
+
+    def keep_waiting(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=202, headers={"Retry-After": "1"}, json={"detail": "It is being prepared."})
+
+    page.route("**/zoom.dzi", keep_waiting)
     page.on("response", lambda answer: tiles.append(answer.url) if "zoom_files" in answer.url and answer.ok else None)
-    page.get_by_role("button", name="Look closer").click()
+    page.get_by_role("button", name="Look closer").focus()
+    page.keyboard.press("Enter")
     expect(page.locator("dialog .picture[data-drawn]")).to_have_count(1)
+    status = page.locator("dialog").get_by_role("status")
+    expect(status).to_have_text("Preparing full zoom …")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_be_hidden()
+    page.keyboard.press("Enter")  # the focus is back on the button
+    expect(status).to_have_text("Preparing full zoom …")
+    page.wait_for_timeout(2000)
+    assert 1 < len(asked) < 6, "ever less often, and not twice at a time"
+    page.unroute("**/zoom.dzi")
+    expect(page.locator("dialog .picture[data-full]")).to_have_count(1, timeout=ZOOM_MS)
+    expect(status).to_have_text("")
     first = {int(tile.split("/")[-2]) for tile in tiles}
     for _ in range(6):
         page.get_by_role("button", name="Zoom in").click()
@@ -164,11 +183,10 @@ def test_each_page_of_a_photo_is_shown_before_and_after(
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
 
-@pytest.mark.xfail(reason="render makes no zoom any more, and nobody else does yet")
 def test_deep_zoom_shows_the_page_that_was_chosen(open_album: Callable[..., Page]) -> None:
     page = open_album()
     tiles: list[str] = []
     page.on("response", lambda answer: tiles.append(answer.url) if "zoom_files" in answer.url and answer.ok else None)
     page.get_by_role("button", name="Look closer").click()
-    expect(page.locator("dialog .picture[data-drawn]")).to_have_count(1)
+    expect(page.locator("dialog .picture[data-full]")).to_have_count(1, timeout=ZOOM_MS)
     assert tiles

@@ -2,6 +2,7 @@
 
 tenants/<tenant>/photos/<photo>/original
 tenants/<tenant>/photos/<photo>/jobs/<job>/<stage>-<attempt>/<file>
+tenants/<tenant>/photos/<photo>/jobs/<job>/render-<attempt>/zoom.szi
 identity/store.json
 """
 
@@ -26,6 +27,8 @@ _KEY: Final = re.compile(
     rf"tenants/{_UUID}/photos/(?P<photo>{_UUID})/"
     rf"(?:original|jobs/(?P<job>{_UUID})/(?P<stage>{'|'.join(STAGES)})-\d+/.+)"
 )
+
+_ZOOM: Final = re.compile(r"zoom(?:-\d+)?\.szi")
 
 PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 """One part of a key: no `..`, nothing hidden, nothing that needs quoting in a path, an address or a header."""
@@ -62,6 +65,26 @@ def attempt_file(tenant_id: UUID, photo_id: UUID, job_id: UUID, stage: Stage, at
         name: the file's name; a `/` in it makes folders.
     """
     return f"{stage_prefix(tenant_id, photo_id, job_id, stage)}{attempt}/{name}"
+
+
+def zoom(result: str, name: str) -> str:
+    """Return the key of a result's zoom, which lies beside the result.
+
+    Args:
+        result: key of the result.
+        name: `zoom`, of a further page `zoom-2` (see `pages.Page.spell`).
+    """
+    return f"{folder(result)}/{name}.szi"
+
+
+def is_zoom(key: str) -> bool:
+    """Whether it is the key of a zoom, if there is a result in its folder."""
+    return _ZOOM.fullmatch(key.rpartition("/")[2]) is not None
+
+
+def folder(key: str) -> str:
+    """Return the folder in which an attempt's file lies, which all files of that attempt share."""
+    return key.rpartition("/")[0]
 
 
 def check_file() -> str:

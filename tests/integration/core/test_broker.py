@@ -36,3 +36,18 @@ def test_installations_on_one_redis_see_their_own_messages_only(valkey_url: str)
     assert [link.is_intact() for link in (first, second, first, second)] == [False, False, True, True]
     for link in (first, second):
         link.redis.close()
+
+
+def test_a_zoom_is_asked_for_once_a_minute_and_is_no_job(valkey_url: str) -> None:
+    link = broker.connect(valkey_url, "tests")
+    tenant_id, job_id = uuid4(), uuid4()
+    link.send(Stage.INGEST, [job_id])
+    asked = [link.ask_for_zoom(tenant_id, job_id, page) for page in (1, 1, 2)]
+    assert asked == [True, False, True]
+    assert link.count_messages() == {"cpu": 3, "gpu": 0}
+    assert link.list_waiting_jobs() == {job_id}
+    [first, *_] = sorted(link.redis.keys(f"{link.prefix}zoom:*"))
+    assert 0 < link.redis.ttl(first) <= broker.ZOOM_AGAIN_S
+    link.redis.delete(first)
+    assert link.ask_for_zoom(tenant_id, job_id, 1)
+    link.redis.close()

@@ -19,7 +19,7 @@ from retint.columns import now
 from retint.errors import IllegalMove, InvalidPhoto
 from retint.jobs import queueing
 from retint.jobs.leases import Done, Lease
-from retint.lifecycle import Stage, State
+from retint.lifecycle import STAGES, Stage, State
 from retint.services import Services
 from retint.settings import Settings
 from retint.store_identity import WrongStore
@@ -118,6 +118,26 @@ def test_only_old_files_that_no_row_can_name_are_deleted(stored_site: Site) -> N
     row = read_row(site)
     assert (row.cursor, row.looked_at, row.deleted, row.stopped) == (None, 9, 2, None)
     assert row.kept == found.kept
+
+
+def test_a_zoom_is_kept_with_the_result_that_it_shows(stored_site: Site) -> None:
+    site = stored_site
+    [job_id] = site.add_jobs("a")
+    for stage in STAGES[:-1]:
+        [lease] = site.claim([job_id], stage)
+        site.settle((lease, Done()))
+    [expired] = site.claim([job_id], Stage.RENDER, lease_s=-1)
+    with site.services.begin() as session:
+        queueing.reclaim_expired(session)
+    [lease] = site.claim([job_id], Stage.RENDER)
+    results = [put_blob(site, each.file_key("result.tif")) for each in (expired, lease)]
+    orphans, kept = (
+        {result, *(put_blob(site, keys.zoom(result, name)) for name in ("zoom", "zoom-3"))} for result in results
+    )
+    site.settle((lease, Done({"result": results[1]})))
+    orphans.add(put_blob(site, lease.file_key("zoom.txt")))
+    assert sweep_all(site).deleted == len(orphans)
+    assert list_keys(site) == kept
 
 
 def test_files_that_a_later_attempt_may_need_are_kept_until_their_job_has_ended(site: Site) -> None:

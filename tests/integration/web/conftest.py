@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from werkzeug.test import TestResponse
 
-from retint import accounts, fleets
+from retint import accounts, fleets, zooms
 from retint.accounts import Identity
 from retint.jobs.leases import AttemptEnd, Done, claim, settle
 from retint.lifecycle import STAGES, Stage
@@ -144,15 +144,28 @@ def stranger(make_person: Callable[..., Person]) -> Person:
     return make_person("archive", is_admin=True)
 
 
-def make_deep_zoom() -> bytes:
+def make_deep_zoom(prefix: str = "") -> bytes:
     """Make a small deep zoom file as libvips writes it: DeepZoom tiles in an uncompressed zip."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("zoom/zoom.dzi", "<Image TileSize='254'/>")
         for level, column, row in ((0, 0, 0), (1, 0, 0), (1, 1, 0)):
-            archive.writestr(f"zoom/zoom_files/{level}/{column}_{row}.jpeg", f"tile {level} {column} {row}")
+            archive.writestr(f"zoom/zoom_files/{level}/{column}_{row}.jpeg", f"{prefix}tile {level} {column} {row}")
         archive.writestr("zoom/scan-properties.xml", "<image/>")
     return buffer.getvalue()
+
+
+@pytest.fixture
+def put_zoom(services: Services) -> Callable[..., str]:
+    """Store the zoom of a restored job as a worker would, or other bytes in its place; return its key."""
+
+    def put(person: Person, job_id: str, page: int | None = None, data: bytes | None = None) -> str:
+        with services.read() as session:
+            key = zooms.find(session, person.identity.tenant_id, UUID(job_id), page).key
+        services.store.put(key, data or make_deep_zoom())
+        return key
+
+    return put
 
 
 @pytest.fixture
@@ -164,6 +177,7 @@ def restore(services: Services) -> Callable[..., None]:
         result: bytes = b"the result",
         suffix: str = "jpg",
         pages: Sequence[Any] = (),
+        size: tuple[int, int] = (40, 30),
         **render_facts: Any,
     ) -> None:
         for stage in STAGES:
@@ -174,14 +188,15 @@ def restore(services: Services) -> Callable[..., None]:
             for lease in leases:
                 written = _files(stage, result, suffix)
                 for page in [page for page in pages if page["role"] == "photograph"][1:]:
-                    names = [name for name in written if name in ("proxy", "preview", "before", "thumb", "zoom")]
+                    names = [name for name in written if name in ("proxy", "preview", "before", "thumb")]
                     written |= {f"{name}-{page['number']}": _name_page(page, *written[name]) for name in names}
                 files = {name: lease.file_key(file) for name, (file, _) in written.items()}
                 for name, (_, data) in written.items():
                     services.store.put(files[name], data)
                 sha256 = hashlib.sha256(result).hexdigest()
                 facts = {"sha256": sha256, **render_facts} if stage is Stage.RENDER else {"kind": "neutral"}
-                facts |= {"width": 40, "height": 30, "pages": list(pages)} if stage is Stage.INGEST and pages else {}
+                facts |= {"width": size[0], "height": size[1]} if stage is Stage.INGEST else {}
+                facts |= {"pages": list(pages)} if stage is Stage.INGEST and pages else {}
                 ended.append((lease, Done(files, facts, {"work": 0.5})))
             with services.begin() as session:
                 assert len(settle(session, ended, backoff_s=1, requeue_s=60)) == len(job_ids)
@@ -204,7 +219,6 @@ def _files(stage: Stage, result: bytes, suffix: str) -> dict[str, tuple[str, byt
         "preview": ("preview.jpg", b"a preview"),
         "before": ("before.jpg", b"before"),
         "thumb": ("thumb.jpg", b"a thumbnail"),
-        "zoom": ("zoom.szi", make_deep_zoom()),
         "provenance": ("provenance.json", b'{"recipe": {}}'),
     }
 

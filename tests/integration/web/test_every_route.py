@@ -73,11 +73,16 @@ def app(app: Flask) -> Flask:
 
 
 @pytest.fixture
-def ids(admin: Person, services: Services, restore: Callable[..., None]) -> dict[str, Any]:
+def ids(
+    admin: Person, services: Services, restore: Callable[..., None], put_zoom: Callable[..., str]
+) -> dict[str, Any]:
     """An id of one of everything that a tenant can have, by the route's parameter."""
     batch_id = admin.open_batch(SECRET_NAME)
     job = admin.deposit(batch_id, f"{SECRET_NAME}.jpg")
-    restore(job["id"], pages=[{"number": n, "role": "photograph", "kind": "neutral"} for n in (1, 2)])
+    page = {"role": "photograph", "kind": "neutral", "width": 3000, "height": 2000}
+    restore(job["id"], pages=[page | {"number": number} for number in (1, 2)], size=(3000, 2000))
+    for number in (1, 2):
+        put_zoom(admin, job["id"], number)
     trial = admin.api("POST", "/trials", json={"sha256": job["sha256"], "name": f"{SECRET_NAME}.jpg"})
     with services.begin() as session:
         [token] = accounts.list_tokens(session, admin.identity)

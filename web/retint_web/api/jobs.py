@@ -14,7 +14,7 @@ from retint_web import services
 from retint_web.api import requests, responses
 from retint_web.api.blueprint import api, file_urls, job_url, record
 from retint_web.api.openapi import OCTETS
-from retint_web.files import downloads
+from retint_web.files import downloads, zoom
 from retint_web.security import Role
 
 
@@ -29,6 +29,14 @@ def show_job(job_id: UUID) -> responses.Job:
 def download_file(job_id: UUID, name: str, query: requests.FileQuery) -> ResponseReturnValue:
     """Download one of a job's files; range requests are supported."""
     return downloads.send_file(job_id, name, attach=query.download)
+
+
+@api.operation(
+    "GET", "/jobs/<uuid:job_id>/zoom", OCTETS, query=requests.ZoomQuery, not_yet="The zoom is being prepared."
+)
+def download_zoom(job_id: UUID, query: requests.ZoomQuery) -> ResponseReturnValue:
+    """Download a result as tiles to zoom into: DeepZoom in an uncompressed zip, made when it is first asked for."""
+    return zoom.send_zoom(job_id, query.page)
 
 
 @api.operation("POST", "/jobs/<uuid:job_id>/retry", responses.Job, roles=(Role.ADMIN,))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 
 from retint.errors import InvalidRequest
-from retint_web.api.responses import Problem
+from retint_web.api.responses import NotYet, Problem
 from retint_web.security import Role, accepts_uploads, moves_bytes, require
 
 JSON: Final = "application/json"
@@ -42,6 +42,8 @@ class Operation:
     """Optional request headers and their descriptions."""
     roles: tuple[Role, ...]
     """Of which the caller must have one; empty if every token will do."""
+    not_yet: str | None
+    """What it means that the answer is 202 and `NotYet`; None where it never is."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Api:
         body: type[BaseModel] | str | None = None,
         headers: dict[str, str] | None = None,
         roles: tuple[Role, ...] = (),
+        not_yet: str | None = None,
     ) -> Callable[[View], View]:
         """Register a function as an operation. It receives `query` and `body` as models and returns the answer's model.
 
@@ -81,6 +84,7 @@ class Api:
                 body=body,
                 headers=headers or {},
                 roles=roles,
+                not_yet=not_yet,
             )
             self.operations.append(operation)
             route = _make_route(operation, view)
@@ -95,7 +99,7 @@ class Api:
 
     def document(self, title: str, version: str, server: str) -> dict[str, Any]:
         """Build the OpenAPI 3.1 document."""
-        models = {Problem: "serialization"} | {
+        models = {Problem: "serialization", NotYet: "serialization"} | {
             model: mode
             for operation in self.operations
             for model, mode in ((operation.body, "validation"), (operation.answer, "serialization"))
@@ -165,6 +169,11 @@ def _describe_operation(operation: Operation, schemas: dict[Any, Any]) -> dict[s
         "parameters": [*_path_parameters(operation), *_query_parameters(operation), *_header_parameters(operation)],
         "responses": {str(operation.status): answer, "default": problem},
     }
+    if operation.not_yet is not None:
+        description["responses"]["202"] = {
+            "description": operation.not_yet,
+            "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+        } | _content_object(NotYet, schemas)
     if operation.answer == OCTETS:
         description["responses"]["302"] = {"description": "The file is at the signed address in `Location`."}
     if operation.body is not None:

@@ -48,6 +48,12 @@ class FileQuery(BaseModel):
     download: bool = Field(False, description="Send it as a download instead of showing it in the browser.")
 
 
+class ZoomQuery(BaseModel):
+    """Which zoom of a result is sent."""
+
+    page: int | None = Field(None, description="Number of the page, of a photo of several; by default the first.")
+
+
 class Body(BaseModel):
     """A JSON body. Unknown fields are refused."""
 

@@ -36,6 +36,12 @@ class Problem(Answer):
     request_id: str = Field(description="Names the request in the portal's log; also in the header X-Request-ID.")
 
 
+class NotYet(Answer):
+    """The answer is not there yet: ask again after the seconds in the header Retry-After."""
+
+    detail: str = Field(description="One sentence for people.")
+
+
 class KnownHashes(Answer):
     """Files that the server has."""
 

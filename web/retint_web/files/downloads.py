@@ -1,4 +1,4 @@
-"""Downloads: a photo's files, a batch's results as one zip, a batch's report; and the tiles of deep zoom."""
+"""Downloads: a photo's files, a batch's results as one zip, a batch's report."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from retint.stores import BlobStore
 from retint.tables import Batch, Job
 from retint.tenancy import get_owned
 from retint_web import services
-from retint_web.files import blobs, zoom
+from retint_web.files import blobs
 from retint_web.security import moves_bytes
 
 blueprint = Blueprint("downloads", __name__)
@@ -63,31 +63,6 @@ def results(batch_id: UUID) -> ResponseReturnValue:
 def report(batch_id: UUID) -> ResponseReturnValue:
     """Send a batch's report with a byte order mark, by which spreadsheets recognize UTF-8."""
     return send_report(batch_id, prefix=BOM)
-
-
-@blueprint.get("/jobs/<uuid:job_id>/zoom.dzi")
-@blueprint.get("/jobs/<uuid:job_id>/pages/<int:page>/zoom.dzi")
-@moves_bytes
-def description(job_id: UUID, page: int | None = None) -> ResponseReturnValue:
-    """Send the .dzi file, which describes the deep zoom of a result, or of a further page of it."""
-    key = _find_file(job_id, _name_zoom(page))[1]
-    return _cached_response(zoom.read_description(services().store, key), "application/xml")
-
-
-@blueprint.get("/jobs/<uuid:job_id>/zoom/<int:level>/<int:column>_<int:row>.jpg")
-@blueprint.get("/jobs/<uuid:job_id>/zoom_files/<int:level>/<int:column>_<int:row>.jpg")
-@blueprint.get("/jobs/<uuid:job_id>/zoom_files/<int:level>/<int:column>_<int:row>.jpeg")
-@blueprint.get("/jobs/<uuid:job_id>/pages/<int:page>/zoom_files/<int:level>/<int:column>_<int:row>.jpg")
-@blueprint.get("/jobs/<uuid:job_id>/pages/<int:page>/zoom_files/<int:level>/<int:column>_<int:row>.jpeg")
-@moves_bytes
-def tile(job_id: UUID, level: int, column: int, row: int, page: int | None = None) -> ResponseReturnValue:
-    """Send one tile of a deep zoom."""
-    key = _find_file(job_id, _name_zoom(page))[1]
-    return _cached_response(zoom.read_tile(services().store, key, level, column, row), "image/jpeg")
-
-
-def _name_zoom(page: int | None) -> str:
-    return "zoom" if page is None else f"zoom-{page}"
 
 
 def send_file(job_id: UUID, name: str, *, attach: bool) -> ResponseReturnValue:
@@ -209,9 +184,3 @@ def _download_name(deposited: str, name: str, key: str) -> str:
 def _batch_name(batch_id: UUID) -> str:
     with services().read() as session:
         return get_owned(session, Batch, g.identity.tenant_id, batch_id).name
-
-
-def _cached_response(data: bytes, content_type: str) -> Response:
-    response = Response(data, content_type=content_type)
-    response.headers["Cache-Control"] = blobs.CACHE_FOREVER
-    return response

@@ -27,7 +27,7 @@ from retint_workers import scratch
 from retint_workers.beats import Beat
 from retint_workers.inference import devices
 from retint_workers.queue import machine as machines
-from retint_workers.queue import tasks
+from retint_workers.queue import tasks, zooms
 from retint_workers.queue.heartbeat import BEAT_S, Heartbeat
 from retint_workers.queue.machine import Machine
 
@@ -41,6 +41,7 @@ def make_app(machine: Machine, stages: Mapping[Stage, tasks.RunStage]) -> Celery
     """Make a worker's Celery application, with its fleet's tasks and its heartbeat; stages of others are left out."""
     connection = machine.heartbeat.services.connect_broker()
     tasks.register(connection.app, machine, stages)
+    zooms.register(connection.app, machine)
     connection.app.steps["worker"].add(_make_heartbeat_step(machine, connection))
     return connection.app
 

@@ -121,34 +121,17 @@ def test_a_files_name_arrives_whole(member: Person, restore: Callable[..., None]
     assert ".." not in header
 
 
-def test_deep_zoom_comes_out_of_one_blob(member: Person, job_id: str) -> None:
-    browser = member.browser()
-    dzi = browser.get(f"/jobs/{job_id}/zoom.dzi")
-    assert (dzi.text, dzi.mimetype) == ("<Image TileSize='254'/>", "application/xml")
-    for path in ("zoom/1/1_0.jpg", "zoom_files/1/1_0.jpg", "zoom_files/1/1_0.jpeg"):
-        tile = browser.get(f"/jobs/{job_id}/{path}")
-        assert (tile.text, tile.mimetype) == ("tile 1 1 0", "image/jpeg")
-        assert "immutable" in tile.headers["Cache-Control"]
-    assert browser.get(f"/jobs/{job_id}/zoom/0/0_0.jpg").text == "tile 0 0 0"
-    for path in ("zoom/2/0_0.jpg", "zoom/1/9_9.jpg", "zoom/99999999999999999999/0_0.jpg"):
-        assert browser.get(f"/jobs/{job_id}/{path}").status_code == 404
-
-
-def test_each_page_of_a_photo_has_its_previews_and_its_zoom(member: Person, restore: Callable[..., None]) -> None:
+def test_each_page_of_a_photo_has_its_previews(member: Person, restore: Callable[..., None]) -> None:
     job_id = member.deposit(member.open_batch(), "album.tif")["id"]
     one = {"number": 1, "role": "photograph", "kind": "neutral"}
     other = {"number": 3, "role": "photograph", "kind": "color", "width": 70, "height": 50, "bits": 16}
     restore(job_id, pages=[one, {"number": 2, "role": "mask"}, other], suffix="tif")
     browser = member.browser()
-    assert browser.get(f"/jobs/{job_id}/pages/3/zoom.dzi").text == "<Image TileSize='254'/>"
-    assert browser.get(f"/jobs/{job_id}/pages/3/zoom_files/1/1_0.jpg").text == "tile 1 1 0"
-    assert browser.get(f"/jobs/{job_id}/pages/2/zoom.dzi").status_code == 404
     first, third = (browser.get(f"/jobs/{job_id}{query}").text for query in ("", "?page=3"))
     assert "2 photographs, 1 mask" in first
     assert "files/preview-3" not in first
     assert "files/preview-3" in third
     assert "70 × 50 pixels" in third
-    assert f"/jobs/{job_id}/pages/3/zoom.dzi" in third
     for page in ("2", "4", "x", ""):
         assert browser.get(f"/jobs/{job_id}?page={page}").status_code == 404
 

@@ -27,6 +27,17 @@ def test_the_key_of_a_file_names_the_attempt_that_wrote_it(stage: Stage, name: s
     assert keys.validate_key(key) == key
 
 
+def test_a_zoom_lies_beside_the_result_that_it_shows() -> None:
+    result = keys.attempt_file(TENANT, PHOTO, JOB, Stage.RENDER, 4, "result.tif")
+    for name in ("zoom", "zoom-2"):
+        key = keys.zoom(result, name)
+        assert key == keys.attempt_file(TENANT, PHOTO, JOB, Stage.RENDER, 4, f"{name}.szi")
+        assert keys.parse(key) == ParsedKey(PHOTO, JOB, Stage.RENDER)
+        assert keys.is_zoom(key)
+        assert keys.folder(key) == keys.folder(result)
+    assert not any(map(keys.is_zoom, (result, f"{result}/zoom-2.szi.txt", keys.zoom(result, "zoom-x"), "")))
+
+
 @pytest.mark.parametrize(
     "key", ["", "checks/1", f"tenants/{TENANT}/photos/{PHOTO}", f"tenants/{TENANT}/photos/{PHOTO}/jobs/{JOB}/paint-1/a"]
 )

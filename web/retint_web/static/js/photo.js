@@ -46,17 +46,27 @@ const loadScript = (address) =>
     document.head.append(script);
   });
 
+// The preview is shown at once. The server makes the tiles of the full size when they are first asked for; as soon as
+// they are there, they lie over the preview.
+
 const dialog = document.querySelector("dialog.closer");
+const LONGEST_PAUSE_MS = 10_000;
+const GIVE_UP_MS = 300_000;
 let viewer;
+let wantsTiles = Boolean(dialog?.dataset.tiles);
 
 async function openDeepZoom() {
   dialog.showModal();
-  if (viewer) return;
-  const picture = dialog.querySelector(".picture");
   if (!window.OpenSeadragon) await loadScript(dialog.dataset.library);
+  if (!viewer) openPreview();
+  if (wantsTiles) waitForTiles();
+}
+
+function openPreview() {
+  const picture = dialog.querySelector(".picture");
   viewer = window.OpenSeadragon({
     element: picture,
-    tileSources: dialog.dataset.tiles || { type: "image", url: dialog.dataset.image },
+    tileSources: { type: "image", url: dialog.dataset.image },
     drawer: "canvas",
     showNavigationControl: false,
     maxZoomPixelRatio: 4,
@@ -68,6 +78,50 @@ async function openDeepZoom() {
   viewer.addHandler("open", () => { picture.dataset.ready = "true"; });
   viewer.addHandler("tile-drawn", () => { picture.dataset.drawn = "true"; });
   viewer.canvas.focus();
+}
+
+/** Ask for the tiles, ever less often, until they are there or the dialog is closed. */
+async function waitForTiles() {
+  const status = dialog.querySelector("[role=status]");
+  const began = Date.now();
+  let pause = 1000;
+  wantsTiles = false;
+  status.textContent = "";
+  while (dialog.open) {
+    const answer = await fetch(dialog.dataset.tiles).catch(() => null);
+    // Without an answer, or while a part of the server is away, it is worth asking again.
+    if (answer && answer.status !== 202 && answer.status < 500) {
+      status.textContent = "";
+      if (answer.ok) addTiles();
+      return;
+    }
+    if (Date.now() - began > GIVE_UP_MS) {
+      status.textContent = "The full zoom is not ready yet.";
+      break;
+    }
+    status.textContent = "Preparing full zoom …";
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    pause = Math.min(1.5 * pause, LONGEST_PAUSE_MS);
+  }
+  wantsTiles = true;
+}
+
+/** Lay the tiles over the preview; they are seen when all that the view needs are loaded, so that nothing blurs. */
+function addTiles() {
+  viewer.addTiledImage({
+    tileSource: dialog.dataset.tiles,
+    width: 1,
+    opacity: 0,
+    preload: true,
+    success: ({ item }) => {
+      const show = () => {
+        item.setOpacity(1);
+        dialog.querySelector(".picture").dataset.full = "true";
+      };
+      if (item.getFullyLoaded()) show();
+      else item.addOnceHandler("fully-loaded-change", show);
+    },
+  });
 }
 
 const actions = {
