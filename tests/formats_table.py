@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tests import odd_photos, photo_files, photographs, sample_layers
 
-from retint.recipes import parse
+from retint.recipes import Recipe, parse
 from retint_workers.imaging.decoding import encoding, formats
 from retint_workers.imaging.ingest import examine
 from retint_workers.imaging.render import RenderRequest, render_and_verify
@@ -41,7 +41,7 @@ def describe_coding(options: dict[str, Any]) -> str:
 def make_row(path: Path, folder: Path) -> str:
     """Restore one file; return its row."""
     recipe = parse({})
-    facts = examine(path, 256, 1000).facts
+    facts = examine(path, Recipe(proxy_side=256), 1000).facts
     request = RenderRequest(path, folder, facts, recipe, None, sample_layers.density_layer())
     rendered = render_and_verify(request, 1000)
     result = rendered.files["result"]

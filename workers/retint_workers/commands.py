@@ -62,11 +62,11 @@ DEVICE = click.option(
 @commands.command(
     epilog="""\b
 Examples:
-  retint restore scan.tif --out restored
-  retint restore scans/*.jpg scans/*.tif --out restored --gain 1.2
+  retint restore scans/*.jpg scan.tif --out restored --gain 1.2
   retint restore scan.tif --out restored --colorizer artistic --render-factor 25 --watermark --compare
   retint restore https://archive.example/photo.jpg --out restored
-  retint restore album/ --out restored --dry-run
+  retint restore album-page.tif --out restored --region 0.05,0.1,0.4,0.5 --region 0.5,0.1,0.45,0.5
+  retint restore negatives/ --out restored --invert --region whole --dry-run
   retint restore album/ --out restored --json > report.json
 """
 )

@@ -92,7 +92,7 @@ def read_thumbnails(request: RenderRequest) -> Iterator[NDArray[np.uint8]]:
 
 def fit_watermark(pixels: NDArray[Any], frame_format: FrameFormat) -> Watermark:
     """Return the watermark for a frame's pixels, (h, w, 3)."""
-    return Watermark.fit((pixels.shape[0], pixels.shape[1], 3), frame_format.orientation)
+    return Watermark.fit((0, 0, pixels.shape[1], pixels.shape[0]), 3, frame_format.orientation)
 
 
 def render_frames(request: RenderRequest) -> Iterator[int]:

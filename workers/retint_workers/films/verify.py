@@ -35,7 +35,7 @@ from retint_workers.imaging.verify import (
     MODEST_CHROMA,
     NotVerified,
     measure_chroma,
-    pixels_outside,
+    select_outside,
     verify_likeness,
     verify_record,
     verify_watermark,
@@ -131,7 +131,8 @@ class ResultCheck:
             raise NotVerified("The pixels that were read back are not those that were written.", code="pixels_differ")
         if self._request.recipe.watermark and self.frames % SEGMENT_FRAMES == 0:
             self._verify_watermark(frame, self._format)
-        self._chroma = max(self._chroma, measure_chroma(pixels_outside(self._watermark_box, decoded)))
+        is_outside = select_outside(self._watermark_box, decoded.shape)
+        self._chroma = max(self._chroma, measure_chroma(decoded[is_outside][None]))
         self._verify_time(frame.pts or 0, next(self._times, 0))
         if self.frames == self._request.facts["poster"]:
             thumb = pyvips.Image.new_from_array(self._converter.to_proxy(frame, THUMB_SIDE))

@@ -20,6 +20,7 @@ from retint_workers.imaging.color import profiles
 from retint_workers.imaging.color.spaces import ColorSpace
 from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.previews import Downscaler
+from retint_workers.imaging.stored_region import Picture
 
 ROWS_OF_CELLS = 4
 """How many are converted at a time, to need little memory."""
@@ -33,20 +34,27 @@ def measure(smaller: Downscaler, header: Header) -> Cells:
 
 
 def predict(
-    before: Downscaler, header: Header, space: ColorSpace, color: ColorLayer | None, density: DensityLayer | None
+    before: Downscaler,
+    header: Header,
+    picture: Picture,
+    space: ColorSpace,
+    color: ColorLayer | None,
+    density: DensityLayer | None,
 ) -> Cells:
     """Return what a result should look like: the photo's smaller copy with the layers applied to it in sRGB.
 
     Args:
         before: collected from the photo.
         header: the photo's.
+        picture: what of it is restored.
         space: the result's.
         color: the color layer, or none.
         density: the density layer, or none.
     """
     colorize = Rendering(color, None, orientation=header.orientation)
     repair = Rendering(None, density, orientation=header.orientation)
-    size = before.size
+    region = picture.region.shrink(before.factor, before.size)
+    size = region.bounds_size
 
     def render(rows: pyvips.Image, top: int) -> NDArray[Any]:
         srgb = profiles.to_srgb(rows, header.space.equivalent, depth=16).numpy()
@@ -57,7 +65,20 @@ def predict(
                 srgb = _put_on_luma(srgb, rows, header, space.equivalent)
         return repair.apply(srgb, top, size)
 
-    return _average(before, render)
+    def look(rows: pyvips.Image, top: int) -> NDArray[Any]:
+        codes = rows.invert() if picture.is_inverted else rows
+        if region.is_whole:
+            return render(codes, top)
+        left, start, right, _ = region.bounds
+
+        def restore(inside: NDArray[Any], first: int) -> NDArray[Any]:
+            part = codes.crop(left, first + start - top, right - left, len(inside))
+            return np.atleast_3d(render(part, first))
+
+        unchanged = profiles.to_srgb(rows, header.space.equivalent, depth=16).numpy()
+        return region.change_pixels(unchanged, top, 3, restore)
+
+    return _average(before, look)
 
 
 def _put_on_luma(srgb: NDArray[Any], rows: pyvips.Image, header: Header, profile: bytes) -> NDArray[Any]:

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyvips
-
 from retint.digests import hash_file
 from retint.pages import PHOTOGRAPH, find_entry, list_photographs, merge_sentences
 from retint.recipes import Recipe
@@ -14,15 +12,10 @@ from retint_workers import scratch
 from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.containers import png
 from retint_workers.imaging.decoding.conversion import open_photo
-from retint_workers.imaging.decoding.formats import Header
-from retint_workers.imaging.kinds import detect_kind
 from retint_workers.imaging.pages import extract, list_pages, name_page
-from retint_workers.imaging.previews import load_display_picture
+from retint_workers.imaging.pictures import find_picture
 from retint_workers.imaging.vips import open_image, read_resolution, translate_errors
 from retint_workers.sandbox.children import run_in_child
-
-HARMLESS_WARNINGS = ("extraneous bytes", "Invalid SOS parameters", "Inconsistent progression", "Unknown Adobe")
-"""Parts of libjpeg's warnings about files that it still decodes completely."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +24,12 @@ class Ingested:
 
     Attributes:
         facts: JSON values: `format`, `width` and `height` (upright), `bits`, `bands`, `kind`, `orientation`,
-            `profile` (its name or null), `sha256`, `size` in bytes, `dpi` (see `read_dpi`), `notes` (a
-            sentence for each problem of the file that was passed over). Of a photo of several pages all but the last
-            three are those of the first photograph, and `pages` has an entry for each page: `number`, `role` (see
-            `retint.pages`) and its own facts.
-        proxy: of the first photograph: PNG, 8-bit RGB in sRGB, upright, its long side at most the recipe's
-            `proxy_side`.
+            `profile` (its name or null), `region` (see `retint.region`), `inverted` (where it is), `sha256`, `size` in
+            bytes, `dpi` (see `read_dpi`), `notes` (a sentence for each problem of the file that was passed over, and
+            for what is restored of it). Of a photo of several pages all but the last three are those of the first
+            photograph, and `pages` has an entry for each page: `number`, `role` (see `retint.pages`) and its own facts.
+        proxy: of the first photograph, the picture in its region's bounds: PNG, 8-bit RGB in sRGB, upright, its long
+            side at most the recipe's `proxy_side`.
         further: the proxies of further photographs, by name (see `Page.spell`).
     """
 
@@ -52,7 +45,7 @@ def ingest(
 
     Args:
         original: the file as deposited.
-        recipe: tells the size of the proxy.
+        recipe: tells the region, whether it is inverted, and the size of the proxy.
         settings: limits.
         beat: called about once a second meanwhile.
         folder: for the proxies of further pages; without it there are none.
@@ -61,12 +54,12 @@ def ingest(
         InvalidPhoto: it cannot be restored; the message says what to do.
         OutOfMemory, WorkerLost: the child did not finish.
     """
-    limits = (recipe.proxy_side, settings.pixel_limit_mp)
-    first = run_in_child(examine, settings, beat, original, *limits)
+    how = (recipe, settings.pixel_limit_mp)
+    first = run_in_child(examine, settings, beat, original, *how)
     facts, further = first.facts, {}
     said = {list_photographs(facts)[0].number: facts["notes"]}
     for page in list_photographs(facts)[1:]:
-        examined = run_in_child(examine_page, settings, beat, original, page.number, *limits)
+        examined = run_in_child(examine_page, settings, beat, original, page.number, *how)
         said[page.number] = examined.facts.pop("notes")
         find_entry(facts, page.number).update(examined.facts)
         if folder is not None:
@@ -75,7 +68,7 @@ def ingest(
     return Ingested(facts | {"notes": merge_sentences(said)}, first.proxy, further)
 
 
-def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:
+def examine(original: Path, recipe: Recipe, pixel_limit_mp: int) -> Ingested:
     """Read an original of one page, or the first photograph of several pages.
 
     Raises:
@@ -83,7 +76,7 @@ def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:
     """
     pages = list_pages(original, pixel_limit_mp)
     number = next((page["number"] for page in pages if page["role"] == PHOTOGRAPH), None)
-    examined = examine_page(original, number, proxy_side, pixel_limit_mp)
+    examined = examine_page(original, number, recipe, pixel_limit_mp)
     facts = examined.facts | {"sha256": hash_file(original), "size": original.stat().st_size}
     if pages:
         own = {name: value for name, value in examined.facts.items() if name != "notes"}
@@ -91,7 +84,7 @@ def examine(original: Path, proxy_side: int, pixel_limit_mp: int) -> Ingested:
     return replace(examined, facts=facts)
 
 
-def examine_page(original: Path, number: int | None, proxy_side: int, pixel_limit_mp: int) -> Ingested:
+def examine_page(original: Path, number: int | None, recipe: Recipe, pixel_limit_mp: int) -> Ingested:
     """Read a page from its first byte to its last; see `pages.extract`.
 
     Raises:
@@ -101,9 +94,8 @@ def examine_page(original: Path, number: int | None, proxy_side: int, pixel_limi
         page, left_out = extract(original, number, folder)
         header = open_photo(page, pixel_limit_mp, folder)
         with translate_errors():
-            proxy = load_complete_picture(header, proxy_side)
-            pixels = proxy.numpy()
-            png = proxy.pngsave_buffer(compression=3, keep="none")
+            found = find_picture(header, recipe)
+            png = found.proxy.pngsave_buffer(compression=3, keep="none")
         dpi = read_dpi(header.pixels, header.coding)
     width, height = header.upright_size
     facts = {
@@ -112,13 +104,14 @@ def examine_page(original: Path, number: int | None, proxy_side: int, pixel_limi
         "height": height,
         "bits": header.bits,
         "bands": header.bands,
-        "kind": "neutral" if header.bands == 1 else detect_kind(pixels),
+        "kind": found.kind,
+        "region": found.region.to_facts(),
         "orientation": header.orientation,
         "profile": header.space.name,
         "dpi": dpi,
-        "notes": [*header.notes, *left_out],
+        "notes": [*header.notes, *left_out, *found.notes],
     }
-    return Ingested(facts, png)
+    return Ingested(facts | ({"inverted": True} if found.is_inverted else {}), png)
 
 
 def read_dpi(path: Path, coding: str) -> float | None:
@@ -129,25 +122,6 @@ def read_dpi(path: Path, coding: str) -> float | None:
         with path.open("rb") as file:
             resolution = (image.xres, image.yres) if png.states_resolution(file) else None
     return round(resolution[0] * 25.4, 2) if resolution else None
-
-
-def load_complete_picture(header: Header, side: int) -> pyvips.Image:
-    """Load a photo as a picture to look at, if all of it can be decoded.
-
-    For a JPEG with a piece missing in the middle libjpeg only warns. It also warns of much that is harmless, so a
-    photo with a harmless warning is decoded a second time.
-
-    Raises:
-        pyvips.Error: parts of it cannot be decoded.
-    """
-    if header.coding != "jpeg":
-        return load_display_picture(header, side)
-    try:
-        return load_display_picture(header, side, fail_on="warning")
-    except pyvips.Error as error:
-        if not any(warning in str(error) for warning in HARMLESS_WARNINGS):
-            raise
-    return load_display_picture(header, side)
 
 
 def describe(original: Path, pixel_limit_mp: int) -> str:

@@ -12,6 +12,7 @@ from retint.pages import PREVIEW_SIDE
 from retint_workers.imaging.color import profiles
 from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.shrinking import shrink
+from retint_workers.imaging.stored_region import Box
 from retint_workers.imaging.vips import XMP_FIELD, open_image
 
 THUMB_SIDE = 640
@@ -19,33 +20,45 @@ MIN_CELL = 16
 MAX_CELLS = 64
 
 
-def load_display_picture(header: Header, side: int, **options: Any) -> pyvips.Image:
+def load_display_picture(
+    header: Header, side: int, box: Box | None = None, *, invert: bool = False, **options: Any
+) -> pyvips.Image:
     """Load a photo as a picture to look at, into memory: upright, 8-bit sRGB, its long side at most `side`.
 
     Args:
         header: the photo's.
         side: the most pixels of the long side.
+        box: the part of the stored pixels that is loaded; all of them by default.
+        invert: make dark light, in code values.
         options: of libvips' loader.
     """
-    longest = max(header.width, header.height)
+    left, top, right, bottom = box or (0, 0, header.width, header.height)
+    size = right - left, bottom - top
     if header.coding == "jpeg":  # shrinking while decoding is fast; a factor of two is left for quality
-        options["shrink"] = max((n for n in (1, 2, 4, 8) if longest / n >= 2 * side), default=1)
+        options["shrink"] = max((n for n in (1, 2, 4, 8) if max(size) / n >= 2 * side), default=1)
     image = open_image(header.pixels, header.coding, **options)
     if header.extras:
         image = image.extract_band(0, n=header.bands)
-    return to_display(image, header, side)
+    if box is not None:
+        across, down = image.width / header.width, image.height / header.height
+        left, top = min(round(left * across), image.width - 1), min(round(top * down), image.height - 1)
+        end, last = max(left + 1, round(right * across)), max(top + 1, round(bottom * down))
+        image = image.crop(left, top, end - left, last - top)
+    return to_display(image.invert() if invert else image, header, side, size)
 
 
-def to_display(image: pyvips.Image, header: Header, side: int) -> pyvips.Image:
+def to_display(image: pyvips.Image, header: Header, side: int, size: tuple[int, int] | None = None) -> pyvips.Image:
     """Convert pixels of a photo to a picture to look at; see `load_display_picture`.
 
     Args:
         image: the photo's stored pixels or a smaller copy of them, gray or RGB, 8 or 16 bits.
         header: the photo's, for size, color space and orientation.
         side: the most pixels of the long side.
+        size: width and height of the part of the photo that the pixels are; the whole photo's by default.
     """
-    scale = min(1.0, side / max(header.width, header.height))
-    width, height = (max(1, round(length * scale)) for length in (header.width, header.height))
+    full = size or (header.width, header.height)
+    scale = min(1.0, side / max(full))
+    width, height = (max(1, round(length * scale)) for length in full)
     image = image.resize(width / image.width, vscale=height / image.height)
     stored = profiles.to_srgb(image, header.space.equivalent).copy_memory()
     return turn_upright(stored, header.orientation).copy_memory()

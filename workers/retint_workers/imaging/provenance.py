@@ -6,8 +6,8 @@ vocabulary at http://cv.iptc.org/newscodes/digitalsourcetype/.
 
 import json
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from lxml import etree
@@ -27,6 +27,8 @@ COLOR_STATEMENT = "The colors are conjecture by a neural network; they are not e
 TONE_STATEMENT = "The tone was repaired by a neural network; no color was invented."
 NAMESPACE = uuid.UUID("6ff2bd2a-5b4a-5b0c-9c33-8d3c1f1f7a51")
 """Of the identifiers of results."""
+PICTURE_FACTS = ("kind", "region", "inverted")
+"""What a picture is, which part of the page, and whether it is inverted."""
 WATERMARK = "A painter's palette is drawn into the lower left corner."
 
 
@@ -39,19 +41,35 @@ class Provenance:
         recipe: what was asked for.
         networks: the layers' records by kind of layer: network, weights, settings, `decided_at`. Those of further pages
             have the page's number behind the kind: `color-2`.
+        pictures: what of the original is restored, likewise (`picture`, `picture-2`): see `describe_picture`. Empty for
+            films, and for results from before there were regions.
     """
 
     original: str
     recipe: Recipe
     networks: dict[str, dict[str, Any]]
+    pictures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def from_layers(
-        cls, original: str, recipe: Recipe, color: ColorLayer | None, density: DensityLayer | None
+        cls,
+        original: str,
+        recipe: Recipe,
+        color: ColorLayer | None,
+        density: DensityLayer | None,
+        facts: Mapping[str, Any] | None = None,
     ) -> "Provenance":
-        """Make the record of a result from the layers that are applied."""
+        """Make the record of a result from the layers that are applied, and the facts of ingest."""
         layers = {"color": color, "density": density}
-        return cls(original, recipe, {name: layer.record for name, layer in layers.items() if layer is not None})
+        networks = {name: layer.record for name, layer in layers.items() if layer is not None}
+        picture = describe_picture(facts or {})
+        return cls(original, recipe, networks, {"picture": picture} if picture else {})
+
+    @property
+    def has_watermark(self) -> bool:
+        """Whether a watermark is drawn: nobody marks what passes untouched."""
+        kinds = [picture["kind"] for picture in self.pictures.values()]
+        return self.recipe.watermark and (not kinds or any(map(self.recipe.changes, kinds)))
 
     @property
     def source_type(self) -> str | None:
@@ -69,7 +87,7 @@ class Provenance:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON values."""
-        return {
+        record = {
             "original_sha256": self.original,
             "recipe": json.loads(self.recipe.canonical),
             "recipe_sha256": self.recipe.hash,
@@ -77,7 +95,9 @@ class Provenance:
             "software": f"Retint {retint.__version__}",
             "digital_source_type": self.source_type,
             "statement": self.statement,
-        } | ({"watermark": WATERMARK} if self.recipe.watermark else {})
+        }
+        record |= {"pictures": self.pictures} if self.pictures else {}
+        return record | ({"watermark": WATERMARK} if self.has_watermark else {})
 
     def to_json(self, notes: Sequence[str] = ()) -> bytes:
         """The record as a JSON file, with a sentence for each thing that is not as in the original."""
@@ -124,6 +144,7 @@ class Provenance:
             "RecipeSHA256": record["recipe_sha256"],
             "Recipe": self.recipe.canonical,
             "Networks": json.dumps(self.networks, sort_keys=True, ensure_ascii=False),
+            "Pictures": json.dumps(self.pictures, sort_keys=True) if self.pictures else None,
             "Software": record["software"],
             "Statement": self.statement,
             "Watermark": record.get("watermark"),
@@ -132,9 +153,14 @@ class Provenance:
 
 
 PROPERTIES = (
-    "OriginalSHA256", "RecipeSHA256", "Recipe", "Networks", "Software", "Statement", "Watermark",
+    "OriginalSHA256", "RecipeSHA256", "Recipe", "Networks", "Pictures", "Software", "Statement", "Watermark",
     "FormerDigitalSourceType",
 )  # fmt: skip
+
+
+def describe_picture(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ingest found of a picture: `kind`, `region`, `inverted`; empty from before there were regions."""
+    return {name: facts[name] for name in PICTURE_FACTS if name in facts} if "region" in facts else {}
 
 
 def read_xmp(packet: bytes) -> dict[str, str]:

@@ -16,6 +16,7 @@ import pyvips
 from retint.digests import hash_file
 from retint.errors import InvalidPhoto
 from retint.filetypes import PHOTO_SUFFIXES
+from retint.kinds import COLOR, UNTOUCHED
 from retint.pages import (
     PHOTOGRAPH,
     PREVIEW_SIDE,
@@ -37,7 +38,8 @@ from retint_workers.imaging.decoding.encoding import MAX_CLASSIC_TIFF_BYTES, gre
 from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.metadata.policy import THUMBNAILS
 from retint_workers.imaging.previews import Downscaler, save_jpeg, to_display
-from retint_workers.imaging.provenance import Provenance
+from retint_workers.imaging.provenance import PICTURE_FACTS, Provenance, describe_picture
+from retint_workers.imaging.stored_region import Picture
 from retint_workers.imaging.streams import StripPipe, measure_extras, open_extras, read_strips
 from retint_workers.imaging.strip_renderer import Layers, StripRenderer
 from retint_workers.imaging.verify import Expected, NotVerified
@@ -218,9 +220,8 @@ def _render_page(
     header.notes.extend(left_out)
     made = folder / "made"
     made.mkdir()
-    # Whether it has too little color is asked of the photograph only.
-    kind = "color" if facts["role"] == THUMBNAIL else facts["kind"]
-    own = {"kind": kind, "sha256": request.facts["sha256"]}
+    found = {name: facts[name] for name in ("role", *PICTURE_FACTS) if name in facts}
+    own = {"sha256": request.facts["sha256"]} | found
     alone = replace(request, original=source, folder=made, facts=own)
     rendered = _render_and_verify(alone, header, pixel_limit_mp, started)
     return rendered, pages.measure_page(rendered.files["result"], 0)
@@ -257,7 +258,10 @@ def finish(request: RenderRequest, parts: list[Part], networks: dict[str, dict[s
     said = merge_sentences({number: each.facts["notes"] for number, each in rendered.items()})
     told = merge_sentences({part.number: part.notes for part in parts})
     notes = list(dict.fromkeys([*request.facts.get("notes", ()), *said, *told]))
-    files["provenance"].write_bytes(Provenance(request.facts["sha256"], request.recipe, networks).to_json(notes))
+    photographs = list_photographs(request.facts)
+    pictures = {page.spell("picture"): found for page in photographs if (found := describe_picture(page.facts))}
+    record = Provenance(request.facts["sha256"], request.recipe, networks, pictures)
+    files["provenance"].write_bytes(record.to_json(notes))
     drifts = [each.facts["luma_drift"] for each in rendered.values() if each.facts["luma_drift"] is not None]
     colorless = merge_sentences(
         {number: [each.facts["colorless"]] if each.facts["colorless"] else [] for number, each in rendered.items()}
@@ -288,15 +292,19 @@ def _is_as_written(result: Path, part: Part, original: Path) -> bool:
 
 
 def _render_and_verify(request: RenderRequest, header: Header, pixel_limit_mp: int, started: float) -> Rendered:
-    record = Provenance.from_layers(request.facts["sha256"], request.recipe, request.color, request.density)
+    facts, colorless = request.facts, None
+    if not request.recipe.changes(facts["kind"]):
+        request, colorless = replace(request, color=None, density=None), UNTOUCHED[facts["kind"]]
+    record = Provenance.from_layers(facts["sha256"], request.recipe, request.color, request.density, facts)
     result = request.folder / f"result{PHOTO_SUFFIXES[header.result_format]}"
     expected, drift = write(request, header, record, result)
     rendered = time.monotonic()
-    colorless = None
     try:
         files, chroma = verify.read_back(result, expected, pixel_limit_mp)
-        if request.color is not None and request.facts["kind"] != "color" and chroma < verify.COLORLESS_CHROMA:
-            colorless = verify.explain_colorless(header, request.color)
+        # Whether it has too little color is asked of photographs only, not of their thumbnails.
+        is_asked = facts["kind"] != COLOR and facts.get("role") != THUMBNAIL
+        if request.color is not None and is_asked and chroma < verify.COLORLESS_CHROMA:
+            colorless = verify.explain_colorless(header, expected.picture.region, request.color)
     except InvalidPhoto as error:
         raise NotVerified(f"The result cannot be read back. {error.message}", code="unreadable") from error
     files |= {
@@ -328,11 +336,14 @@ def write(request: RenderRequest, header: Header, record: Provenance, result: Pa
         InvalidPhoto: the photo is too small for the watermark.
     """
     bands = 3 if request.color is not None else header.bands
-    space, note = header.space.choose_for_result(bands, header.bits)
+    picture = Picture.from_facts(request.facts, header)
+    layers = (request.color, request.density)
+    space, note = header.space, None
+    if any(layers) or picture.is_inverted or record.has_watermark:
+        space, note = header.space.choose_for_result(bands, header.bits)
     header.notes.extend([note] if note else [])
     shape = (header.height, header.width, bands)
-    layers = (request.color, request.density)
-    renderer = StripRenderer(layers, header, space, shape, has_watermark=request.recipe.watermark)
+    renderer = StripRenderer(layers, header, space, bands, picture, has_watermark=record.has_watermark)
     before, after = Downscaler(header), Downscaler(header)
     save = partial(encode, request=request, header=header, profile=space.profile, record=record, result=result)
     with StripPipe(shape, header.bits, save) as pipe:
@@ -349,7 +360,8 @@ def write(request: RenderRequest, header: Header, record: Provenance, result: Pa
         checksum=renderer.checksum,
         extras=measure_extras(header),
         cell_means=after.cell_means(),
-        look=appearance.predict(before, header, space, request.color, request.density),
+        look=appearance.predict(before, header, picture, space, request.color, request.density),
+        picture=picture,
         marked=renderer.marked_pixels(),
     )
     return expected, renderer.drift if request.color is not None else None

@@ -12,6 +12,7 @@ from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_workers.imaging.color import spaces
 from retint_workers.imaging.color.spaces import ColorSpace
 from retint_workers.imaging.decoding.formats import Header
+from retint_workers.imaging.stored_region import Picture
 from retint_workers.imaging.verify import MarkedPixels
 from retint_workers.imaging.watermark import Watermark
 
@@ -28,29 +29,48 @@ class StripRenderer:
     """
 
     def __init__(
-        self, layers: Layers, header: Header, space: ColorSpace, shape: tuple[int, int, int], *, has_watermark: bool
+        self,
+        layers: Layers,
+        header: Header,
+        space: ColorSpace,
+        bands: int,
+        picture: Picture,
+        *,
+        has_watermark: bool,
     ) -> None:
         self.checksum = 0
         self.drift = 0.0
-        self._size = shape[:2]
+        self._picture, self._bands = picture, bands
+        self._size = picture.region.bounds_size
+        self._has_layers = any(layers)
         self._has_density = layers[1] is not None
         self._source, self._space = header.space, space
         self._layers, self._color_only = _prepare(layers, header, space)
-        self._watermark = Watermark.fit(shape, header.orientation, space) if has_watermark else None
+        where = picture.region.largest
+        self._watermark = Watermark.fit(where, bands, header.orientation, space) if has_watermark else None
         self._bare: list[NDArray[Any]] = []
         self._marked: list[NDArray[Any]] = []
 
     def render(self, strip: NDArray[Any], top: int) -> NDArray[Any]:
         """Render the strip that begins with this row."""
-        if not self._source.has_way_back:
+        if not self._source.has_way_back and self._space is not self._source:
             strip = spaces.convert(strip, self._source, self._space)
-        rendered = self._layers.apply(strip, top, self._size)
-        self._measure_drift(strip, top, rendered)
+        rendered = self._picture.region.change_pixels(strip, top, self._bands, self._restore)
         if self._watermark is not None:
             self._bare.append(self._watermark.pixels_under(rendered, top).copy())
             self._watermark.draw_on(rendered, top)
             self._marked.append(self._watermark.pixels_under(rendered, top).copy())
         self.checksum = zlib.crc32(rendered.data, self.checksum)
+        return rendered
+
+    def _restore(self, pixels: NDArray[Any], top: int) -> NDArray[Any]:
+        """Render pixels of the region's bounds, whose row `top` they begin with."""
+        # Contiguous, because to numba others are of another type.
+        pixels = np.invert(pixels) if self._picture.is_inverted else np.ascontiguousarray(pixels)
+        if not self._has_layers:
+            return pixels.copy()
+        rendered = self._layers.apply(pixels, top, self._size)
+        self._measure_drift(pixels, top, rendered)
         return rendered
 
     def _measure_drift(self, strip: NDArray[Any], top: int, rendered: NDArray[Any]) -> None:

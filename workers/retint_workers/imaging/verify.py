@@ -20,6 +20,7 @@ from retint_workers.imaging import appearance, provenance, watermark
 from retint_workers.imaging.decoding.formats import Header, read_header, sniff_file
 from retint_workers.imaging.previews import Downscaler, save_previews, to_display
 from retint_workers.imaging.provenance import Provenance
+from retint_workers.imaging.stored_region import Picture, StoredRegion
 from retint_workers.imaging.streams import measure_extras, read_strips
 from retint_workers.imaging.vips import XMP_FIELD, open_image
 from retint_workers.imaging.watermark import Watermark
@@ -72,6 +73,7 @@ class Expected:
         extras: CRC-32 of the channels beside the color.
         cell_means: of the rendered pixels, see `Downscaler.cell_means`.
         look: what it should look like without the watermark, see `appearance`.
+        picture: what of the photo was restored.
         marked: the pixels under the watermark, if one was drawn.
     """
 
@@ -81,6 +83,7 @@ class Expected:
     extras: int
     cell_means: NDArray[np.float64]
     look: appearance.Cells
+    picture: Picture
     marked: MarkedPixels | None
 
 
@@ -97,8 +100,8 @@ def read_back(result: Path, expected: Expected, pixel_limit_mp: int) -> tuple[di
     """Decode a result, verify it, and write `preview` and `thumb` beside it.
 
     Returns:
-        The files by name, and the chroma that one place in a hundred outside the watermark exceeds, in code values
-        of 255.
+        The files by name, and the chroma that one place in a hundred of the picture, outside the watermark, exceeds,
+        in code values of 255.
 
     Raises:
         NotVerified: it is not as it should be.
@@ -115,9 +118,13 @@ def read_back(result: Path, expected: Expected, pixel_limit_mp: int) -> tuple[di
     save_previews(preview, files["preview"], files["thumb"], expected.record.to_xmp())
     scale = 1 / (decoded.smaller.factor * decoded.smaller.cell)
     box = expected.marked.watermark.scale_box(scale, scale) if expected.marked else (0, 0, 0, 0)
-    look = pixels_outside(box, appearance.measure(decoded.smaller, header))
-    verify_appearance(look, pixels_outside(box, expected.look), is_lossy=header.lossy)
-    return files, measure_chroma(look * 255)
+    look = appearance.measure(decoded.smaller, header)
+    is_outside = select_outside(box, look.shape[:2])
+    verify_appearance(look[is_outside][None], expected.look[is_outside][None], is_lossy=header.lossy)
+    is_picture = is_outside & expected.picture.region.cover(
+        look.shape[:2], decoded.smaller.factor * decoded.smaller.cell
+    )
+    return files, measure_chroma(look[is_picture][None] * 255)
 
 
 def _decode(header: Header, expected: Expected) -> Decoded:
@@ -255,36 +262,36 @@ def measure_chroma(pixels: NDArray[Any]) -> float:
     return float(np.percentile(np.hypot((pixels[..., 2] - luma) / CB_SCALE, (pixels[..., 0] - luma) / CR_SCALE), 99))
 
 
-def pixels_outside(box: tuple[int, int, int, int], pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return the pixels outside a box (left, top, right, bottom) in one row, (1, n) or (1, n, 3)."""
+def select_outside(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which pixels of a picture of this shape lie outside a box (left, top, right, bottom)."""
     left, top, right, bottom = box
-    is_outside = np.ones(pixels.shape[:2], bool)
+    is_outside = np.ones(shape[:2], bool)
     is_outside[top:bottom, left:right] = False
-    row: NDArray[Any] = pixels[is_outside][None]
-    return row
+    return is_outside
 
 
-def explain_colorless(header: Header, color: ColorLayer) -> str:
-    """Say why a result shows no color: nearly all of the photo is black or white, so there is no room for color.
+def explain_colorless(header: Header, region: StoredRegion, color: ColorLayer) -> str:
+    """Say why a result shows no color: the network decided for none, or nearly all of the photo is black or white.
 
     Args:
         header: the photo's.
+        region: what of it is restored.
         color: what the colorizer decided.
 
     Raises:
-        NotVerified: there is room. So the network decided for gray, or its decision got lost.
+        NotVerified: there is room, and the network decided for color. So its decision got lost.
     """
     decided = 255 * float(np.percentile(np.hypot(*color.chroma.astype(np.float32)), 99))
     is_gray = decided < COLORLESS_CHROMA
     wanted = MODEST_CHROMA if is_gray else min(decided, MODEST_CHROMA)
-    if _measure_room(header, wanted) < wanted / 2:  # in a photo, unlike a drawing, nearly every pixel has room
+    if _measure_room(header, region, wanted) < wanted / 2:  # in a photo, unlike a drawing, nearly every pixel has room
         return "The photo is black and white with hardly any gray between: there is no room for color in it."
     if is_gray:
-        raise NotVerified("The network gave this photo no color.", code="colorless")
+        return "The network found no color to give this photo: it stayed black and white."
     raise NotVerified("The result came out without color.", code="colorless")
 
 
-def _measure_room(header: Header, chroma: float) -> float:
+def _measure_room(header: Header, region: StoredRegion, chroma: float) -> float:
     """Measure how much of a chroma a photo could show: the mean of a cell that one cell in a hundred exceeds.
 
     At luma Y' no hue can have a chroma above min(Y', 1 - Y') / 1.8556 without losing some of it.
@@ -296,4 +303,5 @@ def _measure_room(header: Header, chroma: float) -> float:
     smaller = Downscaler(header)
     for _, strip in read_strips(header, smaller.factor):
         smaller.add(room_by_code[strip if strip.ndim == 2 else strip[..., 1]])  # green is nearly luma
-    return float(np.percentile(smaller.cell_means() * (255 / full), 99))
+    cells = smaller.cell_means() * (255 / full)
+    return float(np.percentile(cells[region.cover(cells.shape[:2], smaller.factor * smaller.cell)], 99))

@@ -17,7 +17,7 @@ XMP_FIELD = "xmp-data"
 """Libvips' name for XMP."""
 FAIL_ON: Mapping[str, str] = {"jpeg": "truncated", "png": "error", "webp": "error", "tiff": "warning"}
 """The mildest problem at which decoding stops. TIFF: libvips calls what it cannot decode a warning. JPEG: see
-`ingest.load_complete_picture`."""
+`pictures.load_complete_picture`."""
 
 LIMITS: Mapping[str, Mapping[str, bool]] = {"jpeg": {}, "png": {}, "webp": {}, "tiff": {"unlimited": True}}
 """libtiff's own limit of 50 MB calls whole files damaged; `bounds` knows what there is."""

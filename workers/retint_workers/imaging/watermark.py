@@ -60,13 +60,19 @@ class Watermark:
     weight: Pixels
 
     @classmethod
-    def fit(cls, shape: tuple[int, int, int], orientation: int, space: ColorSpace = SRGB) -> "Watermark":
-        """Make the watermark for a result of so many rows, columns and bands, as stored.
+    def fit(cls, box: tuple[int, int, int, int], bands: int, orientation: int, space: ColorSpace = SRGB) -> "Watermark":
+        """Make the watermark for a picture in a result.
+
+        Args:
+            box: left, top, right and bottom of the picture in the result's pixels as stored.
+            bands: of the result, 1 or 3.
+            orientation: EXIF's.
+            space: the result's.
 
         Raises:
-            InvalidPhoto: the result is too small.
+            InvalidPhoto: the picture is too small.
         """
-        height, width, bands = shape
+        height, width = box[3] - box[1], box[2] - box[0]
         short = min(height, width)
         if short < MIN_SIDE:
             raise InvalidPhoto(
@@ -82,7 +88,7 @@ class Watermark:
         top = height - len(rgb) - margin if low else margin
         left = width - rgb.shape[1] - margin if right else margin
         color = space.from_srgb(rgb, bands)
-        return cls(int(left), int(top), color, weight * np.float32(OPACITY / 255))
+        return cls(int(left) + box[0], int(top) + box[1], color, weight * np.float32(OPACITY / 255))
 
     @property
     def box(self) -> tuple[int, int, int, int]:

@@ -1,14 +1,14 @@
 """Makes a result again from the layers that were kept beside it, without any network: `retint render`."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from retint import recipes
 from retint.errors import InvalidRequest
-from retint.pages import Page, list_photographs
+from retint.pages import Page, find_entry, list_photographs
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.types import ColorLayer, DensityLayer
@@ -17,6 +17,7 @@ from retint_workers.films import decoder, frame_renderer
 from retint_workers.films import ingest as film_ingest
 from retint_workers.films import render as film_render
 from retint_workers.imaging import ingest, render
+from retint_workers.imaging.provenance import PICTURE_FACTS
 from retint_workers.imaging.strip_renderer import Layers
 from retint_workers.local.sources import provide_file, refuse_original
 
@@ -53,6 +54,7 @@ def _render_again(file: Path, provenance: Path, output: Path, settings: Settings
             return _render_film_again(file, provenance, output, recipe, original, settings)
         facts = ingest.ingest(file, recipe, settings).facts
         _refuse_other_file(facts["sha256"], original, file, provenance)
+        _recall_pictures(facts, record.get("pictures", {}))
         read = partial(read_layers, find=lambda name: provenance.with_suffix(f".{name}.safetensors"))
         color, density = read(list_photographs(facts)[0])
     except (OSError, ValueError, LookupError, TypeError) as error:
@@ -86,6 +88,16 @@ def _render_film_again(
         rendered = film_render.render(request, settings, with_previews=False)
         rendered.files["result"].replace(output)
     return list(rendered.facts["notes"])
+
+
+def _recall_pictures(facts: dict[str, Any], pictures: Mapping[str, Mapping[str, Any]]) -> None:
+    """Replace what ingest finds of pictures by what the provenance says: a newer version may find something else."""
+    for page in list_photographs(facts):
+        entries = [facts] if page.is_first else []
+        entries += [find_entry(facts, page.number)] if facts.get("pages") else []
+        for entry in entries:
+            found = {name: entry.pop(name, None) for name in PICTURE_FACTS}
+            entry |= {"kind": found["kind"]} | dict(pictures.get(page.spell("picture"), {}))
 
 
 def _refuse_other_file(sha256: str, original: str, file: Path, provenance: Path) -> None:

@@ -35,7 +35,7 @@ def render_here(path: Path, layers: str) -> render.Rendered:
     """Render in this process, where the test has put a fault."""
     folder = path.parent / "result"
     folder.mkdir()
-    facts = examine(path, RECIPE.proxy_side, SETTINGS.pixel_limit_mp).facts
+    facts = examine(path, RECIPE, SETTINGS.pixel_limit_mp).facts
     request = replace(
         make_request(folder, path), facts=facts, color=COLOR if layers != "tone" else None,
         density=DENSITY if layers != "color" else None,

@@ -20,22 +20,25 @@ from tests.integration.workers.imaging.sample_renders import (
     write_gray_photo,
 )
 
+from retint.region import WHOLE
 from retint_workers.imaging import provenance, render, verify
 from retint_workers.imaging.decoding import formats
+from retint_workers.imaging.stored_region import StoredRegion
 from retint_workers.imaging.verify import Expected, NotVerified
 
 
-def test_a_color_layer_without_color_is_an_error_where_there_is_room_for_color(tmp_path: Path) -> None:
+def test_a_network_that_finds_no_color_is_no_fault_and_it_is_said(tmp_path: Path) -> None:
     for share in (0, 0.005):
-        with pytest.raises(NotVerified, match="The network gave this photo no color") as found:
-            render_file(write_gray_photo(tmp_path), scale_chroma(share))
-        assert found.value.code == "colorless"
+        rendered = render_file(write_gray_photo(tmp_path), scale_chroma(share))
+        assert (
+            rendered.facts["colorless"] == "The network found no color to give this photo: it stayed black and white."
+        )
 
 
 def test_color_that_is_missing_from_the_result_is_an_error(tmp_path: Path) -> None:
-    path = write_gray_photo(tmp_path)
+    header = formats.read_header(write_gray_photo(tmp_path), 1000)
     with pytest.raises(NotVerified, match="came out without color"):
-        verify.explain_colorless(formats.read_header(path, 1000), COLOR)
+        verify.explain_colorless(header, StoredRegion.locate(WHOLE, header), COLOR)
 
 
 def draw_line_art(antialias: int, *, paper: int = 255) -> Image.Image:
@@ -58,9 +61,9 @@ def test_line_art_has_no_room_for_color_and_says_so(antialias: int, form: str, t
         pyvips.Image.new_from_array(np.asarray(drawing).astype(np.uint16) * 257).pngsave(str(path))
     else:
         drawing.convert({"bilevel.tif": "1", "rgb.jpg": "RGB"}.get(form, "L")).save(path)
-    assert "no room for color" in render_file(path, scale_chroma(0)).facts["colorless"]
+    assert "no room for color" in render_file(path, scale_chroma(0), kind="neutral").facts["colorless"]
     if antialias == 1 and form != "rgb.jpg":  # softer edges take a little
-        assert "no room for color" in render_file(path).facts["colorless"]
+        assert "no room for color" in render_file(path, kind="neutral").facts["colorless"]
 
 
 def test_a_colorized_photo_has_no_remark(tmp_path: Path) -> None:
@@ -69,9 +72,9 @@ def test_a_colorized_photo_has_no_remark(tmp_path: Path) -> None:
 
 def test_a_drawing_on_gray_paper_has_room_for_color(tmp_path: Path) -> None:
     draw_line_art(4, paper=215).save(tmp_path / "paper.png")
-    assert render_file(tmp_path / "paper.png").facts["colorless"] is None
-    with pytest.raises(NotVerified):
-        render_file(tmp_path / "paper.png", scale_chroma(0))
+    assert render_file(tmp_path / "paper.png", kind="neutral").facts["colorless"] is None
+    drawn = render_file(tmp_path / "paper.png", scale_chroma(0), kind="neutral")
+    assert str(drawn.facts["colorless"]).startswith("The network found no color")
 
 
 @pytest.mark.parametrize("value", [0, 255])

@@ -15,6 +15,7 @@ from tests import photographs
 from tests.photo_files import encode_photo, encode_tiff
 
 from retint.errors import InvalidPhoto
+from retint.recipes import Recipe
 from retint_workers.imaging.decoding.conversion import open_photo
 from retint_workers.imaging.ingest import examine
 from retint_workers.imaging.streams import read_strips
@@ -27,7 +28,7 @@ def read_pixels(data: bytes, folder: Path) -> np.ndarray[Any, Any]:
     """The pixels that are restored, of a file that is taken."""
     path = folder / "photo"
     path.write_bytes(data)
-    examine(path, 256, 1000)
+    examine(path, Recipe(proxy_side=256), 1000)
     return np.concatenate([strip for _, strip in read_strips(open_photo(path, 1000, folder))])
 
 
@@ -35,7 +36,7 @@ def refuse(data: bytes, folder: Path) -> InvalidPhoto:
     path = folder / "photo"
     path.write_bytes(data)
     with pytest.raises(InvalidPhoto) as refusal:
-        examine(path, 256, 1000)
+        examine(path, Recipe(proxy_side=256), 1000)
     return refusal.value
 
 
@@ -226,6 +227,6 @@ def test_a_thumbnail_before_the_photograph_is_left_out_and_told(tmp_path: Path) 
                 tags = [(254, 4, 1, subfile, True)]
                 pixels = GRAY[::3, ::3] if subfile else GRAY
                 writer.write(pixels, photometric="minisblack", extratags=tags, metadata=None)
-        facts = examine(path, 256, 1000).facts
+        facts = examine(path, Recipe(proxy_side=256), 1000).facts
         assert (facts["width"], facts["height"]) == GRAY.shape[::-1]
         assert "smaller copy" in " ".join(facts["notes"])
