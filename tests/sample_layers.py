@@ -11,12 +11,22 @@ from retint_models.layers.types import ColorLayer, DensityLayer
 Pixels = NDArray[Any]
 
 
+def make_record(network: str, digit: str) -> dict[str, Any]:
+    return {
+        "network": network,
+        "weights": digit * 64,
+        "settings": {},
+        "order": "tone-first",
+        "decided_at": "2026-01-02T03:04:05+00:00",
+    }
+
+
 def color_layer(rgb: Pixels) -> ColorLayer:
     """Return the layer with the true colors of an sRGB proxy, uint8 (h, w, 3)."""
     values = rgb / 255
     luma = values @ np.array(LUMA)
     chroma = np.stack([(values[..., 2] - luma) / CB_SCALE, (values[..., 0] - luma) / CR_SCALE])
-    record = {"network": "truth", "weights": "0" * 64, "settings": {}, "decided_at": "2026-01-02T03:04:05+00:00"}
+    record = make_record("truth", "0")
     confidence = np.full(luma.shape, 255, np.uint8)
     return ColorLayer(chroma.astype(np.float16), luma.astype(np.float16), confidence, record)
 
@@ -33,5 +43,5 @@ def density_layer(*, change: float = 0.15, gate: float = 1.0, seed: int = 0) -> 
         grid=rng.normal(0, change / 2, (6, 8, 16, 16)).astype(np.float32),
         gate=gate,
         strength=1.0,
-        record={"network": "repair", "weights": "1" * 64, "settings": {}, "decided_at": "2026-01-02T03:05:06+00:00"},
+        record=make_record("repair", "1"),
     )

@@ -76,14 +76,17 @@ def _room(luma, r, g, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_chroma(luma, line, left, share):  # type: ignore[no-untyped-def]
-    """R', G', B' of a pixel with this luma: chroma from the maps, reduced as far as the cube needs, luma kept."""
+def _add_chroma(luma, guide, line, left, share):  # type: ignore[no-untyped-def]
+    """R', G', B' of a pixel with this luma: chroma from the maps, reduced as far as the cube needs, luma kept.
+
+    `guide` is the pixel's luma as the colorizer saw it, whose detail chroma follows.
+    """
     right = min(left + np.uint32(1), np.uint32(line.shape[0] - 1))
     blue = line[left, 0] + (line[right, 0] - line[left, 0]) * share
     red = line[left, 1] + (line[right, 1] - line[left, 1]) * share
     blue_slope = line[left, 2] + (line[right, 2] - line[left, 2]) * share
     red_slope = line[left, 3] + (line[right, 3] - line[left, 3]) * share
-    detail = luma - (line[left, 4] + (line[right, 4] - line[left, 4]) * share)
+    detail = guide - (line[left, 4] + (line[right, 4] - line[left, 4]) * share)
     r = RED * (red + red_slope * detail)
     b = BLUE * (blue + blue_slope * detail)
     g = -(KR * r + KB * b) / KG
@@ -140,11 +143,25 @@ def _repair_tone(r, g, b, line, left, share, matrix, shift, curves, amount):  # 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def render_rows(pixels, out, top, height, color, tone):  # type: ignore[no-untyped-def]
-    """Apply color, then tone, to sRGB, and convert to code values: (rows, width, 1 or 3) into `out`."""
+def _clip(value):  # type: ignore[no-untyped-def]
+    return min(max(value, ZERO), ONE)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _toned_luma(r, g, b, is_gray):  # type: ignore[no-untyped-def]
+    """Return the luma that a pixel has in a result whose tone alone is repaired."""
+    if is_gray:
+        return _clip(KR * r + KG * g + KB * b)
+    return KR * _clip(r) + KG * _clip(g) + KB * _clip(b)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def render_rows(pixels, out, top, height, color, tone, is_color_first):  # type: ignore[no-untyped-def]
+    """Apply color and tone to sRGB, and convert to code values: (rows, width, 1 or 3) into `out`."""
     maps, map_left, map_share = color
-    grid, grid_left, grid_share, matrix, shift, curves, amount = tone
+    grid, grid_left, grid_share, matrix, shift, curves, amount, full_amount = tone
     has_color, has_density = maps.shape[0] > 0, grid.shape[0] > 0
+    is_gray = pixels.shape[2] == 1
     full = np.float32(255 if pixels.itemsize == 1 else 65535)
     map_line = np.empty(maps.shape[1:], np.float32)
     grid_line = np.empty(grid.shape[1:], np.float32)
@@ -156,14 +173,23 @@ def render_rows(pixels, out, top, height, color, tone):  # type: ignore[no-untyp
             _interpolate_row(grid, top + row, height, grid_line)
         for x in range(pixels.shape[1]):
             r = g = b = np.float32(pixels[row, x, 0]) * scale
-            if pixels.shape[2] == 3:
+            if not is_gray:
                 g = np.float32(pixels[row, x, 1]) * scale
                 b = np.float32(pixels[row, x, 2]) * scale
-            if has_color:
-                luma = r if pixels.shape[2] == 1 else KR * r + KG * g + KB * b
-                r, g, b = _add_chroma(luma, map_line, map_left[x], map_share[x])
+            if has_color and is_color_first:
+                luma = r if is_gray else KR * r + KG * g + KB * b
+                r, g, b = _add_chroma(luma, luma, map_line, map_left[x], map_share[x])
+            before = (r, g, b)
             if has_density:
-                r, g, b = _repair_tone(r, g, b, grid_line, grid_left[x], grid_share[x], matrix, shift, curves, amount)
+                left, share = grid_left[x], grid_share[x]
+                r, g, b = _repair_tone(r, g, b, grid_line, left, share, matrix, shift, curves, amount)
+            if has_color and not is_color_first:
+                luma = guide = _toned_luma(r, g, b, is_gray) if has_density or not is_gray else r
+                if has_density and full_amount != amount:
+                    left, share, (r, g, b) = grid_left[x], grid_share[x], before
+                    r, g, b = _repair_tone(r, g, b, grid_line, left, share, matrix, shift, curves, full_amount)
+                    guide = _toned_luma(r, g, b, is_gray)
+                r, g, b = _add_chroma(luma, guide, map_line, map_left[x], map_share[x])
             if out.shape[2] == 1:
                 out[row, x, 0] = _to_code_value(KR * r + KG * g + KB * b if has_density else r, full)
             else:
@@ -179,15 +205,16 @@ def _to_srgb(light):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def color_rows(linear, out, top, height, color):  # type: ignore[no-untyped-def]
-    """Apply color to linear sRGB (rows, width, 3)."""
+def color_rows(linear, guide, out, top, height, color):  # type: ignore[no-untyped-def]
+    """Apply color to linear sRGB (rows, width, 3); `guide` is the same as the colorizer saw it."""
     maps, left, share = color
     line = np.empty(maps.shape[1:], np.float32)
     for row in range(linear.shape[0]):
         _interpolate_row(maps, top + row, height, line)
         for x in range(linear.shape[1]):
             r, g, b = _to_srgb(linear[row, x, 0]), _to_srgb(linear[row, x, 1]), _to_srgb(linear[row, x, 2])
-            r, g, b = _add_chroma(KR * r + KG * g + KB * b, line, left[x], share[x])
+            seen = KR * _to_srgb(guide[row, x, 0]) + KG * _to_srgb(guide[row, x, 1]) + KB * _to_srgb(guide[row, x, 2])
+            r, g, b = _add_chroma(KR * r + KG * g + KB * b, seen, line, left[x], share[x])
             out[row, x, 0], out[row, x, 1], out[row, x, 2] = _to_light(r), _to_light(g), _to_light(b)
 
 
@@ -212,7 +239,7 @@ def repair_rows(linear, out, top, height, tone, stays_gray):  # type: ignore[no-
 
     What lies outside of sRGB is repaired as its nearest color inside. The part outside grows with the luminance.
     """
-    grid, left, share, matrix, shift, curves, amount = tone
+    grid, left, share, matrix, shift, curves, amount, _ = tone
     line = np.empty(grid.shape[1:], np.float32)
     for row in range(linear.shape[0]):
         _interpolate_row(grid, top + row, height, line)

@@ -1,10 +1,16 @@
-"""Applies layers to a photo of any size, strip by strip: color first, then density.
+"""Applies layers to a photo of any size, strip by strip, in the order that they were decided for (see `Order`).
+
+Tone first: the tone is repaired, then chroma is put on the repaired luma. At less than full strength of the repair
+chroma still follows the luma of the full repair, which is what the colorizer looked at. Color first: as the first
+layers were made, chroma is put on the photo's own luma, and the tone of the colored picture is repaired.
 
 Each pixel depends only on its own value and position and on the layers, so strips may be cut anywhere. All arithmetic
 is float32 in a fixed order, with tables for logarithms and exponentials: the same layers give the same bytes again.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +18,7 @@ from numpy.typing import NDArray
 
 from retint_models.layers.encodings import CurvesAndMatrix, Encoding, Floats, to_unit_range
 from retint_models.layers.pixels import color_rows, largest_luma_change, put_on_luma, render_rows, repair_rows
-from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.layers.types import ColorLayer, DensityLayer, Order
 from retint_models.layers.upsampling import detail_slopes
 
 BLOCK_PIXELS = 1 << 19
@@ -28,6 +34,9 @@ class Rendering:
         orientation: EXIF's (1 to 8): layers are upright, the photo's pixels may not be.
         encoding: the photo's, where it is not coded as sRGB. Both layers are then applied in sRGB, and what they
             change is converted to the photo's code values.
+
+    Raises:
+        ValueError: the layers were decided for different orders.
     """
 
     def __init__(
@@ -38,15 +47,20 @@ class Rendering:
         orientation: int = 1,
         encoding: Encoding | None = None,
     ) -> None:
-        if density is not None and density.gate * density.strength == 0:
-            density = None
+        if color and density and color.order != density.order:
+            raise ValueError(f"the color layer is {color.order}, and the density layer {density.order}")
         self.has_color = color is not None
+        self._is_color_first = color is not None and color.order is Order.COLOR_FIRST
+        guides_color = color is not None and not self._is_color_first
+        if density is not None and density.gate * (1 if guides_color else density.strength) == 0:
+            density = None
         self.has_density = density is not None
+        self._layers = color, density
+        self._orientation, self._encoding = orientation, encoding
         self._maps = (
             to_stored_orientation(chroma_maps(color), orientation) if color else np.zeros((0, 0, 5), np.float32)
         )
         self._density = density_tables(density, orientation)
-        self._encoding = encoding
 
     def apply(self, strip: NDArray[Any], top: int, full_size: tuple[int, int]) -> NDArray[Any]:
         """Render some rows of a photo.
@@ -71,7 +85,8 @@ class Rendering:
         bands = 1 if strip.ndim == 2 and not self.has_color else 3
         out = np.empty((len(strip), width, bands), strip.dtype)
         if self._encoding is None:
-            render_rows(pixels, out, top, height, self._color_of(width), self._tone_of(width))
+            layers = self._color_of(width), self._tone_of(width)
+            render_rows(pixels, out, top, height, *layers, self._is_color_first)
         else:
             block = max(1, BLOCK_PIXELS // width)
             for row in range(0, len(strip), block):
@@ -79,31 +94,64 @@ class Rendering:
                 out[rows] = self._apply_encoded(pixels[rows], top + row, height, self._encoding)[..., :bands]
         return out[:, :, 0] if bands == 1 else out
 
+    def measure_color_drift(self, strip: NDArray[Any], top: int, full_size: tuple[int, int]) -> float:
+        """Return how far color alone changes the luma of some rows, as a fraction of full scale.
+
+        Arguments as for `apply`. What color is put on (the photo, or its repaired tone) is compared with the same in
+        color, both with 16 bits: rounding to 8 bits is no change by color.
+        """
+        color, density = self._layers
+        deep = strip if strip.dtype == np.uint16 else strip.astype(np.uint16) * np.uint16(257)
+        prepare = partial(Rendering, orientation=self._orientation, encoding=self._encoding)
+        if self._is_color_first:
+            return luma_drift(deep, prepare(color, None).apply(deep, top, full_size))
+        toned = prepare(None, density).apply(deep, top, full_size)
+        return luma_drift(toned, self.apply(deep, top, full_size))
+
     def _color_of(self, width: int) -> tuple[Any, ...]:
         """Return the color layer as the compiled code takes it, for a photo of this width."""
         return self._maps, *_column_taps(width, self._maps.shape[1])
 
     def _tone_of(self, width: int) -> tuple[Any, ...]:
         """Return the density layer as the compiled code takes it, for a photo of this width."""
-        matrix, shift, curves, grid, amount = self._density
-        return grid, *_column_taps(width, grid.shape[1]), matrix, shift, curves, amount
+        matrix, shift, curves, grid, amount, full_amount = self._density
+        return grid, *_column_taps(width, grid.shape[1]), matrix, shift, curves, amount, full_amount
 
     def _apply_encoded(self, pixels: NDArray[Any], top: int, height: int, encoding: Encoding) -> NDArray[Any]:
         """Render rows (n, width, 1 or 3) that are not coded as sRGB; the result has three bands."""
-        full, width = np.float32(np.iinfo(pixels.dtype).max), pixels.shape[1]
+        full = np.float32(np.iinfo(pixels.dtype).max)
         codes = to_unit_range(pixels)
         linear = encoding.decode(codes)
-        if self.has_color:
-            changed = np.empty_like(linear)
-            color_rows(linear, changed, top, height, self._color_of(width))
-            codes = put_on_luma(encoding.encode(changed), codes)
-            linear = encoding.decode(codes) if self.has_density else linear
+        is_gray = pixels.shape[2] == 1
+        if self._is_color_first:
+            codes = self._put_color(codes, linear, linear, top, height, encoding)
+            linear, is_gray = encoding.decode(codes) if self.has_density else linear, False
+        guide = linear
         if self.has_density:
-            changed = np.empty_like(linear)
-            stays_gray = pixels.shape[2] == 1 and not self.has_color
-            repair_rows(linear, changed, top, height, self._tone_of(width), stays_gray)
-            codes = codes + (encoding.encode(changed) - encoding.encode(linear))
+            tone = self._tone_of(pixels.shape[1])
+            toned = _repair(linear, top, height, tone, is_gray)
+            codes = codes + (encoding.encode(toned) - encoding.encode(linear))
+            *rest, amount, full_amount = tone
+            same = amount == full_amount or not self.has_color
+            guide = toned if same else _repair(linear, top, height, (*rest, full_amount, full_amount), is_gray)
+            linear = toned
+        if self.has_color and not self._is_color_first:
+            codes = self._put_color(np.clip(codes, 0, 1), linear, guide, top, height, encoding)
         return (np.clip(codes, 0, 1) * full + np.float32(0.5)).astype(pixels.dtype)
+
+    def _put_color(
+        self, codes: Floats, linear: Floats, guide: Floats, top: int, height: int, encoding: Encoding
+    ) -> Floats:
+        """Return code values in color, of the same luma; `linear` is the same in linear sRGB, `guide` as seen."""
+        colored = np.empty_like(linear)
+        color_rows(linear, guide, colored, top, height, self._color_of(linear.shape[1]))
+        return np.asarray(put_on_luma(encoding.encode(colored), codes), np.float32)
+
+
+def _repair(linear: Floats, top: int, height: int, tone: tuple[Any, ...], stays_gray: bool) -> Floats:
+    repaired = np.empty_like(linear)
+    repair_rows(linear, repaired, top, height, tone, stays_gray)
+    return repaired
 
 
 def apply(
@@ -118,8 +166,13 @@ def apply(
 
 
 def colorize_proxy(proxy: NDArray[Any], layer: ColorLayer) -> NDArray[Any]:
-    """Show a proxy, uint8 or uint16 (h, w, 3) sRGB, in the colors that were decided: what a defader sees."""
+    """Show a proxy, uint8 or uint16 (h, w, 3) sRGB, in the colors that were decided: for a defader, color first."""
     return apply(proxy, 0, proxy.shape[:2], layer, None)
+
+
+def repair_proxy(proxy: NDArray[Any], layer: DensityLayer) -> NDArray[Any]:
+    """Show a proxy, uint8 or uint16 (h, w, 3) sRGB, with its tone fully repaired: for a colorizer, tone first."""
+    return apply(proxy, 0, proxy.shape[:2], None, replace(layer, strength=1.0))
 
 
 def luma_drift(before: NDArray[Any], after: NDArray[Any]) -> float:
@@ -154,12 +207,13 @@ def chroma_maps(layer: ColorLayer) -> Floats:
 def density_tables(layer: DensityLayer | None, orientation: int) -> tuple[Any, ...]:
     """Return a density layer as the compiled code takes it; an empty grid means that there is none."""
     if layer is None:
-        none = np.zeros((3, 3), np.float32)
-        return none, none[0], none, np.zeros((0, 0, 0, 6), np.float32), np.float32(0)
+        none, nothing = np.zeros((3, 3), np.float32), np.float32(0)
+        return none, none[0], none, np.zeros((0, 0, 0, 6), np.float32), nothing, nothing
     grid = to_stored_orientation(np.ascontiguousarray(layer.grid.transpose(2, 3, 1, 0)), orientation)
-    amount = np.float32(layer.gate * layer.strength)
+    amount, full_amount = np.float32(layer.gate * layer.strength), np.float32(layer.gate)
     # Copies, because to numba a read-only array is of another type.
-    return layer.matrix.copy(), layer.shift.copy(), layer.curves.copy(), np.ascontiguousarray(grid), amount
+    arrays = layer.matrix.copy(), layer.shift.copy(), layer.curves.copy(), np.ascontiguousarray(grid)
+    return *arrays, amount, full_amount
 
 
 TO_STORED: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {

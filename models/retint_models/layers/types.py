@@ -5,8 +5,9 @@ A layer is small, independent of the photo's size, and can be applied again to t
 """
 
 import json
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,20 @@ DENSITY_RANGE = 2.6
 """Optical densities that a density layer covers: 0 (white) to 2.6 (1/400 of white)."""
 
 
+HEADER = "layer"
+"""Entry of a file's header that holds kind and record."""
+FORMER_HEADER = "retint_layer"
+"""The entry's name while all layers were made color first. A program of that time refuses newer layers, instead of
+applying them in the wrong order."""
+
+
+class Order(StrEnum):
+    """Which of a photo's two layers is applied first; the second one was decided on a proxy that shows the first."""
+
+    COLOR_FIRST = "color-first"
+    TONE_FIRST = "tone-first"
+
+
 @dataclass(frozen=True, eq=False)
 class ColorLayer:
     """The chroma that a colorizer decided, at any size with the photo's aspect ratio.
@@ -23,9 +38,10 @@ class ColorLayer:
     Attributes:
         chroma: float16 (2, h, w): Cb = (B' - Y') / 1.8556 and Cr = (R' - Y') / 1.5748 of gamma-coded sRGB in
             [0, 1], hence both in [-.5, .5].
-        luma: float16 (h, w): Y' in [0, 1] of the proxy at the same size, the guide for upsampling.
+        luma: float16 (h, w): Y' in [0, 1], at the same size, of the proxy that the colorizer looked at: the guide for
+            upsampling.
         confidence: uint8 (h, w): 0 (a guess) to 255 (sure).
-        record: What made it: colorizer, weights' SHA-256, settings, `decided_at`. JSON values only.
+        record: What made it: colorizer, weights' SHA-256, settings, precision, `order`, `decided_at`. JSON values only.
     """
 
     chroma: NDArray[np.float16]
@@ -38,6 +54,11 @@ class ColorLayer:
         expect_array("chroma", self.chroma, (2, *size), np.float16)
         expect_array("luma", self.luma, size, np.float16)
         expect_array("confidence", self.confidence, size, np.uint8)
+
+    @property
+    def order(self) -> Order:
+        """The order that it was decided for."""
+        return read_order(self.record)
 
     def to_bytes(self) -> bytes:
         """Serialize as safetensors, the record in its header."""
@@ -92,6 +113,11 @@ class DensityLayer:
         expect_array("curves", self.curves, (3, self.curves.shape[-1]), np.float32)
         expect_array("grid", self.grid, (6, *self.grid.shape[1:4]), np.float32)
 
+    @property
+    def order(self) -> Order:
+        """The order that it was decided for."""
+        return read_order(self.record)
+
     def to_bytes(self) -> bytes:
         """Serialize as safetensors, the record in its header."""
         tensors = {
@@ -115,6 +141,25 @@ class DensityLayer:
         return cls(t["matrix"], t["shift"], t["curves"], t["grid"], gate, strength, record)
 
 
+Layer = TypeVar("Layer", ColorLayer, DensityLayer)
+Layers = tuple[ColorLayer | None, DensityLayer | None]
+"""The colorizer's decision about a picture and the defader's, as far as there are any."""
+
+
+def read_order(record: dict[str, Any]) -> Order:
+    """Return the order that a layer was decided for; the first layers did not say it.
+
+    Raises:
+        ValueError: the order is one that this version does not know.
+    """
+    return Order(record.get("order", Order.COLOR_FIRST))
+
+
+def set_order(layer: Layer, order: Order) -> Layer:
+    """Return a layer whose record says that it was decided for another order."""
+    return replace(layer, record=layer.record | {"order": order})
+
+
 def expect_array(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
     """Check the shape and the type of an array, and that it is finite.
 
@@ -131,7 +176,7 @@ def pack(kind: str, tensors: dict[str, NDArray[Any]], record: dict[str, Any]) ->
     """Write one layer as safetensors, kind and record in its header. The same layer gives the same bytes."""
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     # One entry: safetensors writes several in an order of its own that changes.
-    return save(contiguous, {"retint_layer": json.dumps({"kind": kind, "record": record}, sort_keys=True)})
+    return save(contiguous, {HEADER: json.dumps({"kind": kind, "record": record}, sort_keys=True)})
 
 
 def unpack(kind: str, data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -141,12 +186,13 @@ def unpack(kind: str, data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, A
         ValueError: not safetensors, or a layer of another kind.
     """
     try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        facts = json.loads(header["__metadata__"]["retint_layer"])
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        facts = json.loads(header[HEADER if HEADER in header else FORMER_HEADER])
         found, record = facts["kind"], facts["record"]
         tensors = load(data)
     except Exception as error:  # safetensors raises its own untyped error for damaged files
         raise ValueError("not a layer of Retint") from error
     if found != kind:
         raise ValueError(f"expected a {kind} layer, got a {found} layer")
+    read_order(record)
     return tensors, record

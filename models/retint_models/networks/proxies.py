@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from retint_models.layers.types import ColorLayer
+from retint_models.layers.types import ColorLayer, Order
 from retint_models.layers.upsampling import detail_slopes
 from retint_models.networks.color import rec709_luma
 from retint_models.weights.cards import Card
@@ -121,12 +121,15 @@ def layer_without_confidence(luma: Tensor, chroma: Tensor, record: dict[str, Any
 
 
 def decision_record(card: Card, settings: Mapping[str, float], precision: str) -> dict[str, Any]:
-    """Return the record of a layer: which network decided it, with which settings and precision, and when."""
+    """Return the record of a layer: which network decided it, with which settings and precision, when, and for which
+    order of the layers: a colorizer is shown what tone repair makes of a photo.
+    """
     return {
         card.kind: card.name,
         "weights": card.sha256,
         "settings": dict(settings),
         "precision": precision,
+        "order": Order.TONE_FIRST,
         "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

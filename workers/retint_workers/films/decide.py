@@ -6,6 +6,7 @@ the film. Foreign films are decoded in sandboxed child processes; only proxies l
 """
 
 import zipfile
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from functools import partial
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from retint.errors import RetintError
 from retint.recipes import Recipe
 from retint.settings import Settings
-from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.layers.rendering import colorize_proxy, repair_proxy
+from retint_models.layers.types import DensityLayer, Order, set_order
 from retint_workers.beats import Beat
 from retint_workers.films import color_film, density_zip, segments
 from retint_workers.films.color_film import SEGMENT_FRAMES, SEGMENT_NAME, ColorFilmWriter
@@ -34,35 +36,62 @@ DEFADE_BATCH = 16
 """Scenes whose tone is decided together."""
 
 
-def colorize(
+def decide(
     original: Path,
     folder: Path,
     facts: Mapping[str, Any],
     recipe: Recipe,
     settings: Settings,
     report_progress: ReportProgress = ignore_progress,
-) -> Path | None:
-    """Decide the color of every frame, smooth it over time, and write it as a color film; None if none is wanted.
+) -> tuple[Path | None, Path | None]:
+    """Decide the tone of every scene, then the color of every frame through it; None for what is not wanted.
 
-    The record of the color film holds its color distribution consistency (CDC), and that of frame-by-frame decisions.
+    Returns:
+        The color film and the zip of density layers, as from `colorize` and `defade`.
+
+    Raises:
+        NetworkUnavailable: a network of the recipe cannot be loaded here.
+        Transient: a network failed on a frame.
+    """
+    density = None
+    if defading.is_wanted(recipe, facts["kind"]):
+        density = defade(original, folder, facts, recipe, None, settings, report_progress)
+    color = None
+    if colorizing.is_wanted(recipe, facts["kind"]):
+        color = colorize(original, folder, facts, recipe, density, settings, report_progress)
+    return color, density
+
+
+def colorize(
+    original: Path,
+    folder: Path,
+    facts: Mapping[str, Any],
+    recipe: Recipe,
+    density: Path | None,
+    settings: Settings,
+    report_progress: ReportProgress = ignore_progress,
+) -> Path:
+    """Decide the color of every frame, smooth it over time, and write it as a color film.
+
+    The colorizer looks at the frames with their scene's repair applied. The record of the color film holds its color
+    distribution consistency (CDC), and that of frame-by-frame decisions.
 
     Raises:
         NetworkUnavailable: the recipe's colorizer cannot be loaded here.
         Transient: the network failed on a frame.
     """
     output = folder / "color.mkv"
-    if not colorizing.is_wanted(recipe, facts["kind"]):
-        return None
     if output.exists():
         return output
     writer = ColorFilmWriter(folder, facts)
     frames = range(writer.next_frame, facts["frames"])
     keep_going = partial(report_and_go_on, report_progress, "Colorizing", frames.start)
     proxies = iterate_in_child(_read_proxies, settings, keep_going, original, frames, recipe.proxy_side)
+    repaired = _repair_proxies(proxies, density, frames.start)
     with closing(proxies):
         for first in frames[::SEGMENT_FRAMES]:
             keep_going = partial(report_and_go_on, report_progress, "Colorizing", first)
-            layers = colorizing.colorize(islice(proxies, SEGMENT_FRAMES), recipe, settings, keep_going)
+            layers = colorizing.colorize(islice(repaired, SEGMENT_FRAMES), recipe, settings, keep_going)
             writer.write_segment(layers, first)
     writer.finish(output, keep_going)
     return output
@@ -81,16 +110,24 @@ def defade(
     color: Path | None,
     settings: Settings,
     report_progress: ReportProgress = ignore_progress,
-) -> Path | None:
-    """Decide the tone of every scene by the frame in its middle; write a zip of density layers, None if not wanted.
+) -> Path:
+    """Decide the tone of every scene by the frame in its middle; write a zip of density layers.
+
+    Args:
+        original: the film.
+        folder: of the film's work.
+        facts: what ingest found out.
+        recipe: what was asked for.
+        color: a color film that was made without this density, color first, as the first color films were: the defader
+            then looks at colorized frames.
+        settings: device and folder of weights.
+        report_progress: called every few frames.
 
     Raises:
         NetworkUnavailable: the recipe's defader cannot be loaded here.
         Transient: the network failed on a frame.
     """
     output = folder / "density.zip"
-    if not defading.is_wanted(recipe):
-        return None
     if output.exists():
         return output
     starts = facts["scenes"]
@@ -99,12 +136,12 @@ def defade(
     proxies = iterate_in_child(_read_proxies, settings, keep_going, original, middles, recipe.proxy_side)
     part = output.with_suffix(".part")
     with closing(proxies), zipfile.ZipFile(part, "w") as file:
-        colors = _read_colors(color, middles, keep_going)
-        pictures = (defading.make_input(proxy, layer) for proxy, layer in zip(proxies, colors, strict=True))
+        pictures = _colorize_proxies(proxies, color, middles, keep_going) if color else proxies
+        order = Order.COLOR_FIRST if color else Order.TONE_FIRST
         for start, layer in zip(starts, _defade_in_batches(pictures, recipe, settings, keep_going), strict=True):
             if isinstance(layer, RetintError):
                 raise layer
-            file.writestr(density_zip.entry_name(start), layer.to_bytes())
+            file.writestr(density_zip.entry_name(start), set_order(layer, order).to_bytes())
     part.replace(output)
     return output
 
@@ -126,12 +163,25 @@ def _defade_in_batches(
         yield from defading.defade(batch, recipe, settings, keep_going)
 
 
-def _read_colors(color: Path | None, wanted: Collection[int], keep_going: Beat) -> Iterator[ColorLayer | None]:
-    """Yield the color layers of the wanted frames, or None for each."""
-    if color is None:
-        yield from (None for _ in wanted)
-        return
+def _repair_proxies(proxies: Iterator[NDArray[Any]], density: Path | None, first: int) -> Iterator[NDArray[Any]]:
+    """Show the frames from `first` on with their scene's full repair."""
+    starts = sorted(density_zip.read_starts(density))
+    layer, scene = None, -1
+    for number, proxy in enumerate(proxies, first):
+        if density is None:
+            yield proxy
+            continue
+        current = max(bisect_right(starts, number) - 1, 0)
+        if layer is None or current != scene:
+            layer, scene = density_zip.read_layer(density, starts[current]), current
+        yield repair_proxy(proxy, layer)
+
+
+def _colorize_proxies(
+    proxies: Iterator[NDArray[Any]], color: Path, wanted: Collection[int], keep_going: Beat
+) -> Iterator[NDArray[Any]]:
+    """Show the wanted frames in the colors of a color film."""
     for number, layer in enumerate(color_film.read_layers(color)):
         keep_going()  # a scene may be long
         if number in wanted:
-            yield layer
+            yield colorize_proxy(next(proxies), layer)

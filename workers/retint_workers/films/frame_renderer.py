@@ -178,13 +178,13 @@ class FrameRenderer:
             return self._builder.keep(frame), 0.0
         pixels = self._converter.to_rgb(frame)
         size, orientation = pixels.shape[:2], self._format.orientation
-        rendered = Rendering(color, self._density, orientation=orientation).apply(pixels, 0, size)
+        layers = Rendering(color, self._density, orientation=orientation)
+        rendered = layers.apply(pixels, 0, size)
         drift = 0.0
         if color is not None and self._density is None:
             drift = luma_drift(pixels, rendered)
-        elif color is not None and is_new_scene:  # once per scene, because it costs a second rendering
-            color_only = Rendering(color, None, orientation=orientation)
-            drift = luma_drift(pixels, color_only.apply(pixels, 0, size))
+        elif color is not None and is_new_scene:  # once per scene, because it costs two more renderings
+            drift = layers.measure_color_drift(pixels, 0, size)
         if self._request.recipe.watermark:
             self._draw_watermark(rendered)
         return self._builder.build(rendered, frame), drift

@@ -15,7 +15,7 @@ from retint_models.layers.color import srgb_to_linear
 from retint_models.layers.encodings import to_unit_range
 from retint_models.layers.pixels import put_on_luma
 from retint_models.layers.rendering import Rendering
-from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.layers.types import ColorLayer, DensityLayer, Order
 from retint_workers.imaging.color import profiles
 from retint_workers.imaging.color.spaces import ColorSpace
 from retint_workers.imaging.decoding.formats import Header
@@ -53,17 +53,28 @@ def predict(
     """
     colorize = Rendering(color, None, orientation=header.orientation)
     repair = Rendering(None, density, orientation=header.orientation)
+    both = Rendering(color, density, orientation=header.orientation)
     region = picture.region.shrink(before.factor, before.size)
     size = region.bounds_size
 
     def render(rows: pyvips.Image, top: int) -> NDArray[Any]:
         srgb = profiles.to_srgb(rows, header.space.equivalent, depth=16).numpy()
         srgb = np.ascontiguousarray(srgb[..., 1] if header.bands == 1 else srgb)
-        if color is not None:
+        if color is None:
+            return repair.apply(srgb, top, size)
+        if color.order is Order.COLOR_FIRST:
             srgb = colorize.apply(srgb, top, size)
             if space.equivalent is not None:
-                srgb = _put_on_luma(srgb, rows, header, space.equivalent)
-        return repair.apply(srgb, top, size)
+                srgb = _put_on_luma(srgb, _read_codes(rows, header, space.equivalent), space.equivalent)
+            return repair.apply(srgb, top, size)
+        toned = repair.apply(srgb, top, size)
+        srgb = both.apply(srgb, top, size)
+        if space.equivalent is not None:
+            codes = _read_codes(rows, header, space.equivalent)
+            if repair.has_density:
+                codes = _to_codes(toned, space.equivalent)
+            srgb = _put_on_luma(srgb, codes, space.equivalent)
+        return srgb
 
     def look(rows: pyvips.Image, top: int) -> NDArray[Any]:
         codes = rows.invert() if picture.is_inverted else rows
@@ -81,16 +92,25 @@ def predict(
     return _average(before, look)
 
 
-def _put_on_luma(srgb: NDArray[Any], rows: pyvips.Image, header: Header, profile: bytes) -> NDArray[Any]:
-    """Return colors, uint16 (h, w, 3) in sRGB, at the luma that the photo has in a result's code values."""
-    codes = profiles.from_lab(_to_lab(srgb / 65535), profile)
-    stored = rows.numpy()
-    if not header.space.has_way_back:
-        stored = profiles.from_lab(profiles.to_lab(stored, header.space.equivalent or b""), profile)
-    placed = put_on_luma(to_unit_range(codes), to_unit_range(np.atleast_3d(stored)))
+def _put_on_luma(srgb: NDArray[Any], codes: NDArray[Any], profile: bytes) -> NDArray[Any]:
+    """Return colors, uint16 (h, w, 3) in sRGB, at the luma of a result's code values."""
+    placed = put_on_luma(to_unit_range(_to_codes(srgb, profile)), to_unit_range(np.atleast_3d(codes)))
     fixed = (np.clip(placed, 0, 1) * 65535 + 0.5).astype(np.uint16)
     found: NDArray[Any] = profiles.to_srgb(pyvips.Image.new_from_array(fixed), profile, depth=16).numpy()
     return found
+
+
+def _to_codes(srgb: NDArray[Any], profile: bytes) -> NDArray[Any]:
+    """Return a result's code values of colors, uint16 (h, w) or (h, w, 3) in sRGB."""
+    return profiles.from_lab(_to_lab(np.atleast_3d(srgb) / 65535 * np.ones(3)), profile)
+
+
+def _read_codes(rows: pyvips.Image, header: Header, profile: bytes) -> NDArray[Any]:
+    """Return the code values that a photo's pixels have in a result before they are changed."""
+    stored: NDArray[Any] = rows.numpy()
+    if header.space.has_way_back:
+        return stored
+    return profiles.from_lab(profiles.to_lab(stored, header.space.equivalent or b""), profile)
 
 
 def _average(smaller: Downscaler, look: Callable[[pyvips.Image, int], NDArray[Any]]) -> Cells:

@@ -28,7 +28,7 @@ from retint.pages import (
 )
 from retint.recipes import Recipe
 from retint.settings import Settings
-from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.layers.types import ColorLayer, DensityLayer, Layers
 from retint_workers import scratch
 from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.imaging import appearance, metadata, pages, verify
@@ -41,7 +41,7 @@ from retint_workers.imaging.previews import Downscaler, save_jpeg, to_display
 from retint_workers.imaging.provenance import PICTURE_FACTS, Provenance, describe_picture
 from retint_workers.imaging.stored_region import Picture
 from retint_workers.imaging.streams import StripPipe, measure_extras, open_extras, read_strips
-from retint_workers.imaging.strip_renderer import Layers, StripRenderer
+from retint_workers.imaging.strip_renderer import StripRenderer
 from retint_workers.imaging.verify import Expected, NotVerified
 from retint_workers.imaging.vips import translate_disk_errors
 from retint_workers.sandbox.children import run_in_child

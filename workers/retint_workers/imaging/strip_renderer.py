@@ -1,14 +1,13 @@
 """Applies the layers of one picture to its strips, and measures on the way what verification needs."""
 
 import zlib
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retint_models.layers.rendering import Rendering, luma_drift
-from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.layers.types import Layers
 from retint_workers.imaging.color import spaces
 from retint_workers.imaging.color.spaces import ColorSpace
 from retint_workers.imaging.decoding.formats import Header
@@ -16,8 +15,8 @@ from retint_workers.imaging.stored_region import Picture
 from retint_workers.imaging.verify import MarkedPixels
 from retint_workers.imaging.watermark import Watermark
 
-Layers = tuple[ColorLayer | None, DensityLayer | None]
-"""The colorizer's decision about a picture and the defader's, as far as there are any."""
+SAMPLED_ROWS = 8
+"""Rows of a strip on which the change of luma by color is measured where that costs two more renderings."""
 
 
 class StripRenderer:
@@ -43,9 +42,8 @@ class StripRenderer:
         self._picture, self._bands = picture, bands
         self._size = picture.region.bounds_size
         self._has_layers = any(layers)
-        self._has_density = layers[1] is not None
         self._source, self._space = header.space, space
-        self._layers, self._color_only = _prepare(layers, header, space)
+        self._layers = Rendering(*layers, orientation=header.orientation, encoding=space.encoding)
         where = picture.region.largest
         self._watermark = Watermark.fit(where, bands, header.orientation, space) if has_watermark else None
         self._bare: list[NDArray[Any]] = []
@@ -74,25 +72,16 @@ class StripRenderer:
         return rendered
 
     def _measure_drift(self, strip: NDArray[Any], top: int, rendered: NDArray[Any]) -> None:
-        if self._color_only is None:
+        if not self._layers.has_color:
             return
-        colorized = self._color_only.apply(strip, top, self._size) if self._has_density else rendered
-        self.drift = max(self.drift, luma_drift(strip, colorized))
-        if self._has_density:  # one strip is enough where it costs a second rendering
-            self._color_only = None
+        if self._layers.has_density:
+            drift = self._layers.measure_color_drift(strip[:SAMPLED_ROWS], top, self._size)
+        else:
+            drift = luma_drift(strip, rendered)
+        self.drift = max(self.drift, drift)
 
     def marked_pixels(self) -> MarkedPixels | None:
         """Return the pixels under the watermark after the last strip; None without a watermark."""
         if self._watermark is None:
             return None
         return MarkedPixels(self._watermark, np.concatenate(self._bare), np.concatenate(self._marked))
-
-
-def _prepare(layers: Layers, header: Header, space: ColorSpace) -> tuple[Rendering, Rendering | None]:
-    """Prepare the layers for the result's code values: all, and the color layer alone (None without color)."""
-    color, density = layers
-    prepare = partial(Rendering, orientation=header.orientation, encoding=space.encoding)
-    both = prepare(color, density)
-    if density is None:
-        return both, both if color else None
-    return both, prepare(color, None) if color else None

@@ -12,10 +12,13 @@ from retint_models.layers.types import ColorLayer
 from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.inference import loading
 
+COLORED_KINDS = ("neutral", "toned")
+"""Kinds of photos that get color."""
+
 
 def is_wanted(recipe: Recipe, kind: str) -> bool:
-    """Whether a photo of this kind (`neutral`, `toned`, `color`) gets a color layer."""
-    return recipe.colorizer != "keep" and (kind != "color" or recipe.insist)
+    """Whether a photo of this kind gets a color layer."""
+    return recipe.colorizer != "keep" and (kind in COLORED_KINDS or (kind == "color" and recipe.insist))
 
 
 def colorize(

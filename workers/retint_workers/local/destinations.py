@@ -16,6 +16,7 @@ from retint.names import NAME_BYTES, shorten, split_suffix
 from retint.pages import Page, list_photographs
 from retint.recipes import Recipe
 from retint.settings import Settings
+from retint_models.layers.types import Order
 from retint_models.weights.cards import read_cards
 from retint_workers.beats import beat_for_nobody
 from retint_workers.films import decoder
@@ -221,8 +222,11 @@ class Destinations:
         return all(any(f".{kind}." in ending for ending in records) for kind in kinds)
 
     def _is_same(self, record: Record) -> bool:
-        used = {layer.get("weights") for layer in _read_networks(record).values()}
-        return record.get("RecipeSHA256") == self.options.recipe.hash and used <= self._weights
+        """Whether a result was made by this recipe and these networks, with the layers in today's order."""
+        layers = list(_read_networks(record).values())
+        used = {layer.get("weights") for layer in layers}
+        has_order = len(layers) < 2 or all(layer.get("order") == Order.TONE_FIRST for layer in layers)
+        return record.get("RecipeSHA256") == self.options.recipe.hash and used <= self._weights and has_order
 
 
 def _spell(destination: Destination, number: int) -> str:

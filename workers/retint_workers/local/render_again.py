@@ -11,14 +11,13 @@ from retint.errors import InvalidRequest
 from retint.pages import Page, find_entry, list_photographs
 from retint.recipes import Recipe
 from retint.settings import Settings
-from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.layers.types import ColorLayer, DensityLayer, Layers
 from retint_workers import scratch
 from retint_workers.films import decoder, frame_renderer
 from retint_workers.films import ingest as film_ingest
 from retint_workers.films import render as film_render
 from retint_workers.imaging import ingest, render
 from retint_workers.imaging.provenance import PICTURE_FACTS
-from retint_workers.imaging.strip_renderer import Layers
 from retint_workers.local.sources import provide_file, refuse_original
 
 Layer = TypeVar("Layer", ColorLayer, DensityLayer)

@@ -17,13 +17,13 @@ from retint.names import escape_surrogates
 from retint.pages import list_photographs
 from retint.recipes import Recipe
 from retint.settings import Settings
+from retint_models.layers.types import Layers
 from retint_workers import scratch
 from retint_workers.films import decoder
 from retint_workers.imaging import ingest, render
 from retint_workers.imaging.render import RenderRequest
-from retint_workers.imaging.strip_renderer import Layers
 from retint_workers.inference import loading
-from retint_workers.inference.decide import decide
+from retint_workers.inference.decide import decide_photo
 from retint_workers.local import restore_film, sheets
 from retint_workers.local.destinations import PROVENANCE, Destination, Destinations, Options, is_layer
 from retint_workers.local.render_again import read_layers
@@ -184,7 +184,7 @@ def _run_stages(file: Path, folder: Path, recipe: Recipe, settings: Settings) ->
     for page in reversed(list_photographs(ingested.facts)):  # the first page's layers are at hand in the end
         png = ingested.proxy if page.is_first else ingested.further[page.spell("proxy")].read_bytes()
         proxy = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-        layers = decide(proxy, page.facts["kind"], recipe, settings)
+        layers = decide_photo(proxy, page.facts["kind"], recipe, settings)
         for name, layer in zip(("color", "density"), layers, strict=True):
             if layer is not None:
                 files[page.spell(name)] = folder / f"{page.spell(name)}.safetensors"

@@ -15,6 +15,7 @@ from retint.errors import InvalidRequest, Refused
 from retint.names import NAME_BYTES, shorten
 from retint.recipes import Recipe
 from retint.settings import Settings
+from retint_models.layers.types import Order
 from retint_models.networks import registry
 from retint_workers.films import decide, ingest, render, segments
 from retint_workers.films.frame_renderer import RenderRequest
@@ -29,7 +30,7 @@ def open_work_folder(file: Path, out: Path, recipe: Recipe, settings: Settings) 
     """
     networks = [name for name in (recipe.colorizer, recipe.defader) if name != "keep"]
     weights = [registry.card(name, settings.weights).sha256 for name in networks]
-    key = hashlib.sha256("\n".join([hash_file(file), recipe.hash, *weights]).encode()).hexdigest()
+    key = hashlib.sha256("\n".join([hash_file(file), recipe.hash, Order.TONE_FIRST, *weights]).encode()).hexdigest()
     folder = out / f".{shorten(file.name, NAME_BYTES - 18)}.{key[:16]}"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -69,8 +70,7 @@ def run_stages(
     def report(step: str, done: int) -> None:
         report_progress(step, done, frames)
 
-    color = decide.colorize(file, folder, facts, recipe, settings, report)
-    density = decide.defade(file, folder, facts, recipe, color, settings, report)
+    color, density = decide.decide(file, folder, facts, recipe, settings, report)
     request = RenderRequest(file, folder, facts, recipe, color, density)
     rendered = render.render(request, settings, report, with_previews=False)
     layers = {"color": color, "density": density}

@@ -18,8 +18,8 @@ from retint.settings import Settings
 from retint_models.layers.rendering import apply
 from retint_workers.imaging import ingest
 from retint_workers.imaging.provenance import COLOR_STATEMENT
-from retint_workers.inference import defade, loading
-from retint_workers.inference.decide import decide
+from retint_workers.inference import loading
+from retint_workers.inference.decide import decide_photo
 
 Pixels = NDArray[np.uint8]
 BACKGROUND, TITLE_COLOR, NOTE_COLOR = (119, 119, 119), (255, 255, 255), (214, 214, 214)
@@ -113,7 +113,7 @@ def render_variants(proxy: Pixels, kind: str, chosen: Sequence[Recipe], settings
     for recipe in chosen:
         loading.load_network("colorizer", recipe.colorizer, settings)  # loading is not part of the measured time
         started = time.monotonic()
-        color, density = decide(proxy, kind, recipe, settings)
+        color, density = decide_photo(proxy, kind, recipe, settings)
         seconds = time.monotonic() - started
         yield Variant(recipe, apply(proxy, 0, proxy.shape[:2], color, density), seconds)
 
@@ -146,7 +146,7 @@ def save_comparison(before: Path, after: Path, recipe: Recipe, name: str, output
         xmp = second.info["xmp"]
         cells = [("before", np.asarray(first.convert("RGB"))), ("after", np.asarray(second.convert("RGB")))]
     steps = [] if recipe.colorizer == "keep" else [f"colorized by {describe_colorizer(recipe)}"]
-    if defade.is_wanted(recipe):
+    if recipe.defader != "keep" and recipe.strength > 0:
         steps.append(f"defaded by {recipe.defader}, strength {recipe.strength:g}")
     notes = [COLOR_STATEMENT] if recipe.colorizer != "keep" else []
     sheet = _draw_sheet([cells], COMPARISON_SIDE, [name, "; ".join(steps) or "nothing was asked for", *notes])

@@ -15,12 +15,11 @@ from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.pages import Page
 from retint.services import Services
 from retint.stores import Progress
-from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.layers.types import Layers
 from retint_workers.beats import Background, Beat
 from retint_workers.queue import transfers
 
 T = TypeVar("T")
-Layer = TypeVar("Layer", ColorLayer, DensityLayer)
 LeasedPage = tuple[Lease, Page]
 Read = Callable[[Lease, Page, Progress], NDArray[Any]]
 """Reads what the network looks at."""
@@ -37,7 +36,7 @@ def run_network(
     services: Services,
     pages: Sequence[LeasedPage],
     read: Read,
-    decide: Callable[[Iterator[NDArray[Any] | RetintError], Beat], Iterator[Layer | RetintError]],
+    decide: Callable[[Iterator[NDArray[Any] | RetintError], Beat], Iterator[Layers | RetintError]],
     beat: Beat,
 ) -> Iterator[AttemptEnd]:
     """Run a network on pages; yield each lease when the layers of all its pages are stored, or with the first error.
@@ -46,7 +45,7 @@ def run_network(
         services: the store.
         pages: those of one lease stand together.
         read: see `Read`.
-        decide: yields a layer or an error for each input.
+        decide: yields layers or an error for each input.
         beat: of the bundle. A photo whose first page was decided is not given back before its last one.
     """
     ends = {lease.job_id: at for at, (lease, _) in enumerate(pages)}
@@ -57,13 +56,13 @@ def run_network(
 
     writing = _Writing(services, beat)
     yielded_at = time.monotonic()
-    for at, layer in enumerate(decide(_read_ahead(read, pages, beat), beat_within_photo)):
+    for at, layers in enumerate(decide(_read_ahead(read, pages, beat), beat_within_photo)):
         lease, page = pages[at]
         is_within_photo = at < ends[lease.job_id]
-        writing.add(lease, page, layer, is_last=not is_within_photo)
+        writing.add(lease, page, layers, is_last=not is_within_photo)
         # What was decided before an error counts, also if nothing is run after this. And a slow network waits for the
         # store, so that a kill costs no more of its work than it must.
-        has_failed = isinstance(layer, RetintError)
+        has_failed = isinstance(layers, RetintError)
         while (has_failed and writing.is_busy) or writing.must_end(time.monotonic() - yielded_at):
             yield from writing.end_first()
             yielded_at = time.monotonic()
@@ -93,13 +92,15 @@ class _Writing:
         is_over = isinstance(first, RetintError) or first.is_done
         return is_over or len(self._writes) > MAX_WRITES or waited_s > WRITE_LAG_S
 
-    def add(self, lease: Lease, page: Page, layer: Layer | RetintError, *, is_last: bool) -> None:
-        """Start to write a page's layer."""
-        if isinstance(layer, RetintError):
-            self._writes.append((lease, layer, is_last))
+    def add(self, lease: Lease, page: Page, layers: Layers | RetintError, *, is_last: bool) -> None:
+        """Start to write a page's layers."""
+        if isinstance(layers, RetintError):
+            self._writes.append((lease, layers, is_last))
             return
-        name = page.spell("color" if isinstance(layer, ColorLayer) else "density")
-        files: dict[str, tuple[str, Path | bytes]] = {name: (f"{name}.safetensors", layer.to_bytes())}
+        files: dict[str, tuple[str, Path | bytes]] = {}
+        for name, layer in zip((page.spell("color"), page.spell("density")), layers, strict=True):
+            if layer is not None:
+                files[name] = (f"{name}.safetensors", layer.to_bytes())
         write = transfers.start(lease, partial(transfers.put_files, self._services.store, lease, files))
         self._writes.append((lease, write, is_last))
 

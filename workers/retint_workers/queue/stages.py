@@ -19,7 +19,8 @@ from retint.lifecycle import Stage
 from retint.pages import Page, list_photographs
 from retint.services import Services
 from retint.stores import Progress
-from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.layers.rendering import colorize_proxy
+from retint_models.layers.types import ColorLayer, DensityLayer, Layers, Order, set_order
 from retint_models.weights.cards import read_cards
 from retint_workers import scratch
 from retint_workers.beats import Beat
@@ -29,8 +30,8 @@ from retint_workers.films import ingest as film_ingest
 from retint_workers.films import render as film_render
 from retint_workers.films.frame_renderer import RenderRequest
 from retint_workers.imaging import ingest, render
-from retint_workers.imaging.strip_renderer import Layers
 from retint_workers.inference import colorize, defade
+from retint_workers.inference.decide import decide
 from retint_workers.queue import transfers
 from retint_workers.queue.network_runs import LeasedPage, return_error, run_network
 from retint_workers.queue.resuming import StoredSegments
@@ -63,7 +64,10 @@ def run_ingest(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
 
 
 def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
-    """Decide color layers from proxies, or from films; nothing where the recipe or the photo asks for none."""
+    """Decide color layers, and the density layers that the colorizer looks through, from proxies, or from films.
+
+    Nothing is decided where the recipe or the photo asks for no color.
+    """
     wanted: list[LeasedPage] = []
     films: list[Lease] = []
     for lease in leases:
@@ -79,50 +83,78 @@ def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Ite
     def run_film(lease: Lease, folder: Path, beat: Beat) -> Done:
         original, _ = _fetch_original(services, lease, folder, beat)
         facts, settings = lease.facts[Stage.INGEST], services.settings
-        weights = read_cards(settings.weights)[lease.recipe.colorizer].sha256
+        cards = read_cards(settings.weights)
+        weights = [cards[name].sha256 for name in (lease.recipe.colorizer, lease.recipe.defader) if name in cards]
         stored = StoredSegments(
-            services.store, lease, folder, color_film.SEGMENT_NAME, color_film.SEGMENT_FRAMES, made_by=weights
+            services.store,
+            lease,
+            folder,
+            color_film.SEGMENT_NAME,
+            color_film.SEGMENT_FRAMES,
+            made_by=" ".join([Order.TONE_FIRST, *weights]),
         )
         with stored.resume(beat) as report_progress:
-            color = film_decide.colorize(original, folder, facts, lease.recipe, settings, report_progress)
-            return Done(_put_files(services, lease, {"color": (color.name, color)} if color else {}, beat))
+            layers = film_decide.decide(original, folder, facts, lease.recipe, settings, report_progress)
+            files = zip(("color", "density"), layers, strict=True)
+            return Done(_put_files(services, lease, {name: (path.name, path) for name, path in files if path}, beat))
 
-    def read(lease: Lease, page: Page, progress: Progress) -> NDArray[Any]:
-        return transfers.read_proxy(services.store, lease, page.spell("proxy"), progress)
-
-    def decide(proxies: Iterator[NDArray[Any] | RetintError], beat: Beat) -> Iterator[ColorLayer | RetintError]:
-        return colorize.colorize(proxies, wanted[0][0].recipe, services.settings, beat)
+    def run(proxies: Iterator[NDArray[Any] | RetintError], beat: Beat) -> Iterator[Layers | RetintError]:
+        return decide(proxies, wanted[0][0].recipe, services.settings, beat)
 
     if wanted:
-        yield from run_network(services, wanted, read, decide, beat)
+        yield from run_network(services, wanted, partial(_read_proxy, services), run, beat)
     yield from _run_each(films, run_film, beat)
 
 
 def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
-    """Decide density layers from proxies, or films, and their color layers; nothing where the recipe asks for none."""
+    """Decide the density layers that the stage colorize has not decided; nothing where none are asked for."""
     recipe = leases[0].recipe  # all jobs of a bundle are of one recipe
-    if not defade.is_wanted(recipe):
-        yield from ((lease, Done()) for lease in leases)
-        return
+    wanted: list[LeasedPage] = []
+    films: list[Lease] = []
+    for lease in leases:
+        pages = [page for page in list_photographs(lease.facts[Stage.INGEST]) if _lacks_density(lease, page)]
+        if not pages:
+            yield lease, Done()
+        elif _is_film(lease):
+            films.append(lease)
+        else:
+            wanted += [(lease, page) for page in pages]
 
     def read(lease: Lease, page: Page, progress: Progress) -> NDArray[Any]:
+        proxy = _read_proxy(services, lease, page, progress)
         color = transfers.read_layer(services.store, lease, page.spell("color"), ColorLayer.from_bytes, progress)
-        return defade.make_input(transfers.read_proxy(services.store, lease, page.spell("proxy"), progress), color)
+        return proxy if color is None else colorize_proxy(proxy, color)
 
-    def decide(proxies: Iterator[NDArray[Any] | RetintError], beat: Beat) -> Iterator[DensityLayer | RetintError]:
-        return defade.defade(proxies, recipe, services.settings, beat)
+    def run(proxies: Iterator[NDArray[Any] | RetintError], beat: Beat) -> Iterator[Layers | RetintError]:
+        for (lease, page), layer in zip(wanted, defade.defade(proxies, recipe, services.settings, beat), strict=False):
+            yield layer if isinstance(layer, RetintError) else (None, set_order(layer, _order_of(lease, page)))
 
     def run_film(lease: Lease, folder: Path, beat: Beat) -> Done:
         original, _ = _fetch_original(services, lease, folder, beat)
         color = _fetch_layer(services, lease, "color", folder, beat)
         facts, settings = lease.facts[Stage.INGEST], services.settings
         density = film_decide.defade(original, folder, facts, recipe, color, settings, lambda *_: beat())
-        return Done(_put_files(services, lease, {"density": (density.name, density)} if density else {}, beat))
+        return Done(_put_files(services, lease, {"density": (density.name, density)}, beat))
 
-    photos = [lease for lease in leases if not _is_film(lease)]
-    if pages := [(lease, page) for lease in photos for page in list_photographs(lease.facts[Stage.INGEST])]:
-        yield from run_network(services, pages, read, decide, beat)
-    yield from _run_each([lease for lease in leases if _is_film(lease)], run_film, beat)
+    if wanted:
+        yield from run_network(services, wanted, read, run, beat)
+    yield from _run_each(films, run_film, beat)
+
+
+def _lacks_density(lease: Lease, page: Page) -> bool:
+    return defade.is_wanted(lease.recipe, page.facts["kind"]) and page.spell("density") not in lease.files
+
+
+def _order_of(lease: Lease, page: Page) -> Order:
+    """Return the order for a page's density layer that the stage defade decides.
+
+    A worker of the version before decided the color of a page without its tone: color first.
+    """
+    return Order.COLOR_FIRST if page.spell("color") in lease.files else Order.TONE_FIRST
+
+
+def _read_proxy(services: Services, lease: Lease, page: Page, progress: Progress) -> NDArray[Any]:
+    return transfers.read_proxy(services.store, lease, page.spell("proxy"), progress)
 
 
 def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:

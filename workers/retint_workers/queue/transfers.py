@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from structlog.contextvars import bound_contextvars
 
-from retint.errors import StoreUnavailable
+from retint.errors import StoreUnavailable, Transient
 from retint.filetypes import content_type_for
 from retint.jobs.leases import Lease
 from retint.stores import BlobStore, Progress
@@ -72,11 +72,19 @@ def fetch_layer(store: BlobStore, lease: Lease, name: str, folder: Path, progres
 
 
 def read_layer(store: BlobStore, lease: Lease, name: str, parse: Callable[[bytes], T], progress: Progress) -> T | None:
-    """Read a photo's layer; None if the earlier stage wrote none."""
+    """Read a photo's layer; None if the earlier stage wrote none.
+
+    Raises:
+        Transient: it cannot be read. A worker of another version may have written it, and can read it.
+    """
     if name not in lease.files:
         return None
     with store.open(lease.files[name], progress=progress) as source:
-        return parse(source.read())
+        data = source.read()
+    try:
+        return parse(data)
+    except ValueError as error:
+        raise Transient(f"The {name} layer cannot be read here: {error}.", code="layer_unreadable") from error
 
 
 def read_proxy(store: BlobStore, lease: Lease, name: str, progress: Progress) -> NDArray[Any]:

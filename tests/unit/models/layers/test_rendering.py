@@ -169,7 +169,9 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def test_no_photo_is_too_small_or_odd_for_its_layers() -> None:
-    tiny = ColorLayer(np.full((2, 1, 1), 0.1, np.float16), np.full((1, 1), 0.5, np.float16), np.zeros((1, 1), np.uint8))
+    luma = np.full((1, 1), 0.5, np.float16)
+    record = {"order": "tone-first"}
+    tiny = ColorLayer(np.full((2, 1, 1), 0.1, np.float16), luma, np.zeros((1, 1), np.uint8), record)
     for shape in ((1, 1), (1, 50), (50, 1)):
         assert apply(np.full(shape, 128, np.uint8), 0, shape, tiny, sample_layers.density_layer()).shape == (*shape, 3)
 

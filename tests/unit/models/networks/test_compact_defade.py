@@ -172,7 +172,7 @@ def test_layers_come_in_order_for_proxies_of_any_size_and_say_what_made_them() -
     for one, other in zip(together, alone, strict=True):
         assert one.matrix == pytest.approx(other.matrix, abs=1e-5)
         assert one.gate == pytest.approx(other.gate, abs=1e-5)
-    assert together[0].record.keys() == {"defader", "weights", "settings", "precision", "decided_at"}
+    assert together[0].record.keys() == {"defader", "weights", "settings", "precision", "order", "decided_at"}
     assert DensityLayer.from_bytes(together[0].to_bytes()).record == together[0].record
     assert defader([]) == []
 
