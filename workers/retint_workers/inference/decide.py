@@ -47,16 +47,24 @@ def decide(
         NetworkUnavailable: a network cannot be loaded here.
         DeviceFailed, OutOfMemory: the device cannot take it.
     """
-    colorize_all = partial(colorize.colorize, recipe=recipe, settings=settings, beat=beat)
-    defade_all = partial(defade.defade, recipe=recipe, settings=settings, beat=beat)
+
+    def go_on() -> bool:
+        """Beat for the first network: it goes on as long as the second one, which ends both, asks for more."""
+        beat()
+        return True
+
     if recipe.defader == "keep":
-        for color in colorize_all(proxies):
+        for color in colorize.colorize(proxies, recipe, settings, beat):
             yield color if isinstance(color, RetintError) else (color, None)
     elif order is Order.TONE_FIRST:
-        for both in _decide_in_turn(proxies, defade_all, repair_proxy, colorize_all):
+        defade_first = partial(defade.defade, recipe=recipe, settings=settings, beat=go_on)
+        colorize_second = partial(colorize.colorize, recipe=recipe, settings=settings, beat=beat)
+        for both in _decide_in_turn(proxies, defade_first, repair_proxy, colorize_second):
             yield both if isinstance(both, RetintError) else (both[1], both[0])
     else:
-        for pair in _decide_in_turn(proxies, colorize_all, colorize_proxy, defade_all):
+        colorize_first = partial(colorize.colorize, recipe=recipe, settings=settings, beat=go_on)
+        defade_second = partial(defade.defade, recipe=recipe, settings=settings, beat=beat)
+        for pair in _decide_in_turn(proxies, colorize_first, colorize_proxy, defade_second):
             yield pair if isinstance(pair, RetintError) else (set_order(pair[0], order), set_order(pair[1], order))
 
 

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
-from tests import photographs
+from tests import photographs, sample_layers
 from tests.integration.conftest import Site
 from tests.integration.workers.queue.sites import cancel, deposit, run_bundle
 from tests.leases import new_lease
@@ -21,7 +21,7 @@ from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.lifecycle import STAGES, Outcome, Stage, State
 from retint.services import Services
 from retint.settings import Settings
-from retint_models.layers.types import ColorLayer
+from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_workers.beats import Beat
 from retint_workers.imaging import render
 from retint_workers.inference import loading
@@ -52,8 +52,8 @@ def test_every_page_goes_through_the_queue_with_layers_of_its_own(site: Site, al
     assert site.get_job(job_id).state is State.RESTORED
     files = {stage: attempt.files.keys() for attempt in site.list_attempts(job_id) for stage in [attempt.stage]}
     assert files[Stage.INGEST] == {"proxy", "proxy-2", "proxy-3"}
-    assert files[Stage.COLORIZE] == {"color", "color-2"}  # the page in color keeps its own
-    assert files[Stage.DEFADE] == {"density", "density-2", "density-3"}
+    assert files[Stage.COLORIZE] == {"color", "color-2", "density", "density-2"}  # the page in color keeps its own
+    assert files[Stage.DEFADE] == {"density-3"}
     previews = {f"{name}{suffix}" for name in ("preview", "before", "thumb") for suffix in ("", "-2", "-3")}
     assert files[Stage.RENDER] == {"result", "provenance", *previews}
     with site.services.store.open(site.list_attempts(job_id)[-1].files["result"]) as source:
@@ -114,14 +114,16 @@ class CountingNetwork:
 
     at_once = 2
 
-    def __init__(self, fails_at: int = 0) -> None:
-        self.fails_at = fails_at
+    def __init__(self, fails_at: int = 0, kind: str = "colorizer") -> None:
+        self.fails_at, self.kind = fails_at, kind
         self.calls = 0
 
-    def __call__(self, proxies: list[NDArray[Any]], settings: Any) -> list[ColorLayer]:
+    def __call__(self, proxies: list[NDArray[Any]], settings: Any = None) -> list[ColorLayer] | list[DensityLayer]:
         self.calls += 1
         if self.calls == self.fails_at:
             raise DeviceFailed("The device is gone.")
+        if self.kind == "defader":
+            return [sample_layers.density_layer() for _ in proxies]
         small = np.full((8, 8), 0.5, np.float16)
         return [ColorLayer(np.stack([small, small]), small, np.full((8, 8), 9, np.uint8), {}) for _ in proxies]
 
@@ -134,7 +136,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
     made.engine.dispose()
 
 
-def make_leases(services: Services, *counts: int) -> list[Lease]:
+def make_leases(services: Services, *counts: int, defader: str = "keep") -> list[Lease]:
     """Make leases on ingested photos of so many pages, with their proxies in the store."""
     buffer = io.BytesIO()
     Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(buffer, "PNG")
@@ -145,14 +147,19 @@ def make_leases(services: Services, *counts: int) -> list[Lease]:
         names = ["proxy", *(f"proxy-{number}" for number in range(2, count + 1))]
         facts = {Stage.INGEST: {"kind": "neutral", "pages": pages}}
         files = dict.fromkeys(names, "proxies/1.png")
-        leases.append(new_lease(str(count), Stage.COLORIZE, {}, files=files, facts=facts))
+        leases.append(new_lease(str(count), Stage.COLORIZE, {"defader": defader}, files=files, facts=facts))
     return leases
 
 
 def colorize(
-    services: Services, leases: Sequence[Lease], network: CountingNetwork, patched: pytest.MonkeyPatch, **beats: Any
+    services: Services,
+    leases: Sequence[Lease],
+    network: CountingNetwork,
+    patched: pytest.MonkeyPatch,
+    defader: CountingNetwork | None = None,
+    **beats: Any,
 ) -> list[AttemptEnd]:
-    patched.setattr(loading, "load_network", lambda *_: network)
+    patched.setattr(loading, "load_network", lambda kind, *_: network if kind == "colorizer" else defader)
     return list(stages.run_colorize(services, leases, beats.get("beat", lambda: True)))
 
 
@@ -174,6 +181,26 @@ def test_a_photo_that_was_begun_is_finished_when_time_is_up(
     leases = make_leases(services, 7, 1, 1)
     ended = colorize(services, leases, CountingNetwork(), monkeypatch, beat=lambda: False)
     assert [len(done.files) for _, done in ended if isinstance(done, Done)] == [7, 1]
+
+
+def test_a_photo_whose_tone_was_begun_gets_its_color_when_time_is_up(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = make_leases(services, 7, 1, 1, defader="compact-defade")
+    defader = CountingNetwork(kind="defader")
+    ended = colorize(services, leases, CountingNetwork(), monkeypatch, defader, beat=lambda: False)
+    assert [len(done.files) for _, done in ended if isinstance(done, Done)] == [14, 2]
+
+
+def test_a_defader_that_fails_ends_the_photos_that_it_was_asked_for(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = make_leases(services, 1, 7, 1, defader="compact-defade")
+    defader = CountingNetwork(fails_at=2, kind="defader")
+    ended = colorize(services, leases, CountingNetwork(), monkeypatch, defader)
+    assert [lease for lease, _ in ended] == leases[:2]
+    assert isinstance(ended[0][1], Done)
+    assert isinstance(ended[1][1], DeviceFailed)
 
 
 def test_a_photo_whose_later_pages_were_not_reached_ends_with_the_error(

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
+from tests import sample_layers
 from tests.leases import new_lease
 
 from retint.errors import InvalidPhoto, RetintError, Transient
@@ -21,7 +23,7 @@ from retint.lifecycle import Stage
 from retint.services import Services
 from retint.settings import Settings
 from retint.stores.directory import DirectoryStore
-from retint_models.layers.types import ColorLayer
+from retint_models.layers.types import ColorLayer, DensityLayer, Order
 from retint_workers.beats import Beat
 from retint_workers.inference import loading
 from retint_workers.queue import network_runs, stages, tasks
@@ -38,6 +40,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
 def make_leases(services: Services, count: int, **recipe: Any) -> list[Lease]:
     """Make leases on ingested photos of one batch, with their proxies in the store."""
     made = []
+    recipe = {"defader": "keep"} | recipe
     for number in range(count):
         files, facts = {"proxy": f"proxies/{number}.png"}, {Stage.INGEST: {"kind": "neutral"}}
         made.append(new_lease(str(number), Stage.COLORIZE, recipe, attempt=2, files=files, facts=facts))
@@ -150,9 +153,13 @@ def test_a_slow_network_waits_for_its_last_layer(services: Services, monkeypatch
 
 
 def test_an_outcome_is_told_when_its_files_are_in_the_store(services: Services) -> None:
-    for stage, run in ((Stage.COLORIZE, stages.run_colorize), (Stage.DEFADE, stages.run_defade)):
+    colorized, defaded = {"defader": "keep"}, {"colorizer": "keep", "defader": "compact-defade"}
+    for stage, run, recipe in (
+        (Stage.COLORIZE, stages.run_colorize, colorized),
+        (Stage.DEFADE, stages.run_defade, defaded),
+    ):
         told = 0
-        for _, outcome in run(services, make_leases(services, 6), lambda: True):
+        for _, outcome in run(services, make_leases(services, 6, **recipe), lambda: True):
             assert isinstance(outcome, Done), stage
             [key] = outcome.files.values()
             assert services.store.size(key) > 100
@@ -212,3 +219,82 @@ def test_a_network_that_is_not_here_is_said_of_every_photo(services: Services) -
     for _, outcome in ended:
         assert isinstance(outcome, loading.NetworkUnavailable)
         assert "artistic" in outcome.message
+
+
+# --- the order of the layers ------------------------------------------------------------------------------------------
+
+
+class BrightnessNetwork:
+    """A network of either kind whose layers record how bright what it looked at was."""
+
+    at_once = 1
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __call__(self, proxies: list[NDArray[Any]], settings: Any = None) -> list[Any]:
+        record = {"order": "tone-first", "mean": float(proxies[0].mean())}
+        if self.kind == "defader":
+            return [replace(sample_layers.density_layer(), record=record)]
+        return [replace(sample_layers.color_layer(proxies[0]), record=record)]
+
+
+def read_layers(services: Services, done: Done) -> dict[str, Any]:
+    parsers: dict[str, Any] = {"color": ColorLayer.from_bytes, "density": DensityLayer.from_bytes}
+    found = {}
+    for name, key in done.files.items():
+        with services.store.open(key) as source:
+            found[name] = parsers[name](source.read())
+    return found
+
+
+def run_stage(stage: Stage, services: Services, lease: Lease) -> Done:
+    ((_, outcome),) = tasks.yield_outcomes(stages.STAGES[stage], services, [lease], lambda: True)
+    assert isinstance(outcome, Done)
+    return outcome
+
+
+def test_colorize_hands_the_density_layer_on_and_defade_adopts_it(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "load_network", lambda kind, *_: BrightnessNetwork(kind))
+    (lease,) = make_leases(services, 1, defader="compact-defade")
+    done = run_stage(Stage.COLORIZE, services, lease)
+    layers = read_layers(services, done)
+    assert layers["density"].record["mean"] == 40, "it was decided on the proxy as it is"
+    assert abs(layers["color"].record["mean"] - 40) > 5, "it was decided on the repaired proxy"
+    assert run_stage(Stage.DEFADE, services, replace(lease, files=lease.files | done.files)) == Done()
+
+
+def test_defade_decides_where_nothing_was_colorized(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "load_network", lambda kind, *_: BrightnessNetwork(kind))
+    (lease,) = make_leases(services, 1, defader="compact-defade", colorizer="keep")
+    assert run_stage(Stage.COLORIZE, services, lease) == Done()
+    layers = read_layers(services, run_stage(Stage.DEFADE, services, lease))
+    assert (layers["density"].record["mean"], layers["density"].order) == (40, Order.TONE_FIRST)
+
+
+def test_color_that_a_worker_of_the_version_before_decided_is_defaded_color_first(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "load_network", lambda kind, *_: BrightnessNetwork(kind))
+    (lease,) = make_leases(services, 1, defader="compact-defade")
+    red = sample_layers.color_layer(np.broadcast_to(np.uint8([200, 20, 20]), (8, 8, 3)))
+    services.store.put("former.safetensors", replace(red, record={}).to_bytes(), "application/octet-stream")
+    lease = replace(lease, files=lease.files | {"color": "former.safetensors"})
+    layers = read_layers(services, run_stage(Stage.DEFADE, services, lease))
+    assert layers["density"].order is Order.COLOR_FIRST
+    assert layers["density"].record["mean"] != 40, "it was decided on the colorized proxy"
+
+
+def test_a_layer_that_cannot_be_read_is_a_fault_that_another_worker_may_cure(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "load_network", lambda kind, *_: BrightnessNetwork(kind))
+    (lease,) = make_leases(services, 1, defader="compact-defade")
+    newer = replace(sample_layers.color_layer(np.zeros((8, 8, 3))), record={"order": "sideways"})
+    services.store.put("newer.safetensors", newer.to_bytes(), "application/octet-stream")
+    lease = replace(lease, files=lease.files | {"color": "newer.safetensors"})
+    ((_, outcome),) = tasks.yield_outcomes(stages.run_defade, services, [lease], lambda: True)
+    assert isinstance(outcome, Transient)
+    assert outcome.code == "layer_unreadable"
