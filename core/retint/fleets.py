@@ -150,7 +150,7 @@ def set_wanted(session: Session, fleet: str, n: int) -> None:
 
 def acquire_lead(session: Session, role: str, holder: str, lease_s: float) -> bool:
     """Acquire or renew the lease on a role for `lease_s` seconds. Returns whether the holder has it."""
-    free = or_(Leader.holder == holder, Leader.until < now())
+    free = or_(Leader.holder == holder, Leader.until <= now())  # one that was released in this very moment is free
     taken = session.scalar(
         update(Leader)
         .where(Leader.role == role, free)

@@ -14,6 +14,5 @@ def restore(path: Path, recipe: Recipe, settings: Settings) -> tuple[dict[str, A
     folder = path.with_name(f"{path.name[:100]}.work")
     folder.mkdir()
     facts = ingest.ingest(path, recipe, settings).facts
-    color = decide.colorize(path, folder, facts, recipe, settings)
-    density = decide.defade(path, folder, facts, recipe, color, settings)
+    color, density = decide.decide(path, folder, facts, recipe, settings)
     return facts, render.render(RenderRequest(path, folder, facts, recipe, color, density), settings)

@@ -225,8 +225,6 @@ def test_a_film_interrupted_when_all_its_segments_are_complete_is_finished(tmp_p
     for name in ("color.mkv", "result.mp4"):
         (folder / name).unlink()
     facts = ingest.ingest(path, recipes.parse({}), settings).facts
-    color = decide.colorize(path, folder, facts, recipes.parse({}), settings)
-    again = render.render(
-        RenderRequest(path, folder, facts, recipes.parse({}), color, folder / "density.zip"), settings
-    )
+    color, density = decide.decide(path, folder, facts, recipes.parse({}), settings)
+    again = render.render(RenderRequest(path, folder, facts, recipes.parse({}), color, density), settings)
     assert films.read_packets(again.files["result"], "video") == first
