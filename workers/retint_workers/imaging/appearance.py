@@ -67,14 +67,13 @@ def predict(
             if space.equivalent is not None:
                 srgb = _put_on_luma(srgb, _read_codes(rows, header, space.equivalent), space.equivalent)
             return repair.apply(srgb, top, size)
-        toned = repair.apply(srgb, top, size)
-        srgb = both.apply(srgb, top, size)
-        if space.equivalent is not None:
-            codes = _read_codes(rows, header, space.equivalent)
-            if repair.has_density:
-                codes = _to_codes(toned, space.equivalent)
-            srgb = _put_on_luma(srgb, codes, space.equivalent)
-        return srgb
+        colored = both.apply(srgb, top, size)
+        if space.equivalent is None:
+            return colored
+        codes = _read_codes(rows, header, space.equivalent)
+        if repair.has_density:
+            codes = _to_codes(repair.apply(srgb, top, size), space.equivalent)
+        return _put_on_luma(colored, codes, space.equivalent)
 
     def look(rows: pyvips.Image, top: int) -> NDArray[Any]:
         codes = rows.invert() if picture.is_inverted else rows
