@@ -5,6 +5,7 @@ confirm itself.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from retint_models.layers.color import srgb_to_linear
 from retint_models.layers.encodings import to_unit_range
 from retint_models.layers.pixels import put_on_luma
 from retint_models.layers.rendering import Rendering
-from retint_models.layers.types import ColorLayer, DensityLayer, Order
+from retint_models.layers.types import ColorLayer, DensityLayer, Layers, Order
 from retint_workers.imaging.color import profiles
 from retint_workers.imaging.color.spaces import ColorSpace
 from retint_workers.imaging.decoding.formats import Header
@@ -51,29 +52,8 @@ def predict(
         color: the color layer, or none.
         density: the density layer, or none.
     """
-    colorize = Rendering(color, None, orientation=header.orientation)
-    repair = Rendering(None, density, orientation=header.orientation)
-    both = Rendering(color, density, orientation=header.orientation)
     region = picture.region.shrink(before.factor, before.size)
-    size = region.bounds_size
-
-    def render(rows: pyvips.Image, top: int) -> NDArray[Any]:
-        srgb = profiles.to_srgb(rows, header.space.equivalent, depth=16).numpy()
-        srgb = np.ascontiguousarray(srgb[..., 1] if header.bands == 1 else srgb)
-        if color is None:
-            return repair.apply(srgb, top, size)
-        if color.order is Order.COLOR_FIRST:
-            srgb = colorize.apply(srgb, top, size)
-            if space.equivalent is not None:
-                srgb = _put_on_luma(srgb, _read_codes(rows, header, space.equivalent), space.equivalent)
-            return repair.apply(srgb, top, size)
-        colored = both.apply(srgb, top, size)
-        if space.equivalent is None:
-            return colored
-        codes = _read_codes(rows, header, space.equivalent)
-        if repair.has_density:
-            codes = _to_codes(repair.apply(srgb, top, size), space.equivalent)
-        return _put_on_luma(colored, codes, space.equivalent)
+    render = _Renderer((color, density), header, space, region.bounds_size).render
 
     def look(rows: pyvips.Image, top: int) -> NDArray[Any]:
         codes = rows.invert() if picture.is_inverted else rows
@@ -89,6 +69,37 @@ def predict(
         return region.change_pixels(unchanged, top, 3, restore)
 
     return _average(before, look)
+
+
+class _Renderer:
+    """Applies layers to some rows of a smaller copy in sRGB, step by step."""
+
+    def __init__(self, layers: Layers, header: Header, space: ColorSpace, size: tuple[int, int]) -> None:
+        color, density = layers
+        prepare = partial(Rendering, orientation=header.orientation)
+        self._colorize, self._repair, self._both = prepare(color, None), prepare(None, density), prepare(*layers)
+        self._order = color.order if color else None
+        self._header, self._profile, self._size = header, space.equivalent, size
+
+    def render(self, rows: pyvips.Image, top: int) -> NDArray[Any]:
+        """Return what rows of stored pixels become: uint16 (h, w) or (h, w, 3) in sRGB."""
+        srgb = profiles.to_srgb(rows, self._header.space.equivalent, depth=16).numpy()
+        srgb = np.ascontiguousarray(srgb[..., 1] if self._header.bands == 1 else srgb)
+        where = top, self._size
+        if self._order is None:
+            return self._repair.apply(srgb, *where)
+        if self._order is Order.COLOR_FIRST:
+            srgb = self._colorize.apply(srgb, *where)
+            if self._profile is not None:
+                srgb = _put_on_luma(srgb, _read_codes(rows, self._header, self._profile), self._profile)
+            return self._repair.apply(srgb, *where)
+        colored = self._both.apply(srgb, *where)
+        if self._profile is None:
+            return colored
+        codes = _read_codes(rows, self._header, self._profile)
+        if self._repair.has_density:
+            codes = _to_codes(self._repair.apply(srgb, *where), self._profile)
+        return _put_on_luma(colored, codes, self._profile)
 
 
 def _put_on_luma(srgb: NDArray[Any], codes: NDArray[Any], profile: bytes) -> NDArray[Any]:
