@@ -125,8 +125,8 @@ def test_a_worker_that_is_killed_meanwhile_leaves_nothing_behind(
     sqlite_site: Site, make_processes: Callable[[Site], Processes], tmp_path: Path
 ) -> None:
     """The message is lost with it; asked again, another worker makes the zoom."""
-    Image.fromarray(photographs.color_photo(1, 96)).resize((9000, 6000)).save(tmp_path / "large.jpg", quality=95)
-    job_id = restore(sqlite_site, (tmp_path / "large.jpg").read_bytes(), width=9000, height=6000)
+    Image.fromarray(photographs.color_photo(1, 96)).resize((6000, 4000)).save(tmp_path / "large.jpg", quality=95)
+    job_id = restore(sqlite_site, (tmp_path / "large.jpg").read_bytes(), width=6000, height=4000)
     link, processes = sqlite_site.services.connect_broker(), make_processes(sqlite_site)
     worker = processes.start("worker", "cpu")
     asked = [link.ask_for_zoom(sqlite_site.tenants["museum"], job_id, 1) for _ in range(2)]
