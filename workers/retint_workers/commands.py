@@ -18,6 +18,7 @@ from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.weights.cards import read_cards
 from retint_workers import beats
+from retint_workers.local.evaluate import evaluate
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -53,6 +54,8 @@ class NumberList(click.ParamType[Any]):
 def commands() -> None:
     """Commands of the workers."""
 
+
+commands.add_command(evaluate)
 
 DEVICE = click.option(
     "--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda, cuda:1, …"
@@ -181,12 +184,7 @@ Examples:
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The sheet, a .png or .jpg file."
 )
 @click.option("--colorizers", help="Colorizers to show, separated by commas. Default: all that are installed.")
-@click.option(
-    "--render-factors",
-    type=NumberList(),
-    default=(),
-    help="Render factors to show, such as 15,25,35.",
-)
+@click.option("--render-factors", type=NumberList(), default=(), help="Render factors to show, such as 15,25,35.")
 @click.option("--gains", type=NumberList(), default=(), help="Gains to show, such as 1,2,3.")
 @click.option("--defader", default="keep", show_default=True, help="Defader for all pictures, or `keep` for none.")
 @DEVICE

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from retint_models.command.arguments import FILE, IMPORTED_FOLDER, translate_errors
-from retint_models.command.evaluate import evaluate
 from retint_models.command.train import train
 from retint_models.weights.cards import Card, ReportProgress
 
@@ -209,7 +208,6 @@ def run(
 
 
 commands.add_command(train)
-commands.add_command(evaluate)
 
 
 def card_to_json(card: Card) -> dict[str, Any]:

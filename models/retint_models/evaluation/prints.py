@@ -81,18 +81,35 @@ def age_photograph(truth: Floats, family: Family, rng: Generator) -> Pair:
         return Pair(relight(truth, rng.uniform(0.35, 1.4), rng.uniform(-1.3, 1.3)), truth, family)
     if family == "clean":
         return Pair(truth, truth, family)
-    strength = rng.uniform(0.25, 1.1)
-    where = 1 + np.float32(rng.uniform(0, 0.5) * strength) * uneven_field(truth.shape[:2], rng)
+    strength, where = draw_strength(truth.shape[:2], rng)
     color = None
     if family == "silver":
         gray = np.repeat(rec709_luma(truth), 3, axis=-1)
-        warmth = np.array([1, rng.uniform(0.8, 0.97), rng.uniform(0.5, 0.88)], np.float32)
-        faded = oxidise(srgb_to_density(gray), strength * rng.uniform(0.15, 0.7), warmth, rng.uniform(0.4, 1.2), where)
+        faded = age_silver(srgb_to_density(gray), strength, where, rng)
         truth, color = (gray, None) if rng.random() < 0.5 else colorize_weakly(truth, rng)
     else:
         faded = age_dyes(srgb_to_density(truth), family, strength, where, rng)
     print_ = scan_stained_print(faded, rng)
     return Pair(print_ if color is None else join_luma_chroma(rec709_luma(print_), color), truth, family)
+
+
+def make_faded_black_and_white(photo: Floats, rng: Generator) -> Floats:
+    """Make a silver print of a photograph in color, age it, and scan it: what archives deposit."""
+    strength, where = draw_strength(photo.shape[:2], rng)
+    gray = np.repeat(rec709_luma(photo), 3, axis=-1)
+    return scan_stained_print(age_silver(srgb_to_density(gray), strength, where, rng), rng)
+
+
+def draw_strength(size: tuple[int, int], rng: Generator) -> tuple[float, Floats]:
+    """Draw how strongly a print has aged, and the relative strength at each pixel, (h, w, 1)."""
+    strength = rng.uniform(0.25, 1.1)
+    return strength, 1 + np.float32(rng.uniform(0, 0.5) * strength) * uneven_field(size, rng)
+
+
+def age_silver(densities: Floats, strength: float, where: Floats, rng: Generator) -> Floats:
+    """Oxidise a silver print."""
+    warmth = np.array([1, rng.uniform(0.8, 0.97), rng.uniform(0.5, 0.88)], np.float32)
+    return oxidise(densities, strength * rng.uniform(0.15, 0.7), warmth, rng.uniform(0.4, 1.2), where)
 
 
 def scan_stained_print(densities: Floats, rng: Generator) -> Floats:

@@ -68,7 +68,9 @@ def decide(
             yield pair if isinstance(pair, RetintError) else (set_order(pair[0], order), set_order(pair[1], order))
 
 
-def decide_photo(proxy: NDArray[Any], kind: str, recipe: Recipe, settings: Settings) -> Layers:
+def decide_photo(
+    proxy: NDArray[Any], kind: str, recipe: Recipe, settings: Settings, order: Order = Order.TONE_FIRST
+) -> Layers:
     """Decide the layers of one photo in this process; None for what the recipe or its kind does not ask for.
 
     Args:
@@ -76,13 +78,14 @@ def decide_photo(proxy: NDArray[Any], kind: str, recipe: Recipe, settings: Setti
         kind: the photo's, as ingest found it.
         recipe: names the networks and their settings.
         settings: device and folder of weights.
+        order: of the layers, where there are two.
 
     Raises:
         NetworkUnavailable: a network cannot be loaded here.
         Transient: a network failed on the proxy.
     """
     if colorize.is_wanted(recipe, kind):
-        return _take_only(decide([proxy], recipe, settings))
+        return _take_only(decide([proxy], recipe, settings, order=order))
     return None, _take_only(defade.defade([proxy], recipe, settings)) if defade.is_wanted(recipe, kind) else None
 
 

@@ -17,7 +17,7 @@ from retint.names import escape_surrogates
 from retint.pages import list_photographs
 from retint.recipes import Recipe
 from retint.settings import Settings
-from retint_models.layers.types import Layers
+from retint_models.layers.types import Layers, Order
 from retint_workers import scratch
 from retint_workers.films import decoder
 from retint_workers.imaging import ingest, render
@@ -161,7 +161,7 @@ def _restore_file(file: Path, destinations: Destinations, report_progress: FilmP
 def _restore_photo(file: Path, destinations: Destinations, destination: Destination) -> FileReport:
     options = destinations.options
     with scratch.open_folder(destinations.out) as folder:
-        made, facts = _run_stages(file, folder, options.recipe, destinations.settings)
+        made, facts = run_stages(file, folder, options.recipe, destinations.settings)
         if options.compare:
             made["compare"] = folder / "compare.jpg"
             sheets.save_comparison(made["before"], made["preview"], options.recipe, file.name, made["compare"])
@@ -176,7 +176,9 @@ def _choose_files(made: Mapping[str, Path], destination: Destination) -> dict[st
     return {"": made["result"]} | {ending: path for ending, path in endings.items() if ending in destination.sidecars}
 
 
-def _run_stages(file: Path, folder: Path, recipe: Recipe, settings: Settings) -> tuple[dict[str, Path], dict[str, Any]]:
+def run_stages(
+    file: Path, folder: Path, recipe: Recipe, settings: Settings, order: Order = Order.TONE_FIRST
+) -> tuple[dict[str, Path], dict[str, Any]]:
     """Run the pipeline on a photo: return the files of layers and result, and the facts of render."""
     ingested = ingest.ingest(file, recipe, settings, folder=folder)
     files: dict[str, Path] = {}
@@ -184,7 +186,7 @@ def _run_stages(file: Path, folder: Path, recipe: Recipe, settings: Settings) ->
     for page in reversed(list_photographs(ingested.facts)):  # the first page's layers are at hand in the end
         png = ingested.proxy if page.is_first else ingested.further[page.spell("proxy")].read_bytes()
         proxy = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-        layers = decide_photo(proxy, page.facts["kind"], recipe, settings)
+        layers = decide_photo(proxy, page.facts["kind"], recipe, settings, order)
         for name, layer in zip(("color", "density"), layers, strict=True):
             if layer is not None:
                 files[page.spell(name)] = folder / f"{page.spell(name)}.safetensors"

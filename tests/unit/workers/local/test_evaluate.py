@@ -1,0 +1,69 @@
+"""What `retint evaluate` refuses, and what it is asked for."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from tests import photographs
+
+from retint_models.layers.types import Order
+from retint_workers.commands import commands
+from retint_workers.local.evaluate import plan_runs
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(commands, ["evaluate", *map(str, arguments)])
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(photographs.color_photo(1, side=80)).save(folder / "0.png")  # its name: it may choose
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ("compact,nobody", "no such network: 'nobody'; there are compact, compact-vivid"),
+        ("compact,,compact-vivid", "no such network: ''"),
+        ("compact,compact", "compact is named twice"),
+    ],
+)
+def test_bad_names_are_refused_before_a_photograph_is_read(names: str, reason: str, tmp_path: Path) -> None:
+    refused = run(tmp_path, "--colorizers", names)
+    assert refused.exit_code == 2
+    assert reason in refused.output
+
+
+def test_old_photographs_need_a_sheet_to_be_shown_on(photos: Path) -> None:
+    refused = run(photos, "--old", photos)
+    assert refused.exit_code == 2
+    assert "--old and --old-sheet belong together" in refused.output
+
+
+def test_weights_that_are_not_here_are_named_with_how_to_get_them(tmp_path: Path, photos: Path) -> None:
+    refused = run(photos, "--colorizers", "lab-resnet18", "--folder", tmp_path)
+    assert refused.exit_code == 2
+    assert "retint weights import" in refused.output
+
+
+@pytest.mark.parametrize("score", ["networks", "restoration"])
+def test_a_half_without_photographs_is_refused(score: str, photos: Path) -> None:
+    refused = run(photos, "--half", "judge", "--score", score, "--colorizers", "compact")
+    assert refused.exit_code == 2
+    assert "none of the photographs is in the half that may judge: add photographs" in refused.output
+
+
+def test_color_first_is_what_tone_first_is_compared_with() -> None:
+    runs = plan_runs(["compact", "compact-vivid"], ["compact-defade"], "both")
+    assert [run.title for run in runs] == [
+        "compact, compact-defade, color-first",
+        "compact, compact-defade, tone-first",
+        "compact-vivid, compact-defade, color-first",
+        "compact-vivid, compact-defade, tone-first",
+    ]
+    assert [run.order for run in plan_runs(["compact"], [], "tone-first")] == [Order.TONE_FIRST]
+    assert plan_runs([], [], "color-first")[0].title == "color-first"
