@@ -279,7 +279,7 @@ def test_color_that_a_worker_of_the_version_before_decided_is_defaded_color_firs
 ) -> None:
     monkeypatch.setattr(loading, "load_network", lambda kind, *_: BrightnessNetwork(kind))
     (lease,) = make_leases(services, 1, defader="compact-defade")
-    red = sample_layers.color_layer(np.broadcast_to(np.uint8([200, 20, 20]), (8, 8, 3)))
+    red = sample_layers.color_layer(np.broadcast_to(np.array([200, 20, 20], np.uint8), (8, 8, 3)))
     services.store.put("former.safetensors", replace(red, record={}).to_bytes(), "application/octet-stream")
     lease = replace(lease, files=lease.files | {"color": "former.safetensors"})
     layers = read_layers(services, run_stage(Stage.DEFADE, services, lease))

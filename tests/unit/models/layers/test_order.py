@@ -70,7 +70,7 @@ def test_chroma_follows_what_the_colorizer_saw_at_any_strength(name: str) -> Non
 
 @pytest.mark.parametrize("picture", [GRAY, SEPIA], ids=["gray", "sepia"])
 def test_color_first_the_tone_of_the_colored_picture_is_repaired(picture: NDArray[Any]) -> None:
-    color, density = (set_order(layer, Order.COLOR_FIRST) for layer in (COLOR, DENSITY))
+    color, density = set_order(COLOR, Order.COLOR_FIRST), set_order(DENSITY, Order.COLOR_FIRST)
     wanted = apply(apply(picture, 0, SIZE, color, None), 0, SIZE, None, density).astype(int)
     assert np.abs(apply(picture, 0, SIZE, color, density) - wanted).max() < 30, "but for rounding between"
     assert np.abs(apply(picture, 0, SIZE, COLOR, DENSITY) - wanted).mean() > 300
