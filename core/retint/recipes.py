@@ -131,7 +131,7 @@ def parse_region(texts: Sequence[str]) -> str | list[list[float]]:
     if len(texts) == 1 and texts[0] in ("auto", "whole"):
         return texts[0]
     try:
-        rectangles = [[float(number) for number in text.split(",")] for text in texts]
+        rectangles = [[float(number) for number in text.replace(",", " ").split()] for text in texts]
     except ValueError as error:
         message = "A region is auto, whole, or rectangles of four numbers: left, top, width, height."
         raise InvalidRequest(message, code="invalid_recipe") from error

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 from tests import films
+from tests.browser import browsers
 
 RESTORED_MS = 120_000
 ZOOM_MS = 60_000
@@ -194,3 +195,38 @@ def test_deep_zoom_shows_the_page_that_was_chosen(open_album: Callable[..., Page
     page.get_by_role("button", name="Look closer").click()
     expect(page.locator("dialog .picture[data-full]")).to_have_count(1, timeout=ZOOM_MS)
     assert tiles
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_outline_of_the_picture_lies_on_it_and_is_switched_off_by_keyboard(
+    scheme: str,
+    open_page: Callable[..., Page],
+    make_print: Callable[..., Path],
+    deposit: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    mount = Image.new("RGB", (400, 500), (120, 84, 50))
+    with Image.open(make_print(side=240)) as picture:
+        mount.paste(picture.convert("RGB"), (80, 100))
+    mount.save(tmp_path / f"{scheme}.png")
+    page = open_page(deposit("Album", [tmp_path / f"{scheme}.png"]), **browsers.PHONE, color_scheme=scheme)
+    expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
+    page.locator(".card .name").click()
+    outline, whole = page.locator(".outline rect").first, page.locator(".compare .before")
+    expect(outline).to_be_visible()
+    drawn, shown = outline.bounding_box(), whole.bounding_box()
+    assert drawn
+    assert shown
+    scale = shown["width"] / 400
+    corners = (drawn["x"] - shown["x"], drawn["y"] - shown["y"], drawn["width"], drawn["height"])
+    assert corners == pytest.approx((80 * scale, 100 * scale, 240 * scale, 240 * scale), abs=6)
+    switch = page.get_by_label("Outline of the picture")
+    switch.focus()
+    page.keyboard.press("Space")
+    expect(outline).to_be_hidden()
+    page.keyboard.press("Space")
+    expect(outline).to_be_visible()
+    page.get_by_text("Restore another part of the scan").click()
+    page.get_by_label("The whole page").check()
+    page.get_by_role("button", name="Restore again").click()
+    page.wait_for_url("**/trials/*")

@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -178,6 +178,7 @@ def restore(services: Services) -> Callable[..., None]:
         suffix: str = "jpg",
         pages: Sequence[Any] = (),
         size: tuple[int, int] = (40, 30),
+        found: Mapping[str, Any] | None = None,
         **render_facts: Any,
     ) -> None:
         for stage in STAGES:
@@ -197,7 +198,8 @@ def restore(services: Services) -> Callable[..., None]:
                 facts = {"sha256": sha256, **render_facts} if stage is Stage.RENDER else {"kind": "neutral"}
                 facts |= {"width": size[0], "height": size[1]} if stage is Stage.INGEST else {}
                 facts |= {"pages": list(pages)} if stage is Stage.INGEST and pages else {}
-                ended.append((lease, Done(files, facts, {"work": 0.5})))
+                known = {**facts, **(found or {})} if stage is Stage.INGEST else facts
+                ended.append((lease, Done(files, known, {"work": 0.5})))
             with services.begin() as session:
                 assert len(settle(session, ended, backoff_s=1, requeue_s=60)) == len(job_ids)
 

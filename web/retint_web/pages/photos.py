@@ -8,16 +8,18 @@ from uuid import UUID
 from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import accounts, photos
+from retint import accounts, photos, recipes, trials
 from retint.errors import NotFound
 from retint.jobs import attempts, changes
+from retint.kinds import BLANK, COLOR, DOCUMENT, NEGATIVE, NEUTRAL, TONED
 from retint.lifecycle import ACTIVE, STAGES, Outcome, Stage, State
 from retint.pages import INFRARED, MASK, PHOTOGRAPH, THUMBNAIL, Page, list_photographs
 from retint.photos import PhotoDetails
 from retint.recipes import Recipe
+from retint.region import WHOLE, Region
 from retint.tables import Attempt
 from retint_web import services
-from retint_web.pages import words
+from retint_web.pages import recipe_form, words
 from retint_web.security import Role, only
 
 blueprint = Blueprint("photos", __name__)
@@ -34,7 +36,16 @@ PAGE_FILES: Final = {"color", "density"}
 """Those of which each page of a photo has its own."""
 ROLES: Final = {PHOTOGRAPH: "photograph", THUMBNAIL: "thumbnail", MASK: "mask", INFRARED: "infrared picture"}
 
-KINDS: Final = {"neutral": "black and white", "toned": "toned, treated as black and white", "color": "in color"}
+KINDS: Final = {
+    NEUTRAL: "black and white",
+    TONED: "toned, treated as black and white",
+    COLOR: "in color",
+    BLANK: "blank",
+    DOCUMENT: "a document or a drawing",
+    NEGATIVE: "a negative",
+}
+CONFIDENCES: Final = ((0.9, "surely"), (0.75, "very likely"), (0.0, "probably"))
+"""Words for how sure the finder of pictures is, from which confidence on."""
 
 STATE_SENTENCES: Final = {
     State.READY: "Waiting for its turn.",
@@ -71,17 +82,29 @@ def show(job_id: UUID) -> ResponseReturnValue:
     with services().read() as session:
         shown = photos.load_details(session, g.identity.tenant_id, job_id)
     pages = list_photographs(shown.facts.get(Stage.INGEST, {}))
-    page = _choose_page(pages)
+    page, recipe = _choose_page(pages), Recipe.model_validate(shown.batch.recipe)
+    region = _find_region(page, recipe)
     names = {page.spell(name) if name in PAGE_FILES else name: title for name, title in FILES.items()}
     return render_template(
         "photos/show.html",
         **_progress_values(shown, page),
         pages=pages,
-        facts=dict(_original_facts(shown, page)),
+        recipe=recipe,
+        outline=[] if region.is_whole else region.rectangles,
+        outline_label="Where the pictures are" if len(region.rectangles) > 1 else "Where the picture is",
+        rectangles=recipe_form.format_rectangles(region),
+        facts=dict(_original_facts(shown, page, region)),
         story=list(_describe_restoration(shown, page)),
         remark=shown.remark,
         files={name: title for name, title in names.items() if name in shown.files},
     )
+
+
+def _find_region(page: Page, recipe: Recipe) -> Region:
+    """Return which part of a page is restored; the whole page where nothing is known, or nothing is restored."""
+    facts = page.facts
+    is_known = "region" in facts and recipe.changes(facts["kind"])
+    return Region.from_facts(facts["region"]) if is_known else WHOLE
 
 
 def _choose_page(pages: list[Page]) -> Page:
@@ -116,6 +139,7 @@ def _progress_values(shown: PhotoDetails, page: Page) -> dict[str, object]:
         "shown": shown,
         "job": shown.job,
         "size": size,
+        "proxy_size": _proxy_size(page, size),
         "has_picture": size is not None and "proxy" in shown.files,
         "is_film": bool(shown.facts.get(Stage.INGEST, {}).get("film")),
         "is_restored": shown.job.state is State.RESTORED
@@ -137,6 +161,23 @@ def retry(job_id: UUID) -> ResponseReturnValue:
     return redirect(url_for("photos.show", job_id=job_id), code=303)
 
 
+@blueprint.post("/jobs/<uuid:job_id>/again")
+def restore_again(job_id: UUID) -> ResponseReturnValue:
+    """Restore another part of a scan: as one more try of the job's trial, or of a new one."""
+    identity = g.identity
+    with services().begin() as session:
+        shown = photos.load_details(session, identity.tenant_id, job_id)
+        recipe = recipes.parse({**shown.batch.recipe, **recipe_form.parse_region(request.form)})
+        by = {"created_by": identity.user_id, "imported": services().settings.weights}
+        trial_id = shown.batch.trial
+        if trial_id is None:
+            name = shown.job.name
+            trial_id = trials.open(session, identity.tenant_id, shown.photo, name, [recipe], **by)
+        else:
+            trials.add_try(session, identity.tenant_id, trial_id, recipe, **by)
+    return redirect(url_for("trials.show", trial_id=trial_id), code=303)
+
+
 def _steps(shown: PhotoDetails) -> list[Step]:
     """List the stages of a job with their states and attempts."""
     job = shown.job
@@ -155,7 +196,15 @@ def _size(page: Page) -> tuple[int, int] | None:
     return (facts["width"], facts["height"]) if {"width", "height"} <= facts.keys() else None
 
 
-def _original_facts(shown: PhotoDetails, page: Page) -> Iterator[tuple[str, str]]:
+def _proxy_size(page: Page, size: tuple[int, int] | None) -> tuple[float, float] | None:
+    """Return width and height of what the proxy shows, in pixels of the photo: what lies in the region's bounds."""
+    if size is None or "region" not in page.facts:
+        return size
+    bounds = Region.from_facts(page.facts["region"]).bounds
+    return size[0] * bounds.width, size[1] * bounds.height
+
+
+def _original_facts(shown: PhotoDetails, page: Page, region: Region) -> Iterator[tuple[str, str]]:
     """Yield label and text of each fact about the original, and the page of it that is shown."""
     facts = dict(page.facts)
     if listed := shown.facts.get(Stage.INGEST, {}).get("pages"):
@@ -177,11 +226,24 @@ def _original_facts(shown: PhotoDetails, page: Page) -> Iterator[tuple[str, str]
     if facts.get("profile"):
         yield "Color profile", str(facts["profile"])
     if facts.get("kind"):
-        yield "Original is", KINDS.get(facts["kind"], str(facts["kind"]))
+        inverted = ", inverted" if facts.get("inverted") else ""
+        yield "Original is", KINDS.get(facts["kind"], str(facts["kind"])) + inverted
+    if not region.is_whole:
+        yield "Restored part", _describe_region(region)
     yield "Deposited", words.format_time(shown.job.created_at)
     if shown.job.ended_at and shown.job.state is State.RESTORED:
         yield "Restored", f"{words.format_time(shown.job.ended_at)}, {words.format_duration(shown.seconds)} of work"
     yield "SHA-256", shown.photo.sha256
+
+
+def _describe_region(region: Region) -> str:
+    """Say how much of a page is restored, and why this part of it."""
+    share = f"{sum(rectangle.area for rectangle in region.rectangles):.0%} of the page"
+    if region.found == "stated":
+        return f"{share}, as the recipe states"
+    adverb = next(word for least, word in CONFIDENCES if region.confidence >= least)
+    count = len(region.rectangles)
+    return f"{share}, where {adverb} the picture is" if count == 1 else f"{share}, where {adverb} {count} pictures are"
 
 
 def _count_pages(roles: list[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 from retint import recipes
 from retint.errors import InvalidRequest
 from retint.recipes import Recipe
+from retint.region import WHOLE, Region
 from retint_models.weights.cards import Card, Setting, read_cards
 from retint_web import services
 from retint_web.pages import words
@@ -58,6 +59,7 @@ def template_values(recipe: Recipe = DEFAULT) -> dict[str, object]:
         "recipe": recipe,
         "colorizers": [_make_choice(each, recipe.colorizer, recipe.colorizer_settings) for each in colorizers],
         "defaders": [_make_choice(each, recipe.defader, {}) for each in defaders],
+        "rectangles": format_rectangles(recipe.stated_region or WHOLE),
     }
 
 
@@ -82,8 +84,28 @@ def parse(fields: Mapping[str, str]) -> Recipe:
             "strength": strength if strength > 0 and defader != "keep" else 1.0,
             "insist": "insist" in fields,
             "watermark": "watermark" in fields,
+            **parse_region(fields),
         }
     )
+
+
+def parse_region(fields: Mapping[str, str]) -> dict[str, object]:
+    """Parse the part of the form that says what of a scan is restored, as fields of a recipe.
+
+    Raises:
+        InvalidRequest: a rectangle is no four numbers.
+    """
+    choice = fields.get("region", DEFAULT.region)
+    lines = [line for line in fields.get("rectangles", "").splitlines() if line.strip()]
+    return {"region": recipes.parse_region(lines) if choice == "stated" else choice, "invert": "invert" in fields}
+
+
+def format_rectangles(region: Region) -> str:
+    """Format a region for the form, a line for each rectangle; empty for the whole page."""
+    if region.is_whole:
+        return ""
+    numbers = ((each.left, each.top, each.width, each.height) for each in region.rectangles)
+    return "\n".join(", ".join(f"{number:.4g}" for number in each) for each in numbers)
 
 
 def network_title(name: str) -> str:

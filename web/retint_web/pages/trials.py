@@ -8,10 +8,11 @@ from flask import Blueprint, Response, flash, g, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response as AnyResponse
 
-from retint import accounts, photos, trials
+from retint import accounts, photos, recipes, trials
 from retint.errors import InvalidRequest, Refused
 from retint.lifecycle import Stage, State
 from retint.photos import Stream
+from retint.recipes import Recipe
 from retint.tables import Photo
 from retint.trials import Trial, Try
 from retint_web import remote_photos, services
@@ -75,8 +76,8 @@ def begin() -> ResponseReturnValue:
     """Try one photo: an uploaded file, one from a web address, or one that was deposited before."""
     settings = services().settings
     try:
-        photo, name = _find_photo()
-        chosen = trials.suggest_recipes(request.form.getlist("network"), imported=settings.weights)
+        photo, name, base = _find_photo()
+        chosen = trials.suggest_recipes(request.form.getlist("network"), base, imported=settings.weights)
         with services().begin() as session:
             trial_id = trials.open(
                 session,
@@ -95,19 +96,21 @@ def begin() -> ResponseReturnValue:
     return redirect(url_for("trials.show", trial_id=trial_id), code=303)
 
 
-def _find_photo() -> tuple[Photo, str]:
-    """Return the photo that the form chooses, and its name."""
+def _find_photo() -> tuple[Photo, str, Recipe]:
+    """Return the photo that the form chooses, its name, and a recipe that says what of it is restored."""
     tenant_id = g.identity.tenant_id
     file, address = request.files.get("photo"), request.form.get("address", "").strip()
     if "job" in request.form:
         with services().read() as session:
             shown = photos.load_details(session, tenant_id, parameters.parse_id(request.form["job"]))
-        return shown.photo, shown.job.name
+        recipe = Recipe.model_validate(shown.batch.recipe)
+        return shown.photo, shown.job.name, Recipe(region=recipe.region, invert=recipe.invert)
+    base = recipes.parse(recipe_form.parse_region(request.form))
     if file and file.filename:
-        return photos.store_original(services(), tenant_id, Stream(file.stream)), file.filename
+        return photos.store_original(services(), tenant_id, Stream(file.stream)), file.filename, base
     if address:
         fetched = remote_photos.fetch(address)
-        return photos.store_original(services(), tenant_id, fetched), fetched.name
+        return photos.store_original(services(), tenant_id, fetched), fetched.name, base
     raise InvalidRequest("Choose a photo to try.")
 
 

@@ -6,19 +6,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from retint.errors import RetintError
+from retint.kinds import COLOR
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.layers.types import ColorLayer
 from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.inference import loading
 
-COLORED_KINDS = ("neutral", "toned")
-"""Kinds of photos that get color."""
-
 
 def is_wanted(recipe: Recipe, kind: str) -> bool:
     """Whether a photo of this kind gets a color layer."""
-    return recipe.colorizer != "keep" and (kind in COLORED_KINDS or (kind == "color" and recipe.insist))
+    return recipe.colorizer != "keep" and recipe.changes(kind) and (kind != COLOR or recipe.insist)
 
 
 def colorize(

@@ -13,14 +13,11 @@ from retint_models.layers.types import DensityLayer
 from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.inference import colorize, loading
 
-REPAIRED_KINDS = ("neutral", "toned", "color")
-"""Kinds of photos whose tone is repaired."""
-
 
 def is_wanted(recipe: Recipe, kind: str) -> bool:
     """Whether a photo of this kind gets a density layer: also at strength 0 where a colorizer looks through it."""
     is_used = recipe.strength > 0 or colorize.is_wanted(recipe, kind)
-    return recipe.defader != "keep" and kind in REPAIRED_KINDS and is_used
+    return recipe.defader != "keep" and recipe.changes(kind) and is_used
 
 
 def defade(
