@@ -79,7 +79,10 @@ def ingest(
     """
     beat = partial(report_and_go_on, report_progress, "Looking", 0)
     steps = iterate_in_child(_examine, settings, beat, original, recipe.proxy_side, limit_gp)
-    return run_to_result(steps, lambda frames: report_progress("Looking", frames), Ingested)
+    ingested = run_to_result(steps, lambda frames: report_progress("Looking", frames), Ingested)
+    if recipe.invert or recipe.region not in ("auto", "whole"):
+        ingested.facts["notes"].append("A film is restored as a whole and not inverted, whatever its recipe says.")
+    return ingested
 
 
 def _examine(original: Path, proxy_side: int, limit_gp: int | None) -> Iterator[int | Ingested]:

@@ -10,7 +10,7 @@ import pyvips
 
 from retint.filetypes import FILM_SUFFIXES
 from retint_models.layers.color import CB_SCALE, LUMA
-from retint_workers.films import muxing, segments
+from retint_workers.films import color_film, muxing, segments
 from retint_workers.films.codecs import ResultFormat, choose_container, choose_result
 from retint_workers.films.decoder import Film
 from retint_workers.films.fields import read_field_order
@@ -180,7 +180,7 @@ class ResultCheck:
         """Return why a result that was colorized shows no color; None where it shows some, or none was wanted.
 
         Raises:
-            NotVerified: the film has room for color; so the network decided for gray, or its decision got lost.
+            NotVerified: the film has room for color, and the network decided for some. So its decision got lost.
         """
         request = self._request
         if request.color is None or request.facts["kind"] == "color" or self._chroma >= COLORLESS_CHROMA:
@@ -189,4 +189,8 @@ class ResultCheck:
         room = max(float(np.percentile(np.minimum(luma, 255 - luma), 99)) / CB_SCALE for luma in lumas)
         if room < MODEST_CHROMA / 2:
             return "The film is black and white with hardly any gray between: there is no room for color in it."
+        layers = color_film.read_layers(request.color)
+        decided = max(float(np.percentile(np.hypot(*layer.chroma.astype(np.float32)), 99)) for layer in layers)
+        if 255 * decided < COLORLESS_CHROMA:
+            return "The network found no color to give this film: it stayed black and white."
         raise NotVerified("The result came out without color.", code="colorless")

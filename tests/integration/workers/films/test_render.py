@@ -1,5 +1,6 @@
 """Films through all stages: what of a film survives, and what its result looks like."""
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from retint.settings import Settings
 from retint_workers.films import color_film, decide, ingest, muxing, render
 from retint_workers.films.frame_renderer import RenderRequest
 from retint_workers.imaging import provenance
+from retint_workers.inference import colorize as colorize_stage
 
 KEEP = recipes.parse({"colorizer": "keep", "defader": "keep"})
 COLOR = recipes.parse({"defader": "keep"})
@@ -228,3 +230,19 @@ def test_a_film_interrupted_when_all_its_segments_are_complete_is_finished(tmp_p
     color, density = decide.decide(path, folder, facts, recipes.parse({}), settings)
     again = render.render(RenderRequest(path, folder, facts, recipes.parse({}), color, density), settings)
     assert films.read_packets(again.files["result"], "video") == first
+
+
+def test_a_film_that_a_network_gives_no_color_stays_gray_and_says_so(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colorize: Any = colorize_stage.colorize
+
+    def find_no_color(*arguments: Any) -> Any:
+        return (replace(layer, chroma=layer.chroma * np.float16(0)) for layer in colorize(*arguments))
+
+    monkeypatch.setattr(colorize_stage, "colorize", find_no_color)
+    path = films.write(tmp_path / "film.mp4", films.two_scenes(8))
+    recipe = recipes.parse({"defader": "keep", "invert": True, "region": [[0.1, 0.1, 0.5, 0.5]]})
+    facts, rendered = restore(path, recipe, settings)
+    assert str(rendered.facts["colorless"]).startswith("The network found no color to give this film")
+    assert "A film is restored as a whole and not inverted, whatever its recipe says." in facts["notes"]

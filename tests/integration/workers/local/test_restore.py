@@ -66,6 +66,36 @@ def test_layers_of_all_pages_are_kept_and_make_the_result_again(tmp_path: Path) 
     assert not read_report(run_retint("restore", scan, *options))["scan.tif"]["already_there"]
 
 
+def test_a_region_is_restored_and_made_again_from_its_record(prints: Path, tmp_path: Path) -> None:
+    photo = sorted(prints.rglob("*.jpg"))[0]
+    options = ("--out", tmp_path / "out", "--layers", "--json")
+    report = read_report(run_retint("restore", photo, "--region", "0.2,0.2,0.5,0.5", *options))[photo.name]
+    assert report["notes"] == ["The recipe restores a part of the page (25%); all around it keeps its pixels."]
+    made, record = Path(report["output"]), Path(f"{report['output']}.json")
+    told = json.loads(record.read_text())
+    assert told["pictures"]["picture"]["region"]["rectangles"] == [[0.2, 0.2, 0.5, 0.5]]
+    again = tmp_path / "again.jpg"
+    run_retint("render", photo, "--layers", record, "--out", again)
+    assert again.read_bytes() == made.read_bytes()
+    assert not read_report(run_retint("restore", photo, "--region", "whole", *options))[photo.name]["already_there"]
+    told["pictures"]["picture"]["region"]["rectangles"] = [[0, 0, 0.5, 0.5]]
+    record.write_text(json.dumps(told))
+    run_retint("render", photo, "--layers", record, "--out", again)
+    with Image.open(photo) as page, Image.open(again) as other:
+        change = ImageChops.difference(page.convert("RGB"), other)
+        half = (page.width // 2, page.height // 2)
+        parts = [change.crop((0, 0, *half)), change.crop((half[0] + 16, half[1] + 16, *page.size))]
+    assert [max(ImageStat.Stat(part).mean) > 5 for part in parts] == [True, False]
+
+
+def test_what_is_no_region_is_an_error_before_anything_is_done(prints: Path, tmp_path: Path) -> None:
+    photo = sorted(prints.rglob("*.jpg"))[0]
+    for region, says in (("0.5,0.5,0.6,0.2", "does not reach beyond the page"), ("left", "auto, whole, or rectangles")):
+        ended = run_retint("restore", photo, "--region", region, "--out", tmp_path / "out", status=2)
+        assert says in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
 def test_a_note_reaches_text_json_and_provenance(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(described_photos.jpeg_with((0xE2, b"MPF\0II*\0"), trailer=b"another picture"))
