@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from retint.region import WHOLE, Region
+
 PHOTOGRAPH, THUMBNAIL, MASK, INFRARED = "photograph", "thumbnail", "mask", "infrared"
 """What a page is. Photographs have layers and previews of their own, thumbnails get the layers of the photograph before
 them, masks and infrared pictures stay as they are."""
@@ -31,6 +33,21 @@ class Page:
         """Whether its result is a picture that shows more than the preview; False before ingest, and for films."""
         facts = self.facts
         return not facts.get("film") and max(facts.get("width", 0), facts.get("height", 0)) > PREVIEW_SIDE
+
+    @property
+    def region(self) -> Region:
+        """Where the picture lies on the page; the whole page for films, and before ingest."""
+        return Region.from_facts(self.facts["region"]) if "region" in self.facts else WHOLE
+
+    @property
+    def proxy_name(self) -> str:
+        """The name of the file that networks look at: `crop` where that is not the page as it is.
+
+        A worker of the version before knows no regions and would apply what it decides to the whole page. It looks for
+        `proxy`, and leaves the photo to another worker.
+        """
+        is_page = self.region.is_whole and not self.facts.get("inverted")
+        return self.spell("proxy" if is_page else "crop")
 
     def spell(self, name: str) -> str:
         """Return the name of this page's file of a kind: `color`, of further pages `color-2`."""

@@ -19,6 +19,7 @@ from retint import accounts, fleets, zooms
 from retint.accounts import Identity
 from retint.jobs.leases import AttemptEnd, Done, claim, settle
 from retint.lifecycle import STAGES, Stage
+from retint.pages import list_photographs
 from retint.services import Services
 from retint_web.api.blueprint import api
 from retint_web.api.openapi import PATH_PARAMETER
@@ -188,8 +189,10 @@ def restore(services: Services) -> Callable[..., None]:
             ended: list[AttemptEnd] = []
             for lease in leases:
                 written = _files(stage, result, suffix)
+                if stage is Stage.INGEST:
+                    written = {list_photographs(found or {})[0].proxy_name: written["proxy"]}
                 for page in [page for page in pages if page["role"] == "photograph"][1:]:
-                    names = [name for name in written if name in ("proxy", "preview", "before", "thumb")]
+                    names = [name for name in written if name in ("proxy", "crop", "preview", "before", "thumb")]
                     written |= {f"{name}-{page['number']}": _name_page(page, *written[name]) for name in names}
                 files = {name: lease.file_key(file) for name, (file, _) in written.items()}
                 for name, (_, data) in written.items():

@@ -166,6 +166,8 @@ def _find_file(job_id: UUID, name: str) -> tuple[str, str]:
     with services().read() as session:
         job = get_owned(session, Job, g.identity.tenant_id, job_id)
         found = photos.list_files(session, g.identity.tenant_id, job_id)
+    if name == "proxy" and name not in found:  # lists show it without knowing its name
+        name = "crop"
     if name not in found:
         raise NotFound("The photo has no such file, or does not have it yet.")
     return job.name, found[name]

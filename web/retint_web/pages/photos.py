@@ -140,7 +140,7 @@ def _progress_values(shown: PhotoDetails, page: Page) -> dict[str, object]:
         "job": shown.job,
         "size": size,
         "proxy_size": _proxy_size(page, size),
-        "has_picture": size is not None and "proxy" in shown.files,
+        "has_picture": size is not None and page.proxy_name in shown.files,
         "is_film": bool(shown.facts.get(Stage.INGEST, {}).get("film")),
         "is_restored": shown.job.state is State.RESTORED
         and {page.spell("preview"), page.spell("before")} <= shown.files.keys(),
@@ -198,9 +198,9 @@ def _size(page: Page) -> tuple[int, int] | None:
 
 def _proxy_size(page: Page, size: tuple[int, int] | None) -> tuple[float, float] | None:
     """Return width and height of what the proxy shows, in pixels of the photo: what lies in the region's bounds."""
-    if size is None or "region" not in page.facts:
-        return size
-    bounds = Region.from_facts(page.facts["region"]).bounds
+    if size is None:
+        return None
+    bounds = page.region.bounds
     return size[0] * bounds.width, size[1] * bounds.height
 
 

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from retint import accounts, photos, recipes, trials
 from retint.errors import InvalidRequest, Refused
 from retint.lifecycle import Stage, State
+from retint.pages import list_photographs
 from retint.photos import Stream
 from retint.recipes import Recipe
 from retint.tables import Photo
@@ -187,9 +188,10 @@ def _page_values(trial_id: UUID) -> dict[str, object]:
 
 def _find_original(trial: Trial) -> Original:
     """Find the best picture of the original so far."""
-    for name in ("before", "proxy"):
+    for is_ended in (True, False):
         for each in trial.tries:
             facts = each.facts.get(Stage.INGEST, {})
+            name = "before" if is_ended else list_photographs(facts)[0].proxy_name
             is_picture = name in each.files and not (name == "before" and facts.get("film"))
             if is_picture:
                 ratio = facts.get("width", 4) / facts.get("height", 3)

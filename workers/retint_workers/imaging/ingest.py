@@ -30,7 +30,7 @@ class Ingested:
             photograph, and `pages` has an entry for each page: `number`, `role` (see `retint.pages`) and its own facts.
         proxy: of the first photograph, the picture in its region's bounds: PNG, 8-bit RGB in sRGB, upright, its long
             side at most the recipe's `proxy_side`.
-        further: the proxies of further photographs, by name (see `Page.spell`).
+        further: the proxies of further photographs, by name (see `Page.proxy_name`).
     """
 
     facts: dict[str, Any]
@@ -63,8 +63,8 @@ def ingest(
         said[page.number] = examined.facts.pop("notes")
         find_entry(facts, page.number).update(examined.facts)
         if folder is not None:
-            further[page.spell("proxy")] = folder / f"{page.spell('proxy')}.png"
-            further[page.spell("proxy")].write_bytes(examined.proxy)
+            further[page.proxy_name] = folder / f"{page.proxy_name}.png"
+            further[page.proxy_name].write_bytes(examined.proxy)
     return Ingested(facts | {"notes": merge_sentences(said)}, first.proxy, further)
 
 

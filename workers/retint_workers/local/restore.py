@@ -184,7 +184,7 @@ def run_stages(
     files: dict[str, Path] = {}
     layers: Layers = (None, None)
     for page in reversed(list_photographs(ingested.facts)):  # the first page's layers are at hand in the end
-        png = ingested.proxy if page.is_first else ingested.further[page.spell("proxy")].read_bytes()
+        png = ingested.proxy if page.is_first else ingested.further[page.proxy_name].read_bytes()
         proxy = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
         layers = decide_photo(proxy, page.facts["kind"], recipe, settings, order)
         for name, layer in zip(("color", "density"), layers, strict=True):

@@ -55,7 +55,9 @@ def run_ingest(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
             ingested = film_ingest.ingest(original, lease.recipe, settings, lambda *_: beat(), limit_gp)
         else:
             ingested = ingest.ingest(original, lease.recipe, settings, beat, folder)
-        proxies: dict[str, tuple[str, Path | bytes]] = {"proxy": ("proxy.png", ingested.proxy)}
+        proxies: dict[str, tuple[str, Path | bytes]] = {
+            (name := list_photographs(ingested.facts)[0].proxy_name): (f"{name}.png", ingested.proxy)
+        }
         proxies |= {name: (path.name, path) for name, path in ingested.further.items()}
         files = _put_files(services, lease, proxies, beat)
         return Done(files, ingested.facts, {"fetch": fetch_s, "ingest": time.monotonic() - started})
@@ -154,7 +156,7 @@ def _order_of(lease: Lease, page: Page) -> Order:
 
 
 def _read_proxy(services: Services, lease: Lease, page: Page, progress: Progress) -> NDArray[Any]:
-    return transfers.read_proxy(services.store, lease, page.spell("proxy"), progress)
+    return transfers.read_proxy(services.store, lease, page.proxy_name, progress)
 
 
 def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:

@@ -136,6 +136,20 @@ def test_each_page_of_a_photo_has_its_previews(member: Person, restore: Callable
         assert browser.get(f"/jobs/{job_id}?page={page}").status_code == 404
 
 
+def test_a_list_shows_the_picture_that_networks_look_at_whatever_its_name(
+    member: Person, restore: Callable[..., None]
+) -> None:
+    job_id = member.deposit(member.open_batch(), "a.jpg")["id"]
+    region = {"rectangles": [[0.1, 0.1, 0.5, 0.5]], "confidence": 0.9, "found": "auto"}
+    restore(job_id, found={"region": region})
+    shown = member.api("GET", f"/jobs/{job_id}").json
+    assert "crop" in shown["files"]
+    assert "proxy" not in shown["files"]
+    browser = member.browser()
+    for name in ("proxy", "crop"):
+        assert browser.get(f"/jobs/{job_id}/files/{name}").data == b"a proxy"
+
+
 NAMES = [
     "a.jpg",
     "sub/a.jpg",

@@ -61,6 +61,14 @@ def test_every_page_goes_through_the_queue_with_layers_of_its_own(site: Site, al
     assert [page.shape for page in result.pages] == [(96, 96, 3), (112, 112, 3), (96, 96, 3)]
 
 
+def test_what_is_no_whole_page_is_no_proxy_that_a_worker_of_the_version_before_finds(site: Site, album: Path) -> None:
+    job_id = deposit(site, site.services, album, region=[[0.1, 0.1, 0.6, 0.5]], colorizer="keep", defader="keep")
+    for stage in STAGES:
+        run_bundle(site.services, stages.STAGES[stage], [job_id], stage)
+    assert site.get_job(job_id).state is State.RESTORED
+    assert site.list_attempts(job_id)[0].files.keys() == {"crop", "crop-2", "crop-3"}
+
+
 def test_a_worker_that_dies_between_pages_loses_nothing(
     site: Site, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
