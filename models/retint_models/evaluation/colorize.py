@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from retint_models.datasets.halves import HALVES, half_of
 from retint_models.datasets.photographs import Photos
 from retint_models.evaluation import colorize_baselines, metrics
 from retint_models.evaluation.cost import measure_cost
-from retint_models.evaluation.pictures import Pixels, halve, to_pixels, to_tensor
+from retint_models.evaluation.pictures import Pixels, halve, to_tensor
 from retint_models.evaluation.samples import (
     SEEN_BY_ENCODERS,
     UNCLEAR_LICENSES,
@@ -27,8 +26,8 @@ from retint_models.evaluation.samples import (
     ColorSample,
     is_licensed_as,
 )
-from retint_models.layers.types import ColorLayer
-from retint_models.networks.color import join_luma_chroma, rec709_luma, rgb_to_lab
+from retint_models.layers import rendering
+from retint_models.networks.color import rgb_to_lab
 from retint_models.networks.registry import Colorizer
 
 SCORES_WITH_INTERVAL = (
@@ -44,19 +43,13 @@ SCORES_WITH_INTERVAL = (
 
 
 def colorize_with(colorizer: Colorizer, settings: dict[str, float] | None = None) -> Colorize:
-    """Return a colorization by a colorizer with settings."""
+    """Return a colorization by a colorizer with settings: its layer, rendered."""
 
     def colorize(number: int, gray: Pixels) -> Pixels:
-        return apply_color_layer(colorizer([gray], settings or {})[0], gray)
+        rendered: Pixels = rendering.colorize_proxy(gray, colorizer([gray], settings or {})[0])
+        return rendered
 
     return colorize
-
-
-def apply_color_layer(layer: ColorLayer, gray: Pixels) -> Pixels:
-    """Put a color layer on the luma of a picture of about its size."""
-    luma = rec709_luma(to_tensor(gray))
-    chroma = torch.from_numpy(layer.chroma.astype(np.float32))[None]
-    return to_pixels(join_luma_chroma(luma, functional.interpolate(chroma, size=luma.shape[1:], mode="bilinear")[0]))
 
 
 def score_colorizers(

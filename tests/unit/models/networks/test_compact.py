@@ -8,9 +8,9 @@ import torch
 from tests.photographs import color_photo
 from tests.unit.models.random_weights import make_card, random_weights
 
-from retint_models.evaluation.colorize import apply_color_layer
 from retint_models.evaluation.metrics import colorfulness
 from retint_models.evaluation.pictures import to_tensor
+from retint_models.layers.rendering import colorize_proxy
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import proxies, registry
 from retint_models.networks.color import rec709_luma
@@ -80,7 +80,7 @@ def test_a_batch_of_mixed_sizes_is_decided_as_each_alone(colorizer: CompactColor
 def test_more_gain_is_more_color(colorizer: CompactColorizer) -> None:
     proxy = gray(0, 256, 256)
     shown = [
-        colorfulness(to_tensor(apply_color_layer(colorizer([proxy], {"gain": gain, "limit": 4})[0], proxy)))
+        colorfulness(to_tensor(colorize_proxy(proxy, colorizer([proxy], {"gain": gain, "limit": 4})[0])))
         for gain in (0.1, 0.5, 1, 2, 4)
     ]
     assert shown == sorted(shown)
@@ -101,7 +101,7 @@ def test_gain_raises_what_is_sure_and_never_above_the_limit() -> None:
 
 def test_luma_stays_whatever_is_decided(colorizer: CompactColorizer) -> None:
     proxy = gray(2, 256, 200)
-    made = to_tensor(apply_color_layer(colorizer([proxy], {"gain": 4.0})[0], proxy))
+    made = to_tensor(colorize_proxy(proxy, colorizer([proxy], {"gain": 4.0})[0]))
     assert (rec709_luma(made) - rec709_luma(to_tensor(proxy))).abs().max() * 255 <= 1
 
 
