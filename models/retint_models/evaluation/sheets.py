@@ -9,7 +9,7 @@ from retint_models.datasets.photographs import SUFFIXES, read_photo
 from retint_models.evaluation.colorize import colorize_with
 from retint_models.evaluation.defade import repair_with
 from retint_models.evaluation.pictures import Pixels
-from retint_models.evaluation.prints import PrintSample, Repair
+from retint_models.evaluation.prints import PrintSample
 from retint_models.evaluation.samples import ColorSample
 from retint_models.layers import rendering
 from retint_models.networks.registry import Colorizer, Defader

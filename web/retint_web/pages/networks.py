@@ -31,6 +31,10 @@ SCORES: Final = {
     "families": "By kind of fading (CIEDE2000)",
     "faded": "For comparison, no repair",
     "auto_levels": "For comparison, automatic levels",
+    "chosen_by": "Which photographs chose its weights and settings",
+    "halves": "By half",
+    "choose": "The half of the photographs that chooses",
+    "judge": "The half that only judges",
 }
 
 

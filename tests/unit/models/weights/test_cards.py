@@ -40,3 +40,17 @@ def test_weights_without_a_readable_record_are_not_here(tmp_path: Path) -> None:
     assert (card.is_here, card.size, card.sha256) == (False, 0, "")
     with pytest.raises(ValueError, match=r"has no readable record of its import, stable\.toml"):
         card.verify()
+
+
+def test_every_score_says_what_it_chose_and_what_only_judged() -> None:
+    for card in cards.read_cards().values():
+        if card.scores:
+            assert card.scores["chosen_by"].endswith("."), card.name
+            halves = card.scores["halves"]
+            assert list(halves) == ["choose", "judge"]
+            assert sum(half["photos"] for half in halves.values()) == card.scores["photos"]
+            mean = sum(half["photos"] * half["delta_e2000"] for half in halves.values()) / card.scores["photos"]
+            assert mean == pytest.approx(card.scores["delta_e2000"], abs=0.01)
+            for half in halves.values():
+                low, high = half["interval"]
+                assert low < half["delta_e2000"] < high
