@@ -1,201 +1,124 @@
-"""What color and tone do to the pixels of a few rows: compiled, one pass each.
+"""What color and tone do to the pixels of a few rows: compiled, in blocks (see `blocks`).
 
 `render_rows` applies both to pixels that are coded as sRGB; `color_rows` and `repair_rows` each apply one to linear
-sRGB. All arithmetic is float32 in a fixed order, with tables for powers, logarithms and exponentials.
+sRGB.
 """
-
-from typing import Any
 
 import numpy as np
 from numba import njit
 
-from retint_models.layers.color import CB_SCALE, CR_SCALE, LUMA, density_to_srgb, srgb_to_density
-from retint_models.layers.encodings import (
-    CURVE_STEPS,
-    LINEAR_BY_SRGB,
-    ROOT_STEPS,
-    SRGB_BY_ROOT,
-    extend,
-    read_even,
+from retint_models.layers.blocks import (
+    BLOCK,
+    HALF,
+    KB,
+    KG,
+    KR,
+    ONE,
+    ZERO,
+    add_chroma,
+    cut,
+    read_grid,
+    read_maps,
+    repair_tone,
+    room,
+    sum_luma,
+    sum_toned_luma,
 )
+from retint_models.layers.color import LUMA
+from retint_models.layers.encodings import CURVE_STEPS, LINEAR_BY_SRGB, ROOT_STEPS, SRGB_BY_ROOT, read_even
 
-DEEPEST = 8.0
-REACH = 4.0
-STEPS = 4096
-
-KR, KG, KB = (np.float32(weight) for weight in LUMA)
-RED, BLUE = np.float32(CR_SCALE), np.float32(CB_SCALE)
-ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
-LAST = np.float32(STEPS)
-PER_DENSITY, PER_GAIN = np.float32(STEPS / DEEPEST), np.float32(STEPS / (2 * REACH))
-LOWEST = np.float32(-REACH)
 LAST_ROOT, LAST_CODE = np.float32(ROOT_STEPS), np.float32(CURVE_STEPS)
 SHADE = np.float32(1e-3)
 """Luminance below which what lies outside of sRGB hardly grows."""
 STILL = np.float32(4e-6)
-"""A change of sRGB that is smaller, a quarter of a 16-bit code value, is the tables' rounding, and none."""
-
-
-DENSITY_TABLE = extend(srgb_to_density(np.linspace(0, 1, STEPS + 1)))
-"""Density of gamma-coded values in [0, 1]."""
-SRGB_TABLE = extend(density_to_srgb(np.linspace(0, DEEPEST, STEPS + 1)))
-"""Gamma-coded value of densities in [0, 8]."""
-FACTOR_TABLE = extend(np.exp(np.linspace(-REACH, REACH, STEPS + 1)))
-"""Factor of density for log gains in [-4, 4]."""
+"""A change of sRGB that is smaller, a quarter of a 16-bit code value, is rounding, and none."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _to_code_value(value, full):  # type: ignore[no-untyped-def]
-    """Round a value in [0, 1] to a code value; outside, the end."""
-    return min(max(value, ZERO), ONE) * full + HALF
+def _load(line, scale, r, g, b):  # type: ignore[no-untyped-def]
+    """Read a row's code values, gray (n,) or interleaved RGB (3 n,)."""
+    if line.size == r.size:
+        for x in range(r.size):
+            r[x] = np.float32(line[x]) * scale
+            g[x] = b[x] = r[x]
+    else:
+        for x in range(r.size):
+            r[x] = np.float32(line[3 * x]) * scale
+            g[x] = np.float32(line[3 * x + 1]) * scale
+            b[x] = np.float32(line[3 * x + 2]) * scale
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _interpolate_row(samples, y, height, line):  # type: ignore[no-untyped-def]
-    """Interpolate a picture (h, w, …) at one of `height` rows into `line` (w, …); edges repeat."""
-    rows = samples.shape[0]
-    at = min(max((y + 0.5) * rows / height - 0.5, 0.0), rows - 1.0)
-    above = int(at)
-    below = min(above + 1, rows - 1)
-    share = np.float32(at - above)
-    first, second, flat = samples[above].ravel(), samples[below].ravel(), line.ravel()
-    for i in range(flat.size):
-        flat[i] = first[i] + (second[i] - first[i]) * share
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _room(luma, r, g, b):  # type: ignore[no-untyped-def]
-    """Return the share of the differences R' - Y', G' - Y', B' - Y' for which the cube has room at this luma."""
-    room = ONE
-    for offset in (r, g, b):
-        if luma + offset > ONE:
-            room = min(room, (ONE - luma) / offset)
-        elif luma + offset < ZERO:
-            room = min(room, -luma / offset)
-    return room
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _add_chroma(luma, guide, line, left, share):  # type: ignore[no-untyped-def]
-    """R', G', B' of a pixel with this luma: chroma from the maps, reduced as far as the cube needs, luma kept.
-
-    `guide` is the pixel's luma as the colorizer saw it, whose detail chroma follows.
-    """
-    right = min(left + np.uint32(1), np.uint32(line.shape[0] - 1))
-    blue = line[left, 0] + (line[right, 0] - line[left, 0]) * share
-    red = line[left, 1] + (line[right, 1] - line[left, 1]) * share
-    blue_slope = line[left, 2] + (line[right, 2] - line[left, 2]) * share
-    red_slope = line[left, 3] + (line[right, 3] - line[left, 3]) * share
-    detail = guide - (line[left, 4] + (line[right, 4] - line[left, 4]) * share)
-    r = RED * (red + red_slope * detail)
-    b = BLUE * (blue + blue_slope * detail)
-    g = -(KR * r + KB * b) / KG
-    room = _room(luma, r, g, b)
-    return luma + room * r, luma + room * g, luma + room * b
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _read_curve(curve, d):  # type: ignore[no-untyped-def]
-    """Read a curve with even knots over [0, 2.6] at density d; beyond the ends the last segment goes on."""
-    segments = curve.shape[0] - 1
-    place = d * np.float32(segments / 2.6)
-    index = np.uint32(min(max(np.int32(place), 0), segments - 1))
-    return curve[index] + (curve[index + np.uint32(1)] - curve[index]) * (place - np.float32(index))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _change_density(coded, before, change):  # type: ignore[no-untyped-def]
-    """Change the density of a gamma-coded value; no change leaves it alone, black included."""
-    return coded + (
-        read_even(SRGB_TABLE, (before + change) * PER_DENSITY) - read_even(SRGB_TABLE, before * PER_DENSITY)
-    )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _slice_grid(line, left, right, share, near, far, along, c):  # type: ignore[no-untyped-def]
-    """Read one value of the grid's row (columns, bins, 6) between four samples."""
-    low = line[left, near, c] + (line[right, near, c] - line[left, near, c]) * share
-    high = line[left, far, c] + (line[right, far, c] - line[left, far, c]) * share
-    return low + (high - low) * along
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _repair_tone(r, g, b, line, left, share, matrix, shift, curves, amount):  # type: ignore[no-untyped-def]
-    """Repair the tone of a pixel coded as sRGB: the formula of `DensityLayer`."""
-    right = min(left + np.uint32(1), np.uint32(line.shape[0] - 1))
-    bins = line.shape[1]
-    depth = min(max((KR * r + KG * g + KB * b) * np.float32(bins) - HALF, ZERO), np.float32(bins - 1))
-    near = np.uint32(depth)
-    far = min(near + np.uint32(1), np.uint32(bins - 1))
-    along = depth - np.float32(near)
-    dr = read_even(DENSITY_TABLE, r * LAST)
-    dg = read_even(DENSITY_TABLE, g * LAST)
-    db = read_even(DENSITY_TABLE, b * LAST)
-
-    def repaired(coded: Any, before: Any, c: int) -> Any:
-        d = _read_curve(curves[c], matrix[c, 0] * dr + matrix[c, 1] * dg + matrix[c, 2] * db + shift[c])
-        gain = _slice_grid(line, left, right, share, near, far, along, c)
-        offset = _slice_grid(line, left, right, share, near, far, along, c + 3)
-        d = d * read_even(FACTOR_TABLE, (gain - LOWEST) * PER_GAIN) + offset
-        return _change_density(coded, before, amount * (d - before))
-
-    return repaired(r, dr, 0), repaired(g, dg, 1), repaired(b, db, 2)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _clip(value):  # type: ignore[no-untyped-def]
-    return min(max(value, ZERO), ONE)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _toned_luma(r, g, b, is_gray):  # type: ignore[no-untyped-def]
-    """Return the luma that a pixel has in a result whose tone alone is repaired."""
-    if is_gray:
-        return _clip(KR * r + KG * g + KB * b)
-    return KR * _clip(r) + KG * _clip(g) + KB * _clip(b)
+def _store(line, full, r, g, b):  # type: ignore[no-untyped-def]
+    """Round values in [0, 1] to code values; outside, the end. Gray is the luma; see `_load`."""
+    if line.size == r.size:
+        for x in range(r.size):
+            luma = KR * r[x] + KG * g[x] + KB * b[x]
+            line[x] = np.int32(min(max(luma, ZERO), ONE) * full + HALF)
+    else:
+        for x in range(r.size):
+            line[3 * x] = np.int32(min(max(r[x], ZERO), ONE) * full + HALF)
+            line[3 * x + 1] = np.int32(min(max(g[x], ZERO), ONE) * full + HALF)
+            line[3 * x + 2] = np.int32(min(max(b[x], ZERO), ONE) * full + HALF)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def render_rows(pixels, out, top, height, color, tone, is_color_first):  # type: ignore[no-untyped-def]
-    """Apply color and tone to sRGB, and convert to code values: (rows, width, 1 or 3) into `out`."""
+    """Apply color and tone to sRGB, and convert to code values.
+
+    Args:
+        pixels: uint8 or uint16, (rows, width, 1 or 3).
+        out: for the result; like `pixels`.
+        top: the photo's row that the pixels begin with.
+        height: of the photo.
+        color: maps (5, h, w), see `rendering.chroma_maps`; the sample to the left of each of the photo's columns, and
+            the weight of the next one. No color where the maps are empty.
+        tone: grid (h, w, bins, 6) and the same for its columns; matrix, shift and curves; the amount of the repair,
+            and what it would be at full strength. No tone where the grid is empty.
+        is_color_first: whether the tone of the colored picture is repaired.
+    """
     maps, map_left, map_share = color
-    grid, grid_left, grid_share, matrix, shift, curves, amount, full_amount = tone
-    has_color, has_density = maps.shape[0] > 0, grid.shape[0] > 0
-    is_gray = pixels.shape[2] == 1
-    full = np.float32(255 if pixels.itemsize == 1 else 65535)
-    map_line = np.empty(maps.shape[1:], np.float32)
-    grid_line = np.empty(grid.shape[1:], np.float32)
-    scale = ONE / full
+    grid, grid_left = tone[0], tone[1]
+    width, full = pixels.shape[1], np.float32(255 if pixels.itemsize == 1 else 65535)
+    kept_rows, wide = np.full(2, -1), np.empty((2, 5, width if maps.shape[1] > 0 else 0), np.float32)
+    map_line, grid_line = np.empty(wide.shape[1:], np.float32), np.empty(grid.shape[1:], np.float32)
+    starts = cut(width, grid_left)
+    space = np.empty((20, BLOCK), np.float32)
     for row in range(pixels.shape[0]):
-        if has_color:
-            _interpolate_row(maps, top + row, height, map_line)
-        if has_density:
-            _interpolate_row(grid, top + row, height, grid_line)
-        for x in range(pixels.shape[1]):
-            r = g = b = np.float32(pixels[row, x, 0]) * scale
-            if not is_gray:
-                g = np.float32(pixels[row, x, 1]) * scale
-                b = np.float32(pixels[row, x, 2]) * scale
-            if has_color and is_color_first:
-                luma = r if is_gray else KR * r + KG * g + KB * b
-                r, g, b = _add_chroma(luma, luma, map_line, map_left[x], map_share[x])
-            before = (r, g, b)
-            if has_density:
-                left, share = grid_left[x], grid_share[x]
-                r, g, b = _repair_tone(r, g, b, grid_line, left, share, matrix, shift, curves, amount)
-            if has_color and not is_color_first:
-                luma = guide = _toned_luma(r, g, b, is_gray) if has_density or not is_gray else r
-                if has_density and full_amount != amount:
-                    left, share, (r, g, b) = grid_left[x], grid_share[x], before
-                    r, g, b = _repair_tone(r, g, b, grid_line, left, share, matrix, shift, curves, full_amount)
-                    guide = _toned_luma(r, g, b, is_gray)
-                r, g, b = _add_chroma(luma, guide, map_line, map_left[x], map_share[x])
-            if out.shape[2] == 1:
-                out[row, x, 0] = _to_code_value(KR * r + KG * g + KB * b if has_density else r, full)
+        if map_line.size > 0:
+            read_maps(maps, map_left, map_share, top + row, height, kept_rows, wide, map_line)
+        if grid_line.size > 0:
+            read_grid(grid, top + row, height, grid_line)
+        for i in range(starts.size - 1):
+            start, stop = starts[i], starts[i + 1]
+            r, g, b = space[0, : stop - start], space[1, : stop - start], space[2, : stop - start]
+            _load(pixels[row, start:stop].reshape(-1), ONE / full, r, g, b)
+            if is_color_first:
+                if map_line.size > 0:
+                    sum_luma(r, g, b, space[3, : r.size])
+                    add_chroma(space[3, : r.size], space[3, : r.size], map_line, start, r, g, b)
+                if grid_line.size > 0:
+                    repair_tone(r, g, b, grid_line, start, tone, tone[6], space[4:])
             else:
-                out[row, x, 0] = _to_code_value(r, full)
-                out[row, x, 1] = _to_code_value(g, full)
-                out[row, x, 2] = _to_code_value(b, full)
+                _put_color_on_tone(r, g, b, pixels.shape[2] == 1, map_line, grid_line, start, tone, space[3:])
+            _store(out[row, start:stop].reshape(-1), full, r, g, b)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put_color_on_tone(r, g, b, is_gray, map_line, grid_line, start, tone, work):  # type: ignore[no-untyped-def]
+    """Repair the tone of pixels (n,) coded as sRGB, in place, and put color on its luma, as far as there are layers."""
+    n, amount, full_amount = r.size, tone[6], tone[7]
+    luma, guide, full_r, full_g, full_b = work[0, :n], work[1, :n], work[2, :n], work[3, :n], work[4, :n]
+    is_weak = grid_line.size > 0 and map_line.size > 0 and full_amount != amount
+    if is_weak:
+        full_r[:], full_g[:], full_b[:] = r, g, b
+        repair_tone(full_r, full_g, full_b, grid_line, start, tone, full_amount, work[5:])
+        sum_toned_luma(full_r, full_g, full_b, is_gray, guide)
+    if grid_line.size > 0:
+        repair_tone(r, g, b, grid_line, start, tone, amount, work[5:])
+    if map_line.size > 0:
+        sum_toned_luma(r, g, b, is_gray, luma)
+        add_chroma(luma, guide if is_weak else luma, map_line, start, r, g, b)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -205,17 +128,30 @@ def _to_srgb(light):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _load_light(light, start, r, g, b):  # type: ignore[no-untyped-def]
+    """Read pixels of a row of linear sRGB (width, 3) from a column on, coded as sRGB."""
+    for x in range(r.size):
+        pixel = light[start + x]
+        r[x], g[x], b[x] = _to_srgb(pixel[0]), _to_srgb(pixel[1]), _to_srgb(pixel[2])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def color_rows(linear, guide, out, top, height, color):  # type: ignore[no-untyped-def]
     """Apply color to linear sRGB (rows, width, 3); `guide` is the same as the colorizer saw it."""
     maps, left, share = color
-    line = np.empty(maps.shape[1:], np.float32)
+    width = linear.shape[1]
+    kept_rows, wide = np.full(2, -1), np.empty((2, 5, width), np.float32)
+    line, work = np.empty((5, width), np.float32), np.empty((5, width), np.float32)
+    r, g, b, luma, seen = work[0], work[1], work[2], work[3], work[4]
     for row in range(linear.shape[0]):
-        _interpolate_row(maps, top + row, height, line)
-        for x in range(linear.shape[1]):
-            r, g, b = _to_srgb(linear[row, x, 0]), _to_srgb(linear[row, x, 1]), _to_srgb(linear[row, x, 2])
-            seen = KR * _to_srgb(guide[row, x, 0]) + KG * _to_srgb(guide[row, x, 1]) + KB * _to_srgb(guide[row, x, 2])
-            r, g, b = _add_chroma(KR * r + KG * g + KB * b, seen, line, left[x], share[x])
-            out[row, x, 0], out[row, x, 1], out[row, x, 2] = _to_light(r), _to_light(g), _to_light(b)
+        read_maps(maps, left, share, top + row, height, kept_rows, wide, line)
+        _load_light(guide[row], 0, r, g, b)
+        sum_luma(r, g, b, seen)
+        _load_light(linear[row], 0, r, g, b)
+        sum_luma(r, g, b, luma)
+        add_chroma(luma, seen, line, 0, r, g, b)
+        for x in range(width):
+            out[row, x, 0], out[row, x, 1], out[row, x, 2] = _to_light(r[x]), _to_light(g[x]), _to_light(b[x])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -228,8 +164,8 @@ def put_on_luma(colored, codes):  # type: ignore[no-untyped-def]
             r, g, b = colored[y, x, 0], colored[y, x, 1], colored[y, x, 2]
             middle = KR * r + KG * g + KB * b
             r, g, b = r - middle, g - middle, b - middle
-            room = _room(luma, r, g, b)
-            out[y, x, 0], out[y, x, 1], out[y, x, 2] = luma + room * r, luma + room * g, luma + room * b
+            share = room(luma, r, g, b)
+            out[y, x, 0], out[y, x, 1], out[y, x, 2] = luma + share * r, luma + share * g, luma + share * b
     return out
 
 
@@ -239,23 +175,34 @@ def repair_rows(linear, out, top, height, tone, stays_gray):  # type: ignore[no-
 
     What lies outside of sRGB is repaired as its nearest color inside. The part outside grows with the luminance.
     """
-    grid, left, share, matrix, shift, curves, amount, _ = tone
-    line = np.empty(grid.shape[1:], np.float32)
+    grid_line, starts = np.empty(tone[0].shape[1:], np.float32), cut(linear.shape[1], tone[1])
+    space = np.empty((18, BLOCK), np.float32)
     for row in range(linear.shape[0]):
-        _interpolate_row(grid, top + row, height, line)
-        for x in range(linear.shape[1]):
-            light = (linear[row, x, 0], linear[row, x, 1], linear[row, x, 2])
-            before = (_to_srgb(light[0]), _to_srgb(light[1]), _to_srgb(light[2]))
-            r, g, b = _repair_tone(*before, line, left[x], share[x], matrix, shift, curves, amount)
-            after = (_settle(before[0], r), _settle(before[1], g), _settle(before[2], b))
-            if stays_gray:
-                change = KR * (after[0] - before[0]) + KG * (after[1] - before[1]) + KB * (after[2] - before[2])
-                after = (before[0] + change, before[1] + change, before[2] + change)
-            growth = (_luminance(after) + SHADE) / (_luminance(before) + SHADE)
-            for c in range(3):
-                inside = min(max(light[c], ZERO), ONE)
-                moved = _to_light(after[c]) - _to_light(before[c])
-                out[row, x, c] = inside + moved + (light[c] - inside) * growth
+        read_grid(tone[0], top + row, height, grid_line)
+        for i in range(starts.size - 1):
+            start, stop = starts[i], starts[i + 1]
+            n = stop - start
+            r, g, b = space[0, :n], space[1, :n], space[2, :n]
+            _load_light(linear[row], start, r, g, b)
+            space[3:6, :n] = space[0:3, :n]
+            repair_tone(r, g, b, grid_line, start, tone, tone[6], space[6:])
+            _move_light(linear[row, start:stop], space[3:6], space[0:3], stays_gray, out[row, start:stop])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _move_light(light, before, after, stays_gray, moved):  # type: ignore[no-untyped-def]
+    """Move light (n, 3) as its sRGB (3, n) was changed."""
+    for x in range(light.shape[0]):
+        old = (before[0, x], before[1, x], before[2, x])
+        new = (_settle(old[0], after[0, x]), _settle(old[1], after[1, x]), _settle(old[2], after[2, x]))
+        if stays_gray:
+            change = KR * (new[0] - old[0]) + KG * (new[1] - old[1]) + KB * (new[2] - old[2])
+            new = (old[0] + change, old[1] + change, old[2] + change)
+        growth = (_luminance(new) + SHADE) / (_luminance(old) + SHADE)
+        for c in range(3):
+            inside = min(max(light[x, c], ZERO), ONE)
+            change = _to_light(new[c]) - _to_light(old[c])
+            moved[x, c] = inside + change + (light[x, c] - inside) * growth
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -5,7 +5,7 @@ chroma still follows the luma of the full repair, which is what the colorizer lo
 layers were made, chroma is put on the photo's own luma, and the tone of the colored picture is repaired.
 
 Each pixel depends only on its own value and position and on the layers, so strips may be cut anywhere. All arithmetic
-is float32 in a fixed order, with tables for logarithms and exponentials: the same layers give the same bytes again.
+is float32 in a fixed order, without any library's powers or logarithms: the same layers give the same bytes again.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,9 +57,8 @@ class Rendering:
         self.has_density = density is not None
         self._layers = color, density
         self._orientation, self._encoding = orientation, encoding
-        self._maps = (
-            to_stored_orientation(chroma_maps(color), orientation) if color else np.zeros((0, 0, 5), np.float32)
-        )
+        maps = to_stored_orientation(chroma_maps(color), orientation) if color else np.zeros((0, 0, 5), np.float32)
+        self._maps = np.ascontiguousarray(maps.transpose(2, 0, 1))
         self._density = density_tables(density, orientation)
 
     def apply(self, strip: NDArray[Any], top: int, full_size: tuple[int, int]) -> NDArray[Any]:
@@ -110,7 +109,7 @@ class Rendering:
 
     def _color_of(self, width: int) -> tuple[Any, ...]:
         """Return the color layer as the compiled code takes it, for a photo of this width."""
-        return self._maps, *_column_taps(width, self._maps.shape[1])
+        return self._maps, *_column_taps(width, self._maps.shape[2])
 
     def _tone_of(self, width: int) -> tuple[Any, ...]:
         """Return the density layer as the compiled code takes it, for a photo of this width."""

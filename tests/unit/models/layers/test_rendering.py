@@ -1,5 +1,6 @@
 """The kernel: what it promises about luma, strips, depth and repeatability, on real photographs."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -129,6 +130,41 @@ def test_density_is_applied_as_the_defader_means_it(bits: int) -> None:
         assert np.abs(wanted - original / full).mean() > 0.03
         bright = (original > full * 0.02).all(axis=2)  # below that the defader knows only one black
         assert np.abs(result - wanted)[bright].max() < 0.5 / full + 1e-4
+
+
+def test_density_is_what_the_defader_means_all_over_a_wide_photo() -> None:
+    """Columns are worked on in blocks, which end in the middle of it and at each sample of the grid."""
+    photo = np.random.default_rng(1).integers(3000, 65_536, (3, 2311, 3), np.uint16)
+    for cells in (1, 3, 16):
+        layer = sample_layers.density_layer(change=0.3)
+        grid = np.random.default_rng(2).normal(0, 0.1, (6, 8, cells, cells)).astype(np.float32)
+        layer = DensityLayer(layer.matrix, layer.shift, layer.curves, grid, 1.0)
+        result = apply(photo, 0, (3, 2311), None, layer) / 65_535
+        assert np.abs(result - np.clip(reference(photo / 65_535, layer), 0, 1)).max() < 2e-5
+
+
+def test_color_is_what_the_maps_say_all_over_a_wide_photo() -> None:
+    width = 2311
+    ramp = np.linspace(-0.1, 0.1, 77) * np.ones((5, 1))
+    layer = ColorLayer(
+        np.stack([ramp, -ramp]).astype(np.float16), np.full((5, 77), 0.5, np.float16), np.zeros((5, 77), np.uint8)
+    )
+    gray = np.full((9, width), 32_768, np.uint16)
+    result = apply(gray, 0, gray.shape, layer, None) / 65_535
+    at = np.clip((np.arange(width) + 0.5) * 77 / width - 0.5, 0, 76)
+    wanted = np.interp(at, np.arange(77), layer.chroma[1, 0].astype(float)) * 1.5748 + 32_768 / 65_535
+    assert np.abs(result[..., 0] - wanted).max() < 2e-5
+
+
+def test_strips_that_are_rendered_at_the_same_time_are_the_same() -> None:
+    photo = photographs.to_16_bits(photographs.color_photo(3, 600)[:400])
+    rendering = Rendering(
+        sample_layers.color_layer(smaller(photographs.color_photo(3, 150))), sample_layers.density_layer()
+    )
+    size, tops = photo.shape[:2], range(0, 400, 20)
+    with ThreadPoolExecutor(4) as threads:
+        strips = list(threads.map(lambda top: rendering.apply(photo[top : top + 20], top, size), tops))
+    assert np.concatenate(strips).tobytes() == rendering.apply(photo, 0, size).tobytes()
 
 
 def test_a_closed_gate_and_a_layer_that_says_nothing_change_nothing() -> None:
