@@ -37,7 +37,7 @@ def main() -> None:
         photos = open_photos(DATA / "dev", Path(cache))
         samples = make_second_samples(keep_half(photos, arguments.half) if arguments.half else photos, arguments.every)
         runs = plan_runs(["compact"], ["compact-defade"], "both")
-        ways = {run.title: partial(restore_print, run=run, settings=Settings()) for run in runs}
+        ways = {run.title: partial(restore_print, run=run, settings=Settings(), report=print) for run in runs}
         with scratch.open_root():
             rows = restoration.score_restorations(samples, ways)
     print(restoration.table_heading())

@@ -219,7 +219,8 @@ def evaluate_restoration(runs: "Sequence[Run]", photos: "Photos", wanted: Wanted
 
     settings = Settings().model_copy(update={"weights": weights, "device": device})
     samples = keep_half(restoration.make_restoration_samples(photos, every=wanted.every), wanted)
-    ways = {run.title: partial(restore_print, run=run, settings=settings) for run in runs}
+    report_refusal = partial(click.echo, err=True)
+    ways = {run.title: partial(restore_print, run=run, settings=settings, report=report_refusal) for run in runs}
     console = Console(stderr=True)
     with scratch.open_root(), Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("Restoring prints", total=len(samples) * len(ways))

@@ -1,10 +1,12 @@
 """Simulated prints through the stages, as `retint restore` runs them: what `retint evaluate` scores."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from retint.errors import RetintError
 from retint.recipes import Recipe
 from retint.settings import Settings
 from retint_models.evaluation.pictures import Pixels
@@ -34,16 +36,27 @@ class Run:
         return ", ".join(name for name in (self.colorizer, self.defader, str(self.order)) if name != "keep")
 
 
-def restore_print(sample: RestorationSample, run: Run, settings: Settings) -> Pixels:
-    """Restore a print as a file, and return the result's file as pixels, uint8 (h, w, 3).
+Report = Callable[[str], object]
+"""Called with a sentence about a print that was not restored."""
 
-    Raises:
-        RetintError: it cannot be restored.
+
+def restore_print(sample: RestorationSample, run: Run, settings: Settings, report: Report) -> Pixels:
+    """Restore a print, and return the result as pixels, uint8 (h, w, 3); a print that is refused stays as it is.
+
+    So one print ends no evaluation, and a restoration gains nothing by refusing what is hard.
     """
+    try:
+        return _run_stages_on(sample.print, run, settings)
+    except RetintError as error:
+        report(f"{sample.name} ({sample.family}; {run.title}) was not restored: {error.message}")
+        return sample.print
+
+
+def _run_stages_on(pixels: Pixels, run: Run, settings: Settings) -> Pixels:
     recipe = Recipe(colorizer=run.colorizer, defader=run.defader)
     with scratch.open_folder() as folder:
         file = folder / "print.png"
-        Image.fromarray(sample.print).save(file, compress_level=1)
+        Image.fromarray(pixels).save(file, compress_level=1)
         made, _ = run_stages(file, folder, recipe, settings, run.order)
         with Image.open(made["result"]) as result:
             return np.asarray(result.convert("RGB"))

@@ -82,7 +82,7 @@ def some_photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 def gain_of_tone_first(samples: list[RestorationSample]) -> float:
     """Return how much less the error is with tone first, mean CIEDE2000."""
     ways = {
-        run.title: partial(restore_print, run=run, settings=Settings())
+        run.title: partial(restore_print, run=run, settings=Settings(), report=pytest.fail)
         for run in plan_runs(["compact"], ["compact-defade"], "both")
     }
     with scratch.open_root():

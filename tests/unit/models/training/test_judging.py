@@ -93,6 +93,11 @@ def test_what_is_no_number_never_is_the_best(photos: Photos, value: float) -> No
     assert scores["reached"] == 0
 
 
+def test_a_network_that_gives_no_number_at_one_gain_has_no_score() -> None:
+    broken = score_at_share([Measured(1.0, 0.5, 10.0), Measured(2.0, math.nan, math.nan)], 0.7)
+    assert math.isnan(broken["score"])
+
+
 def test_a_judgement_without_a_number_is_logged_as_json(tmp_path: Path) -> None:
     Journal(tmp_path, 0, lambda entry: None).log(event="judged", step=1, score=math.nan, gain=math.inf, reached=0.0)
     line = (tmp_path / "log.jsonl").read_text()

@@ -7,8 +7,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from tests import photographs
 
+from retint.errors import InvalidPhoto
+from retint.settings import Settings
+from retint_models.evaluation.restoration import RestorationSample
 from retint_models.layers.types import Order
 from retint_workers.commands import commands
+from retint_workers.local import restore_prints
 from retint_workers.local.evaluate import plan_runs
 
 
@@ -67,3 +71,17 @@ def test_color_first_is_what_tone_first_is_compared_with() -> None:
     ]
     assert [run.order for run in plan_runs(["compact"], [], "tone-first")] == [Order.TONE_FIRST]
     assert plan_runs([], [], "color-first")[0].title == "color-first"
+
+
+def test_a_print_that_is_refused_stays_as_it_is_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    photo = photographs.color_photo(1, side=48)
+    sample = RestorationSample("barn.jpg", "silver", photo // 2, photo)
+    monkeypatch.setattr(restore_prints, "run_stages", refuse)
+    run = plan_runs(["compact"], ["compact-defade"], "tone-first")[0]
+    assert restore_prints.restore_print(sample, run, Settings(), told.append) is sample.print
+    assert told == ["barn.jpg (silver; compact, compact-defade, tone-first) was not restored: It is no photograph."]
+
+
+def refuse(*_: object) -> None:
+    raise InvalidPhoto("It is no photograph.")
