@@ -164,7 +164,7 @@ def _restore_photo(file: Path, destinations: Destinations, destination: Destinat
         made, facts = run_stages(file, folder, options.recipe, destinations.settings)
         if options.compare:
             made["compare"] = folder / "compare.jpg"
-            sheets.save_comparison(made["before"], made["preview"], options.recipe, file.name, made["compare"])
+            sheets.save_comparison(made, options.recipe, file.name, made["compare"])
         output = destinations.place(_choose_files(made, destination), destination)
     return FileReport(file, output, notes=(*filter(None, [facts["colorless"]]), *facts["notes"]))
 

@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -132,25 +132,29 @@ def draw_variants(name: str, proxy: Pixels, rows: Sequence[Sequence[Variant]]) -
 # --- before and after -------------------------------------------------------------------------------------------------
 
 
-def save_comparison(before: Path, after: Path, recipe: Recipe, name: str, output: Path) -> None:
+def save_comparison(made: Mapping[str, Path], recipe: Recipe, name: str, output: Path) -> None:
     """Write a photo before and after side by side, with what was done, as a JPEG with the result's XMP.
 
     Args:
-        before: the preview of the original.
-        after: the preview of the result, with the result's XMP.
-        recipe: what was done.
+        made: the files of layers and result, by name.
+        recipe: what was asked for.
         name: the photo's.
         output: the sheet.
     """
-    with Image.open(before) as first, Image.open(after) as second:
+    with Image.open(made["before"]) as first, Image.open(made["preview"]) as second:
         xmp = second.info["xmp"]
         cells = [("before", np.asarray(first.convert("RGB"))), ("after", np.asarray(second.convert("RGB")))]
-    steps = [] if recipe.colorizer == "keep" else [f"colorized by {describe_colorizer(recipe)}"]
-    if recipe.defader != "keep" and recipe.strength > 0:
-        steps.append(f"defaded by {recipe.defader}, strength {recipe.strength:g}")
-    notes = [COLOR_STATEMENT] if recipe.colorizer != "keep" else []
-    sheet = _draw_sheet([cells], COMPARISON_SIDE, [name, "; ".join(steps) or "nothing was asked for", *notes])
+    notes = [COLOR_STATEMENT] if "color" in made else []
+    sheet = _draw_sheet([cells], COMPARISON_SIDE, [name, describe_steps(recipe, made), *notes])
     sheet.save(output, "JPEG", quality=90, subsampling=0, xmp=xmp)
+
+
+def describe_steps(recipe: Recipe, made: Collection[str]) -> str:
+    """Say what was done to a photo, by what was asked for and the layers that were made of it."""
+    steps = [f"colorized by {describe_colorizer(recipe)}"] if "color" in made else []
+    if "density" in made and recipe.strength > 0:
+        steps.append(f"defaded by {recipe.defader}, strength {recipe.strength:g}")
+    return "; ".join(steps) or "no network changed it"
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------

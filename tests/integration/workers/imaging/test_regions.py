@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 from numpy.typing import NDArray
 from PIL import Image
 from tests import icc_profiles, photo_files, photographs
@@ -32,6 +33,7 @@ from retint_workers.imaging.color.spaces import SRGB
 from retint_workers.imaging.decoding import formats
 from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.ingest import ingest
+from retint_workers.imaging.render import RenderRequest
 from retint_workers.imaging.stored_region import Picture, StoredRegion
 from retint_workers.imaging.strip_renderer import StripRenderer
 from retint_workers.imaging.vips import open_image
@@ -308,3 +310,20 @@ def test_the_watermark_lies_in_the_picture(tmp_path: Path) -> None:
     assert columns.min() >= left
     assert columns.max() < (left + right) / 2
     assert bottom - 32 < rows.min() < rows.max() < bottom
+
+
+def test_each_page_of_a_file_is_restored_in_its_region(tmp_path: Path) -> None:
+    path = tmp_path / "album.tif"
+    Image.fromarray(GRAY).save(path, save_all=True, append_images=[Image.fromarray(GRAY[::-1])])
+    facts = ingest(path, STATED, SETTINGS).facts
+    (tmp_path / "made").mkdir()
+    request = RenderRequest(path, tmp_path / "made", facts, STATED, None, DENSITY, lambda _: (None, DENSITY))
+    rendered = render.render(request, SETTINGS)
+    for number, page in enumerate((GRAY, GRAY[::-1])):
+        pixels = pyvips.Image.new_from_file(str(rendered.files["result"]), page=number).numpy()
+        (inside, outside), (before, kept) = split(pixels), split(page)
+        assert (outside == kept).all()
+        assert (inside != before).mean() > 0.9
+    says = json.loads(rendered.files["provenance"].read_text())["pictures"]
+    assert list(says) == ["picture", "picture-2"]
+    assert {tuple(each["region"]["rectangles"][0]) for each in says.values()} == {STATED.region[0]}
