@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 Color = tuple[int, int, int]
 Random = np.random.Generator
@@ -68,6 +68,55 @@ def _scan(sheet: Sheet, bed: Color, random: Random, skews: bool) -> Scan:
     file = io.BytesIO()
     Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(file, "jpeg", quality=int(random.integers(75, 95)))
     return Scan(np.asarray(Image.open(file).convert("RGB")), np.asarray(mask.resize(size)) > 127)
+
+
+def make_document(seed: int, size: tuple[int, int] = (540, 700)) -> NDArray[np.uint8]:
+    """Scan a typewritten page, or a handwritten one (odd seeds), (h, w, 3)."""
+    random = np.random.default_rng(seed)
+    color = _vary(((240, 236, 226), (226, 210, 180), (205, 190, 160))[seed % 3], random)
+    ink = _vary(((30, 30, 30), (60, 45, 35), (40, 50, 120))[int(random.integers(3))], random)
+    sheet = _paper(size, color, random)
+    draw = ImageDraw.Draw(sheet.page)
+    font = ImageFont.load_default(int(random.integers(10, 20)))
+    for line in range(60, size[1] - 60, 30):
+        if seed % 2:
+            _write_by_hand(draw, 50, size[0] - 60, line, ink, random)
+        else:
+            words = ("the museum", "a letter", "of my mother", "in the garden", "with her uncle", "1923")
+            text = " ".join(words[int(number)] for number in random.integers(0, len(words), 3))
+            draw.text((50, line), text, fill=ink, font=font)
+    return _scan(sheet, color, random, skews=True).page
+
+
+def make_blank(seed: int, size: tuple[int, int] = (540, 700)) -> NDArray[np.uint8]:
+    """Scan an empty page, (h, w, 3)."""
+    random = np.random.default_rng(seed)
+    color = _vary(((240, 236, 226), (128, 128, 128), (112, 84, 62), (16, 16, 18))[seed % 4], random)
+    return _scan(_paper(size, color, random, 4), color, random, skews=False).page
+
+
+def stamp(photo: NDArray[np.uint8], seed: int, share: float = 0.15) -> NDArray[np.uint8]:
+    """Put an archive's red stamp on a photograph (h, w, 3), `share` of its width wide."""
+    random = np.random.default_rng(seed)
+    picture = Image.fromarray(photo)
+    draw, width = ImageDraw.Draw(picture), round(photo.shape[1] * share)
+    left, top = (int(random.integers(5, length - width - 5)) for length in picture.size)
+    draw.ellipse((left, top, left + width, top + width // 2), outline=(190, 40, 50), width=max(2, width // 12))
+    font = ImageFont.load_default(max(8, width // 6))
+    draw.text((left + width // 4, top + width // 6), "ARCHIVE", fill=(190, 40, 50), font=font)
+    return np.asarray(picture)
+
+
+def _write_by_hand(
+    draw: ImageDraw.ImageDraw, left: float, right: float, base: float, ink: Color, random: Random
+) -> None:
+    """Draw a line of strokes that look like handwriting."""
+    while left < right:
+        loops = int(random.integers(4, 12))
+        xs = left + np.arange(loops) * 5 + random.normal(0, 1.5, loops)
+        ys = base + random.uniform(-9, 7, loops)
+        draw.line(list(zip(xs, ys, strict=True)), fill=ink, width=2, joint="curve")
+        left += loops * 5 + 12
 
 
 def _vary(color: Color, random: Random, by: int = 12) -> Color:
@@ -204,13 +253,8 @@ def handwriting_below(photos: list[Image.Image], random: Random) -> tuple[Sheet,
     ink = _vary(((40, 50, 120), (70, 45, 30), (30, 30, 30))[int(random.integers(3))], random)
     draw = ImageDraw.Draw(sheet.page)
     for line in range(lines):
-        x, base = left + float(random.uniform(0, 60)), top + photo.height + 22 + 28 * line
-        while x < left + photo.width * random.uniform(0.6, 0.95):
-            loops = int(random.integers(4, 12))
-            xs = x + np.arange(loops) * 5 + random.normal(0, 1.5, loops)
-            ys = base + random.uniform(-9, 7, loops)
-            draw.line(list(zip(xs, ys, strict=True)), fill=ink, width=2, joint="curve")
-            x += loops * 5 + 12
+        start, end = left + float(random.uniform(0, 60)), left + photo.width * float(random.uniform(0.6, 0.95))
+        _write_by_hand(draw, start, end, top + photo.height + 22 + 28 * line, ink, random)
     return sheet, color
 
 

@@ -1,6 +1,7 @@
 """What lies on a page of one color: the page's color, the things on it, and their straight sides."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyvips
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 RIM = 3
 """How many pixels of the rim tell the page's color."""
@@ -150,14 +152,15 @@ def _keep_at_rim(mask: Mask) -> Mask:
 
 def _open(mask: Mask, width: int) -> Mask:
     """Remove what is thinner than `width` pixels."""
-    mask = ~_spread(_spread(~mask, width).T, width).T
-    return _spread(_spread(mask, width).T, width).T
+    return dilate(~dilate(~mask, width), width)
 
 
-def _spread(mask: Mask, width: int) -> Mask:
-    """Spread True up and down over `width` rows."""
-    padded = np.pad(mask, ((width // 2, width // 2), (0, 0)), mode="edge")
-    spread = padded[: len(mask)].copy()
-    for row in range(1, width):
-        spread |= padded[row : row + len(mask)]
-    return spread
+def dilate(pixels: NDArray[Scalar], width: int) -> NDArray[Scalar]:
+    """Give each pixel (h, w) the largest value of the square of `width` pixels around it."""
+    for _ in range(2):
+        padded = np.pad(pixels, ((width // 2, width // 2), (0, 0)), mode="edge")
+        largest = padded[: len(pixels)].copy()
+        for row in range(1, width):
+            np.maximum(largest, padded[row : row + len(pixels)], out=largest)
+        pixels = largest.T
+    return pixels

@@ -203,12 +203,13 @@ def test_a_sheet_of_before_and_after_lies_beside_the_marked_result(
         assert ImageStat.Stat(ImageChops.difference(before, original.convert("RGB"))).mean[1] < 4
 
 
-def test_a_drawing_without_gray_is_restored_and_says_why_it_has_no_color(command: Command, tmp_path: Path) -> None:
+def test_a_drawing_is_left_as_it_is_or_says_why_it_has_no_color(command: Command, tmp_path: Path) -> None:
     drawing = Image.new("1", (300, 200), 1)
     ImageDraw.Draw(drawing).ellipse((40, 30, 260, 170), outline=0, width=3)
     drawing.save(tmp_path / "drawing.tif")
-    ended = command("restore", tmp_path / "drawing.tif", "--out", tmp_path / "out", "--json")
-    assert "no room for color" in read_report(ended)["drawing.tif"]["notes"][0]
+    for says, options in (("taken for a document", []), ("no room for color", ["--insist"])):
+        ended = command("restore", tmp_path / "drawing.tif", "--out", tmp_path / says, "--json", *options)
+        assert says in " ".join(read_report(ended)["drawing.tif"]["notes"])
 
 
 def test_a_private_address_is_refused_and_the_other_files_are_restored(

@@ -1,11 +1,12 @@
-"""Telling gray, toned and color photographs apart."""
+"""Telling gray, toned and color photographs apart, and these from what is no photograph."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
-from tests import photographs
+from tests import photographs, scans
 
 from retint_models.datasets import fading
 from retint_workers.imaging.kinds import detect_kind
@@ -36,6 +37,49 @@ def test_a_gray_photo_with_the_noise_of_a_color_scanner_is_neutral() -> None:
     gray = np.repeat(photographs.to_gray(photographs.color_photo(0, 700))[..., None], 3, axis=2)
     noisy = gray + np.random.default_rng(0).normal(0, 6, gray.shape)
     assert detect_kind(np.clip(noisy, 0, 255).astype(np.uint8)) == "neutral"
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_an_empty_page_is_blank(number: int) -> None:
+    assert detect_kind(scans.make_blank(number)) == "blank"
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.full((1, 1, 3), 9, np.uint8),
+        np.full((1, 20_000, 3), 200, np.uint8),
+        np.repeat(np.linspace(0, 220, 320).astype(np.uint8)[None, :, None], 240, axis=0).repeat(3, axis=2),
+        np.clip(np.random.default_rng(0).normal(128, 10, (400, 500, 3)), 0, 255).astype(np.uint8),
+    ],
+    ids=["one pixel", "strip", "ramp", "noise"],
+)
+def test_there_is_nothing_to_see_in_evenness_slow_changes_and_noise(pixels: NDArray[np.uint8]) -> None:
+    assert detect_kind(pixels) == "blank"
+
+
+def test_a_faded_print_of_little_contrast_is_not_blank() -> None:
+    gray = photographs.to_gray(photographs.color_photo(0))
+    assert detect_kind(np.repeat((150 + gray[..., None] / 6).astype(np.uint8), 3, axis=2)) == "neutral"
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_page_of_writing_is_a_document(number: int) -> None:
+    assert detect_kind(scans.make_document(number)) == "document"
+
+
+def test_a_bird_in_an_even_sky_is_no_document() -> None:
+    sky = np.full((300, 400, 3), 210, np.uint8)
+    sky[140:148, 150:260] = 40
+    sky[130:160, 200:206] = 40
+    assert detect_kind(sky) != "document"
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_colored_stamp_does_not_make_a_color_photograph(number: int) -> None:
+    gray = photographs.to_gray(photographs.color_photo(number, 400))
+    assert detect_kind(scans.stamp(np.repeat(gray[..., None], 3, axis=2), number)) == "neutral"
+    assert detect_kind(scans.stamp(photographs.to_sepia(gray), number)) == "toned"
 
 
 def test_kinds_of_real_photographs_are_recognized() -> None:
