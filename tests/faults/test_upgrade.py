@@ -17,7 +17,7 @@ from tests.servers import find_free_ports
 
 from retint.stores import keys
 
-BEFORE = "6c757410"
+BEFORE = "4ba1493"
 """The last commit of the version before."""
 PHOTOS = 8
 

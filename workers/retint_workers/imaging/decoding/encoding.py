@@ -93,11 +93,6 @@ def _read_tiff(file: BinaryIO) -> Options:
     layout = choice.page.layout
     if not layout.is_complete(file.seek(0, 2)):
         raise incomplete_file()
-    if layout.compression == 6:
-        raise InvalidPhoto(
-            "The TIFF holds JPEG in the way that TIFF 6 had and later gave up: open it and save it as TIFF again.",
-            code="unsupported_format",
-        )
     return options
 
 

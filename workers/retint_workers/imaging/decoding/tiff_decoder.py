@@ -4,6 +4,7 @@ tifffile and imagecodecs decode: packed and signed samples, floating point, Lab,
 compressions that libvips' libtiff lacks. Source: TIFF 6.0 (Adobe, 1992).
 """
 
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from retint.errors import InvalidPhoto
 from retint_workers.containers import tiff
 from retint_workers.containers.tiff_pixels import PixelLayout
+from retint_workers.imaging.decoding import old_jpeg
 from retint_workers.imaging.decoding.bounds import refuse_beyond_memory
 from retint_workers.imaging.decoding.decoders import translate_decoder_errors
 from retint_workers.imaging.decoding.pictures import Picture, Strips
@@ -26,6 +28,7 @@ LOG_LUV = {32844, 32845}
 STREAMED_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946, 50001}
 """What libvips' libtiff decodes."""
 JPEG = 7
+JPEGS = (JPEG, old_jpeg.OLD_JPEG)
 KINDS = {1: "u", 2: "i", 3: "f"}
 PACKED_BITS = range(1, 17)
 INK_SET, COEFFICIENTS, SUBSAMPLING = 332, 529, 530
@@ -79,20 +82,24 @@ def _make_picture(path: Path, choice: Choice) -> Picture:
     layout, directory = choice.page.layout, choice.directory
     kind = KINDS[layout.sample_format]
     model = MODELS[layout.photometric]
-    if layout.photometric == 6 and layout.compression == JPEG:
-        model = "rgb"  # imagecodecs converts
+    name, read = WORDS.get(model) or _describe_samples(kind, layout), partial(_read, path, layout)
+    if layout.compression == old_jpeg.OLD_JPEG:
+        name = "TIFF with JPEG in its old form"
+        read = partial(old_jpeg.read_strips, path, *old_jpeg.find_stream(directory, layout), layout)
+    if layout.photometric == 6 and layout.compression in JPEGS:
+        model = "rgb"  # the decoder converts
     size = (layout.width, layout.height)
     rows = layout.tile[1] if layout.tile else layout.rows
     need = layout.width * rows * layout.samples * (8 + 3 * np.dtype(f"u{ceil(layout.bits[0] / 8)}").itemsize)
     refuse_beyond_memory("A TIFF of few large strips", size, need, "save it with strips of some rows")
     return Picture(
-        name=WORDS.get(model) or _describe_samples(kind, layout),
+        name=name,
         width=layout.width,
         height=layout.height,
         model=model,
         kind=kind,
         bits=layout.bits[0],
-        read=lambda: _read(path, layout),
+        read=read,
         extras=layout.extras,
         is_inverted=layout.photometric == 0,
         profile=directory[PROFILE].data if PROFILE in directory else None,
@@ -129,7 +136,7 @@ def _refuse_strange(choice: Choice) -> None:
         is_known = False
     if layout.photometric in (8, 9, 10) and (bits not in (8, 16) or layout.sample_format == 3):
         is_known = False
-    if layout.photometric == 6 and layout.compression != JPEG and _subsampling(directory) != (1, 1):
+    if layout.photometric == 6 and layout.compression not in JPEGS and _subsampling(directory) != (1, 1):
         raise InvalidPhoto(
             "The TIFF holds YCbCr with halved chroma and without JPEG: save it as TIFF in RGB.",
             code="unsupported_color",
