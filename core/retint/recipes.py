@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat,
 from pydantic_core import PydanticCustomError
 
 from retint.errors import InvalidRequest
-from retint.kinds import NEGATIVE, UNTOUCHED
+from retint.kinds import UNTOUCHED
 from retint.region import WHOLE, Rectangle, Region
 from retint_models.weights.cards import IMPORTED, Card, Kind, read_cards
 
@@ -91,7 +91,7 @@ class Recipe(BaseModel):
 
     def changes(self, kind: str) -> bool:
         """Whether a picture of this kind is restored; else it passes untouched."""
-        return self.insist or kind not in UNTOUCHED or (kind == NEGATIVE and self.invert)
+        return self.insist or kind not in UNTOUCHED
 
     @property
     def canonical(self) -> str:

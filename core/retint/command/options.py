@@ -36,8 +36,7 @@ OPTIONS: Final = (
     click.option(
         "--insist",
         is_flag=True,
-        help="Colorize photos that are already in color, too, and restore what is taken for blank, a document or a "
-        "negative.",
+        help="Colorize photos that are already in color, too, and restore what is taken for blank or a document.",
     ),
     click.option("--watermark", is_flag=True, help="Draw a painter's palette into the lower left corner."),
 )

@@ -70,9 +70,8 @@ def test_a_region_is_read_from_a_command() -> None:
             recipes.parse_region(texts)
 
 
-def test_blank_pictures_documents_and_negatives_pass_untouched_unless_a_recipe_says_otherwise() -> None:
-    kinds = ["neutral", "toned", "color", "blank", "document", "negative"]
-    assert [kind for kind in kinds if not Recipe().changes(kind)] == ["blank", "document", "negative"]
+def test_blank_pictures_and_documents_pass_untouched_unless_a_recipe_insists() -> None:
+    kinds = ["neutral", "toned", "color", "blank", "document"]
     assert [kind for kind in kinds if not Recipe(invert=True).changes(kind)] == ["blank", "document"]
     assert all(Recipe(insist=True).changes(kind) for kind in kinds)
 

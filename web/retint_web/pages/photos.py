@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from retint import accounts, photos, recipes, trials
 from retint.errors import NotFound
 from retint.jobs import attempts, changes
-from retint.kinds import BLANK, COLOR, DOCUMENT, NEGATIVE, NEUTRAL, TONED
+from retint.kinds import BLANK, COLOR, DOCUMENT, NEUTRAL, TONED
 from retint.lifecycle import ACTIVE, STAGES, Outcome, Stage, State
 from retint.pages import INFRARED, MASK, PHOTOGRAPH, THUMBNAIL, Page, list_photographs
 from retint.photos import PhotoDetails
@@ -42,7 +42,6 @@ KINDS: Final = {
     COLOR: "in color",
     BLANK: "blank",
     DOCUMENT: "a document or a drawing",
-    NEGATIVE: "a negative",
 }
 CONFIDENCES: Final = ((0.9, "surely"), (0.75, "very likely"), (0.0, "probably"))
 """Words for how sure the finder of pictures is, from which confidence on."""

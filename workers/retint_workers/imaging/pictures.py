@@ -7,7 +7,7 @@ import pyvips
 from numpy.typing import NDArray
 
 from retint.errors import InvalidPhoto
-from retint.kinds import COLOR, NEGATIVE, NEUTRAL, TONED
+from retint.kinds import COLOR, NEUTRAL, TONED
 from retint.recipes import Recipe
 from retint.region import WHOLE, Region
 from retint_workers.imaging.decoding.formats import LONGEST_RATIO, SHORTEST_SIDE, Header
@@ -73,7 +73,6 @@ def find_picture(header: Header, recipe: Recipe) -> FoundPicture:
         notes.append("Not all of its pictures are in color, but none is colorized: state those that are not as region.")
     if is_inverted:
         notes.append("The picture is inverted, as the recipe asks.")
-        notes += ["It looks like a negative now."] if kind == NEGATIVE else []
     return FoundPicture(region, kind, is_inverted, proxy, notes)
 
 

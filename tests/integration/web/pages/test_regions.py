@@ -60,7 +60,6 @@ def test_nothing_is_drawn_where_nothing_is_left_out(
     [
         ({"kind": "blank"}, "blank"),
         ({"kind": "document"}, "a document or a drawing"),
-        ({"kind": "negative"}, "a negative"),
         ({"kind": "neutral", "inverted": True}, "black and white, inverted"),
     ],
 )

@@ -67,7 +67,9 @@ def test_the_palette_is_drawn_and_nothing_else_changes(name: str, layers: str, t
 def test_the_palette_lies_in_the_lower_left_corner_for_every_orientation(orientation: int, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     Image.fromarray(np.full((150, 200), 128, np.uint8)).save(path, exif=photo_files.make_exif(orientation))
-    shown = np.asarray(open_picture(render_file(path, None, None, WITH_WATERMARK).files["preview"]).convert("L"))
+    shown = np.asarray(
+        open_picture(render_file(path, None, None, WITH_WATERMARK, kind="neutral").files["preview"]).convert("L")
+    )
     under, beside = split_corner(shown)
     assert np.abs(beside - 128).max() < 20  # the preview is a JPEG
     assert np.abs(under - 128).mean() > 12
@@ -92,7 +94,11 @@ def test_the_palette_has_its_colors_in_every_profile(name: str, tmp_path: Path) 
     Image.fromarray(pixels).save(tmp_path / "photo.png", icc_profile=profiles[name])
     shown = [
         split_corner(
-            np.asarray(open_picture(render_file(path, None, None, WITH_WATERMARK).files["preview"]).convert("L"))
+            np.asarray(
+                open_picture(render_file(path, None, None, WITH_WATERMARK, kind="neutral").files["preview"]).convert(
+                    "L"
+                )
+            )
         )[0]
         for path in (tmp_path / "plain" / "photo.png", tmp_path / "photo.png")
     ]

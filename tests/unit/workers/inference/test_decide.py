@@ -105,8 +105,6 @@ def test_without_a_defader_the_colorizer_looks_at_the_proxy(networks: dict[str, 
         ("color", {"insist": True, "defader": "keep"}, (True, False)),
         ("blank", {}, (False, False)),
         ("blank", {"insist": True}, (True, True)),
-        ("negative", {}, (False, False)),
-        ("negative", {"invert": True}, (True, True)),
         ("document", {}, (False, False)),
     ],
 )
