@@ -60,4 +60,4 @@ def finish(values: NDArray[Any], rng: Generator) -> NDArray[np.uint8]:
     row, column = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     dark_rim = 1 - rng.uniform(0, 0.25) * ((row**2 + column**2) / 2)[..., None] ** 2
     grain = rng.normal(0, rng.uniform(0, 0.012), (height, width, 1))
-    return np.clip(np.rint(255 * (stained * dark_rim + grain)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(255 * (stained * dark_rim + grain)), 0, 255), np.uint8)

@@ -177,14 +177,14 @@ def test_a_file_that_comes_meanwhile_is_not_written_over(
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
     """Let something happen after the stages have run, and before their files are put in place."""
-    run_stages = restoring._run_stages
+    run_stages = restoring.run_stages
 
     def run_slowly(*arguments: Any) -> Any:
         made = run_stages(*arguments)
         happen()
         return made
 
-    monkeypatch.setattr(restoring, "_run_stages", run_slowly)
+    monkeypatch.setattr(restoring, "run_stages", run_slowly)
 
 
 def test_an_earlier_result_that_is_another_file_by_now_is_not_written_over(
