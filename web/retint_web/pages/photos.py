@@ -82,7 +82,7 @@ def show(job_id: UUID) -> ResponseReturnValue:
         shown = photos.load_details(session, g.identity.tenant_id, job_id)
     pages = list_photographs(shown.facts.get(Stage.INGEST, {}))
     page, recipe = _choose_page(pages), Recipe.model_validate(shown.batch.recipe)
-    region = _find_region(page, recipe)
+    region = page.region if recipe.changes(page.facts.get("kind", "")) else WHOLE
     names = {page.spell(name) if name in PAGE_FILES else name: title for name, title in FILES.items()}
     return render_template(
         "photos/show.html",
@@ -97,13 +97,6 @@ def show(job_id: UUID) -> ResponseReturnValue:
         remark=shown.remark,
         files={name: title for name, title in names.items() if name in shown.files},
     )
-
-
-def _find_region(page: Page, recipe: Recipe) -> Region:
-    """Return which part of a page is restored; the whole page where nothing is known, or nothing is restored."""
-    facts = page.facts
-    is_known = "region" in facts and recipe.changes(facts["kind"])
-    return Region.from_facts(facts["region"]) if is_known else WHOLE
 
 
 def _choose_page(pages: list[Page]) -> Page:
@@ -278,7 +271,8 @@ def _describe_restoration(shown: PhotoDetails, page: Page) -> Iterator[str]:
         strength = "" if recipe.strength == 1 else f" at {recipe.strength:.0%} of its strength"
         yield f"The network {recipe.defader} repaired fading{strength}: contrast and the balance of grays."
     yield from shown.notes
-    exception = ", except as said above" if shown.notes else ""
+    differs = any(note not in page.facts.get("picture_notes", ()) for note in shown.notes)
+    exception = ", except as said above" if differs else ""
     yield (
         f"The result has the original's size, bit depth and metadata{exception}, and records how it was made. "
         "The original is unchanged."

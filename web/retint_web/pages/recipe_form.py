@@ -114,13 +114,16 @@ def network_title(name: str) -> str:
 
 
 def describe_settings(recipe: Recipe) -> str:
-    """Describe the settings of a recipe's colorizer, or its most important default: `render factor 35`."""
+    """Describe a recipe by the settings of its colorizer, or the most important default, and by its region.
+
+    For example `render factor 35, the whole page`.
+    """
     card = read_cards(services().settings.weights).get(recipe.colorizer)
     settings = dict(recipe.colorizer_settings)
     if card and not settings and card.settings:
         name = next(iter(card.settings))
         settings = {name: card.settings[name].default}
-    return words.format_settings(settings)
+    return ", ".join(filter(None, [words.format_settings(settings), *words.describe_region(recipe)]))
 
 
 def _make_choice(network: Card, chosen: str, values: Mapping[str, float]) -> Choice:

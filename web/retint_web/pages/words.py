@@ -97,8 +97,15 @@ def pluralize(n: int, singular: str, plural: str | None = None) -> str:
 def describe_recipe(values: Mapping[str, Any]) -> str:
     """Describe in one line what a recipe does."""
     recipe = Recipe.model_validate(values)
-    region = {"auto": "", "whole": ", the whole page"}.get(str(recipe.region), ", a stated region")
-    return _describe_networks(recipe) + (", inverted" if recipe.invert else "") + region
+    return ", ".join([_describe_networks(recipe), *describe_region(recipe)])
+
+
+def describe_region(recipe: Recipe) -> list[str]:
+    """Describe what of a scan a recipe restores, where that is not what is found in it, and whether it is inverted."""
+    words = ["inverted"] if recipe.invert else []
+    if recipe.region != "auto":
+        words.append("the whole page" if recipe.region == "whole" else "a stated region")
+    return words
 
 
 def _describe_networks(recipe: Recipe) -> str:

@@ -26,8 +26,9 @@ class Ingested:
         facts: JSON values: `format`, `width` and `height` (upright), `bits`, `bands`, `kind`, `orientation`,
             `profile` (its name or null), `region` (see `retint.region`), `inverted` (where it is), `sha256`, `size` in
             bytes, `dpi` (see `read_dpi`), `notes` (a sentence for each problem of the file that was passed over, and
-            for what is restored of it). Of a photo of several pages all but the last three are those of the first
-            photograph, and `pages` has an entry for each page: `number`, `role` (see `retint.pages`) and its own facts.
+            for what is restored of it: these again as `picture_notes`). Of a photo of several pages all but the last
+            three are those of the first photograph, and `pages` has an entry for each page: `number`, `role` (see
+            `retint.pages`) and its own facts.
         proxy: of the first photograph, the picture in its region's bounds: PNG, 8-bit RGB in sRGB, upright, its long
             side at most the recipe's `proxy_side`.
         further: the proxies of further photographs, by name (see `Page.proxy_name`).
@@ -106,6 +107,7 @@ def examine_page(original: Path, number: int | None, recipe: Recipe, pixel_limit
         "bands": header.bands,
         "kind": found.kind,
         "region": found.region.to_facts(),
+        "picture_notes": found.notes,
         "orientation": header.orientation,
         "profile": header.space.name,
         "dpi": dpi,

@@ -55,6 +55,11 @@ def test_nothing_is_drawn_where_nothing_is_left_out(
     assert "Restore another part of the scan" in page
 
 
+def test_what_is_said_of_the_picture_is_no_exception_from_keeping_all(show: Callable[..., tuple[str, str]]) -> None:
+    assert "metadata, except as said above" in show(region=FOUND)[1]
+    assert "metadata, and records" in show(region=FOUND, picture_notes=["A note."])[1]
+
+
 @pytest.mark.parametrize(
     ("found", "words"),
     [
@@ -81,6 +86,9 @@ def test_another_part_is_restored_as_a_trial_of_the_photo(member: Person, show: 
     form |= {"region": "stated", "rectangles": "0.5 0.5 0.4 0.4\r\n\r\n0, 0, .25, .25", "invert": "1"}
     again = browser.post(f"/jobs/{first['id']}/again", data=form)
     assert again.headers["Location"].endswith(trial_id)
+    shown = browser.get(f"/trials/{trial_id}").text
+    assert "the whole page" in shown
+    assert "inverted, a stated region" in shown
     added = member.api("GET", f"/trials/{trial_id}").json["tries"][1]["recipe"]
     assert (added["region"], added["invert"]) == ([[0, 0, 0.25, 0.25], [0.5, 0.5, 0.4, 0.4]], True)
     form["rectangles"] = "0.5, 0.5, 0.9, 0.9"
