@@ -32,6 +32,9 @@ SHADE = np.float32(1e-3)
 """Luminance below which what lies outside of sRGB hardly grows."""
 STILL = np.float32(4e-6)
 """A change of sRGB that is smaller, a quarter of a 16-bit code value, is rounding, and none."""
+SCALE = np.int32(10_000)
+WEIGHTS = tuple(np.int32(round(weight * 10_000)) for weight in LUMA)
+"""Of luma, in whole numbers."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -225,13 +228,26 @@ def _settle(before, after):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, error_model="numpy")
 def largest_luma_change(before, after):  # type: ignore[no-untyped-def]
     """The largest change of luma in code values between (rows, width, 1 or 3) and (rows, width, 1 or 3)."""
-    largest = 0.0
+    largest, width = np.int32(0), before.shape[1]
+    one, two = np.empty(width, np.int32), np.empty(width, np.int32)
     for row in range(before.shape[0]):
-        for x in range(before.shape[1]):
-            change = 0.0
-            for c in range(3):
-                one = before[row, x, min(c, before.shape[2] - 1)]
-                two = after[row, x, min(c, after.shape[2] - 1)]
-                change += LUMA[c] * (float(two) - float(one))
-            largest = max(largest, abs(change))
-    return largest
+        _scale_luma(before[row].reshape(-1), one)
+        _scale_luma(after[row].reshape(-1), two)
+        for x in range(width):
+            largest = max(largest, abs(two[x] - one[x]))
+    return largest / SCALE
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _scale_luma(line, luma):  # type: ignore[no-untyped-def]
+    """Find the exact luma of a row's code values, in whole numbers; see `_load`."""
+    if line.size == luma.size:
+        for x in range(luma.size):
+            luma[x] = np.int32(line[x]) * SCALE
+    else:
+        for x in range(luma.size):
+            luma[x] = (
+                np.int32(line[3 * x]) * WEIGHTS[0]
+                + np.int32(line[3 * x + 1]) * WEIGHTS[1]
+                + np.int32(line[3 * x + 2]) * WEIGHTS[2]
+            )

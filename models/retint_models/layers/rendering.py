@@ -10,7 +10,7 @@ is float32 in a fixed order, without any library's powers or logarithms: the sam
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -99,13 +99,18 @@ class Rendering:
         Arguments as for `apply`. What color is put on (the photo, or its repaired tone) is compared with the same in
         color, both with 16 bits: rounding to 8 bits is no change by color.
         """
-        color, density = self._layers
         deep = strip if strip.dtype == np.uint16 else strip.astype(np.uint16) * np.uint16(257)
-        prepare = partial(Rendering, orientation=self._orientation, encoding=self._encoding)
+        with_first_layer = self._first_layer.apply(deep, top, full_size)
         if self._is_color_first:
-            return luma_drift(deep, prepare(color, None).apply(deep, top, full_size))
-        toned = prepare(None, density).apply(deep, top, full_size)
-        return luma_drift(toned, self.apply(deep, top, full_size))
+            return luma_drift(deep, with_first_layer)
+        return luma_drift(with_first_layer, self.apply(deep, top, full_size))
+
+    @cached_property
+    def _first_layer(self) -> "Rendering":
+        """The layer that is applied first, alone."""
+        color, density = self._layers
+        first = (color, None) if self._is_color_first else (None, density)
+        return Rendering(*first, orientation=self._orientation, encoding=self._encoding)
 
     def _color_of(self, width: int) -> tuple[Any, ...]:
         """Return the color layer as the compiled code takes it, for a photo of this width."""

@@ -77,8 +77,9 @@ class _Renderer:
     def __init__(self, layers: Layers, header: Header, space: ColorSpace, size: tuple[int, int]) -> None:
         color, density = layers
         prepare = partial(Rendering, orientation=header.orientation)
-        self._colorize, self._repair, self._both = prepare(color, None), prepare(None, density), prepare(*layers)
         self._order = color.order if color else None
+        is_color_first = self._order is Order.COLOR_FIRST
+        self._repair, self._color = prepare(None, density), prepare(color, None if is_color_first else density)
         self._header, self._profile, self._size = header, space.equivalent, size
 
     def render(self, rows: pyvips.Image, top: int) -> NDArray[Any]:
@@ -89,11 +90,11 @@ class _Renderer:
         if self._order is None:
             return self._repair.apply(srgb, *where)
         if self._order is Order.COLOR_FIRST:
-            srgb = self._colorize.apply(srgb, *where)
+            srgb = self._color.apply(srgb, *where)
             if self._profile is not None:
                 srgb = _put_on_luma(srgb, _read_codes(rows, self._header, self._profile), self._profile)
             return self._repair.apply(srgb, *where)
-        colored = self._both.apply(srgb, *where)
+        colored = self._color.apply(srgb, *where)
         if self._profile is None:
             return colored
         codes = _read_codes(rows, self._header, self._profile)

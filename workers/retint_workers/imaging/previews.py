@@ -59,6 +59,8 @@ def to_display(image: pyvips.Image, header: Header, side: int, size: tuple[int, 
     full = size or (header.width, header.height)
     scale = min(1.0, side / max(full))
     width, height = (max(1, round(length * scale)) for length in full)
+    if image.format == "ushort" and header.space.equivalent is None:  # with 8 bits resizing is ten times as fast
+        image = profiles.to_srgb(image, None)
     image = image.resize(width / image.width, vscale=height / image.height)
     stored = profiles.to_srgb(image, header.space.equivalent).copy_memory()
     return turn_upright(stored, header.orientation).copy_memory()
