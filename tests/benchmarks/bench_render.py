@@ -1,8 +1,9 @@
 """Render's seconds and peak memory, as ratios to a copy of the same file by libvips: 1, 24 and 300 megapixels.
 
-    python tests/benchmarks/bench_render.py [--megapixels 1 24 300] [--folder FOLDER]
+    python tests/benchmarks/bench_render.py [--megapixels 1 24 300] [--rounds 3] [--folder FOLDER]
 
-Each row is a run in a process of its own. Memory is the peak of that process and its children, without file pages that
+Each run is a process of its own. The rows of a file take turns, and the fastest of their rounds counts: machines are
+noisy. Memory is the peak of that process and its children, pages that they share counted once, without file pages that
 the kernel may drop. The largest file needs about 5 GB in the folder, which is emptied afterwards.
 """
 
@@ -11,6 +12,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,13 @@ import pyvips
 
 from retint.recipes import parse
 from retint.settings import Settings
-from retint_models.layers.types import ColorLayer, DensityLayer
+from retint_models.layers.types import ColorLayer, DensityLayer, Order
 from retint_workers.imaging.ingest import ingest
 from retint_workers.imaging.render import RenderRequest, render
 from retint_workers.imaging.vips import open_image
 
 ASPECT = 1.5
+RECORD = {"decided_at": "then", "order": Order.TONE_FIRST.value}
 
 
 def write_scan(path: Path, megapixels: float, bits: int, *, seed: int = 1) -> None:
@@ -53,11 +56,11 @@ def make_layers(side: int = 768) -> tuple[ColorLayer, DensityLayer]:
     small = rng.uniform(-0.2, 0.2, (2, 6, 9))
     chroma = np.stack([np.kron(plane, np.ones((height // 6 + 1, width // 9 + 1)))[:height, :width] for plane in small])
     luma = rng.uniform(0.2, 0.8, (height, width)).astype(np.float16)
-    color = ColorLayer(chroma.astype(np.float16), luma, np.full((height, width), 128, np.uint8), {"decided_at": "then"})
+    color = ColorLayer(chroma.astype(np.float16), luma, np.full((height, width), 128, np.uint8), RECORD)
     curve = np.linspace(0, 2.6, 9, dtype=np.float32)
     density = DensityLayer(
         np.eye(3, dtype=np.float32) * np.float32(1.1), np.full(3, -0.05, np.float32), np.stack([curve] * 3),
-        rng.normal(0, 0.05, (6, 8, 16, 16)).astype(np.float32), 1.0, 1.0, {"decided_at": "then"},
+        rng.normal(0, 0.05, (6, 8, 16, 16)).astype(np.float32), 1.0, 1.0, RECORD,
     )  # fmt: skip
     return color, density
 
@@ -89,7 +92,7 @@ def measure_process(work: Callable[..., None], *args: Any, **named: Any) -> tupl
     started, peak = time.monotonic(), 0.0
     process.start()
     while process.is_alive():
-        peak = max(peak, private_memory(process.pid))
+        peak = max(peak, private_memory(process.pid or 0))
         time.sleep(0.05)
     process.join()
     if process.exitcode:
@@ -97,16 +100,18 @@ def measure_process(work: Callable[..., None], *args: Any, **named: Any) -> tupl
     return time.monotonic() - started, peak / 1e6
 
 
-def private_memory(pid: int | None) -> float:
-    """Return the memory of a process and its children in bytes, without shared pages."""
-    total = 0.0
-    try:
+def private_memory(pid: int) -> float:
+    """Return the memory of a process and its children in bytes that is no file's; what they share counts once.
+
+    Source: the kernel's Documentation/filesystems/proc.rst, smaps_rollup (Pss_Anon).
+    """
+    total = 0
+    with suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
         for each in [root, *root.children(recursive=True)]:
-            info = each.memory_info()
-            total += info.rss - info.shared
-    except psutil.NoSuchProcess:
-        pass
+            with suppress(OSError):  # it has ended
+                lines = Path(f"/proc/{each.pid}/smaps_rollup").read_text().splitlines()
+                total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss_Anon:"))
     return total
 
 
@@ -114,6 +119,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", type=float, nargs="+", default=[1, 24, 300])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=None)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
@@ -126,22 +132,27 @@ def main() -> None:
             for suffix, bits in ((".jpg", 8), (".tif", 16)):
                 source = Path(name, f"scan{suffix}")
                 write_scan(source, megapixels, bits)
-                print_rows(f"{megapixels:g} MP {suffix[1:]} {bits} bit RGB", source, Path(name))
+                title = f"{megapixels:g} MP {suffix[1:]} {bits} bit RGB"
+                print_rows(title, source, Path(name), arguments.rounds)
 
 
-def print_rows(title: str, source: Path, folder: Path) -> None:
+def print_rows(title: str, source: Path, folder: Path, rounds: int) -> None:
     """Print the rows of one file."""
     runs: dict[str, tuple[Callable[..., None], dict[str, bool]]] = {
         "copy": (copy_with_libvips, {}),
         "color": (render_result, {"color": True, "density": False}),
         "color, density": (render_result, {"color": True, "density": True}),
     }
-    base: tuple[float, float] | None = None
-    for name, (work, layers_wanted) in runs.items():
-        seconds, peak = measure_process(run_once, source, folder, work, **layers_wanted)
-        seconds = float((folder / "seconds").read_text())
-        base = base or (seconds, peak)
-        ratios = seconds / base[0], peak / base[1]
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, (work, layers_wanted) in runs.items():
+            _, peak = measure_process(run_once, source, folder, work, **layers_wanted)
+            measured[name].append((float((folder / "seconds").read_text()), peak))
+    best = {
+        name: (min(seconds for seconds, _ in each), max(peak for _, peak in each)) for name, each in measured.items()
+    }
+    for name, (seconds, peak) in best.items():
+        ratios = seconds / best["copy"][0], peak / best["copy"][1]
         print(f"{title:24} {name:14} {seconds:8.2f} {ratios[0]:6.1f} {peak:6.0f} {ratios[1]:6.1f}", flush=True)
 
 
