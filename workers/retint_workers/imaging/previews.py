@@ -1,5 +1,6 @@
 """Pictures to look at: upright, 8-bit sRGB, small. The preview and the thumbnail."""
 
+from concurrent.futures import Executor, Future
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -76,29 +77,48 @@ def turn_upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
 class Downscaler:
     """Collects strips into a picture that is a whole number of times smaller, but no smaller than the preview.
 
+    Args:
+        header: of the photo.
+        aside: runs the arithmetic, where it is given, while the caller goes on to the next strip.
+
     Attributes:
         factor: by how much it is smaller.
         cell: side of the cells of `cell_means`, in pixels of the smaller picture.
     """
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, aside: Executor | None = None) -> None:
         longest = max(header.width, header.height)
         self.factor = max(1, longest // PREVIEW_SIDE)
         self.cell = max(MIN_CELL, ceil(ceil(longest / self.factor) / MAX_CELLS))
+        self._aside = aside
         self._rows: list[NDArray[Any]] = []
+        self._unfinished: Future[NDArray[Any]] | None = None
 
     def add(self, strip: NDArray[Any]) -> None:
-        """Add the next rows: a multiple of `factor`, or the last ones."""
-        self._rows.append(shrink(strip, self.factor))
+        """Add the next rows, which must not change any more: a multiple of `factor`, or the last ones."""
+        self._finish()
+        if self._aside:
+            self._unfinished = self._aside.submit(shrink, strip, self.factor)
+        else:
+            self._rows.append(shrink(strip, self.factor))
+
+    def _finish(self) -> None:
+        if self._unfinished:
+            self._rows.append(self._unfinished.result())
+            self._unfinished = None
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the picture of all strips so far."""
+        self._finish()
         return sum(map(len, self._rows)), self._rows[0].shape[1]
 
     def image(self) -> pyvips.Image:
         """Return the picture of all strips so far."""
-        return pyvips.Image.new_from_array(np.concatenate(self._rows))
+        self._finish()
+        if len(self._rows) > 1:
+            self._rows = [np.concatenate(self._rows)]
+        return pyvips.Image.new_from_array(self._rows[0])
 
     def cell_means(self) -> NDArray[np.float64]:
         """Return the means of square cells, at most 64 along the long side: float64 (h, w) or (h, w, 3)."""

@@ -6,6 +6,7 @@ several pages each is a photo of its own, which is appended to the result as soo
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -131,11 +132,15 @@ def render(request: RenderRequest, settings: Settings, beat: Beat = beat_for_nob
 def render_and_verify(request: RenderRequest, pixel_limit_mp: int) -> Rendered:
     """Write the result, read it back, and collect the files; see `render`."""
     started = time.monotonic()
-    if hash_file(request.original) != request.facts["sha256"]:
-        raise NotVerified("The original is not the file that was deposited.", code="original_changed")
-    with scratch.open_folder() as folder:
-        header = open_photo(request.original, pixel_limit_mp, folder)
-        return _render_and_verify(request, header, pixel_limit_mp, started)
+    with ThreadPoolExecutor(1, "retint-hash") as aside:
+        digest = aside.submit(hash_file, request.original)
+        try:
+            with scratch.open_folder() as folder:
+                header = open_photo(request.original, pixel_limit_mp, folder)
+                return _render_and_verify(request, header, pixel_limit_mp, started)
+        finally:
+            if digest.result() != request.facts["sha256"]:
+                raise NotVerified("The original is not the file that was deposited.", code="original_changed")
 
 
 # --- photos of several pages ------------------------------------------------------------------------------------------
@@ -297,27 +302,26 @@ def _render_and_verify(request: RenderRequest, header: Header, pixel_limit_mp: i
         request, colorless = replace(request, color=None, density=None), UNTOUCHED[facts["kind"]]
     record = Provenance.from_layers(facts["sha256"], request.recipe, request.color, request.density, facts)
     result = request.folder / f"result{PHOTO_SUFFIXES[header.result_format]}"
-    expected, drift = write(request, header, record, result)
-    rendered = time.monotonic()
-    try:
-        files, chroma = verify.read_back(result, expected, pixel_limit_mp)
-        # Whether it has too little color is asked of photographs only, not of their thumbnails.
-        is_asked = facts["kind"] != COLOR and facts.get("role") != THUMBNAIL
-        if request.color is not None and is_asked and chroma < verify.COLORLESS_CHROMA:
-            colorless = verify.explain_colorless(header, expected.picture.region, request.color)
-    except InvalidPhoto as error:
-        raise NotVerified(f"The result cannot be read back. {error.message}", code="unreadable") from error
-    files |= {
-        "result": result,
-        "before": request.folder / "before.jpg",
-        "provenance": request.folder / "provenance.json",
-    }
+    with ThreadPoolExecutor(1, "retint-aside") as aside:
+        expected, drift = write(request, header, record, result, aside)
+        rendered = time.monotonic()
+        digest = aside.submit(hash_file, result)
+        try:
+            files, chroma = verify.read_back(result, expected, pixel_limit_mp)
+            # Whether it has too little color is asked of photographs only, not of their thumbnails.
+            is_asked = facts["kind"] != COLOR and facts.get("role") != THUMBNAIL
+            if request.color is not None and is_asked and chroma < verify.COLORLESS_CHROMA:
+                colorless = verify.explain_colorless(header, expected.picture.region, request.color)
+        except InvalidPhoto as error:
+            raise NotVerified(f"The result cannot be read back. {error.message}", code="unreadable") from error
+    before, provenance = request.folder / "before.jpg", request.folder / "provenance.json"
+    files |= {"result": result, "before": before, "provenance": provenance}
     notes = list(dict.fromkeys([*request.facts.get("notes", ()), *header.notes]))
     files["provenance"].write_bytes(record.to_json(notes))
     facts = {
         "format": header.result_format,
         "size": result.stat().st_size,
-        "sha256": hash_file(result),
+        "sha256": digest.result(),
         "luma_drift": drift,
         "colorless": colorless,
         "notes": notes,
@@ -325,8 +329,10 @@ def _render_and_verify(request: RenderRequest, header: Header, pixel_limit_mp: i
     return Rendered(files, facts, {"render": rendered - started, "verify": time.monotonic() - rendered})
 
 
-def write(request: RenderRequest, header: Header, record: Provenance, result: Path) -> tuple[Expected, float | None]:
-    """Stream the original through its layers into the result; also write `before.jpg`.
+def write(
+    request: RenderRequest, header: Header, record: Provenance, result: Path, aside: ThreadPoolExecutor
+) -> tuple[Expected, float | None]:
+    """Stream the original through its layers into the result; aside, write `before.jpg`.
 
     Returns:
         What reading back should find, and how far color alone changed luma (None without color).
@@ -344,23 +350,27 @@ def write(request: RenderRequest, header: Header, record: Provenance, result: Pa
     header.notes.extend([note] if note else [])
     shape = (header.height, header.width, bands)
     renderer = StripRenderer(layers, header, space, bands, picture, has_watermark=record.has_watermark)
-    before, after = Downscaler(header), Downscaler(header)
+    before, after = Downscaler(header, aside), Downscaler(header, aside)
     save = partial(encode, request=request, header=header, profile=space.profile, record=record, result=result)
     with StripPipe(shape, header.bits, save) as pipe:
         for top, strip in read_strips(header, before.factor):
             rendered = renderer.render(strip, top)
+            pipe.write(rendered)
             before.add(strip)
             after.add(rendered)
-            pipe.write(rendered)
     verify.verify_luma_drift(renderer.drift)
-    save_jpeg(to_display(before.image(), header, PREVIEW_SIDE), request.folder / "before.jpg")
+
+    def look_before() -> appearance.Cells:
+        save_jpeg(to_display(before.image(), header, PREVIEW_SIDE), request.folder / "before.jpg")
+        return appearance.predict(before, header, picture, space, *layers)
+
     expected = Expected(
         header=replace(header, bands=bands, space=space),
         record=record,
         checksum=renderer.checksum,
         extras=measure_extras(header),
         cell_means=after.cell_means(),
-        look=appearance.predict(before, header, picture, space, request.color, request.density),
+        look=aside.submit(look_before),
         picture=picture,
         marked=renderer.marked_pixels(),
     )

@@ -4,6 +4,7 @@ The preview and the thumbnail are made from the pixels that are read back.
 """
 
 import zlib
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class Expected:
         checksum: CRC-32 of the rendered pixels.
         extras: CRC-32 of the channels beside the color.
         cell_means: of the rendered pixels, see `Downscaler.cell_means`.
-        look: what it should look like without the watermark, see `appearance`.
+        look: what it should look like without the watermark, see `appearance`; computed meanwhile.
         picture: what of the photo was restored.
         marked: the pixels under the watermark, if one was drawn.
     """
@@ -82,7 +83,7 @@ class Expected:
     checksum: int
     extras: int
     cell_means: NDArray[np.float64]
-    look: appearance.Cells
+    look: Future[appearance.Cells]
     picture: Picture
     marked: MarkedPixels | None
 
@@ -120,7 +121,7 @@ def read_back(result: Path, expected: Expected, pixel_limit_mp: int) -> tuple[di
     box = expected.marked.watermark.scale_box(scale, scale) if expected.marked else (0, 0, 0, 0)
     look = appearance.measure(decoded.smaller, header)
     is_outside = select_outside(box, look.shape[:2])
-    verify_appearance(look[is_outside][None], expected.look[is_outside][None], is_lossy=header.lossy)
+    verify_appearance(look[is_outside][None], expected.look.result()[is_outside][None], is_lossy=header.lossy)
     is_picture = is_outside & expected.picture.region.cover(
         look.shape[:2], decoded.smaller.factor * decoded.smaller.cell
     )

@@ -1,6 +1,7 @@
 """A result is read back and verified; what is wrong is found."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,15 @@ def test_an_original_that_is_not_the_deposited_file_is_an_error(tmp_path: Path) 
     assert found.value.code == "original_changed"
 
 
+def test_an_original_that_is_damaged_and_not_the_deposited_file_is_an_error_of_the_machine(tmp_path: Path) -> None:
+    path = write_gray_photo(tmp_path)
+    request = make_request(tmp_path, path)
+    os.truncate(path, path.stat().st_size - 2000)
+    with pytest.raises(NotVerified) as found:
+        render.render_and_verify(request, 1000)
+    assert found.value.code == "original_changed"
+
+
 def damage(expected: Expected, result: Path, how: str) -> Expected:
     """Change a result, or what is expected of it, so that both differ; return what is expected."""
     if how == "one pixel":
@@ -122,7 +132,8 @@ def test_a_changed_result_is_an_error(how: str, code: str, tmp_path: Path) -> No
     request = make_request(tmp_path, path)
     record = provenance.Provenance.from_layers(request.facts["sha256"], RECIPE, COLOR, None)
     result = tmp_path / "result.png"
-    expected, _ = render.write(request, formats.read_header(path, 1000), record, result)
+    with ThreadPoolExecutor(1) as aside:
+        expected, _ = render.write(request, formats.read_header(path, 1000), record, result, aside)
     verify.read_back(result, expected, 1000)  # it passes unchanged
     with pytest.raises(NotVerified) as found:
         verify.read_back(result, damage(expected, result, how), 1000)

@@ -1,6 +1,7 @@
 """The watermark is drawn, lies in its place, and is verified."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,10 +137,11 @@ def test_a_missing_palette_is_an_error(suffix: str, tmp_path: Path) -> None:
     marked, bare = make_request(tmp_path, path, recipe=WITH_WATERMARK), make_request(tmp_path, path)
     record = provenance.Provenance.from_layers(marked.facts["sha256"], WITH_WATERMARK, COLOR, None)
     result = tmp_path / f"result{suffix}"
-    with_palette, _ = render.write(marked, header, record, result)
-    verify.read_back(result, with_palette, 1000)
     unmarked = provenance.Provenance.from_layers(bare.facts["sha256"], RECIPE, COLOR, None)
-    without_palette, _ = render.write(bare, header, unmarked, result)
+    with ThreadPoolExecutor(1) as aside:
+        with_palette, _ = render.write(marked, header, record, result, aside)
+        verify.read_back(result, with_palette, 1000)
+        without_palette, _ = render.write(bare, header, unmarked, result, aside)
     assert without_palette.marked is None
     with pytest.raises(NotVerified) as found:
         verify.read_back(result, replace(without_palette, marked=with_palette.marked), 1000)
