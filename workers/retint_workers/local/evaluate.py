@@ -141,10 +141,13 @@ def evaluate(
         if (old is None) != (old_sheet is None):
             raise ValueError("--old and --old-sheet belong together")
         wanted = Wanted(every, half, json_file, sheet, defade_sheet)
-        names = choose_networks(colorizers, registry.COLORIZERS, folder)
-        chosen_colorizers = {name: registry.load_colorizer(name, device, folder) for name in names}
-        names = choose_networks(defaders, registry.DEFADERS, folder)
-        chosen_defaders = {name: registry.load_defader(name, device, folder) for name in names}
+        named_colorizers = choose_networks(colorizers, registry.COLORIZERS, folder)
+        named_defaders = choose_networks(defaders, registry.DEFADERS, folder)
+        runs = plan_runs(named_colorizers, named_defaders, order) if score in ("restoration", ALL) else []
+        if score == "restoration" and not old:  # the stages load their own
+            named_colorizers, named_defaders = [], []
+        chosen_colorizers = {name: registry.load_colorizer(name, device, folder) for name in named_colorizers}
+        chosen_defaders = {name: registry.load_defader(name, device, folder) for name in named_defaders}
         decoded = cache or Path(scratch)
         held_back = open_photos(photos, decoded)
         if held_back.skipped:
@@ -156,8 +159,7 @@ def evaluate(
             evaluate_colorizers(chosen_colorizers, held_back, known, wanted)
         if score in ("networks", ALL) and chosen_defaders:
             evaluate_defaders(chosen_defaders, held_back, wanted)
-        if score in ("restoration", ALL):
-            runs = plan_runs(list(chosen_colorizers), list(chosen_defaders), order)
+        if runs:
             evaluate_restoration(runs, held_back, wanted, folder, device)
         if old and old_sheet:
             sheets.draw_restored(old, chosen_colorizers, chosen_defaders).save(old_sheet, quality=85)
@@ -208,16 +210,24 @@ def plan_runs(colorizers: Sequence[str], defaders: Sequence[str], order: str) ->
 
 
 def evaluate_restoration(runs: "Sequence[Run]", photos: "Photos", wanted: Wanted, weights: Path, device: str) -> None:
-    """Print the table of restorations; write it to a JSON file if one is given."""
+    """Print the table of restorations; write it to a JSON file if one is given.
+
+    Raises:
+        NetworkUnavailable: a network cannot be loaded.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     from retint.settings import Settings
     from retint_models.evaluation import report, restoration
     from retint_workers import scratch
+    from retint_workers.inference import loading
     from retint_workers.local.restore_prints import restore_print
 
     settings = Settings().model_copy(update={"weights": weights, "device": device})
+    for kind, name in {(kind, getattr(run, kind)) for run in runs for kind in ("colorizer", "defader")}:
+        if name != "keep":
+            loading.load_network(kind, name, settings)
     samples = keep_half(restoration.make_restoration_samples(photos, every=wanted.every), wanted)
     report_refusal = partial(click.echo, err=True)
     ways = {run.title: partial(restore_print, run=run, settings=settings, report=report_refusal) for run in runs}

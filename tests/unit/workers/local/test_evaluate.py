@@ -12,6 +12,7 @@ from retint.settings import Settings
 from retint_models.evaluation.restoration import RestorationSample
 from retint_models.layers.types import Order
 from retint_workers.commands import commands
+from retint_workers.inference.loading import NetworkUnavailable
 from retint_workers.local import restore_prints
 from retint_workers.local.evaluate import plan_runs
 
@@ -52,6 +53,12 @@ def test_weights_that_are_not_here_are_named_with_how_to_get_them(tmp_path: Path
     refused = run(photos, "--colorizers", "lab-resnet18", "--folder", tmp_path)
     assert refused.exit_code == 2
     assert "retint weights import" in refused.output
+
+
+def test_weights_that_restoration_lacks_are_named_before_a_print_is_made(tmp_path: Path, photos: Path) -> None:
+    refused = run(photos, "--score", "restoration", "--colorizers", "lab-resnet18", "--folder", tmp_path)
+    assert isinstance(refused.exception, NetworkUnavailable)
+    assert "retint weights import" in refused.exception.message
 
 
 @pytest.mark.parametrize("score", ["networks", "restoration"])
