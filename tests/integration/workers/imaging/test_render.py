@@ -1,5 +1,6 @@
 """Render: every format keeps its form, shows the layers, and gives the same bytes again."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -108,5 +109,5 @@ def test_white_stays_white_in_a_tiff_where_zero_is_white(tmp_path: Path) -> None
 def test_a_full_disk_is_an_error_and_does_not_hang(tmp_path: Path) -> None:
     request = make_request(tmp_path, write_gray_photo(tmp_path))
     record = provenance.Provenance.from_layers(request.facts["sha256"], RECIPE, COLOR, None)
-    with pytest.raises(pyvips.Error):
-        render.write(request, formats.read_header(request.original, 1000), record, Path("/dev/full"))
+    with pytest.raises(pyvips.Error), ThreadPoolExecutor(1) as aside:
+        render.write(request, formats.read_header(request.original, 1000), record, Path("/dev/full"), aside)
