@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import BinaryIO
 
 from lxml import etree
 
@@ -76,6 +77,16 @@ class Change:
         """Say something of the result, if it is not said yet."""
         if sentence not in self.notes:
             self.notes.append(sentence)
+
+    def note_trailer(self, file: BinaryIO, end: int) -> None:
+        """Note what follows the picture, which ends there: programs append pictures, films and archives."""
+        file.seek(end)
+        size, is_padding = 0, True
+        while part := file.read(1 << 20):
+            size += len(part)
+            is_padding = is_padding and not part.strip(b"\0\xff \r\n")
+        if not is_padding:
+            self.note(f"{size:,} bytes that follow the picture in the file are left out.")
 
     def leaves_out(self, rule: Rule) -> bool:
         """Whether a rule leaves metadata out; then it is noted."""

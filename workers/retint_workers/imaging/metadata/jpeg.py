@@ -23,7 +23,7 @@ def carry(original: Path, result: Path, change: Change) -> None:
     with original.open("rb") as file:
         extent = jpeg.find_end(file)
         segments = [*_read_metadata(file, change), *extent.between_scans]
-        _note_trailer(original, extent.end, change)
+        change.note_trailer(file, extent.end)
     beside = result.with_name(f"{result.name}.metadata")
     with result.open("rb") as source, beside.open("wb") as target:
         jpeg.replace_metadata(source, target, _choose(segments, change))
@@ -36,18 +36,6 @@ def _read_metadata(file: BinaryIO, change: Change) -> Iterator[jpeg.Segment]:
             if change.is_oversized("A segment of the JPEG", len(segment.data)):
                 return
             yield segment
-
-
-def _note_trailer(original: Path, end: int, change: Change) -> None:
-    """Note what follows the image: programs append pictures, films and archives."""
-    with original.open("rb") as file:
-        file.seek(end)
-        size, is_padding = 0, True
-        while part := file.read(1 << 20):
-            size += len(part)
-            is_padding = is_padding and not part.strip(b"\0\xff \r\n")
-    if not is_padding:
-        change.note(f"{size:,} bytes that follow the picture in the file are left out.")
 
 
 def _choose(segments: Sequence[jpeg.Segment], change: Change) -> Pieces:

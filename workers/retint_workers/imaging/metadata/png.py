@@ -46,6 +46,8 @@ def _choose(file: BinaryIO, samples: "Samples", change: Change) -> Carried:
     for chunk in png.read_chunks(file):
         if chunk.kind == b"IDAT":
             pieces = carried.after
+        if chunk.kind == b"IEND":
+            change.note_trailer(file, chunk.at + chunk.length + 4)
         if chunk.kind in png.CODING:
             continue
         name = f"The PNG's chunk {chunk.kind.decode('latin-1')}"

@@ -47,6 +47,13 @@ def test_texts_are_kept_byte_for_byte_in_their_encoding(tmp_path: Path) -> None:
     assert metadata_differences.compare(tmp_path / "a.png", result) == []
 
 
+def test_what_follows_the_picture_is_left_out_with_a_note(tmp_path: Path) -> None:
+    _, notes = render(tmp_path / "a.png", png_with() + b"a film" * 50)
+    assert notes == "300 bytes that follow the picture in the file are left out."
+    _, notes = render(tmp_path / "b.png", png_with() + bytes(500))
+    assert notes == "", "padding"
+
+
 @pytest.mark.parametrize("density", [None, (11811, 11811, 1), (3, 4, 0), (2835, 5670, 1)])
 def test_resolution_stays_and_none_is_invented(density: tuple[int, int, int] | None, tmp_path: Path) -> None:
     chunks = [(b"pHYs", struct.pack(">IIB", *density))] if density else []
