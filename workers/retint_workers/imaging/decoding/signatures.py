@@ -3,7 +3,7 @@
 from retint.errors import InvalidPhoto
 from retint_workers.imaging.decoding.tiff_pages import raw_file
 
-HEAD_BYTES = 64
+HEAD_BYTES = 160
 """How much of a file `sniff` wants to see."""
 RAW: tuple[tuple[int, bytes], ...] = (
     (0, b"IIRO"),
@@ -46,9 +46,32 @@ REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"#?RADIANCE", "a Radiance picture"),
     (0, b"SDPX", "a DPX film frame"),
     (0, b"XPDS", "a DPX film frame"),
-    (0, b"\x0a\x05\x01", "a PCX"),
+    *((0, b"\x0a" + version + b"\x01", "a PCX") for version in (b"\0", b"\x02", b"\x03", b"\x05")),
+    *((0, b"P%c%c" % (kind, space), "a PNM picture") for kind in b"123456" for space in b" \t\r\n"),
+    *((0, b"P%c\n" % kind, "a PNM picture") for kind in b"7F"),
+    (0, b"\0\0\x01\0", "an icon"),
+    (0, b"gimp xcf", "a GIMP document"),
+    (0, b"Paint Shop Pro", "a Paint Shop Pro document"),
+    (0, b"\xd0\xcf\x11\xe0", "a FlashPix or Office document"),
+    (0, b"%!PS", "a PostScript document"),
+    (0, b"\xc5\xd0\xd3\xc6", "a PostScript document"),
+    (0, b"SIMPLE  =", "a FITS picture"),
+    (128, b"DICM", "a DICOM picture"),
+    (0, b"\x01\xda\0", "an SGI picture"),
+    (0, b"\x01\xda\x01", "an SGI picture"),
+    (0, b"\x59\xa6\x6a\x95", "a Sun raster"),
+    (0, b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
+    (0, b"\x8aMNG", "an MNG"),
+    (0, b"\x8bJNG", "a JNG"),
+    (0, b"qoif", "a QOI"),
+    (0, b"BPG\xfb", "a BPG"),
     (0, b"<svg", "an SVG drawing"),
+    (0, b"<!doctype html", "a web page"),
+    (0, b"<html", "a web page"),
     (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"7z\xbc\xaf", "a 7z archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
     (0, b"\x1aE\xdf\xa3", "a video file"),
 )
 """Formats that are recognized only to be refused by name: offset and bytes of the signature, name."""

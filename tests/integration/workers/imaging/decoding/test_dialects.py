@@ -230,3 +230,19 @@ def test_a_thumbnail_before_the_photograph_is_left_out_and_told(tmp_path: Path) 
         facts = examine(path, Recipe(proxy_side=256), 1000).facts
         assert (facts["width"], facts["height"]) == GRAY.shape[::-1]
         assert "smaller copy" in " ".join(facts["notes"])
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (encode_photo("PPM", GRAY), "a PNM picture"),
+        (encode_photo("PPM"), "a PNM picture"),
+        (encode_photo("PCX"), "a PCX"),
+        (encode_photo("SGI"), "an SGI picture"),
+        (encode_photo("ICO"), "an icon"),
+        (bytes(128) + b"DICM\2\0", "a DICOM picture"),
+        (b"<!DOCTYPE HTML>\n<p>404", "a web page"),
+    ],
+)
+def test_what_is_not_restored_is_named(data: bytes, name: str, tmp_path: Path) -> None:
+    assert refuse(data, tmp_path).message == f"The file is {name}: save it as TIFF, JPEG or PNG."
