@@ -26,13 +26,13 @@ STRAY = 0.02
 
 @dataclass(frozen=True)
 class Ground:
-    """What things lie on. `color` (h, w, 3) in code values; pixels closer to it than `tolerance` may belong to it.
+    """What things lie on. `color` (h, w, 3) in code values; `spread`: how far its own pixels are from that at most.
 
     `covers`: the shares of the top, bottom, left and right rim that have this color.
     """
 
     color: Floats
-    tolerance: float
+    spread: float
     covers: tuple[float, float, float, float]
 
 
@@ -70,24 +70,24 @@ def fit_ground(page: Floats) -> Ground:
     for _ in range(3):
         plane = np.linalg.lstsq(places[near], colors[near], rcond=None)[0]
         distance = np.abs(colors - places @ plane).max(axis=1)
-        tolerance = float(np.clip(4.5 * np.median(distance[near]), LEAST_TOLERANCE, MOST_TOLERANCE))
-        near = distance < tolerance
+        spread = 4.5 * float(np.median(distance[near]))
+        near = distance < np.clip(spread, LEAST_TOLERANCE, MOST_TOLERANCE)
     across, down = np.arange(width)[:, None] / width, np.arange(height)[:, None, None] / height
     is_near = np.zeros((height, width), bool)
     is_near[rows, columns] = near
     parts = is_near[:RIM], is_near[-RIM:], is_near[:, :RIM], is_near[:, -RIM:]
     top, bottom, left, right = (float(part.mean()) for part in parts)
     color = np.asarray(plane[0] + plane[1] * across + plane[2] * down, np.float32)
-    return Ground(color, tolerance, (top, bottom, left, right))
+    return Ground(color, spread, (top, bottom, left, right))
 
 
-def find_things(page: Floats, ground: Ground, stroke: int, least_share: float) -> list[Mask]:
-    """Return the masks (h, w) of what lies on the ground, the largest first.
+def find_things(page: Floats, ground: Ground, tolerance: float, stroke: int, least_share: float) -> list[Mask]:
+    """Return the masks (h, w) of what lies on the ground, and differs from it by `tolerance`; the largest first.
 
     What is thinner than `stroke` pixels or smaller than `least_share` of the page is left out: writing, lines, dirt.
     What has the ground's color belongs to it only if it is connected with the rim.
     """
-    like_ground = np.abs(page - ground.color).max(axis=2) < ground.tolerance
+    like_ground = np.abs(page - ground.color).max(axis=2) < tolerance
     things = _open(~_keep_at_rim(like_ground), stroke)
     labels = _label(things)
     numbers, counts = np.unique(labels[things], return_counts=True)

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retint.region import Rectangle, Region
-from retint_workers.imaging.outlines import Floats, Mask, Sides, find_things, fit_ground, fit_sides, get_span
+from retint_workers.imaging.outlines import (
+    MOST_TOLERANCE,
+    Floats,
+    Mask,
+    Sides,
+    find_things,
+    fit_ground,
+    fit_sides,
+    get_span,
+)
 from retint_workers.imaging.targets import is_target, measure_strip
 
 SIDE = 256
@@ -28,6 +37,8 @@ LEAST_INSIDE = 0.4
 LEAST_OF_LARGEST = 0.25
 """What is smaller than this share of the largest picture is none: a ruler, a target, a label."""
 MOST_ELONGATED = 4.0
+TOLERANCES = (7.0, 3.5)
+"""By how many code values a picture differs from an even ground; less is tried where a dark coat meets a black bed."""
 COVERED = 0.65
 """Share of a side of the rim that has the ground's color where there is a border."""
 LEAST_CONFIDENCE = 0.6
@@ -149,13 +160,15 @@ def _find_on_ground(page: Floats) -> list[Found]:
     top, bottom, left, right = bordered = tuple(share >= COVERED for share in ground.covers)
     if not (top or bottom) or not (left or right):
         return []
-    things = _choose_pictures(page, find_things(page, ground, STROKE, LEAST_AREA))
-    areas = np.array([thing.sum() for thing in things])
-    found = [_to_picture(thing, fit_sides(thing), bordered) for thing in things]
-    sure = np.array([one.confidence for one in found])
-    if not found or (sure * areas).sum() < LEAST_CONFIDENCE * areas.sum():
-        return []
-    return found
+    tolerances = {min(max(least, ground.spread), MOST_TOLERANCE) for least in TOLERANCES}
+    for tolerance in sorted(tolerances, reverse=True):
+        things = _choose_pictures(page, find_things(page, ground, tolerance, STROKE, LEAST_AREA))
+        areas = np.array([thing.sum() for thing in things])
+        found = [_to_picture(thing, fit_sides(thing), bordered) for thing in things]
+        sure = np.array([one.confidence for one in found])
+        if found and (sure * areas).sum() >= LEAST_CONFIDENCE * areas.sum():
+            return found
+    return []
 
 
 def _choose_pictures(page: Floats, things: list[Mask]) -> list[Mask]:

@@ -75,6 +75,14 @@ def test_a_print_in_the_corner_of_a_bed_is_found() -> None:
     assert cover(region, 500, 640).mean() == pytest.approx(0.54, abs=0.01)
 
 
+def test_a_dark_coat_that_nearly_meets_a_black_bed_is_found() -> None:
+    page = np.full((460, 580, 3), 14, np.uint8)
+    page[50:410, 50:530] = make_print(1)
+    page[250:410, 50:400] = 19
+    region = find_region(page)
+    assert cover(region, 460, 580).sum() == pytest.approx(360 * 480, rel=0.03)
+
+
 def test_a_white_sky_that_meets_a_white_mount_is_not_cut() -> None:
     page = np.full((460, 580, 3), 245, np.uint8)
     page[50:410, 50:530] = make_print(1)
