@@ -181,7 +181,8 @@ def repair_proxy(proxy: NDArray[Any], layer: DensityLayer) -> NDArray[Any]:
 
 def luma_drift(before: NDArray[Any], after: NDArray[Any]) -> float:
     """Return the largest change of luma between two strips, gray or RGB of one type, as a fraction of full scale."""
-    stacked = [pixels.reshape(*pixels.shape[:2], -1) for pixels in (before, after)]
+    # A film's frames have padding beside their rows, which the compiled code cannot pass over.
+    stacked = [np.ascontiguousarray(pixels).reshape(*pixels.shape[:2], -1) for pixels in (before, after)]
     return float(largest_luma_change(*stacked)) / float(np.iinfo(before.dtype).max)
 
 

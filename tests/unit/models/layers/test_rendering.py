@@ -226,3 +226,9 @@ def test_what_is_no_strip_of_the_photo_is_refused() -> None:
     for bad, top in ((rows.astype(np.float32), 0), (rows[:, :19], 0), (rows, 95), (np.zeros((10, 20, 4), np.uint8), 0)):
         with pytest.raises(ValueError, match=r"expected|do not lie"):
             apply(bad, top, (100, 20), None, None)
+
+
+def test_the_change_of_luma_is_measured_on_rows_with_padding_beside_them_too() -> None:
+    before, after = (np.random.default_rng(seed).integers(0, 256, (6, 20, 3), np.uint8) for seed in (1, 2))
+    cut = luma_drift(before[:, :13], after[:, :13])
+    assert cut == luma_drift(before[:, :13].copy(), after[:, :13].copy()) > 0
