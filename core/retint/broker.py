@@ -23,6 +23,9 @@ from retint.lifecycle import FLEETS, QUEUES, STAGES, Stage
 
 PRIORITIES = 10
 TIMEOUT_S = 4
+GENERATION = 2
+"""Raised where workers of the version before would refuse, or do wrong, what this version sends them: so each version's
+dispatcher sends to its own workers while both run. 2: layers are tone first, and lie over a region."""
 CANARY = "canary"
 """Key whose absence shows that the broker lost its contents."""
 ZOOM_TASK = "retint.zoom"
@@ -191,7 +194,7 @@ def connect(url: str, installation: str) -> Broker:
         url: `redis://…`.
         installation: whose messages are sent and received; those of others on the same Redis are not touched.
     """
-    prefix = f"retint:{installation}:"
+    prefix = f"retint:{installation}:{GENERATION}:"
     client = redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
     return Broker(celery_app(url, prefix), client, prefix)
 
