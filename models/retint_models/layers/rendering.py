@@ -9,6 +9,7 @@ is float32 in a fixed order, without any library's powers or logarithms: the sam
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -22,7 +23,9 @@ from retint_models.layers.types import ColorLayer, DensityLayer, Order
 from retint_models.layers.upsampling import detail_slopes
 
 BLOCK_PIXELS = 1 << 19
-"""Pixels that are converted at a time where a photo is not coded as sRGB: some 40 MB."""
+"""Pixels that all threads convert at a time where a photo is not coded as sRGB: some 40 MB."""
+LEAST_PIXELS = 1 << 17
+"""A thread is not started for less."""
 
 
 class Rendering:
@@ -34,6 +37,7 @@ class Rendering:
         orientation: EXIF's (1 to 8): layers are upright, the photo's pixels may not be.
         encoding: the photo's, where it is not coded as sRGB. Both layers are then applied in sRGB, and what they
             change is converted to the photo's code values.
+        threads: what is rendered is divided among so many.
 
     Raises:
         ValueError: the layers were decided for different orders.
@@ -46,6 +50,7 @@ class Rendering:
         *,
         orientation: int = 1,
         encoding: Encoding | None = None,
+        threads: int = 1,
     ) -> None:
         if color and density and color.order != density.order:
             raise ValueError(f"the color layer is {color.order}, and the density layer {density.order}")
@@ -56,7 +61,7 @@ class Rendering:
             density = None
         self.has_density = density is not None
         self._layers = color, density
-        self._orientation, self._encoding = orientation, encoding
+        self._orientation, self._encoding, self._threads = orientation, encoding, threads
         maps = to_stored_orientation(chroma_maps(color), orientation) if color else np.zeros((0, 0, 5), np.float32)
         self._maps = np.ascontiguousarray(maps.transpose(2, 0, 1))
         self._density = density_tables(density, orientation)
@@ -83,15 +88,29 @@ class Rendering:
         pixels = np.ascontiguousarray(strip).reshape(len(strip), width, -1)
         bands = 1 if strip.ndim == 2 and not self.has_color else 3
         out = np.empty((len(strip), width, bands), strip.dtype)
+        part = max(1, LEAST_PIXELS // width, -(-len(strip) // self._threads))
+        starts = range(0, len(strip), part)
+        if len(starts) == 1:
+            self._render(pixels, out, top, height)
+        else:
+            with ThreadPoolExecutor(len(starts), "retint-render") as threads:
+                parts = [slice(start, start + part) for start in starts]
+                done = [threads.submit(self._render, pixels[p], out[p], top + p.start, height) for p in parts]
+                for each in done:
+                    each.result()
+        return out[:, :, 0] if bands == 1 else out
+
+    def _render(self, pixels: NDArray[Any], out: NDArray[Any], top: int, height: int) -> None:
+        """Render rows (n, width, 1 or 3) into others."""
+        width, bands = out.shape[1:]
         if self._encoding is None:
             layers = self._color_of(width), self._tone_of(width)
             render_rows(pixels, out, top, height, *layers, self._is_color_first)
-        else:
-            block = max(1, BLOCK_PIXELS // width)
-            for row in range(0, len(strip), block):
-                rows = slice(row, row + block)
-                out[rows] = self._apply_encoded(pixels[rows], top + row, height, self._encoding)[..., :bands]
-        return out[:, :, 0] if bands == 1 else out
+            return
+        block = max(1, BLOCK_PIXELS // self._threads // width)
+        for row in range(0, len(pixels), block):
+            rows = slice(row, row + block)
+            out[rows] = self._apply_encoded(pixels[rows], top + row, height, self._encoding)[..., :bands]
 
     def measure_color_drift(self, strip: NDArray[Any], top: int, full_size: tuple[int, int]) -> float:
         """Return how far color alone changes the luma of some rows, as a fraction of full scale.

@@ -4,6 +4,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+import pyvips
 from numpy.typing import NDArray
 
 from retint_models.layers.rendering import Rendering, luma_drift
@@ -43,7 +44,8 @@ class StripRenderer:
         self._size = picture.region.bounds_size
         self._has_layers = any(layers)
         self._source, self._space = header.space, space
-        self._layers = Rendering(*layers, orientation=header.orientation, encoding=space.encoding)
+        threads = pyvips.concurrency_get()  # a child's share of the machine
+        self._layers = Rendering(*layers, orientation=header.orientation, encoding=space.encoding, threads=threads)
         where = picture.region.largest
         self._watermark = Watermark.fit(where, bands, header.orientation, space) if has_watermark else None
         self._bare: list[NDArray[Any]] = []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from tests import photographs, sample_layers
 
-from retint_models.layers import encodings
+from retint_models.layers import encodings, rendering
 from retint_models.layers.color import LUMA
 from retint_models.layers.rendering import Rendering, apply, colorize_proxy, luma_drift
 from retint_models.layers.types import ColorLayer, DensityLayer
@@ -154,6 +154,20 @@ def test_color_is_what_the_maps_say_all_over_a_wide_photo() -> None:
     at = np.clip((np.arange(width) + 0.5) * 77 / width - 0.5, 0, 76)
     wanted = np.interp(at, np.arange(77), layer.chroma[1, 0].astype(float)) * 1.5748 + 32_768 / 65_535
     assert np.abs(result[..., 0] - wanted).max() < 2e-5
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7, 1000])
+@pytest.mark.parametrize("encoding", [None, encodings.CurvesAndMatrix(np.linspace(0, 1, 4097)[None], np.eye(3))])
+def test_the_number_of_threads_changes_no_byte(
+    threads: int, encoding: encodings.Encoding | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "LEAST_PIXELS", 1)
+    photo = photographs.color_photo(3, 150)[:101]
+    layers = sample_layers.color_layer(smaller(photo, 40)), sample_layers.density_layer()
+    alone, many = (Rendering(*layers, encoding=encoding, threads=number) for number in (1, threads))
+    for top, end in ((0, 101), (40, 41), (50, 60)):
+        strip = photo[top:end]
+        assert many.apply(strip, top, (101, 150)).tobytes() == alone.apply(strip, top, (101, 150)).tobytes()
 
 
 def test_strips_that_are_rendered_at_the_same_time_are_the_same() -> None:
