@@ -132,7 +132,7 @@ def _paper(size: tuple[int, int], color: Color, random: Random, roughness: float
     return Sheet(Image.fromarray(page), Image.new("L", size, 0))
 
 
-def _target(width: int, height: int, paper: Color, rows: int) -> Image.Image:
+def draw_target(width: int, height: int, paper: Color, rows: int) -> Image.Image:
     """Draw a color target: patches in `rows` rows on its card."""
     card = Image.new("RGB", (width, height), paper)
     draw = ImageDraw.Draw(card)
@@ -164,7 +164,7 @@ def white_mount_and_target(photos: list[Image.Image], random: Random) -> tuple[S
     strip = round(photo.height * 0.16)
     sheet = _paper((size[0], size[1] + strip + 20), color, random, 1)
     sheet.lay(photo, left, top)
-    target = _target(round(photo.width * 0.7), strip, _vary((225, 225, 225), random), 2)
+    target = draw_target(round(photo.width * 0.7), strip, _vary((225, 225, 225), random), 2)
     sheet.lay(target, left, size[1], is_picture=False)
     return sheet, color
 
@@ -190,7 +190,7 @@ def black_bed_and_target(photos: list[Image.Image], random: Random) -> tuple[She
     strip = round(photo.width * 0.15)
     sheet = Sheet.blank((size[0] + strip + 15, size[1]), color)
     sheet.lay(photo, left, top)
-    target = _target(round(photo.height * 0.9), strip, _vary((60, 60, 60), random), 2).rotate(90, expand=True)
+    target = draw_target(round(photo.height * 0.9), strip, _vary((60, 60, 60), random), 2).rotate(90, expand=True)
     sheet.lay(target, size[0], top, is_picture=False)
     return sheet, color
 
@@ -279,7 +279,7 @@ def target_at_the_edge(photos: list[Image.Image], random: Random) -> tuple[Sheet
     photo, card = photos[0], _vary((235, 235, 235), random, 10)
     below = bool(random.random() < 0.5)
     length = photo.width if below else photo.height
-    target = _target(length, round(length * random.uniform(0.06, 0.14)), card, 1)
+    target = draw_target(length, round(length * random.uniform(0.06, 0.14)), card, 1)
     if not below:
         target = target.rotate(90, expand=True)
     size = (photo.width, photo.height + target.height) if below else (photo.width + target.width, photo.height)

@@ -135,6 +135,18 @@ def get_span(thing: Mask, axis: int) -> tuple[int, int]:
     return int(used[0]), int(used[-1]) + 1
 
 
+def measure_oval(thing: Mask) -> float:
+    """Return the overlap, intersection over union, of a mask (h, w) with the ellipse that it encloses."""
+    ellipse = draw_ellipse(*thing.shape)
+    return float((thing & ellipse).sum() / (thing | ellipse).sum())
+
+
+def draw_ellipse(height: int, width: int) -> Mask:
+    """Return which pixels (h, w) lie in the ellipse that touches the four sides."""
+    down, across = np.mgrid[:height, :width]
+    return np.asarray((2 * down + 1 - height) ** 2 / height**2 + (2 * across + 1 - width) ** 2 / width**2 <= 1)
+
+
 def _label(mask: Mask) -> NDArray[np.int32]:
     """Number the connected parts of a mask, of both its True and its False pixels."""
     pixels = np.ascontiguousarray(mask, np.uint8)

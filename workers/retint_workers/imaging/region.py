@@ -17,11 +17,13 @@ from retint_workers.imaging.outlines import (
     MOST_TOLERANCE,
     Floats,
     Mask,
+    Side,
     Sides,
     find_things,
     fit_ground,
     fit_sides,
     get_span,
+    measure_oval,
 )
 from retint_workers.imaging.targets import is_target, measure_strip
 
@@ -42,6 +44,9 @@ TOLERANCES = (7.0, 3.5)
 COVERED = 0.65
 """Share of a side of the rim that has the ground's color where there is a border."""
 LEAST_CONFIDENCE = 0.6
+LEAST_OVAL = 0.96
+"""Overlap with the ellipse in its box, from which a thing is an oval picture."""
+OVAL_CONFIDENCE = 0.9
 LEAST_STRAIGHT = 0.5
 """Share of a side along which the outline follows a line, for it to be straight."""
 LEAST_CONTACT = 0.9
@@ -188,19 +193,30 @@ def _choose_pictures(page: Floats, things: list[Mask]) -> list[Mask]:
 
 
 def _to_picture(thing: Mask, sides: Sides, bordered: tuple[bool, ...]) -> Found:
-    """Say where the sides of a thing are, and how sure it is that it has four straight ones."""
-    contacts = sorted(side.contact for side, has in zip(sides, bordered, strict=True) if has)
-    is_partly = len(contacts) < len(sides)
-    is_straight = contacts[0] >= LEAST_CONTACT if is_partly else contacts[1] >= LEAST_STRAIGHT
-    confidence = float(np.prod(contacts if is_partly else contacts[1:])) if is_straight else 0.0
+    """Say where the sides of a thing are, and how sure it is that it has four straight ones, or is an oval."""
+    height, width = thing.shape
+    (first, last), (start, end) = get_span(thing, 1), get_span(thing, 0)
+    gaps = first, height - last, start, width - end
+    if all(bordered) and measure_oval(thing[first:last, start:end]) >= LEAST_OVAL:
+        return Found((start, first, end, last), 0.0, OVAL_CONFIDENCE)
+    is_free = [has or gap > RAGGED for has, gap in zip(bordered, gaps, strict=True)]
+    contacts = sorted(side.contact for side, free in zip(sides, is_free, strict=True) if free)
+    is_straight = contacts[1] >= LEAST_STRAIGHT if all(bordered) else contacts[0] >= LEAST_CONTACT
+    confidence = float(np.prod(contacts[1:] if all(bordered) else contacts)) if is_straight else 0.0
     top, bottom, left, right = (
-        max(0.0, side.distance + EDGE - (side.beyond if side.beyond > RAGGED else 0.0)) if has else 0.0
-        for side, has in zip(sides, bordered, strict=True)
+        max(0.0, side.distance + EDGE - _measure_overhang(side)) if free else 0.0
+        for side, free in zip(sides, is_free, strict=True)
     )
     slopes = np.array([sides[0].slope, -sides[1].slope, -sides[2].slope, sides[3].slope])
     weights = np.array([side.contact for side in sides]) + 1e-6
     slope = float((slopes * weights).sum() / weights.sum())
-    return Found((left, top, thing.shape[1] - right, thing.shape[0] - bottom), slope, confidence)
+    return Found((left, top, width - right, height - bottom), slope, confidence)
+
+
+def _measure_overhang(side: Side) -> float:
+    """Return how far a picture reaches over its side; not where a stain of the mount, up to the page's edge, does."""
+    is_stain = side.contact >= LEAST_STRAIGHT and side.beyond > side.distance - RAGGED
+    return 0.0 if is_stain or side.beyond <= RAGGED else side.beyond
 
 
 def _find_beside_target(page: Floats) -> list[Found]:

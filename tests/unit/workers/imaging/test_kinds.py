@@ -60,7 +60,7 @@ def test_there_is_nothing_to_see_in_evenness_slow_changes_and_noise(pixels: NDAr
 
 def test_a_faded_print_of_little_contrast_is_not_blank() -> None:
     gray = photographs.to_gray(photographs.color_photo(0))
-    assert detect_kind(np.repeat((150 + gray[..., None] / 6).astype(np.uint8), 3, axis=2)) == "neutral"
+    assert detect_kind(np.repeat((150 + gray[..., None] / 10).astype(np.uint8), 3, axis=2)) == "neutral"
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -68,11 +68,11 @@ def test_a_page_of_writing_is_a_document(number: int) -> None:
     assert detect_kind(scans.make_document(number)) == "document"
 
 
-def test_a_bird_in_an_even_sky_is_no_document() -> None:
+def test_thin_lines_in_one_place_as_of_a_biplane_in_the_sky_are_no_document() -> None:
     sky = np.full((300, 400, 3), 210, np.uint8)
-    sky[140:148, 150:260] = 40
-    sky[130:160, 200:206] = 40
-    assert detect_kind(sky) != "document"
+    for row in range(100, 200, 8):
+        sky[row : row + 3, 150:260] = 40
+    assert detect_kind(sky) == "neutral"
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -80,6 +80,13 @@ def test_a_colored_stamp_does_not_make_a_color_photograph(number: int) -> None:
     gray = photographs.to_gray(photographs.color_photo(number, 400))
     assert detect_kind(scans.stamp(np.repeat(gray[..., None], 3, axis=2), number)) == "neutral"
     assert detect_kind(scans.stamp(photographs.to_sepia(gray), number)) == "toned"
+
+
+def test_an_oval_in_a_colored_mount_is_judged_without_the_mount() -> None:
+    gray = photographs.to_gray(photographs.color_photo(0, 400))
+    down, across = np.mgrid[-1:1:400j, -1:1:400j]
+    mounted = np.where((down**2 + across**2 <= 1)[..., None], gray[..., None], (150, 120, 85)).astype(np.uint8)
+    assert detect_kind(mounted) == "neutral"
 
 
 def test_kinds_of_real_photographs_are_recognized() -> None:
@@ -93,4 +100,4 @@ def test_kinds_of_real_photographs_are_recognized() -> None:
     kinds = {number: detect_kind(np.asarray(Image.open(file).convert("RGB"))) for number, file in old.items()}
     assert all(kinds[number] == "color" for number in OLD_IN_COLOR)
     monochrome = [kind for number, kind in kinds.items() if number not in OLD_IN_COLOR]
-    assert sum(kind != "color" for kind in monochrome) >= 27
+    assert sum(kind != "color" for kind in monochrome) == 29

@@ -56,15 +56,17 @@ def test_an_object_before_an_even_background_is_no_picture_on_a_mount() -> None:
 
 def test_a_skewed_print_with_a_border_on_a_bed_is_found_inside_its_border() -> None:
     page = Image.new("RGB", (700, 560), (20, 20, 22))
-    paper = Image.new("RGB", (520, 400), (240, 238, 230))
-    paper.paste(Image.fromarray(make_print(1)), (20, 20))
-    turned = paper.convert("RGBA").rotate(2, Image.Resampling.BICUBIC, expand=True)
+    paper = Image.new("RGB", (504, 384), (240, 238, 230))
+    paper.paste(Image.fromarray(make_print(1)), (12, 12))
+    turned = paper.convert("RGBA").rotate(2.5, Image.Resampling.BICUBIC, expand=True)
     page.paste(turned, (80, 70), turned)
-    truth = Image.new("L", (520, 400))
-    truth.paste(255, (20, 20, 500, 380))
+    truth = Image.new("L", (504, 384))
+    truth.paste(255, (12, 12, 492, 372))
     mask = Image.new("L", page.size)
-    mask.paste(truth.rotate(2, expand=True), (80, 70))
-    assert compare(find_region(np.asarray(page)), np.asarray(mask) > 127) > 0.93
+    mask.paste(truth.rotate(2.5, expand=True), (80, 70))
+    region = find_region(np.asarray(page))
+    assert compare(region, np.asarray(mask) > 127) > 0.93
+    assert region.rectangles[0].width * 700 == pytest.approx(480, abs=6)
 
 
 def test_a_print_in_the_corner_of_a_bed_is_found() -> None:
@@ -78,9 +80,49 @@ def test_a_print_in_the_corner_of_a_bed_is_found() -> None:
 def test_a_dark_coat_that_nearly_meets_a_black_bed_is_found() -> None:
     page = np.full((460, 580, 3), 14, np.uint8)
     page[50:410, 50:530] = make_print(1)
-    page[250:410, 50:400] = 19
+    down, across = np.mgrid[:460, :580]
+    page[(down < 410) & (across >= 50) & (down - 190 > 0.75 * (across - 50))] = 19
     region = find_region(page)
     assert cover(region, 460, 580).sum() == pytest.approx(360 * 480, rel=0.03)
+
+
+def lay(picture: NDArray[np.uint8], left: int, top: int, size: tuple[int, int], color: scans.Color) -> scans.Sheet:
+    """Lay a picture on a page of one color."""
+    sheet = scans.Sheet.blank(size, color)
+    sheet.lay(Image.fromarray(picture), left, top)
+    return sheet
+
+
+def test_an_oval_picture_is_found() -> None:
+    sheet = lay(make_print(1), 60, 60, (600, 480), (150, 120, 85))
+    down, across = np.mgrid[-1:1:360j, -1:1:480j]
+    page = np.array(sheet.page)
+    page[60:420, 60:540][down**2 + across**2 > 1] = (150, 120, 85)
+    assert compare(find_region(page), np.asarray(sheet.mask) > 0) > 0.94
+
+
+@pytest.mark.parametrize("top", [430, 500])
+def test_a_target_as_large_as_the_picture_is_none_even_where_the_page_ends(top: int) -> None:
+    sheet = lay(make_print(1), 60, 40, (600, 640), (238, 236, 230))
+    target = scans.draw_target(480, 180, (50, 50, 50), rows=3)
+    sheet.lay(target, 60, top, is_picture=False)
+    assert compare(find_region(np.asarray(sheet.page)), np.asarray(sheet.mask) > 0) > 0.96
+
+
+def test_a_stain_from_the_edge_of_the_mount_to_the_picture_is_cut_off() -> None:
+    sheet = lay(make_print(1), 60, 60, (600, 480), (225, 215, 190))
+    page = np.array(sheet.page)
+    page[:60, 200:330] = (190, 175, 140)
+    assert compare(find_region(page), np.asarray(sheet.mask) > 0) > 0.96
+
+
+def test_frames_of_a_film_are_pictures_however_long_but_a_ruler_is_none() -> None:
+    sheet = lay(make_print(1)[100:180], 40, 30, (560, 480), (40, 35, 30))
+    sheet.lay(Image.fromarray(make_print(3)[100:180]), 40, 140)
+    assert len(find_region(np.asarray(sheet.page)).rectangles) == 2
+    sheet = lay(make_print(1)[:240], 40, 30, (560, 480), (40, 35, 30))
+    sheet.lay(Image.new("RGB", (500, 76), (230, 200, 60)), 30, 340, is_picture=False)
+    assert compare(find_region(np.asarray(sheet.page)), np.asarray(sheet.mask) > 0) > 0.96
 
 
 def test_a_white_sky_that_meets_a_white_mount_is_not_cut() -> None:
@@ -96,7 +138,7 @@ def test_a_white_sky_that_meets_a_white_mount_is_not_cut() -> None:
 def test_pictures_far_smaller_than_the_others_and_targets_are_left_out() -> None:
     page = np.full((600, 700, 3), (110, 80, 60), np.uint8)
     page[40:400, 40:520] = make_print(1)
-    page[450:520, 40:140] = make_print(3)[:70, :100]
+    page[440:550, 40:180] = make_print(3)[:110, :140]
     assert len(find_region(page).rectangles) == 1
 
 
