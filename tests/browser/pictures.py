@@ -4,8 +4,8 @@ Runs a platform of its own, deposits old prints of public-domain photographs, wa
 `portal-batch.jpg` and `portal-photo.jpg` are those of docs/. Text is drawn in this machine's system font.
 """
 
+import argparse
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,4 +171,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    main(parser.parse_args().folder)

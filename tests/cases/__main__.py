@@ -1,5 +1,6 @@
 """Tries the cases and says what becomes of each now: `python -m tests.cases [DOCUMENT]`."""
 
+import argparse
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -45,4 +46,6 @@ def main(document: Path | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else None))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", type=Path, nargs="?", help="Markdown file that the table is written to")
+    sys.exit(main(parser.parse_args().page))
