@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 
 EVERY = 7
 """Each seventh photograph of dev is laid out in scans: 30."""
-WITH_BORDERS = {6, 12, 30}
+WITH_BORDERS = {6, 30}
 """Which of the historical photographs lie on a mount or have a border all around. By eye."""
 PHOTOGRAPHS = ("color", "toned", "neutral")
 
@@ -99,7 +99,7 @@ def tabulate_whole() -> Iterator[str]:
         "dev, in color": color,
         "dev, gray and sepia": [make_monochrome(photo, number) for number, photo in enumerate(color)],
         "dev, simulated old prints": [fading.make_old_print(photo, number) for number, photo in enumerate(color)],
-        "historical, but for three with borders": old,
+        "historical, but for two with borders": old,
     }.items():
         regions = [find_region(photo) for photo in photos]
         shares = np.array([cover(region, photo.shape).mean() for photo, region in zip(photos, regions, strict=True)])

@@ -47,6 +47,8 @@ LEAST_CONFIDENCE = 0.6
 LEAST_OVAL = 0.96
 """Overlap with the ellipse in its box, from which a thing is an oval picture."""
 OVAL_CONFIDENCE = 0.9
+UPRIGHT = 1.1
+"""How much higher than wide an oval picture is at least: what is round or wide is a plate on a table."""
 LEAST_STRAIGHT = 0.5
 """Share of a side along which the outline follows a line, for it to be straight."""
 LEAST_CONTACT = 0.9
@@ -197,7 +199,8 @@ def _to_picture(thing: Mask, sides: Sides, bordered: tuple[bool, ...]) -> Found:
     height, width = thing.shape
     (first, last), (start, end) = get_span(thing, 1), get_span(thing, 0)
     gaps = first, height - last, start, width - end
-    if all(bordered) and measure_oval(thing[first:last, start:end]) >= LEAST_OVAL:
+    is_upright = last - first >= UPRIGHT * (end - start)
+    if all(bordered) and is_upright and measure_oval(thing[first:last, start:end]) >= LEAST_OVAL:
         return Found((start, first, end, last), 0.0, OVAL_CONFIDENCE)
     is_free = [has or gap > RAGGED for has, gap in zip(bordered, gaps, strict=True)]
     contacts = sorted(side.contact for side, free in zip(sides, is_free, strict=True) if free)
