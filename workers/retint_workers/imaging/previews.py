@@ -83,6 +83,7 @@ class Downscaler:
 
     Attributes:
         factor: by how much it is smaller.
+        size: its height and width.
         cell: side of the cells of `cell_means`, in pixels of the smaller picture.
     """
 
@@ -90,35 +91,28 @@ class Downscaler:
         longest = max(header.width, header.height)
         self.factor = max(1, longest // PREVIEW_SIDE)
         self.cell = max(MIN_CELL, ceil(ceil(longest / self.factor) / MAX_CELLS))
-        self._aside = aside
-        self._rows: list[NDArray[Any]] = []
-        self._unfinished: Future[NDArray[Any]] | None = None
+        self.size = ceil(header.height / self.factor), ceil(header.width / self.factor)
+        self._aside, self._unfinished = aside, Future[None]()
+        self._unfinished.set_result(None)
+        self._picture: NDArray[Any] = np.empty(0)
+        self._filled = 0
 
     def add(self, strip: NDArray[Any]) -> None:
         """Add the next rows, which must not change any more: a multiple of `factor`, or the last ones."""
-        self._finish()
+        if self._filled == 0:
+            self._picture = np.empty((*self.size, *strip.shape[2:]), strip.dtype)
+        rows = self._picture[self._filled :][: ceil(len(strip) / self.factor)]
+        self._filled += len(rows)
+        self._unfinished.result()
         if self._aside:
-            self._unfinished = self._aside.submit(shrink, strip, self.factor)
+            self._unfinished = self._aside.submit(shrink, strip, self.factor, rows)
         else:
-            self._rows.append(shrink(strip, self.factor))
-
-    def _finish(self) -> None:
-        if self._unfinished:
-            self._rows.append(self._unfinished.result())
-            self._unfinished = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the picture of all strips so far."""
-        self._finish()
-        return sum(map(len, self._rows)), self._rows[0].shape[1]
+            shrink(strip, self.factor, rows)
 
     def image(self) -> pyvips.Image:
-        """Return the picture of all strips so far."""
-        self._finish()
-        if len(self._rows) > 1:
-            self._rows = [np.concatenate(self._rows)]
-        return pyvips.Image.new_from_array(self._rows[0])
+        """Return the picture, after the last strip."""
+        self._unfinished.result()
+        return pyvips.Image.new_from_array(self._picture)
 
     def cell_means(self) -> NDArray[np.float64]:
         """Return the means of square cells, at most 64 along the long side: float64 (h, w) or (h, w, 3)."""

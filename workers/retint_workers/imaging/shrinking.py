@@ -7,20 +7,19 @@ from numba import njit
 from numpy.typing import NDArray
 
 
-def shrink(pixels: NDArray[Any], factor: int) -> NDArray[Any]:
-    """Return the means, rounded, of cells of `factor` x `factor` pixels; those at the edges may have fewer.
+def shrink(pixels: NDArray[Any], factor: int, means: NDArray[Any]) -> None:
+    """Find the means, rounded, of cells of `factor` x `factor` pixels; those at the edges may have fewer.
 
     Args:
         pixels: uint8 or uint16, (h, w) or (h, w, 3).
         factor: side of a cell, at least 1.
+        means: for the result: of the same type, contiguous, ceil(h / factor) x ceil(w / factor).
     """
     if factor == 1:
-        return pixels
-    stacked = np.ascontiguousarray(pixels).reshape(*pixels.shape[:2], -1)
-    height, width, bands = stacked.shape
-    means = np.empty((-(-height // factor), -(-width // factor), bands), pixels.dtype)
-    _average(stacked, factor, means)
-    return means.reshape(*means.shape[:2], *pixels.shape[2:])
+        means[:] = pixels
+    else:
+        stacked = np.ascontiguousarray(pixels).reshape(*pixels.shape[:2], -1)
+        _average(stacked, factor, means.reshape(*means.shape[:2], -1))
 
 
 def warm_up() -> None:
@@ -29,7 +28,7 @@ def warm_up() -> None:
         for is_writable in (True, False):
             pixels = np.zeros((2, 2), dtype)
             pixels.flags.writeable = is_writable
-            shrink(pixels, 2)
+            shrink(pixels, 2, np.empty((1, 1), dtype))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

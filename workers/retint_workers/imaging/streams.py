@@ -16,7 +16,7 @@ from retint_workers.containers.tiff_pixels import make_head
 from retint_workers.imaging.decoding.formats import Header
 from retint_workers.imaging.vips import open_image, translate_errors
 
-STRIP_BYTES = 8 << 20
+STRIP_BYTES = 4 << 20
 Strips = Generator[tuple[int, NDArray[Any]]]
 """The first row and the pixels of each strip: uint8 or uint16, (rows, width) or (rows, width, 3)."""
 

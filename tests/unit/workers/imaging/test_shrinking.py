@@ -5,7 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retint_workers.imaging.shrinking import shrink
+from retint_workers.imaging import shrinking
+
+
+def shrink(pixels: Any, factor: int) -> Any:
+    size = (-(-side // factor) for side in pixels.shape[:2])
+    means = np.empty((*size, *pixels.shape[2:]), pixels.dtype)
+    shrinking.shrink(pixels, factor, means)
+    return means
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
