@@ -1,7 +1,7 @@
 """What lies on a page of one color: the page's color, the things on it, and their straight sides."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyvips
@@ -64,12 +64,12 @@ def fit_ground(page: Floats) -> Ground:
     bins = (colors // BIN).astype(np.int64) @ np.array([1, 32, 1024])
     center = colors[bins == np.bincount(bins).argmax()].mean(axis=0)
     for _ in range(2):
-        near = np.abs(colors - center).max(axis=1) < REACH
+        near = measure_difference(colors, center) < REACH
         center = np.median(colors[near], axis=0)
     places = np.stack([np.ones(len(rows)), columns / width, rows / height], 1)
     for _ in range(3):
         plane = np.linalg.lstsq(places[near], colors[near], rcond=None)[0]
-        distance = np.abs(colors - places @ plane).max(axis=1)
+        distance = measure_difference(colors, places @ plane)
         spread = 4.5 * float(np.median(distance[near]))
         near = distance < np.clip(spread, LEAST_TOLERANCE, MOST_TOLERANCE)
     across, down = np.arange(width)[:, None] / width, np.arange(height)[:, None, None] / height
@@ -81,13 +81,19 @@ def fit_ground(page: Floats) -> Ground:
     return Ground(color, spread, (top, bottom, left, right))
 
 
+def measure_difference(colors: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+    """Return by how much colors (..., 3) differ at most in a channel, (...)."""
+    red, green, blue = np.moveaxis(np.abs(colors - others), -1, 0)
+    return np.asarray(np.maximum(np.maximum(red, green), blue))
+
+
 def find_things(page: Floats, ground: Ground, tolerance: float, stroke: int, least_share: float) -> list[Mask]:
     """Return the masks (h, w) of what lies on the ground, and differs from it by `tolerance`; the largest first.
 
     What is thinner than `stroke` pixels or smaller than `least_share` of the page is left out: writing, lines, dirt.
     What has the ground's color belongs to it only if it is connected with the rim.
     """
-    like_ground = np.abs(page - ground.color).max(axis=2) < tolerance
+    like_ground = measure_difference(page, ground.color) < tolerance
     things = _open(~_keep_at_rim(like_ground), stroke)
     labels = _label(things)
     numbers, counts = np.unique(labels[things], return_counts=True)

@@ -150,7 +150,9 @@ def _make_view(page: Image.Image, part: Found) -> View | None:
     if min(size) < LEAST_SIDE:
         return None
     shrunk = page.resize((round(page.width / scale), round(page.height / scale)), Image.Resampling.BOX)
-    shown = _turn(shrunk, ((left + right) / 2 / scale, (top + bottom) / 2 / scale), size, part.slope)
+    shown = (
+        shrunk if is_page else _turn(shrunk, ((left + right) / 2 / scale, (top + bottom) / 2 / scale), size, part.slope)
+    )
     return View(np.asarray(shown, np.float32), (left, top, right, bottom), part.slope)
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from retint_workers.imaging.outlines import Floats, measure_difference
 
 FLAT = 14.0
 """By how many code values, at most, neighbours in a patch or in the card differ: noise, and JPEG."""
@@ -47,7 +46,7 @@ def measure_strip(page: Floats) -> int:
 
 def _find_bands(colors: Floats) -> Iterator[tuple[int, int]]:
     """Yield the first row of each band of rows that are alike, and the one past its last."""
-    alike = (np.abs(np.diff(colors, axis=0)).max(axis=2) < FLAT).mean(axis=1) >= SAME
+    alike = (measure_difference(colors[1:], colors[:-1]) < FLAT).mean(axis=1) >= SAME
     edges = np.flatnonzero(np.diff(np.concatenate([[False], alike, [False]]).astype(np.int8)))
     for start, end in edges.reshape(-1, 2):
         if end + 1 - start >= LEAST_ROWS:
@@ -56,13 +55,13 @@ def _find_bands(colors: Floats) -> Iterator[tuple[int, int]]:
 
 def _is_card(rows: Floats) -> bool:
     """Whether rows (n, w, 3) have one color."""
-    return not rows.size or bool(np.percentile(np.abs(rows - np.median(rows, axis=(0, 1))).max(axis=2), 90) < FLAT)
+    return not rows.size or bool(np.percentile(measure_difference(rows, np.median(rows, axis=(0, 1))), 90) < FLAT)
 
 
 def _has_patches(band: Floats) -> bool:
     """Whether a band of like rows (n, w, 3) consists of even patches, of many hues."""
     colors = np.median(band, axis=0)
-    starts = np.flatnonzero(np.concatenate([[True], np.abs(np.diff(colors, axis=0)).max(axis=1) >= FLAT * 0.7]))
+    starts = np.flatnonzero(np.concatenate([[True], measure_difference(colors[1:], colors[:-1]) >= FLAT * 0.7]))
     lengths = np.diff(np.append(starts, len(colors)))
     drift = (np.maximum.reduceat(colors, starts) - np.minimum.reduceat(colors, starts)).max(axis=1)
     even = (lengths >= LEAST_PATCH) & (drift < 1.5 * FLAT)
