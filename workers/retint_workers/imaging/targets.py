@@ -19,7 +19,7 @@ LEAST_CHROMA = 30.0
 HUES = 12
 LEAST_HUES = 6
 """In how many twelfths of the color circle a target has patches."""
-LEAST_COVERED = 0.5
+LEAST_COVERED = 0.4
 """Share of a row that patches and the card between them cover."""
 MOST_DEPTH = 0.34
 """A strip with a target takes at most this share of the page."""

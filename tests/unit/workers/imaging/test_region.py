@@ -112,6 +112,12 @@ def test_a_target_as_large_as_the_picture_is_none_even_where_the_page_ends(top: 
     assert compare(find_region(np.asarray(sheet.page)), np.asarray(sheet.mask) > 0) > 0.96
 
 
+@pytest.mark.parametrize("seed", [5, 36])
+def test_a_strip_of_narrow_patches_is_cut_off(seed: int) -> None:
+    scan = scans.make_scan([make_print(1)[:260, :400]], "target at the edge", seed)
+    assert compare(find_region(scan.page), scan.truth) > 0.98
+
+
 def test_a_stain_from_the_edge_of_the_mount_to_the_picture_is_cut_off() -> None:
     sheet = lay(make_print(1), 60, 60, (600, 480), (225, 215, 190))
     page = np.array(sheet.page)
