@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from sqlalchemy import select
+from tests import sample_layers
 from tests.integration.conftest import Site, open_site
 from tests.integration.workers.queue.sites import deposit, make_machine, run_nothing
 from tests.photographs import write_old_prints
@@ -36,7 +37,7 @@ from retint.settings import Settings
 from retint.stores import keys
 from retint.stores.directory import DirectoryStore
 from retint.tables import Attempt, Worker
-from retint_models.layers.types import ColorLayer
+from retint_models.layers.types import ColorLayer, DensityLayer
 from retint_workers.beats import Beat
 from retint_workers.inference import loading
 from retint_workers.queue import machine as machines
@@ -191,6 +192,15 @@ class Colorizer:
         return [ColorLayer(np.stack([small, small]), small, np.full(small.shape, 9, np.uint8), {})]
 
 
+class Defader:
+    """A network that leaves every photo as it is."""
+
+    at_once = 1
+
+    def __call__(self, proxies: list[NDArray[Any]]) -> list[DensityLayer]:
+        return [sample_layers.density_layer(gate=0) for _ in proxies]
+
+
 def add_proxies(site: Site, count: int) -> list[Any]:
     """Add ingested jobs; their proxies are of brightness 0, 1, 2 …"""
     job_ids = site.add_many_jobs(count)
@@ -209,7 +219,7 @@ def test_a_device_error_costs_a_photo_a_fault_only_on_a_sound_device_and_always_
 ) -> None:
     job_ids = add_proxies(site, 4)
     network = Colorizer(deadly=1)
-    monkeypatch.setattr(loading, "load_network", lambda *_: network)
+    monkeypatch.setattr(loading, "load_network", lambda kind, *_: network if kind == "colorizer" else Defader())
     device = Switch()
     machine = make_machine(site.services, {}, device)
     assert machine.wait_until_fit()
