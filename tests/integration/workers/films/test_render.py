@@ -73,7 +73,7 @@ def test_the_palette_lies_on_every_frame(turn: int, tmp_path: Path, settings: Se
     for bare, shown in zip(plain_frames, films.decode(marked.files["result"])[1], strict=True):
         changed = np.abs(films.to_rgb(shown).astype(int) - films.to_rgb(bare)).max(axis=2) > 40
         rows, columns = np.nonzero(changed)
-        assert len(rows) > 40  # 64 and more; the encoder gives other frames on a busy machine
+        assert len(rows) > 40  # some sixty, as H.264 shows a small palette
         assert rows.mean() / shown.height > 0.8
         assert (columns.mean() / shown.width > 0.8) == (turn == -90)  # as stored: a viewer turns it
     with av.open(str(marked.files["result"])) as container:
