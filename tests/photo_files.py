@@ -241,7 +241,7 @@ HOSTILE: Mapping[str, tuple[str, Callable[[], bytes]]] = {
     "one byte.jpg": ("not_an_image", lambda: b"\xff"),
     "text.jpg": ("not_an_image", lambda: b"Dear Sir, enclosed please find the photographs.\n" * 50),
     "zeros.tif": ("not_an_image", lambda: bytes(5000)),
-    "page.png": ("not_an_image", lambda: b"<!doctype html><script>alert(1)</script>"),
+    "page.png": ("unsupported_format", lambda: b"<!doctype html><script>alert(1)</script>"),
     "half.jpg": ("truncated", lambda: encode_photo("JPEG")[:3000]),
     "almost.jpg": ("truncated", lambda: encode_photo("JPEG")[:-400]),
     "half.png": ("truncated", lambda: encode_photo("PNG")[:9000]),

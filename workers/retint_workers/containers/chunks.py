@@ -12,8 +12,9 @@ class Chunk:
     at: int
     length: int
 
-    def read(self, file: BinaryIO) -> bytes:
-        """Read the data, as far as the file has it: before memory is asked for."""
+    def read(self, file: BinaryIO, most: int | None = None) -> bytes:
+        """Read the data, or at most so many bytes of it, as far as the file has it: before memory is asked for."""
         end = file.seek(0, 2)
         file.seek(self.at)
-        return file.read(max(0, min(self.length, end - self.at)))
+        length = self.length if most is None else min(self.length, most)
+        return file.read(max(0, min(length, end - self.at)))

@@ -83,7 +83,7 @@ def _check_jpeg(path: Path) -> None:
 def _check_png(path: Path) -> None:
     """An interlaced PNG: the last pass may change any row."""
     with path.open("rb") as file:
-        head = next((chunk.read(file) for chunk in png.read_chunks(file)), b"")
+        head = next((chunk.read(file, 13) for chunk in png.read_chunks(file)), b"")
     if len(head) != 13 or not head[12]:
         return
     width, height = (int.from_bytes(head[at : at + 4], "big") for at in (0, 4))

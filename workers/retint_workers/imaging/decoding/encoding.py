@@ -27,6 +27,8 @@ TILE_STEP = 16
 """Sides of tiles are multiples of it (TIFF 6.0, section 15)."""
 MAX_HEAD_BYTES = 1 << 16
 """How much of the first strip or tile is looked at for its quality."""
+HEAD_BYTES = 1024
+"""Of a chunk, enough to tell how its pixels are stored."""
 
 
 def read_encoding(file: BinaryIO, file_format: str) -> Options:
@@ -58,19 +60,20 @@ def _read_png(file: BinaryIO) -> Options:
     chunks = list(png.read_chunks(file))
     if any(chunk.kind == b"acTL" for chunk in chunks):
         raise animation()
-    head = chunks[0].read(file) if chunks else b""
+    head = chunks[0].read(file, HEAD_BYTES) if chunks else b""
     return {"compression": 6, "interlace": len(head) == 13 and head[12] == 1}
 
 
 def _read_webp(file: BinaryIO) -> Options:
     """Find out whether the pixels are stored without loss, or how well (RFC 9649, 2.7)."""
     for chunk in webp.read_chunks(file):
-        if chunk.kind == b"VP8X" and chunk.read(file)[:1] and chunk.read(file)[0] & 2:
+        head = chunk.read(file, HEAD_BYTES)
+        if chunk.kind == b"VP8X" and head and head[0] & 2:
             raise animation()
         if chunk.kind == b"VP8L":
             return {"lossless": True, "exact": True}
         if chunk.kind == b"VP8 ":
-            return {"lossless": False, "Q": quality.estimate_vp8_quality(chunk.read(file)), "exact": True}
+            return {"lossless": False, "Q": quality.estimate_vp8_quality(head), "exact": True}
     raise incomplete_file()
 
 
