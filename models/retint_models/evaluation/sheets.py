@@ -9,7 +9,7 @@ from retint_models.datasets.photographs import SUFFIXES, read_photo
 from retint_models.evaluation.colorize import colorize_with
 from retint_models.evaluation.defade import repair_with
 from retint_models.evaluation.pictures import Pixels
-from retint_models.evaluation.prints import PrintSample
+from retint_models.evaluation.prints import PrintSample, Repair
 from retint_models.evaluation.samples import ColorSample
 from retint_models.layers import rendering
 from retint_models.networks.registry import Colorizer, Defader
@@ -37,8 +37,13 @@ def draw_defaded(samples: Sequence[PrintSample], defaders: dict[str, Defader]) -
     return draw_sheet(groups, [f"{sample.name} ({sample.family}): {columns}" for sample in samples])
 
 
+def draw_colors(colorizer: Colorizer) -> Repair:
+    """Return a function that shows a photo, uint8 (h, w, 3), in the colors that a colorizer gives it."""
+    return lambda photo: rendering.colorize_proxy(photo, colorizer([photo], {})[0])
+
+
 def draw_restored(folder: Path, colorizers: dict[str, Colorizer], defaders: dict[str, Defader]) -> Image.Image:
-    """Draw old photographs as they are, by each network, and by the first colorizer and then each defader.
+    """Draw old photographs as they are, by each network, and by the first colorizer through the repair of each defader.
 
     Raises:
         FileNotFoundError: there is no photograph in the folder.
@@ -48,14 +53,16 @@ def draw_restored(folder: Path, colorizers: dict[str, Colorizer], defaders: dict
     if not files:
         raise FileNotFoundError(f"no photograph in {folder}")
     repairs = [repair_with(defader) for defader in defaders.values()]
+    draws = [draw_colors(colorizer) for colorizer in colorizers.values()]
     groups = []
     for file in files:
         photo = read_photo(file, 384)
-        colored = [rendering.colorize_proxy(photo, colorizer([photo], {})[0]) for colorizer in colorizers.values()]
-        group = [photo, *colored, *(repair(photo) for repair in repairs)]
-        groups.append(group + [repair(colored[0]) for repair in repairs if colored])
+        repaired = [repair(photo) for repair in repairs]
+        colored = [draw(photo) for draw in draws]
+        both = [draws[0](picture) for picture in repaired if draws]
+        groups.append([photo, *colored, *repaired, *both])
     first = next(iter(colorizers), "")
-    columns = " | ".join(["as it is", *colorizers, *defaders, *(f"{first}, {name}" for name in defaders if first)])
+    columns = " | ".join(["as it is", *colorizers, *defaders, *(f"{name}, {first}" for name in defaders if first)])
     return draw_sheet(groups, [f"{file.name}: {columns}" for file in files], side=320)
 
 
