@@ -164,7 +164,8 @@ def test_workers_that_are_asked_to_end_have_counted_every_attempt(
     for stage in Stage:
         ended = sum(n for key, n in outcomes.items() if key[0] is stage)
         assert figures["retint_stage_seconds_count", name_network(stage, parse({})), stage] == ended
-        assert figures["retint_claim_wait_seconds_count", stage] == ended
+        # Photos that a slow worker gives back unbegun wait again, and are no attempt.
+        assert figures["retint_claim_wait_seconds_count", stage] >= ended
     assert figures["retint_attempts_failed_total", "invalid_photo", "render"] == 1
     assert figures["retint_stage_seconds_sum", parse({}).defader, "defade"] >= 1.5
     assert figures["retint_bundles_sent_total", "ingest"] >= 1
