@@ -286,7 +286,7 @@ def test_a_store_that_is_away_floods_no_attempts_and_costs_no_photo(
         thread.start()
         site.wait_until(lambda: read_trouble(site) is not None)
         assert "store" in str(read_trouble(site))
-        assert site.count_states(job_ids) == {State.READY: 3}
+        site.wait_until(lambda: site.count_states(job_ids) == {State.READY: 3})  # it is told before the photo goes back
         assert count_attempts(site) == 0
         assert {site.get_job(job_id).reason_code for job_id in job_ids} == {None}
     thread.join(120)
