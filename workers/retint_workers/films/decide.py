@@ -6,7 +6,6 @@ the film. Foreign films are decoded in sandboxed child processes; only proxies l
 """
 
 import zipfile
-from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from functools import partial
@@ -87,7 +86,7 @@ def colorize(
     frames = range(writer.next_frame, facts["frames"])
     keep_going = partial(report_and_go_on, report_progress, "Colorizing", frames.start)
     proxies = iterate_in_child(_read_proxies, settings, keep_going, original, frames, recipe.proxy_side)
-    repaired = _repair_proxies(proxies, density, frames.start)
+    repaired = _repair_proxies(proxies, density, frames.start) if density else proxies
     with closing(proxies):
         for first in frames[::SEGMENT_FRAMES]:
             keep_going = partial(report_and_go_on, report_progress, "Colorizing", first)
@@ -163,17 +162,13 @@ def _defade_in_batches(
         yield from defading.defade(batch, recipe, settings, keep_going)
 
 
-def _repair_proxies(proxies: Iterator[NDArray[Any]], density: Path | None, first: int) -> Iterator[NDArray[Any]]:
+def _repair_proxies(proxies: Iterator[NDArray[Any]], density: Path, first: int) -> Iterator[NDArray[Any]]:
     """Show the frames from `first` on with their scene's full repair."""
-    starts = sorted(density_zip.read_starts(density))
-    layer, scene = None, -1
+    starts = density_zip.read_starts(density)
+    layer = density_zip.read_layer(density, max(start for start in starts if start <= first))
     for number, proxy in enumerate(proxies, first):
-        if density is None:
-            yield proxy
-            continue
-        current = max(bisect_right(starts, number) - 1, 0)
-        if layer is None or current != scene:
-            layer, scene = density_zip.read_layer(density, starts[current]), current
+        if number in starts:
+            layer = density_zip.read_layer(density, number)
         yield repair_proxy(proxy, layer)
 
 

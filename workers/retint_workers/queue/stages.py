@@ -70,17 +70,8 @@ def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Ite
 
     Nothing is decided where the recipe or the photo asks for no color.
     """
-    wanted: list[LeasedPage] = []
-    films: list[Lease] = []
-    for lease in leases:
-        facts = lease.facts[Stage.INGEST]
-        pages = [page for page in list_photographs(facts) if colorize.is_wanted(lease.recipe, page.facts["kind"])]
-        if not pages:
-            yield lease, Done()
-        elif _is_film(lease):
-            films.append(lease)
-        else:
-            wanted += [(lease, page) for page in pages]
+    wanted, films, others = _sort_leases(leases, _wants_color)
+    yield from ((lease, Done()) for lease in others)
 
     def run_film(lease: Lease, folder: Path, beat: Beat) -> Done:
         original, _ = _fetch_original(services, lease, folder, beat)
@@ -111,16 +102,8 @@ def run_colorize(services: Services, leases: Sequence[Lease], beat: Beat) -> Ite
 def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
     """Decide the density layers that the stage colorize has not decided; nothing where none are asked for."""
     recipe = leases[0].recipe  # all jobs of a bundle are of one recipe
-    wanted: list[LeasedPage] = []
-    films: list[Lease] = []
-    for lease in leases:
-        pages = [page for page in list_photographs(lease.facts[Stage.INGEST]) if _lacks_density(lease, page)]
-        if not pages:
-            yield lease, Done()
-        elif _is_film(lease):
-            films.append(lease)
-        else:
-            wanted += [(lease, page) for page in pages]
+    wanted, films, others = _sort_leases(leases, _lacks_density)
+    yield from ((lease, Done()) for lease in others)
 
     def read(lease: Lease, page: Page, progress: Progress) -> NDArray[Any]:
         proxy = _read_proxy(services, lease, page, progress)
@@ -141,6 +124,28 @@ def run_defade(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
     if wanted:
         yield from run_network(services, wanted, read, run, beat)
     yield from _run_each(films, run_film, beat)
+
+
+def _sort_leases(
+    leases: Sequence[Lease], is_wanted: Callable[[Lease, Page], bool]
+) -> tuple[list[LeasedPage], list[Lease], list[Lease]]:
+    """Return the pages of photos that a network is wanted for, the films, and the leases with nothing to do."""
+    pages: list[LeasedPage] = []
+    films: list[Lease] = []
+    others: list[Lease] = []
+    for lease in leases:
+        wanted = [page for page in list_photographs(lease.facts[Stage.INGEST]) if is_wanted(lease, page)]
+        if not wanted:
+            others.append(lease)
+        elif _is_film(lease):
+            films.append(lease)
+        else:
+            pages += [(lease, page) for page in wanted]
+    return pages, films, others
+
+
+def _wants_color(lease: Lease, page: Page) -> bool:
+    return colorize.is_wanted(lease.recipe, page.facts["kind"])
 
 
 def _lacks_density(lease: Lease, page: Page) -> bool:

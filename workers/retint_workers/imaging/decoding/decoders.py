@@ -25,6 +25,7 @@ from retint_workers.imaging.color import declarations, profiles
 from retint_workers.imaging.decoding.bounds import refuse_beyond_memory
 from retint_workers.imaging.decoding.encoding import animation
 from retint_workers.imaging.decoding.pictures import Picture, Strips
+from retint_workers.imaging.streams import fetch_strips
 from retint_workers.imaging.vips import damaged_file, incomplete_file, read_resolution, translate_errors
 
 ORIENTATION = 274
@@ -130,7 +131,7 @@ def _open_cmyk_jpeg(path: Path) -> Picture:
 
     def read() -> Strips:
         with translate_errors():
-            yield from _fetch(_open_vips("jpeg", path, fail_on="warning"))
+            yield from fetch_samples(_open_vips("jpeg", path, fail_on="warning"))
 
     return Picture(
         name="JPEG in CMYK",
@@ -177,13 +178,10 @@ def _open_vips(loader: str, path: Path, **options: Any) -> pyvips.Image:
         return pyvips.Operation.call(f"{loader}load_source", source, **options)
 
 
-def _fetch(image: pyvips.Image) -> Strips:
-    region = pyvips.Region.new(image)
-    dtype = np.uint8 if image.format == "uchar" else np.uint16
-    for top in range(0, image.height, ROWS):
-        rows = min(ROWS, image.height - top)
-        data = region.fetch(0, top, image.width, rows)
-        yield np.frombuffer(data, dtype).reshape(rows, image.width, image.bands)
+def fetch_samples(image: pyvips.Image) -> Strips:
+    """Compute an image from top to bottom: strips of (rows, width, samples)."""
+    for _, strip in fetch_strips(image):
+        yield strip.reshape(len(strip), image.width, image.bands)
 
 
 def open_gif(path: Path) -> Picture:
@@ -214,7 +212,7 @@ def _from_vips(name: str, image: pyvips.Image, open_again: Callable[[], pyvips.I
 
     def read() -> Strips:
         with translate_errors():
-            for strip in _fetch(open_again()):
+            for strip in fetch_samples(open_again()):
                 yield strip >> 16 - bits if bits > 8 else strip  # libheif's 10 bits are the upper ones of 16
 
     return Picture(

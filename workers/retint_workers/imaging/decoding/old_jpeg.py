@@ -12,8 +12,8 @@ import pyvips
 from retint.errors import InvalidPhoto
 from retint_workers.containers import tiff
 from retint_workers.containers.tiff_pixels import PixelLayout
+from retint_workers.imaging.decoding.decoders import fetch_samples
 from retint_workers.imaging.decoding.pictures import Strips
-from retint_workers.imaging.streams import fetch_strips
 from retint_workers.imaging.vips import damaged_file, translate_errors
 
 OLD_JPEG = 6
@@ -50,8 +50,7 @@ def read_strips(path: Path, begin: int, length: int, layout: PixelLayout) -> Str
         image = pyvips.Image.jpegload_buffer(stream, access="sequential", fail_on="warning")
         if (image.width, image.height, image.bands) != (layout.width, layout.height, layout.samples):
             raise damaged_file()
-        for _, strip in fetch_strips(image):
-            yield strip.reshape(len(strip), image.width, image.bands)
+        yield from fetch_samples(image)
 
 
 def _join_stream(file: BinaryIO, begin: int, length: int, layout: PixelLayout) -> bytes:
