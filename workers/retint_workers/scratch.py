@@ -46,8 +46,11 @@ def open_folder(parent: Path | None = None, *, apart: bool = False) -> Iterator[
     """Provide a new, empty folder of this process, and delete it at the end.
 
     Args:
-        parent: where it is made; by default in the system's folder for temporary files.
+        parent: where it is made; by default in the folder for temporary files that this process was told.
         apart: make it beside the root that is open for this parent, not in it: it is to outlive that.
+
+    Raises:
+        DiskUnavailable: there is no folder for temporary files.
     """
     root = None if apart else next((folder for asked, folder in _roots if asked == parent), None)
     folder, descriptor = _make_locked(parent) if root is None else (Path(tempfile.mkdtemp(dir=root)), None)
@@ -75,7 +78,7 @@ def use_folder(folder: str) -> None:
 def clear_leftovers(parent: Path | None = None) -> int:
     """Delete the scratch folders of processes that died. Returns how many; `parent` as in `open_folder`."""
     cleared = 0
-    for folder in Path(parent or tempfile.gettempdir()).glob(f"{_prefix(parent)}*"):
+    for folder in (parent or _find_parent()).glob(f"{_prefix(parent)}*"):
         with suppress(OSError):  # it is in use, gone meanwhile, or somebody else's
             descriptor = _open(folder)
             try:
@@ -87,10 +90,24 @@ def clear_leftovers(parent: Path | None = None) -> int:
     return cleared
 
 
+def _find_parent() -> Path:
+    """Return the folder for temporary files that this process was told, and let Python use no other one.
+
+    By itself Python tries to write where it was told, and where that disk is full takes the next folder, in the end the
+    current one, without a word.
+    """
+    if tempfile.tempdir is None:
+        folder = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108, TID251  the system's own setting, and its default
+        if not Path(folder).is_dir():
+            raise DiskUnavailable(f"The folder for temporary files that TMPDIR names, {folder}, does not exist.")
+        tempfile.tempdir = folder
+    return Path(tempfile.tempdir)
+
+
 def _make_locked(parent: Path | None) -> tuple[Path, int]:
     """Make a folder; return it and the open descriptor that holds its lock."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=_prefix(parent), dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(parent), dir=parent or _find_parent()))
         with suppress(FileNotFoundError, BlockingIOError):  # whoever clears leftovers was faster than the lock
             descriptor = _open(folder)
             try:

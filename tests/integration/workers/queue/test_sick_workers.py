@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,18 @@ def test_a_worker_whose_disk_is_full_claims_nothing_until_there_is_room(
     sqlite_site.wait_for(job_ids)
     assert list_troubles(sqlite_site) == {"cpu": None, "gpu": None}
     assert {outcome for _, outcome in sqlite_site.count_outcomes(job_ids)} == {Outcome.DONE}
+
+
+def test_scratch_files_stay_on_the_disk_that_was_named_though_it_is_full(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with suppress(OSError), (small_disk / "filler").open("wb") as filler:
+        while True:
+            filler.write(bytes(1 << 20))
+            filler.flush()
+    with scratch.open_folder() as folder:
+        assert folder.is_relative_to(small_disk)
 
 
 @pytest.mark.parametrize("when", ["at its start", "at work"])
