@@ -21,7 +21,7 @@ import torch
 from tests.paths import DATA
 
 from retint_models.command.run_training import read_imagenet_encoder
-from retint_models.datasets.halves import keep_half
+from retint_models.datasets.halves import part_photographs
 from retint_models.datasets.photographs import open_photos
 from retint_models.training.loop import TrainingOptions
 from retint_models.training.networks import compact
@@ -102,11 +102,11 @@ def train(runs: Path, name: str, seed: int, steps: int) -> None:
     """Train one variation with one seed."""
     torch.set_num_threads(1)
     chosen = VARIATIONS[name]
-    photos = open_photos(DATA / "train", runs / "photos", pattern=chosen.shards)
-    held_back = keep_half(open_photos(DATA / "dev", runs / "photos"), "choose")
+    known = open_photos(DATA / "train", runs / "photos", pattern=chosen.shards)
+    photos, choosing = part_photographs(known, open_photos(DATA / "dev", runs / "photos"))
     options = TrainingOptions(steps=steps, seed=seed, judge_every=2, sheet_every=steps)
     encoder = read_imagenet_encoder(None, "compact") if chosen.pretrained else {}
-    run = compact.make_run(runs / f"{name}-{seed}", photos, held_back, encoder, options, chosen.hyperparameters)
+    run = compact.make_run(runs / f"{name}-{seed}", photos, choosing, encoder, options, chosen.hyperparameters)
     run.train(resume=True)
 
 

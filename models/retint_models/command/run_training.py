@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 def open_photographs(photos: Path, dev: Path, out: Path, short_side: int) -> "tuple[Photos, Photos]":
-    """Decode the photographs to train on and those held back, and print how many there are.
+    """Decode the photographs of both folders, and print how many train and how many choose.
 
     Returns:
-        The photographs to train on, and the half of those held back that chooses the best weights. The other half only
-        judges what is chosen (`retint evaluate`).
+        The photographs to train on, and those that choose the best weights (`datasets.halves`).
 
     Raises:
-        ValueError: that half is empty.
+        ValueError: nothing is left to train on, or to choose with.
         FileNotFoundError: a folder has no usable photograph.
     """
-    from retint_models.datasets.halves import keep_half
+    from retint_models.datasets.halves import part_photographs
     from retint_models.datasets.photographs import open_photos
 
-    training, held_back = (open_photos(folder, out / "photos", short_side=short_side) for folder in (photos, dev))
-    choosing = keep_half(held_back, "choose")
+    known, held_back = (open_photos(folder, out / "photos", short_side=short_side) for folder in (photos, dev))
+    training, choosing = part_photographs(known, held_back)
+    more = len(known) - len(training)
     click.echo(
-        f"{len(training)} photographs to train on; {len(held_back)} held back, {len(choosing)} of them to choose the"
-        f" best weights; skipped: {training.skipped}"
+        f"{len(training)} photographs to train on; {len(choosing)} to choose the best weights: {len(choosing) - more}"
+        f" of the {len(held_back)} in {dev.name}/, {more} of {photos.name}/; skipped: {known.skipped}"
     )
     return training, choosing
 

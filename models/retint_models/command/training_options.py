@@ -48,7 +48,8 @@ def training_options(minutes: float, judge_every: float, *more: "Callable[[Any],
             "--dev",
             type=FOLDER,
             required=True,
-            help="Photographs held back. One half, by name, chooses the best weights; the other judges them later.",
+            help="Photographs held back. One half, by name, chooses the best weights, with one in twenty of PHOTOS that"
+            " are of tier A; the other judges them later.",
         ),
         click.option(
             "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."

@@ -1,15 +1,17 @@
-"""The two halves of the photographs held back: one chooses, the other only judges.
+"""Which photographs train, which choose, and which only judge.
 
 Whatever is chosen by a score (checkpoints, settings, thresholds) fits the photographs that gave the score better than
-others. So the scores to be believed come from photographs that chose nothing.
+others. So the scores to be believed come from photographs that chose nothing: one half of those held back. The other
+half chooses, together with a part of the training folder, since a hundred photographs alone choose by noise.
 """
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from retint_models.datasets.photographs import Photos
+from retint_models.datasets.photographs import Photos, join_photos
 
 Half = Literal["choose", "judge"]
 HALVES: tuple[Half, ...] = get_args(Half)
@@ -19,14 +21,50 @@ SALT = "143185"
 It was looked for with names and licenses alone, before a half was scored."""
 
 
+HELD_BACK_OF_256 = 13
+"""Photographs of 256 that a training folder holds back: about one in twenty."""
+
+
 def half_of(name: str) -> Half:
     """Return the half that a photograph belongs to, by the name of its file without folder and suffix.
 
     It depends on nothing else: a photograph that is added moves no other one, and a photograph's simulated prints are
     in the photograph's half.
     """
-    digest = hashlib.sha256(f"{SALT} {PurePath(name).stem}".encode(errors="surrogateescape")).digest()
-    return "judge" if digest[0] & 1 else "choose"
+    return "judge" if _digest(name)[0] & 1 else "choose"
+
+
+def is_held_back(entry: Mapping[str, Any]) -> bool:
+    """Return whether a training folder's photograph is kept from training, to choose with.
+
+    One in twenty is, by its file's name alone, of those whose manifest says tier A: what is doubtful trains, but does
+    not choose. The photographs share their sources with those of training, so a network looks better on them than on
+    others: they choose among networks, and no score on them is to be reported.
+
+    Args:
+        entry: The photograph's entry in `Photos.entries`.
+    """
+    return entry.get("tier") == "A" and _digest(str(entry["name"]))[1] < HELD_BACK_OF_256
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.sha256(f"{SALT} {PurePath(name).stem}".encode(errors="surrogateescape")).digest()
+
+
+def part_photographs(known: Photos, held_back: Photos) -> tuple[Photos, Photos]:
+    """Return the photographs that train and those that choose, in their order.
+
+    Args:
+        known: A training folder's photographs. Those that `is_held_back` names choose.
+        held_back: Photographs of another folder. The half that chooses is used, the other one judges what is chosen.
+
+    Raises:
+        ValueError: that half is empty, or nothing is left to train on.
+    """
+    training = _keep(known, lambda entry: not is_held_back(entry))
+    if not training.entries:
+        raise ValueError(f"no photograph is left to train on, all {len(known)} are held back to choose: add more")
+    return training, join_photos(keep_half(held_back, "choose"), _keep(known, is_held_back))
 
 
 def keep_half(photos: Photos, half: Half) -> Photos:
@@ -35,10 +73,14 @@ def keep_half(photos: Photos, half: Half) -> Photos:
     Raises:
         ValueError: there is none.
     """
-    entries = [entry for entry in photos.entries if half_of(str(entry["name"])) == half]
-    if not entries:
+    kept = _keep(photos, lambda entry: half_of(str(entry["name"])) == half)
+    if not kept.entries:
         raise ValueError(
             f"of the photographs held back ({len(photos)}), the half that may {half} is empty: add photographs"
             " (names decide which half each is in; 100 to 300 are enough)"
         )
-    return replace(photos, entries=entries)
+    return kept
+
+
+def _keep(photos: Photos, is_kept: Callable[[Mapping[str, Any]], bool]) -> Photos:
+    return replace(photos, entries=[entry for entry in photos.entries if is_kept(entry)])

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,17 @@ def open_photos(folder: Path, cache: Path, *, pattern: str = "*", short_side: in
     if not found["entries"]:
         raise FileNotFoundError(f"no usable photograph in {folder} (skipped: {found['skipped'] or 'nothing'})")
     return Photos(np.memmap(cache / f"{name}.rgb", np.uint8, "r"), found["entries"], found["skipped"])
+
+
+def join_photos(*parts: Photos) -> Photos:
+    """Return the photographs of several sets as one set, in memory."""
+    entries, start = [], 0
+    for entry in (entry for part in parts for entry in part.entries):
+        entries.append(entry | {"start": start})
+        start += entry["height"] * entry["width"] * 3
+    pixels = [photo.ravel() for part in parts for photo in part]
+    skipped = sum((Counter(part.skipped) for part in parts), Counter())
+    return Photos(np.concatenate(pixels), entries, dict(skipped))
 
 
 def decode_photos(files: list[Path], manifest: dict[str, dict[str, Any]], target: Path, short_side: int) -> None:

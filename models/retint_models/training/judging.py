@@ -62,7 +62,7 @@ def make_colorizer_judge(photos: Photos, decide_chroma: DecideChroma, *, ratio: 
     The scores `delta_e` and `share` are error and colorfulness at gain 1.
 
     Args:
-        photos: Photographs held back, of the half that chooses (`datasets.halves`).
+        photos: Photographs that choose (`datasets.halves`).
         decide_chroma: Runs the network.
         ratio: The share of the true colorfulness.
     """

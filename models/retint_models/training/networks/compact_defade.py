@@ -197,7 +197,7 @@ def make_judge(photos: Photos, most: int = 68) -> Judge:
     (`second_pass`) are changed by.
 
     Args:
-        photos: Photographs held back, of the half that chooses.
+        photos: Photographs that choose (`datasets.halves`).
         most: How many of them are judged at most.
     """
 

@@ -28,7 +28,8 @@ def test_the_command_trains_and_leaves_weights_to_ship(photos: Path, tmp_path: P
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert (
-        "4 photographs to train on; 4 held back, 2 of them to choose the best weights; skipped: {'broken': 1}"
+        "4 photographs to train on; 2 to choose the best weights: 2 of the 4 in photos/, 0 of photos/;"
+        " skipped: {'broken': 1}"
         in done.stdout
     )
     assert '"event": "finished"' in done.stdout

@@ -1,4 +1,4 @@
-"""The half that chooses and the half that judges."""
+"""Which photographs train, which choose and which judge."""
 
 import json
 from collections import Counter
@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from tests.paths import DATA
 
-from retint_models.datasets.halves import HALVES, half_of, keep_half
+from retint_models.datasets.halves import HALVES, half_of, is_held_back, keep_half, part_photographs
 from retint_models.datasets.photographs import Photos
 
 NAMES = [f"people-{number:02}.jpg" for number in range(1, 26)]
 
 
-def make_photos(names: list[str]) -> Photos:
-    entries = [{"name": name, "height": 1, "width": 1, "start": 3 * place} for place, name in enumerate(names)]
+def make_photos(names: list[str], **facts: str) -> Photos:
+    entries = [facts | {"name": name, "height": 1, "width": 1, "start": 3 * place} for place, name in enumerate(names)]
     return Photos(np.arange(3 * len(names), dtype=np.uint8), entries, {"broken": 1})
 
 
@@ -53,6 +53,34 @@ def test_an_empty_half_is_refused() -> None:
         keep_half(make_photos(choosing), "judge")
     with pytest.raises(ValueError, match="the half that may choose is empty"):
         keep_half(replace(make_photos(choosing), entries=[]), "choose")
+
+
+def test_one_in_twenty_of_a_training_folder_chooses_and_is_never_trained_on() -> None:
+    known = make_photos([f"street-{number:04}.jpg" for number in range(80)], tier="A")
+    held_back = make_photos(NAMES)
+    training, choosing = part_photographs(known, held_back)
+    trained, chose = ([entry["name"] for entry in photos.entries] for photos in (training, choosing))
+    half = [name for name in NAMES if half_of(name) == "choose"]
+    assert chose == half + [f"street-00{number}.jpg" for number in ("04", "06", "10", "37", "51")]
+    assert sorted(trained + chose[len(half) :]) == [entry["name"] for entry in known.entries]
+    assert [photo.tolist() for photo in choosing] == [
+        (held_back[NAMES.index(name)] if name in NAMES else known[int(name[7:11])]).tolist() for name in chose
+    ]
+
+
+def test_what_is_held_back_depends_on_name_and_tier_alone() -> None:
+    names = [f"street-{number:04}.jpg" for number in range(2000)]
+    held_back = [name for name in names if is_held_back({"name": name, "tier": "A"})]
+    assert 0.04 < len(held_back) / len(names) < 0.06
+    assert is_held_back({"name": f"train/{held_back[0][:-4]}.png", "tier": "A", "source": "attic", "height": 9})
+    assert not any(is_held_back({"name": name, "tier": "B"}) or is_held_back({"name": name}) for name in held_back)
+    judging = sum(half_of(name) == "judge" for name in held_back)
+    assert 0.3 < judging / len(held_back) < 0.7, "the half and the part are drawn apart"
+
+
+def test_a_training_folder_that_is_all_held_back_is_refused() -> None:
+    with pytest.raises(ValueError, match="no photograph is left to train on, all 1 are held back to choose"):
+        part_photographs(make_photos(["street-0004.jpg"], tier="A"), make_photos(NAMES))
 
 
 def test_every_stratum_of_dev_is_halved() -> None:
