@@ -20,7 +20,27 @@ from retint_models.networks import registry
 from retint_models.weights import cards
 from retint_models.weights.cards import Card
 
-BOUNDS = {"running_mean": (-0.1, 0.1), "running_var": (0.8, 1.2), "bias": (-0.1, 0.1), "gamma": (0.4, 0.6)}
+BOUNDS = {
+    "running_mean": (-0.1, 0.1),
+    "running_var": (0.8, 1.2),
+    "bias": (-0.1, 0.1),
+    "in_proj_bias": (-0.1, 0.1),
+    "gamma": (0.4, 0.6),
+}
+EMBEDDINGS = ("query_feat.weight", "query_embed.weight", "level_embed.weight")
+NORMALISED = ("dwconv", "downsample_layers.0.0")
+"""Layers of DDColor before a layer norm."""
+CONSTANTS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+GAINS = {
+    ".query.": 0.25,
+    ".key.": 0.25,
+    "in_proj_weight": 0.7,
+    "out_proj.weight": 0.25,
+    "linear2.weight": 0.3,
+    "refine_net.": 1.0,
+    **dict.fromkeys((f"{name}.weight" for name in NORMALISED), 0.02),
+}
+"""Factor of a kernel, by what its name contains; the last layer of other networks has .4."""
 
 
 def reference_tensors(name: str) -> dict[str, Tensor]:
@@ -46,7 +66,13 @@ def write_card(name: str, tensors: Mapping[str, Tensor], folder: Path) -> Card:
 
 
 def fill_tensor(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    stem, last = name.rsplit(".", 1)
+    stem, _, last = name.rpartition(".")
+    if name in CONSTANTS:
+        return np.reshape(np.array(CONSTANTS[name]), shape)
+    if name.endswith(EMBEDDINGS):
+        return draw_uniform(name, shape, -1, 1)
+    if last == "bias" and stem.endswith(NORMALISED):
+        return draw_uniform(name, shape, -0.002, 0.002)
     if last in BOUNDS:
         return draw_uniform(name, shape, *BOUNDS[last])
     if last == "num_batches_tracked":
@@ -70,7 +96,8 @@ def draw_uniform(name: str, shape: tuple[int, ...], low: float, high: float) -> 
 
 
 def draw_kernel(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    gain = 0.25 if ".query." in name or ".key." in name else 0.4 if shape[0] <= 3 else 1.0
+    known = (gain for part, gain in GAINS.items() if part in name)
+    gain = next(known, 0.4 if shape[0] <= 3 else 1.0)
     half = gain * math.sqrt(6 / math.prod(shape[1:]))
     return draw_uniform(name, shape, -half, half)
 

@@ -15,6 +15,10 @@ TENSORS = {
         ("artistic", "stable", "video"),
         "(N, 3, H, W), even sides, gray, normalised by ImageNet's mean and deviation -> (N, 3, H, W), RGB, -3..3",
     ),
+    **dict.fromkeys(
+        ("ddcolor", "ddcolor-tiny", "ddcolor-artistic"),
+        "(N, 3, H, W), sides multiples of 32, gray in 0..1 -> (N, 2, H, W), a and b of CIELAB",
+    ),
     **dict.fromkeys(("deoldify-2018", "defade-deoldify"), "(N, 3, H, W), gray in -1..1 -> (N, 3, H, W), RGB in -1..1"),
     "yuv-gan": "(N, 1, H, W), sides above 40, luma minus .5 -> (N, 2, 4 ceil(H/4), 4 ceil(W/4)), U/.436 and V/.615",
     "lab-resnet18": "(N, 1, H, W), gray in 0..1 -> (N, 2, 8 ceil(H/8), 8 ceil(W/8)), (a + 128)/255 and (b + 128)/255",

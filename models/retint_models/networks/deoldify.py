@@ -114,15 +114,16 @@ def conv_relu_norm(inside: int, outside: int, *more: nn.Module) -> nn.Sequential
 
 
 class BlurredShuffle(nn.Module):
-    """Double a map by pixel shuffle, then blur it by half a pixel against the checkerboard (arXiv:1806.02658)."""
+    """Enlarge a map by pixel shuffle, then blur it by half a pixel against the checkerboard (arXiv:1806.02658)."""
 
-    def __init__(self, *conv: nn.Module) -> None:
+    def __init__(self, *conv: nn.Module, factor: int = 2) -> None:
         super().__init__()
         self.conv = nn.Sequential(*conv)
+        self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inside, h, w) to (B, outside / 4, 2 h, 2 w), where the convolution has `outside` channels."""
-        large = functional.pixel_shuffle(functional.relu(self.conv(x)), 2)
+        """Map (B, inside, h, w) to (B, outside / f^2, f h, f w), where the convolution has `outside` channels."""
+        large = functional.pixel_shuffle(functional.relu(self.conv(x)), self.factor)
         return functional.avg_pool2d(functional.pad(large, (1, 0, 1, 0), mode="replicate"), 2, stride=1)
 
 

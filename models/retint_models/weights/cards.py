@@ -43,7 +43,7 @@ class Setting:
         default: Value where a recipe gives none.
         least: Smallest value.
         most: Largest value.
-        step: Step of a slider; 1 means that only whole numbers are allowed.
+        step: Step of a slider; where it is a whole number, only its multiples are allowed.
         title: What it does, in words for people.
     """
 
@@ -54,18 +54,14 @@ class Setting:
     title: str
 
     @property
-    def is_whole(self) -> bool:
-        """Whether only whole numbers are allowed."""
-        return self.step == 1
-
-    @property
     def range(self) -> str:
         """The allowed values in words, such as `a whole number between 7 and 45`."""
-        return f"{'a whole number ' if self.is_whole else ''}between {self.least:g} and {self.most:g}"
+        grain = "" if self.step < 1 else "a whole number " if self.step == 1 else f"a multiple of {self.step:g} "
+        return f"{grain}between {self.least:g} and {self.most:g}"
 
     def allows(self, value: float) -> bool:
         """Whether a value is allowed."""
-        return self.least <= value <= self.most and not (self.is_whole and value % 1)
+        return self.least <= value <= self.most and not (self.step >= 1 and value % self.step)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch.nn import functional
 from retint_models.acceleration.prepare import Precision, prepare
 from retint_models.layers.color import LUMA
 from retint_models.layers.rendering import colorize_proxy
-from retint_models.networks import deoldify, lab_resnet18, proxies, yuv_gan
+from retint_models.networks import ddcolor, deoldify, lab_resnet18, proxies, yuv_gan
 from retint_models.networks.deoldify_colorizer import (
     color_square,
     colorize_picture,
@@ -31,6 +31,8 @@ from retint_models.weights.loading import fill_network
 
 pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"needs the original's outputs at {REFERENCE}")
 SIZES = ["1x{}x64x64", "2x{}x96x80"]
+DDCOLOR = {"ddcolor-tiny": "ddcolor_tiny", "ddcolor": "ddcolor_large"}
+DDCOLOR_SIZES = ["1x{}x64x64", "1x{}x128x96"]
 DEOLDIFY = ["artistic", "stable", "video"]
 SMALL: dict[str, Callable[[str, Mapping[str, Tensor]], nn.Module]] = {
     "yuvgan_g": yuv_gan.load_network,
@@ -154,6 +156,22 @@ def test_the_network_is_shown_the_very_gray_that_the_original_shows_it() -> None
 def test_chroma_is_merged_exactly_as_in_the_original(name: str) -> None:
     ours = merge_chroma(picture("photo.png"), picture(f"photo.{name}.rf10.raw.png"))
     assert np.array_equal(ours, picture(f"photo.{name}.rf10.png"))
+
+
+@pytest.fixture(scope="module", params=DDCOLOR)
+def painter(request: pytest.FixtureRequest) -> tuple[str, ddcolor.Ddcolor]:
+    return request.param, ddcolor.load_network(request.param, named_weights.reference_tensors(DDCOLOR[request.param]))
+
+
+@pytest.mark.parametrize("size", DDCOLOR_SIZES)
+def test_ddcolor_gives_what_the_original_gives(
+    painter: tuple[str, ddcolor.Ddcolor], size: str, table: list[Row]
+) -> None:
+    name, network = painter
+    with torch.inference_mode():
+        ours = network.decide(tensor(f"input_{size.format(3)}")).numpy()  # unchecked: one holds -2 to 2
+    theirs = tensor(f"{DDCOLOR[name]}.output_{size.format(2)}").numpy()
+    assert compare(table, name, size.format(2), ours, theirs) <= 5e-4
 
 
 @pytest.mark.parametrize("size", [size.format(1) for size in SIZES])

@@ -17,6 +17,10 @@ def test_settings_are_filled_in_and_out_of_range_ones_named() -> None:
     for wrong in (6, 46, 7.5, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="render_factor is a whole number between 7 and 45, not"):
             card.fill_settings({"render_factor": wrong})
+    assert cards.read_cards()["ddcolor"].fill_settings({"side": 288}) == {"side": 288}
+    for wrong in (224, 300, 512.5, 1056, float("nan")):
+        with pytest.raises(ValueError, match="side is a multiple of 32 between 256 and 1024, not"):
+            cards.read_cards()["ddcolor"].fill_settings({"side": wrong})
     with pytest.raises(ValueError, match="artistic has no setting 'gain'; it has render_factor"):
         card.fill_settings({"gain": 1})
     with pytest.raises(ValueError, match="yuv-gan has no setting 'gain'; it has none"):
