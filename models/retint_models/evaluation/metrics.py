@@ -122,9 +122,20 @@ def bootstrap_intervals(rows: Sequence[Mapping[str, float]], names: Sequence[str
     return {name: bootstrap_interval(values) for name, values in finite.items() if len(values)}
 
 
-def bootstrap_interval(values: NDArray[np.float64], draws: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of a mean: percentile bootstrap over photographs (Efron, 1979)."""
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(0, len(values), (draws, len(values)))].mean(1)
+def bootstrap_interval(
+    values: NDArray[np.float64], weights: NDArray[np.float64] | None = None, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % interval of a mean: percentile bootstrap over photographs (Efron, 1979).
+
+    Args:
+        values: One a photograph.
+        weights: How much each counts, not all 0; the same by default.
+        draws: How many samples are drawn.
+        seed: Of the draws.
+    """
+    drawn = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
+    weights = np.ones(len(values)) if weights is None else weights
+    totals = weights[drawn].sum(1)
+    means = (values * weights)[drawn].sum(1)[totals > 0] / totals[totals > 0]
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)

@@ -16,6 +16,8 @@ from safetensors.numpy import load, save
 DENSITY_RANGE = 2.6
 """Optical densities that a density layer covers: 0 (white) to 2.6 (1/400 of white)."""
 
+CONFIDENCE_SCALE = 15.0
+"""A color layer's confidence is exp(-e / 15), where e is the CIEDE2000 error that is expected."""
 
 HEADER = "layer"
 """Entry of a file's header that holds kind and record."""
@@ -40,7 +42,7 @@ class ColorLayer:
             [0, 1], hence both in [-.5, .5].
         luma: float16 (h, w): Y' in [0, 1], at the same size, of the proxy that the colorizer looked at: the guide for
             upsampling.
-        confidence: uint8 (h, w): 0 (a guess) to 255 (sure).
+        confidence: uint8 (h, w): 0 (a guess) to 255 (sure), see `CONFIDENCE_SCALE`.
         record: What made it: colorizer, weights' SHA-256, settings, precision, `order`, `decided_at`. JSON values only.
     """
 

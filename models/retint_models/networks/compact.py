@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from retint_models.layers.types import ColorLayer
+from retint_models.layers.types import CONFIDENCE_SCALE, ColorLayer
 from retint_models.networks import proxies as p
 from retint_models.networks.blocks import Attention, Encoder, Up
 from retint_models.weights.cards import Card
@@ -98,7 +98,7 @@ class ColorDecision:
 
     def confidence(self) -> Tensor:
         """Return the confidence, (B, 1, h, w) in (0, 1]: 1 where no error is expected, .37 at a CIEDE2000 of 15."""
-        return torch.exp(-self.error / 15)
+        return torch.exp(-self.error / CONFIDENCE_SCALE)
 
 
 class CompactColorizer:
