@@ -1,5 +1,6 @@
 """Loads networks once per process and runs them on as many proxies at once as pays on their device."""
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -163,13 +164,16 @@ def _run_splitting(
         with devices.translate_errors():
             return list(network(proxies))
     except OutOfMemory as error:
-        torch.cuda.empty_cache()
         problem: Transient = error
     except (ValueError, RuntimeError) as error:
         # A machine without memory says so in many words, such as "could not create a primitive".
         kind = MachineFault if isinstance(error, RuntimeError) else Transient
         problem = kind(f"The network failed: {error}", code="network_failed")
         problem.__cause__ = error
+    # The error lives until its photo has ended. Its frames would keep all maps of the call that failed, which the halves
+    # need the memory of.
+    traceback.clear_frames(problem.__cause__.__traceback__ if problem.__cause__ else None)
+    torch.cuda.empty_cache()
     if len(proxies) == 1:
         return [problem]
     middle = len(proxies) // 2

@@ -1,5 +1,6 @@
 """Running a network: how many proxies a call gets, and what becomes of failures."""
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,43 @@ def test_an_error_in_the_place_of_a_proxy_is_yielded_in_its_place() -> None:
     first, second = numbered_proxies(2)
     assert list(run_network(BrightnessNetwork(), [first, away, second])) == [0, away, 1]
     assert list(run_network(BrightnessNetwork(at_once=1), [away])) == [away]
+
+
+class LargeMaps(torch.nn.Module):
+    """A layer that makes a large map and fails at a batch of more than `fits`; it counts the maps that are alive."""
+
+    def __init__(self, fits: int, error: Exception) -> None:
+        super().__init__()
+        self.fits, self.error = fits, error
+        self.maps: list[weakref.ref[torch.Tensor]] = []
+        self.alive_before_calls: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.alive_before_calls.append(sum(reference() is not None for reference in self.maps))
+        large = x * 2
+        self.maps.append(weakref.ref(large))
+        if len(large) > self.fits:
+            raise self.error
+        return large
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("no primitive")], ids=str
+)
+@pytest.mark.parametrize("fits", [1, 0])
+def test_a_call_that_failed_keeps_no_memory_while_its_halves_run(fits: int, error: Exception) -> None:
+    layer = LargeMaps(fits, error)
+
+    class Network:
+        at_once = 4
+
+        def __call__(self, proxies: Proxies) -> list[float]:
+            return [float(value) for value in layer(torch.ones(len(proxies), 8)).sum(1)]
+
+    layers = list(run_network(Network(), numbered_proxies(4)))
+    assert len(layers) == 4
+    assert all(isinstance(layer, RetintError) == (fits == 0) for layer in layers)
+    assert layer.alive_before_calls == [0] * 7
 
 
 class BrokenDeviceNetwork(BrightnessNetwork):
