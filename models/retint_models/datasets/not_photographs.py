@@ -19,24 +19,24 @@ ENLARGED = 2
 """How much larger than the result pictures are drawn."""
 
 DRAWN: dict[str, tuple[float, Callable[[Generator, int], Floats]]] = {
-    "uniform": (0.07, papers.draw_uniform),
-    "paper": (0.12, papers.draw_paper),
-    "fog": (0.06, papers.draw_fog),
-    "album page": (0.05, papers.draw_album_page),
+    "uniform": (0.10, papers.draw_uniform),
+    "paper": (0.14, papers.draw_paper),
+    "fog": (0.07, papers.draw_fog),
+    "album page": (0.06, papers.draw_album_page),
     "card back": (0.09, writing.draw_card_back),
-    "text page": (0.16, writing.draw_text_page),
-    "form": (0.06, writing.draw_form),
-    "label": (0.05, writing.draw_label),
+    "text page": (0.12, writing.draw_text_page),
+    "form": (0.04, writing.draw_form),
+    "label": (0.06, writing.draw_label),
     "figures": (0.06, drawings.draw_figures),
-    "map": (0.04, drawings.draw_map),
+    "map": (0.03, drawings.draw_map),
     "plan": (0.03, drawings.draw_plan),
-    "chart": (0.03, drawings.draw_chart),
-    "radiograph": (0.02, drawings.draw_radiograph),
+    "chart": (0.02, drawings.draw_chart),
+    "radiograph": (0.03, drawings.draw_radiograph),
 }
-"""Kinds that are drawn from nothing, with their shares."""
+"""Kinds that are drawn from nothing, with their shares: most for what networks color most, blank sheets."""
 
 FROM_PHOTOGRAPHS: dict[str, tuple[float, Callable[[Generator, Floats], Floats]]] = {
-    "newspaper": (0.03, reproductions.make_newspaper),
+    "newspaper": (0.02, reproductions.make_newspaper),
     "negative": (0.06, reproductions.make_negative),
     "pencil drawing": (0.03, reproductions.make_pencil_drawing),
     "engraving": (0.02, reproductions.make_engraving),

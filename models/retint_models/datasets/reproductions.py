@@ -93,7 +93,7 @@ def screen(rng: Generator, photograph: Floats, period: float) -> Floats:
     waves = [np.sin(ramp(side, turn + cross) * np.float32(2 * np.pi / period)) for cross in (0.0, np.pi / 2)]
     spot = (waves[0] + waves[1]) / 2 if rng.random() < 0.8 else waves[0]
     height, width = photograph.shape
-    ink: Floats = np.clip((spot[:height, :width] / 2 + 0.5 - photograph) * np.float32(rng.uniform(2, 8)) + 0.5, 0, 1)
+    ink: Floats = np.clip((spot[:height, :width] / 2 + 0.5 - photograph) * np.float32(rng.uniform(4, 10)) + 0.5, 0, 1)
     return ink
 
 
