@@ -88,10 +88,17 @@ def prepare(
     network.requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     # A tensor that stays in the memory of a mapped file keeps the whole file in memory.
     network.load_state_dict({name: tensor.clone() for name, tensor in network.state_dict().items()}, assign=True)
+    keep_float32(device)
     if torch.device(device).type == "cuda":
         torch.backends.cudnn.benchmark = True  # try the algorithms for each size once and keep the fastest
     run = network.decide if isinstance(network, ChecksInput) else network
     return PreparedNetwork(run, device, chosen, check)
+
+
+def keep_float32(device: str) -> None:
+    """Let a GPU compute float32 in float32, for the whole process: its convolutions would round to 10 bits (TF32)."""
+    if torch.device(device).type != "cpu":
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def fastest_precision(device: str) -> Precision:

@@ -10,7 +10,7 @@ not fit.
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from retint_models.weights.cards import Card
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+T = TypeVar("T")
 
 Proxy = NDArray[np.uint8]
 """A small upright picture, uint8 (h, w, 3), sRGB."""
@@ -118,7 +120,7 @@ def load_colorizer(name: str, device: str = "cpu", imported: Path = cards.IMPORT
     """
     if name not in COLORIZERS:
         raise ValueError(f"no colorizer is called {name!r}; there are {', '.join(COLORIZERS)}")
-    return COLORIZERS[name](card(name, imported), device)
+    return _make(COLORIZERS[name], card(name, imported), device)
 
 
 def load_defader(name: str, device: str = "cpu", imported: Path = cards.IMPORTED) -> Defader:
@@ -130,4 +132,12 @@ def load_defader(name: str, device: str = "cpu", imported: Path = cards.IMPORTED
     """
     if name not in DEFADERS:
         raise ValueError(f"no defader is called {name!r}; there are {', '.join(DEFADERS)}")
-    return DEFADERS[name](card(name, imported), device)
+    return _make(DEFADERS[name], card(name, imported), device)
+
+
+def _make(maker: Callable[[Card, str], T], which: Card, device: str) -> T:
+    """Load a network, which then computes in the precision that its layers record."""
+    from retint_models.acceleration.prepare import keep_float32  # and torch with it
+
+    keep_float32(device)
+    return maker(which, device)
