@@ -77,10 +77,10 @@ def _check_weights(settings: Settings) -> list[Check]:
         if card.is_here:
             same = hash_file(card.path) == card.sha256
             finding = f"{card.size / 1e6:.1f} MB, checksum good" if same else "checksum differs"
-        elif card.official and not card.path.exists():
+        elif not card.is_shipped and not card.path.exists():
             continue  # optional weights that nobody imported
         else:
-            finding = "missing, or without a record of their import" if card.official else "missing"
+            finding = "missing" if card.is_shipped else "missing, or without a record of their import"
         checks.append(Check(f"weights of {name}", finding.endswith("good"), finding, card.command))
     return checks
 

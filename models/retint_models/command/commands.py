@@ -12,11 +12,10 @@ import click
 from retint_models.command.arguments import FILE, IMPORTED_FOLDER, translate_errors
 from retint_models.command.train import train
 from retint_models.weights.cards import Card, ReportProgress
+from retint_models.weights.publications import HUB
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
-
-    from retint_models.weights.importing import ImportedWeights
 
 
 @click.group()
@@ -30,6 +29,7 @@ Examples:
   retint weights list
   retint weights show artistic
   retint weights fetch artistic
+  retint weights fetch ddcolor --from piddnad/ddcolor_modelscope@main
   retint weights import ColorizeStable_gen.pth --as stable
 """
 )
@@ -76,7 +76,7 @@ def show(name: str, folder: Path, as_json: bool) -> None:
 @IMPORTED_FOLDER
 @click.pass_context
 def verify(ctx: click.Context, folder: Path) -> None:
-    """Check all weights files by their SHA-256.
+    """Check all weights files by their SHA-256, and tell which came from official files.
 
     The exit status is 1 if an expected file is missing or differs from its card.
     """
@@ -92,11 +92,19 @@ def verify(ctx: click.Context, folder: Path) -> None:
         try:
             with show_progress_bar() as report_progress:
                 card.verify(report_progress)
-            click.echo(f"{card.name}: as its card says")
+            click.echo(f"{card.name}: as its card says. {card.origin}")
         except (ValueError, OSError) as error:
             failed = True
             click.echo(f"{card.name}: {error}", err=True)
     ctx.exit(1 if failed else 0)
+
+
+ACCEPTS_UNDISCLOSED_DATA = click.option(
+    "--accept-undisclosed-data",
+    "accepts_undisclosed_data",
+    is_flag=True,
+    help="Import a network also if what it was trained on is not disclosed; the record of the import keeps that.",
+)
 
 
 @weights.command(
@@ -105,14 +113,16 @@ def verify(ctx: click.Context, folder: Path) -> None:
 Examples:
   retint weights import ColorizeArtistic_gen.pth --as artistic
   retint weights import G.pth --as yuv-gan --folder /srv/retint/weights
+  retint weights import ddcolor_artistic.pth --as ddcolor-artistic --accept-undisclosed-data
 
 FILE is PyTorch's format, old or new, or safetensors. Nothing in it is ever run.
 """,
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--as", "name", required=True, help="Name of the network whose weights these are.")
+@ACCEPTS_UNDISCLOSED_DATA
 @IMPORTED_FOLDER
-def import_file(file: Path, name: str, folder: Path) -> None:
+def import_file(file: Path, name: str, folder: Path, *, accepts_undisclosed_data: bool) -> None:
     """Import the weights of a network from FILE.
 
     They are checked and kept as safetensors.
@@ -120,8 +130,9 @@ def import_file(file: Path, name: str, folder: Path) -> None:
     from retint_models.networks.registry import NETWORKS
     from retint_models.weights import importing
 
+    terms = importing.Terms(accepts_undisclosed_data=accepts_undisclosed_data)
     with translate_errors(), show_progress_bar() as report_progress:
-        taken = importing.import_weights(file, name, NETWORKS, folder, report_progress)
+        taken = importing.import_weights(file, name, NETWORKS, folder, report_progress, terms=terms)
     print_import(taken)
 
 
@@ -130,28 +141,47 @@ def import_file(file: Path, name: str, folder: Path) -> None:
 Examples:
   retint weights fetch artistic
   retint weights fetch video --from https://mirror.museum.example/ColorizeVideo_gen.pth
+  retint weights fetch stable --from /mnt/usb/ColorizeStable_gen.pth
+  retint weights fetch ddcolor --from piddnad/DDColor-models@main/ddcolor_modelscope.pth
+  retint weights fetch ddcolor --hub https://hub-mirror.museum.example
+  retint weights fetch ddcolor-artistic --accept-undisclosed-data
 
 If the download is interrupted, run the same command again: it continues where it was.
 """
 )
 @click.argument("name")
-@click.option("--from", "address", default="", help="Download from this address instead of the authors'.")
+@click.option(
+    "--from",
+    "origin",
+    metavar="URL|FILE|REPOSITORY@REVISION",
+    default="",
+    help="Where to get them, instead of from the authors. A repository is OWNER/NAME on the hub; a file in it may"
+    " follow: REPOSITORY@REVISION/FILE.",
+)
+@click.option(
+    "--hub",
+    envvar="HF_ENDPOINT",
+    default=HUB,
+    help=f"Address of the hub, or of a mirror of it [env: HF_ENDPOINT; default: {HUB}].",
+)
 @click.option(
     "--sha256",
     default="",
-    help="SHA-256 of the file; that of the official file by default, where it is known.",
+    help="SHA-256 that the file must have. Without it, the file must be an official one, as far as these are known.",
 )
+@ACCEPTS_UNDISCLOSED_DATA
 @IMPORTED_FOLDER
-def fetch(name: str, address: str, sha256: str, folder: Path) -> None:
+def fetch(name: str, origin: str, hub: str, sha256: str, folder: Path, *, accepts_undisclosed_data: bool) -> None:
     """Download a network's official weights.
 
     They are checked and kept as safetensors.
     """
     from retint_models.networks.registry import NETWORKS
-    from retint_models.weights import importing
+    from retint_models.weights import fetching, importing
 
+    terms = importing.Terms(sha256=sha256.lower(), accepts_undisclosed_data=accepts_undisclosed_data)
     with translate_errors(), show_progress_bar() as report_progress:
-        taken = importing.fetch_weights(name, NETWORKS, folder, report_progress, address=address, sha256=sha256.lower())
+        taken = fetching.fetch_weights(name, NETWORKS, folder, report_progress, origin=origin, hub=hub, terms=terms)
     print_import(taken)
 
 
@@ -216,15 +246,10 @@ def card_to_json(card: Card) -> dict[str, Any]:
     return json.loads(json.dumps(facts, default=str))  # type: ignore[no-any-return]
 
 
-def print_import(taken: "ImportedWeights") -> None:
-    """Print what was imported, and whether it is the official file."""
-    sentences = {
-        True: "It is the official file.",
-        False: "It fits the network, but it is not the official file: its SHA-256 is another.",
-        None: "It fits the network; whether it is the official file cannot be told: no SHA-256 of that is known.",
-    }
-    card = taken.card
-    click.echo(f"{card.name}: {card.size / 1e6:.1f} MB in {card.path}. {sentences[taken.is_official]}")
+def print_import(card: Card) -> None:
+    """Print what was imported, whether it is the official file, and what the file held beside it."""
+    sentences = [f"{card.name}: {card.size / 1e6:.1f} MB in {card.path}.", card.origin, card.imported.get("remark", "")]
+    click.echo(" ".join(filter(None, sentences)))
 
 
 @contextmanager

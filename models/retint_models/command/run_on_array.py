@@ -60,7 +60,7 @@ def run_on_array(
     if threads:
         torch.set_num_threads(threads)
     x = torch.from_numpy(read_array(input_file)).to(device)
-    tensors = checkpoints.read(weights_file) if weights_file else load_tensors(registry.card(name, imported))
+    tensors = checkpoints.read(weights_file).tensors if weights_file else load_tensors(registry.card(name, imported))
     network = registry.NETWORKS[name](name, tensors).to(device)
     with torch.inference_mode():
         y = network(x).cpu().numpy()

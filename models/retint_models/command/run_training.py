@@ -82,7 +82,7 @@ def read_imagenet_encoder(file: Path | None, network: str) -> "dict[str, Tensor]
     if file is not None:
         from retint_models.weights import checkpoints
 
-        return checkpoints.read(file)
+        return checkpoints.read(file).tensors
     from retint_models.networks.registry import card
     from retint_models.weights.loading import load_tensors
 

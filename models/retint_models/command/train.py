@@ -74,7 +74,7 @@ def compact(
         imagenet = read_imagenet_encoder(encoder, "compact")
         run = trainer.make_run(out, training, held_back, imagenet, TrainingOptions(**options), device=device)
         if start_from:
-            run.load_weights(checkpoints.read(start_from))
+            run.load_weights(checkpoints.read(start_from).tensors)
         run_training(run, resume=resume)
 
 
@@ -297,7 +297,7 @@ def deoldify(
         if not resume and (out / "generator").exists():
             raise ValueError(f"{out} holds a training already: continue it with --resume, or give another folder")
         pretrained = read_pretrained(encoder, backbone, trainer.FEATURE_LAYERS)
-        weights = checkpoints.read(start_from) if start_from else None
+        weights = checkpoints.read(start_from).tensors if start_from else None
         training, held_back = open_photographs(photos, dev, out, short_side=256)
         chosen = choose_hyperparameters(name, largest, repeats, batch)
         nogan = trainer.NoGan(

@@ -32,6 +32,8 @@ LAYERS = 9
 """Layers of the color decoder; each looks at one of three maps, in turn."""
 STRIDE = 32
 """Both sides of a picture are multiples of this."""
+UNUSED = ("encoder.arch.head_cls.weight", "encoder.arch.head_cls.bias")
+"""Tensors of a classifier that the `.pth` files still hold, though the authors took the layer out of the network."""
 ENCODER_EPS = 1e-6
 """Of the encoder's layer norms; all others have PyTorch's 1e-5."""
 
@@ -328,5 +330,5 @@ def load_network(name: str, tensors: Mapping[str, Tensor]) -> Ddcolor:
         raise ValueError(f"DDColor has no network {name!r}; it has {', '.join(CONFIGS)}")
     with torch.device("meta"):
         network = Ddcolor(CONFIGS[name])
-    fill_network(network, tensors, name)
+    fill_network(network, tensors, name, UNUSED)
     return network

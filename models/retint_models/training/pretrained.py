@@ -55,7 +55,7 @@ def read_backbone(file: Path | None, layers: Sequence[int]) -> Backbone | None:
     """
     if file is None:
         return None
-    state = checkpoints.read(file)
+    state = checkpoints.read(file).tensors
     try:
         if "features.40.weight" in state:
             return VggFeatures(state, layers)
@@ -77,7 +77,7 @@ def read_resnet(file: Path | None) -> dict[str, Tensor]:
         return {}
     numbers = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
     state = {}
-    for name, value in checkpoints.read(file).items():
+    for name, value in checkpoints.read(file).tensors.items():
         first, _, rest = name.partition(".")
         if first in numbers:
             state[f"{numbers[first]}.{rest}"] = value.float() if value.is_floating_point() else value

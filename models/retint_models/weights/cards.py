@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 from platformdirs import user_data_path
 
+from retint_models.weights.publications import PublishedFile, PublishedScores
+
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 """Folder of the cards and the small weights, part of the package."""
 
@@ -65,23 +67,6 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Official:
-    """The file that a network's authors published.
-
-    Attributes:
-        file: Its name.
-        address: URL of the download; empty if not known.
-        bytes: Its size; 0 if not known.
-        sha256: In hex; empty if not known.
-    """
-
-    file: str
-    address: str = ""
-    bytes: int = 0
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
 class Card:
     """What is known of a network. `models/README.md` says more.
 
@@ -90,17 +75,23 @@ class Card:
         kind: `colorizer` or `defader`.
         title: One line for people.
         license: License of the weights: an SPDX expression, or what is known in words.
+        code_license: License of the authors' code; ours is written anew, from descriptions. Empty for our own networks.
         file: Name of the weights' file; several networks may share one.
         good_at: A sentence for somebody who has to choose.
         weaknesses: A sentence each.
         parameters: Number of parameters; 0 if nobody has counted them.
         source: Who made it, and where it is described.
-        data: What it was trained on.
+        data: What it was trained on, and on what terms that may be used.
+        not_known: What nobody has published, a sentence each.
+        undisclosed_data: Why an operator must accept the training data before an import, in a sentence; empty if not.
         settings: What a recipe may set, by name.
         preprocessing: How the network sees a proxy.
         scores: Measured on the dev photographs; empty where we have not measured.
-        official: The file that its authors published; None for our own networks.
+        published_scores: What others measured, and of which weights.
+        official: The files that its authors published, and where; the first is fetched by default. None for our own
+            networks.
         sha256: The SHA-256 that the file must have, in hex; empty while nothing is imported.
+        imported: The record of the import; empty while nothing is imported.
         folder: Folder of the file.
     """
 
@@ -109,16 +100,21 @@ class Card:
     title: str
     license: str
     file: str
+    code_license: str = ""
     good_at: str = ""
     weaknesses: list[str] = field(default_factory=list)
     parameters: int = 0
     source: str = ""
     data: list[str] = field(default_factory=list)
+    not_known: list[str] = field(default_factory=list)
+    undisclosed_data: str = ""
     settings: dict[str, Setting] = field(default_factory=dict)
     preprocessing: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
-    official: Official | None = None
+    published_scores: list[PublishedScores] = field(default_factory=list)
+    official: list[PublishedFile] | None = None
     sha256: str = ""
+    imported: dict[str, Any] = field(default_factory=dict)
     folder: Path = SHIPPED
 
     @property
@@ -151,11 +147,17 @@ class Card:
         """What to do to get the weights: a command, or `install Retint again`."""
         if self.official is None:
             return "install Retint again"
-        return f"retint weights fetch {self.name}" if self.official.address else self._import_command
+        if any(published.is_downloadable for published in self.official):
+            return f"retint weights fetch {self.name}{self._acceptance}"
+        return self._import_command
 
     @property
     def _import_command(self) -> str:
-        return f"retint weights import FILE --as {self.name}"
+        return f"retint weights import FILE --as {self.name}{self._acceptance}"
+
+    @property
+    def _acceptance(self) -> str:
+        return " --accept-undisclosed-data" if self.undisclosed_data else ""
 
     @property
     def remedy(self) -> str:
@@ -163,19 +165,49 @@ class Card:
         if self.official is None:
             return f"{self.file} is part of the package: install Retint again, or restore the file with git."
         by_hand = f"`{self._import_command}`"
-        if self.official.address:
-            return f"Get them with `{self.command}`, or with {by_hand} if you have the file."
-        return f"They can only be had as a file: {by_hand}."
+        if self.command == self._import_command:
+            return f"They can only be had as a file: {by_hand}."
+        return f"Get them with `{self.command}`, or with {by_hand} if you have the file."
+
+    def is_official(self, sha256: str, size: int) -> bool | None:
+        """Whether a file is one of the official files; None if that cannot be told.
+
+        Args:
+            sha256: Of the file, in hex.
+            size: Its bytes.
+        """
+        files = self.official or []
+        if any(published.sha256 == sha256 for published in files):
+            return True
+        unknown = [published for published in files if not published.sha256]
+        may_be = any(not published.bytes or published.bytes == size for published in unknown)
+        return None if may_be or not files else False
+
+    @property
+    def origin(self) -> str:
+        """Whether the weights here are the official ones, in a sentence; empty while nothing is imported."""
+        if self.official is None:
+            return "Part of Retint."
+        if not self.imported:
+            return ""
+        sha256, size = str(self.imported.get("source_sha256")), self.imported.get("source_bytes", 0)
+        sentences = {
+            True: f"Official: {next((each.place for each in self.official if each.sha256 == sha256), '')}.",
+            False: "Not official: the SHA-256 is that of no official file.",
+            None: "Whether they are official cannot be told: not every official file's SHA-256 is known.",
+        }
+        return sentences[self.is_official(sha256, size)] if self.official else "Nobody has published official ones."
 
     def describe(self) -> str:
         """Return all of this as text for a terminal, wrapped at 100 columns."""
         here = f"{self.size / 1e6:.1f} MB in {self.path}" if self.is_here else f"Not installed. {self.remedy}"
-        published = [part for part in (self.official.file, self.official.address) if part] if self.official else []
         facts = {
             "Good at": self.good_at,
             "Weak": self.weaknesses,
             "License": self.license,
+            "Code": self.code_license,
             "Trained on": self.data,
+            "Not known": self.not_known,
             "Source": self.source,
             "Parameters": f"{self.parameters:,}",
             "Settings": [
@@ -185,8 +217,10 @@ class Card:
             "Sees": [f"{name}: {format_value(value)}" for name, value in self.preprocessing.items()],
             "Scores": [f"{name}: {format_value(value)}" for name, value in self.scores.items()]
             or "Not measured by us.",
-            "Published": ", ".join(published),
-            "Weights": here,
+            "By others": [published.line for published in self.published_scores],
+            "Official": [published.line for published in self.official or []],
+            "To accept": self.undisclosed_data,
+            "Weights": f"{here}. {self.origin}" if self.is_here else here,
             "SHA-256": self.sha256,
         }
         lines = [f"{self.name} ({self.kind})", self.title, ""]
@@ -265,13 +299,14 @@ def _parse(source: Path) -> dict[str, Any]:
 
 
 def _read_card(name: str, entry: dict[str, Any], imported: Path, folder: Path) -> Card:
-    settings = {key: Setting(**facts) for key, facts in entry.pop("settings", {}).items()}
+    entry["settings"] = {key: Setting(**facts) for key, facts in entry.get("settings", {}).items()}
+    entry["published_scores"] = [PublishedScores(**facts) for facts in entry.get("published_scores", [])]
     if "official" not in entry:
-        return Card(name=name, settings=settings, folder=folder, **entry)
-    official = Official(**entry.pop("official"))
-    sha256 = str(read_record(name, imported).get("sha256", ""))
-    file = f"{name}.safetensors"
-    return Card(name=name, settings=settings, official=official, file=file, sha256=sha256, folder=imported, **entry)
+        return Card(name=name, folder=folder, **entry)
+    entry["official"] = [PublishedFile(**facts) for facts in entry["official"]]
+    record = read_record(name, imported)
+    sha256 = str(record.get("sha256", ""))
+    return Card(name=name, file=f"{name}.safetensors", sha256=sha256, imported=record, folder=imported, **entry)
 
 
 def record_path(name: str, imported: Path) -> Path:

@@ -12,6 +12,7 @@ import warnings
 import zipfile
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +32,12 @@ ALLOWED = {
     *(f"torch.{name}Storage" for name in STORAGES),
 }
 """All names that a file may use."""
+
+WRAPPERS = ("model", "params", "params_ema", "state_dict")
+"""Names under which training code saves the tensors: fastai's, BasicSR's two, PyTorch Lightning's and many others'."""
+
+BESIDE_TENSORS = {"opt"}
+"""What may stand beside them, and is left out: the optimiser's state, as fastai saves it."""
 
 PICKLES = 5
 """Number of pickles in an old file: magic number, version, machine, the object, the order of its tensors."""
@@ -53,13 +60,21 @@ DAMAGED = (
 """Exceptions that reading a damaged file can raise."""
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a PyTorch file, old or new, or of a safetensors file.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read from a weights file.
 
-    Where the file holds exactly `model` and `opt`, as fastai saves them, the tensors are those of `model`.
+    Attributes:
+        tensors: By name, on the CPU, in the type that the file has.
+        remark: A sentence where the file held two sets of weights: which one this is; else empty.
+    """
 
-    Returns:
-        The state: name to tensor, on the CPU, in the type that the file has.
+    tensors: dict[str, Tensor]
+    remark: str = ""
+
+
+def read(path: Path) -> Checkpoint:
+    """Read the tensors of a PyTorch file, old or new, or of a safetensors file; bare, or in one of `WRAPPERS`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -85,7 +100,8 @@ def read(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path.name} asks for {strange}, for which weights have no use: it was refused, and nothing in it was run"
         )
-    return extract_state(held, path.name)
+    inner, remark = unwrap(held, path.name)
+    return Checkpoint(check_tensors(inner, path.name), remark)
 
 
 def requested_names(path: Path) -> Iterator[str]:
@@ -125,14 +141,34 @@ def unpickle(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def extract_state(held: Any, name: str) -> dict[str, Tensor]:
-    """Return the tensors by name of what a file holds.
+def unwrap(held: Any, name: str) -> tuple[Any, str]:
+    """Take the tensors out of a wrapper, if there is one.
+
+    Where there are the parameters of a training and their moving average, as BasicSR saves them, the average is taken:
+    it is what its authors publish scores of.
+
+    Returns:
+        The tensors by name, as far as the wrapper tells; and a remark, where there were two sets of them.
+
+    Raises:
+        ValueError: there are two sets, of which neither is known to be the better one.
+    """
+    if not isinstance(held, dict) or not held or not held.keys() <= {*WRAPPERS, *BESIDE_TENSORS}:
+        return held, ""
+    found = [wrapper for wrapper in WRAPPERS if isinstance(held.get(wrapper), dict)]
+    if found == ["params", "params_ema"]:
+        return held["params_ema"], f"{name} holds params and params_ema: the moving average, params_ema, was taken."
+    if len(found) > 1:
+        raise ValueError(f"{name} holds {' and '.join(found)}: save a file with the one that is meant")
+    return (held[found[0]], "") if found else (held, "")
+
+
+def check_tensors(held: Any, name: str) -> dict[str, Tensor]:
+    """Return what a file holds as tensors by name.
 
     Raises:
         ValueError: it holds anything else.
     """
-    if isinstance(held, dict) and held.keys() == {"model", "opt"}:
-        held = held["model"]
     if not isinstance(held, dict) or not held:
         raise ValueError(f"{name} holds no tensors by name, but a {type(held).__name__}")
     for key, value in held.items():

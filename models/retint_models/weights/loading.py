@@ -1,6 +1,6 @@
 """Load weights into networks: verified against their card, and only if they fit."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ def load_tensors(card: Card) -> dict[str, Tensor]:
     return {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in kept.items()}
 
 
-def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], name: str, unused: Collection[str] = ()) -> None:
     """Fill a network with weights and set it to evaluation mode; names, shapes and values must fit.
 
     The counters of batch norms (`num_batches_tracked`) may be missing, as in files of old versions of PyTorch: only
@@ -36,13 +36,14 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -
         network: May be on the meta device; tensors of the right type are used as they are, not copied.
         tensors: The state, under the names of the network.
         name: Of the network, for error messages.
+        unused: Names of tensors that some of the network's files hold, left from its training; they are left out.
 
     Raises:
         ValueError: a missing or unknown tensor, another shape or type, NaN or infinity; names the first.
     """
     expected = network.state_dict()
     counters = {key: torch.zeros((), dtype=torch.int64) for key in expected if key.endswith("num_batches_tracked")}
-    state = {**tensors, **{key: zero for key, zero in counters.items() if key not in tensors}}
+    state = {key: tensor for key, tensor in {**counters, **tensors}.items() if key not in unused}
     for key in sorted(expected.keys() ^ state.keys()):
         raise ValueError(f"these are not the weights of {name}: {key} is {'missing' if key in expected else 'unknown'}")
     for key, tensor in state.items():

@@ -200,13 +200,18 @@ class Network(Answer):
     parameters: int = Field(description="Number of parameters; 0 if unknown.")
     size: int = Field(description="Bytes of the weights; 0 if they are not installed.")
     sha256: str = Field(description="Hash of the weights; empty if they are not installed.")
-    license: str
+    license: str = Field(description="License of the weights.")
+    code_license: str = Field(description="License of its authors' code; empty for our own networks.")
     source: str
-    data: list[str] = Field(description="What it was trained on.")
+    data: list[str] = Field(description="What it was trained on, and on what terms that may be used.")
+    not_known: list[str] = Field(description="What nobody has published, a sentence each.")
+    undisclosed_data: str = Field(description="Why an operator must accept its training data; empty if not.")
     settings: dict[str, Setting]
     scores: dict[str, Any] = Field(description="Measured on our own photographs; empty if not measured.")
+    published_scores: list[dict[str, Any]] = Field(description="What others measured, and of which weights.")
     preprocessing: dict[str, Any] = Field(description="How a photo is prepared for it.")
-    official: dict[str, Any] = Field(description="The file that its authors published; empty for our own networks.")
+    official: list[dict[str, Any]] = Field(description="The files that its authors published, and where.")
+    origin: str = Field(description="Whether the weights here are official; empty if they are not installed.")
 
 
 class Networks(Answer):

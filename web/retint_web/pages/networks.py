@@ -68,20 +68,15 @@ def show(network: str) -> ResponseReturnValue:
 def _facts(card: Card) -> Iterator[tuple[str, str]]:
     yield "Name in recipes", card.name
     yield "Made by", card.source
-    yield "License", card.license
+    yield "License of the weights", card.license
+    if card.code_license:
+        yield "License of its authors' code", card.code_license
     if card.parameters:
         yield "Parameters", f"{card.parameters:,}"
     if card.is_here:
         yield "Weights", words.format_size(card.size)
         yield "SHA-256 of the weights", card.sha256
-    if card.official is None:
-        return
-    size = f", {words.format_size(card.official.bytes)}" if card.official.bytes else ""
-    yield "Official file", f"{card.official.file}{size}"
-    if card.official.address:
-        yield "Address of the official file", card.official.address
-    if card.official.sha256:
-        yield "SHA-256 of the official file", card.official.sha256
+        yield "Where they are from", card.origin
 
 
 def _scores(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

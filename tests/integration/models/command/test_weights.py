@@ -31,6 +31,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+UNTOLD = "Whether they are official cannot be told: not every official file's SHA-256 is known."
+
+
 @pytest.fixture(autouse=True)
 def restore_threads() -> Iterator[None]:
     """Restore the number of threads: the command sets it for its process, which here is ours."""
@@ -52,10 +55,11 @@ def test_weights_are_imported_listed_shown_run_and_verified(lab: Path, tmp_path:
     assert "`retint weights fetch lab-resnet18`" in before.stdout
     imported = retint("weights", "import", lab, "--as", "lab-resnet18", folder=tmp_path)
     assert imported.exit_code == 0, imported.stderr
-    assert f"lab-resnet18: 3.8 MB in {tmp_path}/lab-resnet18.safetensors. It fits the network; " in imported.stdout
+    assert imported.stdout.startswith(f"lab-resnet18: 3.8 MB in {tmp_path}/lab-resnet18.safetensors. {UNTOLD}")
     assert "lab-resnet18     colorizer  installed, 3.8 MB" in retint("weights", "list", folder=tmp_path).stdout
     shown = retint("weights", "show", "lab-resnet18", folder=tmp_path).stdout
     assert "License     None known" in shown
+    assert UNTOLD[:60] in shown
     assert "Parameters  954,722" in shown
     card = json.loads(retint("weights", "show", "lab-resnet18", "--json", folder=tmp_path).stdout)
     assert card["is_here"]
@@ -71,7 +75,8 @@ def test_weights_are_imported_listed_shown_run_and_verified(lab: Path, tmp_path:
     assert np.array_equal(np.load(tmp_path / "y.npy"), answer)
     verified = retint("weights", "verify", folder=tmp_path)
     assert verified.exit_code == 0
-    assert "lab-resnet18: as its card says" in verified.stdout
+    assert f"lab-resnet18: as its card says. {UNTOLD}" in verified.stdout
+    assert "compact: as its card says. Part of Retint." in verified.stdout
     with (tmp_path / "lab-resnet18.safetensors").open("r+b") as damaged:
         damaged.truncate(1000)
     verified = retint("weights", "verify", folder=tmp_path)
@@ -91,10 +96,27 @@ def test_weights_are_fetched_from_an_address(lab: Path, tmp_path: Path) -> None:
         wrong = retint("weights", "fetch", "video", "--from", address, folder=tmp_path)
         server.shutdown()
     assert fetched.exit_code == 0, fetched.stderr
-    assert fetched.stdout.startswith(f"lab-resnet18: 3.8 MB in {tmp_path}/lab-resnet18.safetensors. It fits")
+    assert fetched.stdout.startswith(f"lab-resnet18: 3.8 MB in {tmp_path}/lab-resnet18.safetensors. {UNTOLD}")
     assert wrong.exit_code == 2
     assert "these are the weights of lab-resnet18" in wrong.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lab-resnet18.safetensors", "lab-resnet18.toml"]
+
+
+def test_the_hub_may_be_a_mirror_and_undisclosed_data_must_be_accepted(tmp_path: Path) -> None:
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)  # it has nothing, and says what it was asked for
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        mirror = f"http://127.0.0.1:{server.server_port}"
+        by_option = retint("weights", "fetch", "ddcolor", "--hub", mirror, folder=tmp_path)
+        runner, artistic = CliRunner(), ["weights", "fetch", "ddcolor-artistic", "--folder", str(tmp_path / "weights")]
+        refused = runner.invoke(command, artistic, env={"HF_ENDPOINT": mirror})
+        accepted = runner.invoke(command, [*artistic, "--accept-undisclosed-data"], env={"HF_ENDPOINT": mirror})
+        server.shutdown()
+    place = f"{mirror}/piddnad/ddcolor_modelscope/resolve/060f67494e31883a4b13cb27f889f3154847ada4/pytorch_model.bin"
+    assert f"{place} answers 404" in by_option.stderr
+    assert "nobody can tell whose they are. To use ddcolor-artistic all the same, give --accept" in refused.stderr
+    assert f"{mirror}/piddnad/ddcolor_artistic/resolve/aa10f72fffc89a6658e37b48556050b4d9a26f63" in accepted.stderr
+    assert [done.exit_code for done in (by_option, refused, accepted)] == [2, 2, 2]
 
 
 def test_a_hostile_file_is_refused_by_the_command(tmp_path: Path) -> None:

@@ -53,11 +53,15 @@ def photo_url(app: Flask) -> Iterator[str]:
 
 def test_every_network_has_a_card_whether_its_weights_are_here_or_not(member: Person) -> None:
     cards = {card["name"]: card for card in member.api("GET", "/networks").json["items"]}
-    assert {"compact", "artistic", "stable", "video", "yuv-gan", "compact-defade"} <= cards.keys()
+    assert {"compact", "artistic", "stable", "video", "ddcolor", "yuv-gan", "compact-defade"} <= cards.keys()
     assert cards["artistic"]["is_here"]
     assert cards["artistic"]["sha256"] == "ab" * 32
     assert not cards["stable"]["is_here"]
     assert cards["stable"]["sha256"] == ""
+    assert cards["compact"]["official"] == cards["defade-deoldify"]["official"] == []
+    (tiny,) = cards["ddcolor-tiny"]["published_scores"]
+    assert tiny["scores"]["FID"] == 4.38
+    assert [file["file"] for file in cards["ddcolor"]["official"]] == ["pytorch_model.bin", "ddcolor_modelscope.pth"]
     for name, card in cards.items():
         assert card["good_at"].endswith("."), name
         assert card["weaknesses"], name
@@ -87,6 +91,24 @@ def test_a_card_tells_a_curator_and_a_researcher(member: Person, admin: Person) 
     both = admin.browser().get("/networks").text
     assert "retint weights fetch stable" in both
     assert "retint weights fetch artistic" not in both
+
+
+def test_a_page_says_which_weights_have_which_scores_where_they_are_and_what_must_be_accepted(
+    member: Person, admin: Person
+) -> None:
+    page = member.browser().get("/networks/ddcolor").text
+    for said in (
+        "Not measured by us.",
+        '<dt>FID</dt><dd class="number">3.92</dd>',
+        "ddcolor_paper, which are not these",
+        "Whether ImageNet&#39;s terms",
+        'href="https://huggingface.co/piddnad/ddcolor_modelscope/resolve/060f67494e31883a4b13cb27f889f3154847ada4/pytorch_model.bin"',
+        "17c460d7e55b32a598370621d77173be59e03c24b0823f06821db23a50c263ce",
+    ):
+        assert said in page
+    opted_in = admin.browser().get("/networks/ddcolor-artistic").text
+    assert "trained on private pictures" in opted_in
+    assert "retint weights fetch ddcolor-artistic --accept-undisclosed-data" in opted_in
 
 
 def test_every_score_is_told_in_words(member: Person) -> None:

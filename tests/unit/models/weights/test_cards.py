@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from retint_models.weights import cards
-from retint_models.weights.cards import Official
+from retint_models.weights.publications import PublishedFile
 
 
 def test_settings_are_filled_in_and_out_of_range_ones_named() -> None:
@@ -31,7 +31,7 @@ def test_a_card_says_how_to_get_its_weights(tmp_path: Path) -> None:
     found = cards.read_cards(tmp_path)
     assert found["compact"].command == "install Retint again"
     assert found["artistic"].command == "retint weights fetch artistic"
-    by_hand = replace(found["artistic"], official=Official("ColorizeArtistic_gen.pth"))
+    by_hand = replace(found["artistic"], official=[PublishedFile("ColorizeArtistic_gen.pth")])
     assert by_hand.command == "retint weights import FILE --as artistic"
     for card in (*found.values(), by_hand):
         assert card.command in card.remedy, card.name

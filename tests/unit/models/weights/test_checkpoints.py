@@ -33,8 +33,9 @@ def saved(path: Path, held: object, *, old: bool) -> Path:
     return path
 
 
-def same(state: dict[str, Tensor]) -> bool:
-    return state.keys() == TENSORS.keys() and all(torch.equal(state[key], TENSORS[key]) for key in TENSORS)
+def same(read: checkpoints.Checkpoint, expected: dict[str, Tensor] = TENSORS) -> bool:
+    state = read.tensors
+    return state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in expected)
 
 
 @pytest.mark.parametrize("old", [True, False])
@@ -42,7 +43,7 @@ def test_old_and_new_files_are_read(tmp_path: Path, old: bool) -> None:
     assert same(checkpoints.read(saved(tmp_path / "bare.pth", OrderedDict(TENSORS), old=old)))
     parameters = {"conv.weight": torch.nn.Parameter(TENSORS["conv.weight"])}
     read = checkpoints.read(saved(tmp_path / "parameters.pth", parameters, old=old))
-    assert not read["conv.weight"].requires_grad
+    assert not read.tensors["conv.weight"].requires_grad
 
 
 @pytest.mark.parametrize("old", [True, False])
@@ -52,6 +53,30 @@ def test_what_fastai_saves_beside_the_weights_is_left_out(tmp_path: Path, old: b
     assert same(checkpoints.read(saved(tmp_path / "video.pth", held, old=old)))
     with pytest.raises(ValueError, match="'model' is a OrderedDict"):
         checkpoints.read(saved(tmp_path / "more.pth", held | {"epoch": 3}, old=old))
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("wrapper", ["params", "params_ema", "state_dict", "model"])
+def test_tensors_are_taken_out_of_every_wrapper_in_which_authors_publish_them(
+    tmp_path: Path, wrapper: str, old: bool
+) -> None:
+    read = checkpoints.read(saved(tmp_path / "wrapped.pth", {wrapper: OrderedDict(TENSORS)}, old=old))
+    assert same(read)
+    assert read.remark == ""
+
+
+def test_of_parameters_and_their_moving_average_the_average_is_taken(tmp_path: Path) -> None:
+    average = {key: tensor + 1 for key, tensor in TENSORS.items()}
+    read = checkpoints.read(saved(tmp_path / "both.pth", {"params": TENSORS, "params_ema": average}, old=False))
+    assert same(read, average)
+    assert read.remark == "both.pth holds params and params_ema: the moving average, params_ema, was taken."
+    with pytest.raises(ValueError, match=r"both\.pth holds model and state_dict: save a file with"):
+        checkpoints.read(saved(tmp_path / "both.pth", {"state_dict": TENSORS, "model": TENSORS}, old=False))
+
+
+def test_a_tensor_that_has_a_wrappers_name_is_a_tensor(tmp_path: Path) -> None:
+    bare = {"model": torch.ones(2)}
+    assert same(checkpoints.read(saved(tmp_path / "bare.pth", bare, old=False)), bare)
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:
@@ -115,7 +140,7 @@ def test_a_pickle_within_the_tensors_bytes_is_only_bytes(tmp_path: Path) -> None
     marker = tmp_path / "was-run"
     inner = torch.frombuffer(bytearray(pickle.dumps(Call(os.system, f"touch {marker}"))), dtype=torch.uint8)
     read = checkpoints.read(saved(tmp_path / "bytes.pth", {"inner": inner}, old=False))
-    assert torch.equal(read["inner"], inner)
+    assert torch.equal(read.tensors["inner"], inner)
     assert not marker.exists()
 
 

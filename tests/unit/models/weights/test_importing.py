@@ -1,43 +1,23 @@
-"""Weights are kept only if they fit; a download goes on where it broke off, and nothing else is believed."""
+"""Weights are kept only if they fit, on the operator's terms, and the record says where they came from."""
 
 import hashlib
-import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests.named_weights import tensors_for
 from torch import Tensor, nn
 
 from retint_models.networks import registry
+from retint_models.networks.ddcolor import TINY, Ddcolor
 from retint_models.networks.deoldify import CONFIGS, DeoldifyGenerator
+from retint_models.networks.lab_resnet18 import TutorialNetwork
 from retint_models.networks.registry import NETWORKS
-from retint_models.networks.yuv_gan import YuvGenerator
 from retint_models.weights import cards, importing
-
-
-@pytest.fixture(scope="module")
-def tensors() -> dict[str, Tensor]:
-    """Weights of `yuv-gan`, the smallest that is imported."""
-    with torch.device("meta"):
-        return tensors_for(YuvGenerator())
-
-
-@pytest.fixture(scope="module")
-def published(tensors: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file as its authors publish it."""
-    path = tmp_path_factory.mktemp("published") / "G.pth"
-    torch.save(tensors, path, _use_new_zipfile_serialization=False)
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "imported"
+from retint_models.weights.importing import Terms
 
 
 def left(folder: Path) -> list[str]:
@@ -48,10 +28,9 @@ def test_an_import_keeps_every_number_and_says_where_it_came_from(
     published: Path, tensors: dict[str, Tensor], folder: Path
 ) -> None:
     steps: list[tuple[str, int, int]] = []
-    taken = importing.import_weights(published, "yuv-gan", NETWORKS, folder, lambda *step: steps.append(step))
-    card = registry.card("yuv-gan", folder)
-    assert taken.card == card
-    assert taken.is_official is None, "nobody has published its SHA-256"
+    card = importing.import_weights(published, "yuv-gan", NETWORKS, folder, lambda *step: steps.append(step))
+    assert card == registry.card("yuv-gan", folder)
+    assert card.origin == "Whether they are official cannot be told: not every official file's SHA-256 is known."
     assert card.is_here
     assert left(folder) == ["yuv-gan.safetensors", "yuv-gan.toml"]
     assert all(file.stat().st_mode & 0o777 == 0o644 for file in folder.iterdir()), "others may serve them"
@@ -70,18 +49,30 @@ def test_an_import_gives_the_same_file_whatever_the_format(
     published: Path, tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     save_file(tensors, tmp_path / "G.safetensors")
-    torch.save({"model": tensors, "opt": {}}, tmp_path / "G.pth")
-    hashes = {
-        importing.import_weights(path, "yuv-gan", NETWORKS, tmp_path / "imported").card.sha256
-        for path in (published, tmp_path / "G.safetensors", tmp_path / "G.pth")
-    }
-    assert len(hashes) == 1
+    paths = [published, tmp_path / "G.safetensors"]
+    for wrapper in ({"model": tensors, "opt": {}}, {"params": tensors}, {"state_dict": tensors}):
+        paths.append(tmp_path / f"{next(iter(wrapper))}.pth")
+        torch.save(wrapper, paths[-1])
+    imports = [importing.import_weights(path, "yuv-gan", NETWORKS, tmp_path / "imported") for path in paths]
+    assert len({card.sha256 for card in imports}) == 1
+    assert not any("remark" in card.imported for card in imports)
+
+
+def test_of_two_sets_of_weights_the_moving_average_is_taken_and_the_record_says_so(
+    tensors: dict[str, Tensor], folder: Path, tmp_path: Path
+) -> None:
+    raw = {key: torch.zeros_like(tensor) for key, tensor in tensors.items()}
+    torch.save({"params": raw, "params_ema": tensors}, tmp_path / "both.pth")
+    card = importing.import_weights(tmp_path / "both.pth", "yuv-gan", NETWORKS, folder)
+    assert card.imported["remark"] == "both.pth holds params and params_ema: the moving average, params_ema, was taken."
+    kept = load_file(card.path)
+    assert all(torch.equal(kept[key], tensors[key]) for key in tensors)
 
 
 def test_what_does_not_fit_is_refused_and_what_was_there_stays(
     published: Path, tensors: dict[str, Tensor], folder: Path, tmp_path: Path
 ) -> None:
-    before = importing.import_weights(published, "yuv-gan", NETWORKS, folder).card
+    before = importing.import_weights(published, "yuv-gan", NETWORKS, folder)
     first = next(iter(tensors))
     spoiled = {
         "damaged: .*holds NaN": tensors | {first: torch.full_like(tensors[first], float("nan"))},
@@ -119,6 +110,24 @@ def test_what_comes_along_and_what_is_unknown_cannot_be_imported(published: Path
     assert left(folder) == []
 
 
+def test_what_training_left_in_a_file_is_dropped_by_name_and_any_other_stranger_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    with torch.device("meta"):
+        state = Ddcolor(TINY).state_dict()
+    flat = {key: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) for key, tensor in state.items()}
+    left_over = {"encoder.arch.head_cls.weight": torch.zeros(4, 768), "encoder.arch.head_cls.bias": torch.zeros(4)}
+    torch.save({"params": flat | left_over}, tmp_path / "ddcolor_paper_tiny.pth")
+    card = importing.import_weights(tmp_path / "ddcolor_paper_tiny.pth", "ddcolor-tiny", NETWORKS, folder)
+    with safe_open(card.path, "pt") as kept:
+        assert set(kept.keys()) == flat.keys()
+    with pytest.raises(ValueError, match=r"ddcolor_paper_tiny\.pth: these are the weights of ddcolor-tiny$"):
+        importing.import_weights(tmp_path / "ddcolor_paper_tiny.pth", "ddcolor", NETWORKS, folder)
+    torch.save({"params": flat | {"encoder.arch.head_cls.scale": torch.zeros(4)}}, tmp_path / "more.pth")
+    with pytest.raises(ValueError, match=r"not the weights of ddcolor-tiny: encoder\.arch\.head_cls\.scale is unknown"):
+        importing.import_weights(tmp_path / "more.pth", "ddcolor-tiny", NETWORKS, folder)
+
+
 def test_tensors_that_share_memory_are_kept_apart(folder: Path, tmp_path: Path) -> None:
     net = nn.Linear(2, 2)
     shared = importing._with_own_memory({"a": net.weight.data, "b": net.weight.data, "c": net.weight.data.T})
@@ -127,7 +136,7 @@ def test_tensors_that_share_memory_are_kept_apart(folder: Path, tmp_path: Path) 
 
 
 def test_a_damaged_or_lonely_file_is_told_at_once(published: Path, folder: Path) -> None:
-    card = importing.import_weights(published, "yuv-gan", NETWORKS, folder).card
+    card = importing.import_weights(published, "yuv-gan", NETWORKS, folder)
     data = bytearray(card.path.read_bytes())
     data[-1] ^= 1
     card.path.write_bytes(data)
@@ -144,172 +153,74 @@ def test_a_damaged_or_lonely_file_is_told_at_once(published: Path, folder: Path)
         registry.load_colorizer("yuv-gan", imported=folder)
 
 
-class Server(ThreadingHTTPServer):
-    """Serves one file, in ranges; hangs up after so many bytes, so many times."""
-
-    content = b""
-    version = '"1"'
-    hang_up_after = 1 << 40
-    hang_ups = 1 << 40
-    ranges = True
-    longest = 1 << 40
-    busy = 0
-    content_type = "application/octet-stream"
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[tuple[str, str | None]] = []
-        self.daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients may go."""
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/G.pth"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append((self.path, wanted))
-        if self.path.startswith("/missing"):
-            self.send_error(404)
-            return
-        whole, start = self.server.content, 0
-        if wanted and self.server.busy > 0:
-            self.server.busy -= 1
-            self.send_error(503)
-            return
-        if wanted and self.server.ranges:
-            start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
-            self.send_response(206)
-            self.send_header(
-                "Content-Range", f"bytes {start}-{min(len(whole), start + self.server.longest) - 1}/{len(whole)}"
-            )
-        else:
-            self.send_response(200)
-        self.send_header("Content-Type", self.server.content_type)
-        piece = whole[start:][: self.server.longest if wanted and self.server.ranges else None]
-        self.send_header("Content-Length", str(len(piece)))
-        self.send_header("ETag", self.server.version)
-        self.end_headers()
-        if self.server.hang_ups > 0 and len(piece) > self.server.hang_up_after:
-            self.server.hang_ups -= 1
-            piece = piece[: self.server.hang_up_after]
-        self.wfile.write(piece)
-        self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+CARDS = """
+[yuv-gan]
+kind = "colorizer"
+title = "for tests"
+license = "none"
+[[yuv-gan.official]]
+file = "G.pth"
+address = "https://authors.example/G.pth"
+bytes = {size}
+sha256 = "{sha256}"
+[[yuv-gan.official]]
+file = "G.pt"
+repository = "copies/gan"
+revision = "1"
+bytes = 12
+[lab-resnet18]
+kind = "colorizer"
+title = "for tests"
+license = "none"
+undisclosed_data = "It was trained on photographs that nobody has named."
+official = []
+"""
 
 
 @pytest.fixture
-def server(published: Path) -> Iterator[Server]:
-    server = Server()
-    server.content = published.read_bytes()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def official(published: Path, write_cards: Callable[[str], None]) -> Path:
+    """The published file, where the cards know it."""
+    data = published.read_bytes()
+    write_cards(CARDS.format(size=len(data), sha256=hashlib.sha256(data).hexdigest()))
+    return published
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_was(server: Server, folder: Path) -> None:
-    server.hang_up_after, server.hang_ups = len(server.content) // 4, 4
-    steps: list[tuple[str, int, int]] = []
-    taken = importing.fetch_weights(
-        "yuv-gan", NETWORKS, folder, lambda *step: steps.append(step), address=server.address
-    )
-    taken.card.verify()
-    assert left(folder) == ["yuv-gan.safetensors", "yuv-gan.toml"]
-    assert cards.read_record("yuv-gan", folder)["source_name"] == server.address
-    starts = [int(wanted[6:-1]) for _, wanted in server.asked if wanted]
-    assert len(starts) >= 2
-    assert starts == sorted(set(starts)), "every time farther"
-    loaded = [done for what, done, total in steps if what == "Downloading" and total == len(server.content)]
-    assert loaded == sorted(loaded)
-    assert loaded[-1] == len(server.content)
-
-
-def test_a_server_that_is_busy_or_gives_less_than_was_asked_for_is_asked_again(server: Server, folder: Path) -> None:
-    server.hang_up_after, server.hang_ups = len(server.content) // 2, 2
-    server.busy, server.longest = 2, len(server.content) // 3
-    importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address).card.verify()
-    starts = [int(wanted[6:-1]) for _, wanted in server.asked if wanted]
-    assert len(starts) == 4
-    assert starts == sorted(starts), "what was there was kept"
-
-
-def test_after_too_many_breaks_the_same_call_goes_on_later(server: Server, folder: Path) -> None:
-    server.hang_up_after = 1000
-    with pytest.raises(ConnectionError, match=r"gave \d,000 bytes and no more; they are kept"):
-        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address)
-    (part,) = left(folder)
-    before = (folder / part).stat().st_size
-    assert before >= 1000
-    server.hang_ups, asked = 0, len(server.asked)
-    importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address).card.verify()
-    assert [wanted for _, wanted in server.asked[asked:]] == [None, f"bytes={before}-"]
-    assert left(folder) == ["yuv-gan.safetensors", "yuv-gan.toml"]
-
-
-def test_what_changed_meanwhile_or_cannot_go_on_begins_anew(server: Server, folder: Path) -> None:
-    server.hang_up_after = 1000
-    with pytest.raises(ConnectionError):
-        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address)
-    server.version, server.ranges, server.hang_ups = '"2"', False, 2
-    importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address).card.verify()
-    assert left(folder) == ["yuv-gan.safetensors", "yuv-gan.toml"]
-
-
-def test_another_checksum_is_refused_and_nothing_is_kept(server: Server, folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"has another checksum than it should: SHA-256 [0-9a-f]{64}, expected 00"):
-        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address, sha256="0" * 64)
-    with pytest.raises(ValueError, match=r"another checksum .* expected 3f750246"):
-        importing.fetch_weights("artistic", NETWORKS, folder, address=server.address)
-    assert left(folder) == []
-    right = hashlib.sha256(server.content).hexdigest()
-    assert importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address, sha256=right).card.is_here
-
-
-def test_what_is_no_download_is_told_in_a_sentence(
-    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_any_official_file_is_known_and_another_one_is_told_apart(
+    official: Path, tensors: dict[str, Tensor], folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"/missing answers 404 Not Found"):
-        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address.replace("/G.pth", "/missing"))
-    with pytest.raises(ValueError, match="begins with http:// or https://, not 'file:///etc/passwd'"):
-        importing.fetch_weights("yuv-gan", NETWORKS, folder, address="file:///etc/passwd")
-    with pytest.raises(ValueError, match=r"nobody publishes the weights of defade-deoldify\. They can only be had as"):
-        importing.fetch_weights("defade-deoldify", NETWORKS, folder)
-    server.content_type = "text/html; charset=utf-8"
-    with pytest.raises(ValueError, match="gives a web page, not a file"):
-        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address)
-    server.content_type = "application/octet-stream"
-    monkeypatch.setattr(importing, "LIMIT", 1000)
-    with pytest.raises(ValueError, match=r"would give [\d,]+ bytes; at most 1,000 are expected"):
-        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address)
+    card = importing.import_weights(official, "yuv-gan", NETWORKS, folder)
+    assert card.origin == "Official: https://authors.example/G.pth."
+    torch.save(tensors, tmp_path / "mine.pth")
+    card = importing.import_weights(tmp_path / "mine.pth", "yuv-gan", NETWORKS, folder)
+    assert card.origin == "Not official: the SHA-256 is that of no official file."
+    terms = Terms(only_official=True)
+    with pytest.raises(ValueError, match=r"mine\.pth fits yuv-gan, but is none of its official files: its SHA-256 is"):
+        importing.import_weights(tmp_path / "mine.pth", "yuv-gan", NETWORKS, folder, terms=terms)
+    with pytest.raises(ValueError, match=r"^G\.pth is an official file of yuv-gan, not of lab-resnet18$"):
+        importing.import_weights(official, "lab-resnet18", NETWORKS, folder, terms=Terms(accepts_undisclosed_data=True))
+
+
+def test_a_file_may_be_an_official_one_whose_hash_nobody_knows_only_if_it_has_its_size(official: Path) -> None:
+    card = cards.read_cards()["yuv-gan"]
+    assert card.is_official("0" * 64, 12) is None
+    assert card.is_official("0" * 64, 13) is False
+    assert cards.read_cards()["lab-resnet18"].is_official("0" * 64, 12) is None
+
+
+def test_undisclosed_data_must_be_accepted_and_the_record_keeps_that(
+    official: Path, folder: Path, tmp_path: Path
+) -> None:
+    with torch.device("meta"):
+        tensors = tensors_for(TutorialNetwork())
+    torch.save(tensors, tmp_path / "lab.pth")
+    says = "photographs that nobody has named. To use lab-resnet18 all the same, give --accept-undisclosed-data"
+    with pytest.raises(ValueError, match=says):
+        importing.import_weights(tmp_path / "lab.pth", "lab-resnet18", NETWORKS, folder)
     assert left(folder) == []
-
-
-def test_a_server_that_is_away_is_worth_another_try(server: Server, folder: Path) -> None:
-    server.shutdown()
-    server.server_close()
-    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1 does not answer"):
-        importing.fetch_weights("yuv-gan", NETWORKS, folder, address=server.address)
-
-
-@pytest.mark.parametrize(
-    ("address", "file"),
-    [
-        ("https://www.dropbox.com/s/abc/G.pth?dl=0", "https://www.dropbox.com/s/abc/G.pth?dl=1"),
-        ("https://www.dropbox.com/s/abc/G.pth", "https://www.dropbox.com/s/abc/G.pth?dl=1"),
-        ("https://dropbox.com/scl/fi/a/G.pth?rlkey=b&dl=0", "https://dropbox.com/scl/fi/a/G.pth?dl=1&rlkey=b"),
-        ("https://notdropbox.com/G.pth?dl=0", "https://notdropbox.com/G.pth?dl=0"),
-    ],
-)
-def test_a_link_to_a_page_about_a_file_becomes_one_to_the_file(address: str, file: str) -> None:
-    assert importing.to_direct_address(address) == file
+    card = importing.import_weights(
+        tmp_path / "lab.pth", "lab-resnet18", NETWORKS, folder, terms=Terms(accepts_undisclosed_data=True)
+    )
+    assert card.imported["accepted"] == card.undisclosed_data
+    assert card.origin == "Nobody has published official ones."
+    assert card.command == "retint weights import FILE --as lab-resnet18 --accept-undisclosed-data"
+    assert "accepted" not in importing.import_weights(official, "yuv-gan", NETWORKS, folder).imported
