@@ -65,13 +65,21 @@ def _load_cached(kind: str, name: str, device: str, imported: Path) -> Any:
 
 
 def preload_networks(settings: Settings, beat: Beat = beat_for_nobody) -> None:
-    """Load the networks of the default recipe; log a warning for imported weights that are damaged.
+    """Load the networks of the default recipe, and compile what shows a proxy repaired to a colorizer.
+
+    Logs a warning for imported weights that are damaged.
 
     Raises:
         NetworkUnavailable: a network of the default recipe cannot be loaded here; says what to do.
+        MachineFault: compiling takes too long.
         DeviceFailed, OutOfMemory: the device cannot take it.
     """
+    from retint_models.layers import rendering
     from retint_models.weights import cards
+
+    # Not in the first photo's beats: on a busy machine compiling takes longer than a worker may be silent.
+    stalled = MachineFault(f"The code that repairs proxies was not compiled within {LOAD_LIMIT_S} seconds.")
+    Background(lambda _: rendering.warm_up(), LOAD_LIMIT_S, stalled).wait(beat)
 
     def report_progress(*_: object) -> None:
         beat()
@@ -170,8 +178,8 @@ def _run_splitting(
         kind = MachineFault if isinstance(error, RuntimeError) else Transient
         problem = kind(f"The network failed: {error}", code="network_failed")
         problem.__cause__ = error
-    # The error lives until its photo has ended. Its frames would keep all maps of the call that failed, which the halves
-    # need the memory of.
+    # The error lives until its photo has ended. Its frames would keep the maps of the call that failed, and the halves
+    # need their memory.
     traceback.clear_frames(problem.__cause__.__traceback__ if problem.__cause__ else None)
     torch.cuda.empty_cache()
     if len(proxies) == 1:

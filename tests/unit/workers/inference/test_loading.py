@@ -1,5 +1,7 @@
 """Running a network: how many proxies a call gets, and what becomes of failures."""
 
+import threading
+import time
 import weakref
 from typing import Any
 
@@ -9,6 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from retint.errors import DeviceFailed, LeaseLost, MachineFault, OutOfMemory, RetintError, StoreUnavailable
+from retint.settings import Settings
+from retint_models.layers import rendering
+from retint_workers.inference import loading
 from retint_workers.inference.loading import run_network
 
 Proxies = list[NDArray[Any]]
@@ -166,3 +171,18 @@ def test_one_call_beats_between_its_layers_and_what_a_beat_raises_ends_it() -> N
     assert len(beats) == 8
     DeepNetwork()(numbered_proxies(1))
     assert len(beats) == 8, "no other call beats"
+
+
+def test_a_worker_beats_while_the_renderer_is_compiled_before_its_first_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled_in: list[threading.Thread] = []
+    beats: list[bool] = []
+
+    def compile_slowly() -> None:
+        compiled_in.append(threading.current_thread())
+        while len(beats) < 2:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(rendering, "warm_up", compile_slowly)
+    monkeypatch.setattr(loading, "load_network", lambda *_: None)
+    loading.preload_networks(Settings(), lambda: beats.append(True) or True)  # type: ignore[func-returns-value]
+    assert [thread is threading.main_thread() for thread in compiled_in] == [False]
