@@ -18,9 +18,11 @@ from tests.second_simulator import make_second_samples
 from retint.settings import Settings
 from retint_models.datasets.halves import HALVES, keep_half
 from retint_models.datasets.photographs import open_photos
-from retint_models.evaluation import restoration
+from retint_models.evaluation import comparison, restoration
+from retint_models.evaluation.candidates import Candidate
+from retint_models.weights.cards import IMPORTED
 from retint_workers import scratch
-from retint_workers.local.evaluate import plan_runs
+from retint_workers.local.evaluate import Networks, print_table
 from retint_workers.local.restore_prints import restore_print
 
 
@@ -36,13 +38,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         photos = open_photos(DATA / "dev", Path(cache))
         samples = make_second_samples(keep_half(photos, arguments.half) if arguments.half else photos, arguments.every)
-        runs = plan_runs(["compact"], ["compact-defade"], "both")
+        compact, defade = Candidate("compact", "compact"), Candidate("compact-defade", "compact-defade")
+        runs = Networks([compact], [defade], IMPORTED, Path(cache)).plan_runs("both")
         ways = {run.title: partial(restore_print, run=run, settings=Settings(), report=print) for run in runs}
         with scratch.open_root():
             rows = restoration.score_restorations(samples, ways)
-    print(restoration.table_heading())
-    for row in rows:
-        print(restoration.table_line(row))
+    print_table(restoration.table_heading(), rows, restoration.table_line, list(ways))
+    comparison.add_changes(rows)
+    print("\n".join(comparison.table_lines(rows)))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ is found there. It is worth something on photographs that chose nothing: neither
 numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ PLACES = 2048
 PARTS = 5
 
 
-def measure_calibration(samples: Sequence[ColorSample], layers: Sequence[ColorLayer]) -> dict[str, Any]:
+def measure_calibration(samples: Sequence[ColorSample], layers: Iterable[ColorLayer]) -> dict[str, Any]:
     """Compare what layers expect with the CIEDE2000 error of the photographs that they are rendered to.
 
     Args:

@@ -1,7 +1,7 @@
 """Scores of defaders on simulated prints of photographs that training did not see, beside classic repairs."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,7 +11,14 @@ from retint_models.datasets.fading import as_floats
 from retint_models.datasets.halves import HALVES, half_of
 from retint_models.evaluation.cost import measure_cost
 from retint_models.evaluation.defade_baselines import CLASSICS
-from retint_models.evaluation.metrics import bootstrap_interval, bootstrap_intervals, delta_e_2000, psnr, ssim
+from retint_models.evaluation.metrics import (
+    bootstrap_interval,
+    bootstrap_intervals,
+    delta_e_2000,
+    mean_score,
+    psnr,
+    ssim,
+)
 from retint_models.evaluation.pictures import Pixels, to_tensor
 from retint_models.evaluation.prints import FAMILIES, PrintSample, Repair
 from retint_models.evaluation.samples import SEEN_BY_ENCODERS, UNCLEAR_LICENSES, is_licensed_as
@@ -24,6 +31,9 @@ NEUTRAL = 4.0
 """CIELAB chroma of the truth below which a repair should be neutral."""
 SCORES_WITH_INTERVAL = ("delta_e2000", "psnr", "ssim", "neutral", "worse", "harm", "second_pass")
 
+COMPARED = ("delta_e2000", "psnr", "neutral", "harm", "second_pass")
+"""Scores that are compared print by print."""
+
 
 def repair_with(defader: Defader) -> Repair:
     """Return a repair by a defader: its layer, rendered."""
@@ -35,11 +45,17 @@ def repair_with(defader: Defader) -> Repair:
     return repair
 
 
-def score_defaders(samples: Sequence[PrintSample], defaders: dict[str, Defader]) -> Iterator[dict[str, Any]]:
-    """Yield the row of each classic repair (CLAHE only where scikit-image is installed) and of each defader."""
-    rows = {name: repair for name, repair in CLASSICS.items() if name != "clahe" or find_spec("skimage")}
-    for name, repair in (rows | {name: repair_with(defader) for name, defader in defaders.items()}).items():
-        yield score_repairs(name, repair, samples)
+def score_defaders(samples: Sequence[PrintSample], defaders: Mapping[str, Repair]) -> Iterator[dict[str, Any]]:
+    """Yield the row of each classic repair (CLAHE only where scikit-image is installed) and of each defader.
+
+    Only the rows of defaders have `each`: classics are not compared print by print.
+    """
+    classics = {name: repair for name, repair in CLASSICS.items() if name != "clahe" or find_spec("skimage")}
+    for name, repair in (classics | dict(defaders)).items():
+        row = score_repairs(name, repair, samples)
+        if name in classics:
+            del row["each"]
+        yield row
 
 
 def score_repairs(name: str, repair: Repair, samples: Sequence[PrintSample]) -> dict[str, Any]:
@@ -55,18 +71,18 @@ def score_repairs(name: str, repair: Repair, samples: Sequence[PrintSample]) -> 
     undoable = [row for row, sample in pairs if sample.family != "lighting"]
     families = {family: [row for row, sample in pairs if sample.family == family] for family in FAMILIES}
     strata = {
-        stratum: mean_known_score([row for row, sample in pairs if sample.stratum == stratum])
+        stratum: mean_score([row for row, sample in pairs if sample.stratum == stratum])
         for stratum in sorted({sample.stratum for sample in samples})
     }
     return {
         "name": name,
         "photos": len(undoable),
-        **{key: mean_known_score(undoable, key) for key in scores[0]},
+        **{key: mean_score(undoable, key) for key in scores[0]},
         "delta_e2000_interval": bootstrap_interval(np.array([row["delta_e2000"] for row in undoable])),
         "intervals": bootstrap_intervals(undoable, SCORES_WITH_INTERVAL),
-        "delta_e2000_all": mean_known_score(scores),
-        "families": {family: mean_known_score(rows) for family, rows in families.items() if rows},
-        "harm": mean_known_score(scores, "harm"),
+        "delta_e2000_all": mean_score(scores),
+        "families": {family: mean_score(rows) for family, rows in families.items() if rows},
+        "harm": mean_score(scores, "harm"),
         "harm_worst": max(row["harm"] for row in scores),
         "strata": strata,
         "worst_stratum": max(strata, key=lambda stratum: strata[stratum]),
@@ -77,6 +93,11 @@ def score_repairs(name: str, repair: Repair, samples: Sequence[PrintSample]) -> 
                 [row for row, sample in pairs if sample.family != "lighting" and half_of(sample.name) == half]
             )
             for half in HALVES
+        },
+        "each": {
+            sample.name: {"group": sample.family, **{score: row[score] for score in COMPARED}}
+            for row, sample in pairs
+            if sample.family != "lighting"
         },
         "seconds": cost.seconds / len(samples),
         "megabytes": cost.megabytes,
@@ -103,7 +124,7 @@ def summarize_prints(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
     if not rows:
         return {}
     errors = np.array([row["delta_e2000"] for row in rows])
-    return {"photos": len(rows), "delta_e2000": mean_known_score(rows), "interval": bootstrap_interval(errors)}
+    return {"photos": len(rows), "delta_e2000": mean_score(rows), "interval": bootstrap_interval(errors)}
 
 
 def score_repair(repair: Repair, repaired: Pixels, sample: PrintSample) -> dict[str, float]:
@@ -133,16 +154,10 @@ def share_in_order(before: Pixels, after: Pixels, pairs: int = 4096) -> float:
     return float((difference_before * difference_after > 0)[is_clear].mean()) if is_clear.any() else 1.0
 
 
-def mean_known_score(rows: Sequence[dict[str, float]], key: str = "delta_e2000") -> float:
-    """Return the mean of one score over the photographs that have it; NaN if none has."""
-    values = [row[key] for row in rows if not math.isnan(row[key])]
-    return float(np.mean(values)) if values else float("nan")
-
-
 def table_heading() -> str:
     """Return the heading of the table."""
     return (
-        f"{'':<18}{'dE2000 [95 %]':>21} {'chose':>5} {'judge':>5} {'PSNR':>6} {'SSIM':>5} {'neutral':>7} {'worse':>5}"
+        f"{'dE2000 [95 %]':>21} {'chose':>5} {'judge':>5} {'PSNR':>6} {'SSIM':>5} {'neutral':>7} {'worse':>5}"
         f" {'harm':>5} {'worst':>5} {'2nd':>5} {'order':>5} {'clear':>6} {'unseen':>6} {'dark':>5}"
         f" {'light':>5} {'silver':>6} {'lighting':>8} {'s':>5} {'MB':>4}"
     )
@@ -154,7 +169,7 @@ def table_line(row: dict[str, Any]) -> str:
     families = [row["families"].get(family, math.nan) for family in FAMILIES]
     halves = [row["halves"][half].get("delta_e2000", math.nan) for half in HALVES]
     return (
-        f"{row['name']:<18}{row['delta_e2000']:6.2f} [{low:5.2f}, {high:5.2f}]"
+        f"{row['delta_e2000']:6.2f} [{low:5.2f}, {high:5.2f}]"
         f" {halves[0]:5.2f} {halves[1]:5.2f} {row['psnr']:6.2f} {row['ssim']:5.3f}"
         f" {row['neutral']:7.2f} {row['worse']:5.2f} {row['harm']:5.2f} {row['harm_worst']:5.1f}"
         f" {row['second_pass']:5.2f} {row['order_kept']:5.3f} {row['clear_license'].get('delta_e2000', math.nan):6.2f}"

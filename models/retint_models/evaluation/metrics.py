@@ -116,6 +116,12 @@ def luma_drift(picture: Tensor, gray: Tensor) -> tuple[float, float]:
     return float(drift.mean()), float(drift[inside].max()) if bool(inside.any()) else 0.0
 
 
+def mean_score(rows: Sequence[Mapping[str, float]], name: str = "delta_e2000") -> float:
+    """Return the mean of one score over the photographs that have it; NaN if none has."""
+    known = [row[name] for row in rows if not math.isnan(row[name])]
+    return float(np.mean(known)) if known else math.nan
+
+
 def bootstrap_intervals(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Return the 95 % intervals of the means of some scores; photographs without a score (NaN) are left out."""
     finite = {name: np.array([row[name] for row in rows if math.isfinite(row[name])]) for name in names}

@@ -8,25 +8,40 @@ from typing import Any
 
 
 def write_json(path: Path, rows: Sequence[dict[str, Any]], kind: str) -> None:
-    """Write rows under their kind (`colorize` or `defade`) and keep what else the file holds.
+    """Write rows under their kind (`colorize`, `defade` or `restore`) and keep what else the file holds.
 
-    Numbers that JSON does not have (NaN, infinity) become null.
+    Numbers that JSON does not have (NaN, infinity) become null; the others are rounded to what can be seen.
 
     Raises:
         ValueError: the file exists and is not JSON.
         OSError: the file cannot be written.
     """
+    known = read_json(path) if path.exists() else {}
+    path.write_text(json.dumps(make_plain(known | {kind: list(rows)}), indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote.
+
+    Raises:
+        ValueError: the file is not JSON, or holds no rows by kind.
+        OSError: the file cannot be read.
+    """
     try:
-        known = json.loads(path.read_text()) if path.exists() else {}
+        found = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON file, so no scores are added to it") from error
-    path.write_text(json.dumps(replace_nonfinite(known | {kind: list(rows)}), indent=1, allow_nan=False) + "\n")
+        raise ValueError(f"{path} is no JSON file of scores") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no scores: they lie under `colorize`, `defade` and `restore`")
+    return found
 
 
-def replace_nonfinite(value: Any) -> Any:
-    """Replace NaN and infinity by None in nested dictionaries and lists."""
+def make_plain(value: Any) -> Any:
+    """Round numbers to five places in nested dictionaries and lists; NaN and infinity become None."""
     if isinstance(value, dict):
-        return {name: replace_nonfinite(part) for name, part in value.items()}
+        return {name: make_plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [replace_nonfinite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [make_plain(part) for part in value]
+    if isinstance(value, float):
+        return round(value, 5) if math.isfinite(value) else None
+    return value

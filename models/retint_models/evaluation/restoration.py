@@ -86,70 +86,58 @@ def score_restorations(
 ) -> list[dict[str, Any]]:
     """Restore all samples in several ways; return a row for each family and each way, in that order.
 
-    The first way is what the others are compared with: print by print, so that the interval of the difference is much
-    narrower than those of the scores.
-
     Args:
         samples: Prints of photographs.
         restorations: By name.
         report_progress: Called after each restored print.
     """
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in restorations}
-    for sample in samples:
-        for name, restore in restorations.items():
+    for name, restore in restorations.items():  # one way after the other, so that few networks are loaded at a time
+        for sample in samples:
             scores[name].append(score_restored(restore(sample), sample))
             report_progress()
-    rows = []
-    for family in dict.fromkeys(sample.family for sample in samples):
-        members = [number for number, sample in enumerate(samples) if sample.family == family]
-        halves = {
-            half: [place for place, number in enumerate(members) if half_of(samples[number].name) == half]
-            for half in HALVES
-        }
-        first: list[dict[str, float]] | None = None
-        for name in restorations:
-            ours = [scores[name][number] for number in members]
-            rows.append({"family": family, "name": name} | summarize(ours, first))
-            rows[-1]["halves"] = {
-                half: summarize([ours[place] for place in places], first and [first[place] for place in places])
-                for half, places in halves.items()
-                if places
-            }
-            first = first or ours
-    return rows
+    return [
+        {"family": family, "name": name} | summarize_family(family, samples, scores[name])
+        for family in dict.fromkeys(sample.family for sample in samples)
+        for name in restorations
+    ]
 
 
-def summarize(scores: Sequence[dict[str, float]], first: Sequence[dict[str, float]] | None) -> dict[str, Any]:
-    """Return mean scores of prints with 95 % intervals; `gain` is how much less the error is than that of `first`."""
+def summarize_family(
+    family: str, samples: Sequence[RestorationSample], scores: Sequence[dict[str, float]]
+) -> dict[str, Any]:
+    """Return the mean scores of a family's prints, those by half, and those of `each` print."""
+    members = [(sample, row) for sample, row in zip(samples, scores, strict=True) if sample.family == family]
+    halves = {half: [row for sample, row in members if half_of(sample.name) == half] for half in HALVES}
+    return {
+        **summarize([row for _, row in members]),
+        "halves": {half: summarize(rows) for half, rows in halves.items() if rows},
+        "each": {sample.name: {"group": "", **row} for sample, row in members},
+    }
+
+
+def summarize(scores: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return mean scores of prints with a 95 % interval."""
     means = {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}
-    errors = np.array([score["delta_e2000"] for score in scores])
-    row: dict[str, Any] = {
+    return {
         "prints": len(scores),
         "before": means["before"],
         "delta_e2000": means["delta_e2000"],
-        "interval": metrics.bootstrap_interval(errors),
+        "interval": metrics.bootstrap_interval(np.array([score["delta_e2000"] for score in scores])),
         "colorfulness_ratio": means["colorfulness"] / means["true_colorfulness"],
     }
-    if first is not None:
-        gains = np.array([score["delta_e2000"] for score in first]) - errors
-        row |= {"gain": float(gains.mean()), "gain_interval": metrics.bootstrap_interval(gains)}
-    return row
 
 
 def table_heading() -> str:
     """Return the heading of the table."""
-    return (
-        f"{'prints':<12}{'restored by':<46} {'n':>4} {'before':>6} {'dE2000 [95 %]':>21} {'chose':>5} {'judge':>5}"
-        f" {'CF':>5}  {'gain [95 %]':>19}"
-    )
+    return f"{'prints':<12} {'n':>4} {'before':>6} {'dE2000 [95 %]':>21} {'chose':>5} {'judge':>5} {'CF':>5}"
 
 
 def table_line(row: Mapping[str, Any]) -> str:
     """Return a row of the table."""
     low, high = row["interval"]
     halves = [row["halves"].get(half, {}).get("delta_e2000", float("nan")) for half in HALVES]
-    gain = "{:5.2f} [{:5.2f}, {:5.2f}]".format(row["gain"], *row["gain_interval"]) if "gain" in row else ""
     return (
-        f"{row['family']:<12}{row['name']:<46} {row['prints']:>4} {row['before']:6.2f} {row['delta_e2000']:6.2f}"
-        f" [{low:5.2f}, {high:5.2f}] {halves[0]:5.2f} {halves[1]:5.2f} {row['colorfulness_ratio']:5.2f}  {gain}"
-    ).rstrip()
+        f"{row['family']:<12} {row['prints']:>4} {row['before']:6.2f} {row['delta_e2000']:6.2f}"
+        f" [{low:5.2f}, {high:5.2f}] {halves[0]:5.2f} {halves[1]:5.2f} {row['colorfulness_ratio']:5.2f}"
+    )

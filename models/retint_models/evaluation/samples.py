@@ -7,6 +7,7 @@ import numpy as np
 
 from retint_models.datasets.photographs import Photos
 from retint_models.evaluation.pictures import Pixels, to_pixels, to_tensor
+from retint_models.layers.types import ColorLayer
 from retint_models.networks.color import rec709_luma
 
 UNCLEAR_LICENSES = ("ImageNet", "unstated", "not stated")
@@ -14,6 +15,8 @@ UNCLEAR_LICENSES = ("ImageNet", "unstated", "not stated")
 SEEN_BY_ENCODERS = ("ImageNet",)
 """Parts of the license text of photographs that pretrained encoders have seen."""
 
+Decide = Callable[[Pixels], ColorLayer]
+"""Takes a photo's gray (h, w, 3), and returns a network's decision."""
 Colorize = Callable[[int, Pixels], Pixels]
 """Takes a sample's number and its gray (h, w, 3), and returns it in color."""
 

@@ -1,49 +1,56 @@
 """Contact sheets: results of networks side by side, to be judged by eye."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from retint_models.datasets.photographs import SUFFIXES, read_photo
-from retint_models.evaluation.colorize import colorize_with
-from retint_models.evaluation.defade import repair_with
+from retint_models.evaluation.pages import make_pages
 from retint_models.evaluation.pictures import Pixels
 from retint_models.evaluation.prints import PrintSample, Repair
-from retint_models.evaluation.samples import ColorSample
+from retint_models.evaluation.samples import ColorSample, Decide
 from retint_models.layers import rendering
-from retint_models.networks.registry import Colorizer, Defader
 
 BACKGROUND, GAP, TITLE_HEIGHT = (119, 119, 119), 12, 20
 """Middle gray; pixels between groups; pixels for a title."""
 
 
-def draw_colorized(samples: Sequence[ColorSample], colorizers: dict[str, Colorizer]) -> Image.Image:
-    """Draw each photo in gray, by each colorizer, and in its true colors."""
-    colorizations = [colorize_with(colorizer) for colorizer in colorizers.values()]
+def draw_colorized(samples: Sequence[ColorSample], networks: Mapping[str, Decide]) -> Image.Image:
+    """Draw each photo in gray, by each network, and in its true colors."""
     groups = [
-        [sample.gray, *(colorize(number, sample.gray) for colorize in colorizations), sample.true]
-        for number, sample in enumerate(samples)
+        [sample.gray, *(show(sample.gray, decide) for decide in networks.values()), sample.true] for sample in samples
     ]
-    columns = " | ".join(["gray", *colorizers, "true"])
-    return draw_sheet(groups, [f"{sample.name}: {columns}" for sample in samples])
+    columns = " | ".join(["gray", *networks, "true"])
+    return draw_sheet(groups, [f"{sample.name}: {columns}" for sample in samples], columns=1, side=384)
 
 
-def draw_defaded(samples: Sequence[PrintSample], defaders: dict[str, Defader]) -> Image.Image:
+def draw_defaded(samples: Sequence[PrintSample], repairs: Mapping[str, Repair]) -> Image.Image:
     """Draw each print as it is, by each defader, and as it should be."""
-    repairs = [repair_with(defader) for defader in defaders.values()]
-    groups = [[sample.print, *(repair(sample.print) for repair in repairs), sample.truth] for sample in samples]
-    columns = " | ".join(["faded", *defaders, "true"])
+    groups = [
+        [sample.print, *(repair(sample.print) for repair in repairs.values()), sample.truth] for sample in samples
+    ]
+    columns = " | ".join(["faded", *repairs, "true"])
     return draw_sheet(groups, [f"{sample.name} ({sample.family}): {columns}" for sample in samples])
 
 
-def draw_colors(colorizer: Colorizer) -> Repair:
-    """Return a function that shows a photo, uint8 (h, w, 3), in the colors that a colorizer gives it."""
-    return lambda photo: rendering.colorize_proxy(photo, colorizer([photo], {})[0])
+def show(photo: Pixels, decide: Decide) -> Pixels:
+    """Return a photo, uint8 (h, w, 3), in the colors that a network gives it."""
+    rendered: Pixels = rendering.colorize_proxy(photo, decide(photo))
+    return rendered
 
 
-def draw_restored(folder: Path, colorizers: dict[str, Colorizer], defaders: dict[str, Defader]) -> Image.Image:
-    """Draw old photographs as they are, by each network, and by the first colorizer through the repair of each defader.
+def draw_pages(networks: Mapping[str, Decide]) -> Image.Image:
+    """Draw pages without a photograph as they are and by each network, which should leave them gray."""
+    pages = [(name, np.repeat(gray[..., None], 3, axis=2)) for name, gray in make_pages()]
+    groups = [[page, *(show(page, decide) for decide in networks.values())] for _, page in pages]
+    columns = " | ".join(["as it is", *networks])
+    return draw_sheet(groups, [f"{name}: {columns}" for name, _ in pages], columns=3)
+
+
+def draw_restored(folder: Path, networks: Mapping[str, Decide], repairs: Mapping[str, Repair]) -> Image.Image:
+    """Draw old photographs as they are, by each network, and by each colorizer through the repair of each defader.
 
     Raises:
         FileNotFoundError: there is no photograph in the folder.
@@ -52,18 +59,16 @@ def draw_restored(folder: Path, colorizers: dict[str, Colorizer], defaders: dict
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not files:
         raise FileNotFoundError(f"no photograph in {folder}")
-    repairs = [repair_with(defader) for defader in defaders.values()]
-    draws = [draw_colors(colorizer) for colorizer in colorizers.values()]
     groups = []
     for file in files:
         photo = read_photo(file, 384)
-        repaired = [repair(photo) for repair in repairs]
-        colored = [draw(photo) for draw in draws]
-        both = [draws[0](picture) for picture in repaired if draws]
+        repaired = [repair(photo) for repair in repairs.values()]
+        colored = [show(photo, decide) for decide in networks.values()]
+        both = [show(picture, decide) for picture in repaired for decide in networks.values()]
         groups.append([photo, *colored, *repaired, *both])
-    first = next(iter(colorizers), "")
-    columns = " | ".join(["as it is", *colorizers, *defaders, *(f"{name}, {first}" for name in defaders if first)])
-    return draw_sheet(groups, [f"{file.name}: {columns}" for file in files], side=320)
+    both_names = [f"{defader}, {colorizer}" for defader in repairs for colorizer in networks]
+    columns = " | ".join(["as it is", *networks, *repairs, *both_names])
+    return draw_sheet(groups, [f"{file.name}: {columns}" for file in files], columns=1, side=384)
 
 
 def draw_sheet(

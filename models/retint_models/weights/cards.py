@@ -301,12 +301,14 @@ def _parse(source: Path) -> dict[str, Any]:
 def _read_card(name: str, entry: dict[str, Any], imported: Path, folder: Path) -> Card:
     entry["settings"] = {key: Setting(**facts) for key, facts in entry.get("settings", {}).items()}
     entry["published_scores"] = [PublishedScores(**facts) for facts in entry.get("published_scores", [])]
-    if "official" not in entry:
-        return Card(name=name, folder=folder, **entry)
-    entry["official"] = [PublishedFile(**facts) for facts in entry["official"]]
     record = read_record(name, imported)
-    sha256 = str(record.get("sha256", ""))
-    return Card(name=name, file=f"{name}.safetensors", sha256=sha256, imported=record, folder=imported, **entry)
+    if "official" in entry:
+        entry["official"] = [PublishedFile(**facts) for facts in entry["official"]]
+    elif not record:
+        return Card(name=name, folder=folder, **entry)
+    # Weights that stand for shipped ones, as evaluation tries them, have a record as well.
+    entry |= {"file": f"{name}.safetensors", "sha256": str(record.get("sha256", ""))}
+    return Card(name=name, imported=record, folder=imported, **entry)
 
 
 def record_path(name: str, imported: Path) -> Path:

@@ -4,7 +4,7 @@ import pytest
 from tests.paths import DATA
 
 from retint_models.datasets.photographs import open_photos
-from retint_models.evaluation.colorize import colorize_with, score_colorization
+from retint_models.evaluation.colorize import colorize_with, decide_with, score_colorization
 from retint_models.evaluation.colorize_baselines import colorize_with_another_photo, leave_gray
 from retint_models.evaluation.samples import ColorSample, make_color_samples
 from retint_models.networks.registry import load_colorizer
@@ -18,7 +18,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[ColorSample]:
 
 
 def test_compact_beats_gray_with_most_of_the_true_colorfulness(samples: list[ColorSample]) -> None:
-    ours = score_colorization("compact", colorize_with(load_colorizer("compact")), samples)
+    ours = score_colorization("compact", colorize_with(decide_with(load_colorizer("compact"), {})), samples)
     theirs = score_colorization("gray", leave_gray, samples)
     assert theirs["ratio"] == 0
     assert ours["ratio"] > 0.55
@@ -29,8 +29,8 @@ def test_compact_beats_gray_with_most_of_the_true_colorfulness(samples: list[Col
 
 def test_vivid_is_more_colorful_and_still_truer_than_false_color(samples: list[ColorSample]) -> None:
     few = samples[::3]
-    calm = score_colorization("compact", colorize_with(load_colorizer("compact")), few)
-    vivid = score_colorization("compact-vivid", colorize_with(load_colorizer("compact-vivid")), few)
+    calm = score_colorization("compact", colorize_with(decide_with(load_colorizer("compact"), {})), few)
+    vivid = score_colorization("compact-vivid", colorize_with(decide_with(load_colorizer("compact-vivid"), {})), few)
     false = score_colorization("shuffled", colorize_with_another_photo(few), few)
     assert vivid["ratio"] > calm["ratio"] + 0.08
     assert vivid["delta_e2000"] < false["delta_e2000"] - 2

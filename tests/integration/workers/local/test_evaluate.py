@@ -15,9 +15,11 @@ from tests.second_simulator import make_second_samples
 from retint.settings import Settings
 from retint_models.datasets.photographs import Photos, open_photos
 from retint_models.evaluation import restoration
+from retint_models.evaluation.candidates import Candidate
 from retint_models.evaluation.restoration import RestorationSample, make_restoration_samples
+from retint_models.weights.cards import IMPORTED
 from retint_workers import scratch
-from retint_workers.local.evaluate import plan_runs
+from retint_workers.local.evaluate import Networks
 from retint_workers.local.restore_prints import restore_print
 
 needs_photographs = pytest.mark.skipif(not DATA.exists(), reason=f"no photographs to judge on at {DATA}")
@@ -34,17 +36,20 @@ def test_the_command_evaluates_and_writes_rows_and_a_sheet(tmp_path: Path) -> No
     (old / "old-21.jpg").symlink_to(DATA / "historical" / "old-21.jpg")
     scores = tmp_path / "scores.json"
     scores.write_text('{"elsewhere": []}')
-    outputs = ("--json", scores, "--sheet", tmp_path / "sheet.jpg", "--old", old, "--old-sheet", tmp_path / "old.jpg")
-    done = run_retint("evaluate", photos, "--threads", 1, "--defaders", "", "--training", photos, *outputs)
+    sheets = tmp_path / "sheets"
+    outputs = ("--json", scores, "--sheets", sheets, "--old", old)
+    networks = ("--score", "networks", "--colorizers", "compact,compact:gain=1.2", "--defaders", "")
+    done = run_retint("evaluate", photos, "--threads", 1, *networks, "--training", photos, *outputs)
     written = json.loads(scores.read_text())
-    names = ["gray", "mean-ab", "table", "shuffled", "compact", "compact-vivid"]
+    names = ["gray", "mean-ab", "table", "shuffled", "compact", "compact:gain=1.2"]
     assert [row["name"] for row in written["colorize"]] == names
     assert [row["halves"]["judge"]["photos"] for row in written["colorize"]] == [1] * len(names)
     assert written["elsewhere"] == [], "what another judge wrote stays"
-    assert len(done.stdout.splitlines()) == len(names) + 1
-    assert (tmp_path / "sheet.jpg").stat().st_size > 10_000
-    with Image.open(tmp_path / "old.jpg") as sheet:
-        gray, colored = (np.asarray(sheet.crop((left, 12, left + 320, 332))) for left in (12, 332))
+    assert written["colorize"][-1]["changes"]["all"]["colorfulness"]["mean"] < 0
+    assert "compact:gain=1.2, less what compact has:" in done.stdout
+    assert {path.name for path in sheets.iterdir()} == {"plants.jpg", "pages.jpg", "old.jpg"}
+    with Image.open(sheets / "old.jpg") as sheet:
+        gray, colored = (np.asarray(sheet.crop((left, 12, left + 384, 396))) for left in (12, 396))
     spread = [np.ptp(part[20:-20, 100:-100].astype(int), axis=2).mean() for part in (gray, colored)]
     assert spread[1] > spread[0] + 5, "as it is, then in color"
 
@@ -59,7 +64,8 @@ def test_the_command_scores_prints_that_the_stages_restored(tmp_path: Path) -> N
     done = run_retint("evaluate", photos, *options, "--threads", 1, "--json", scores)
     written = json.loads(scores.read_text())
     assert list(written) == ["restore"]
-    assert len(done.stdout.splitlines()) == 5, "two prints, each in two orders, and a heading"
+    table = done.stdout.strip().split("\n\n")[0].splitlines()
+    assert len(table) == 5, "two prints, each in two orders, and a heading"
     silver = [row for row in written["restore"] if row["family"] == "silver"]
     assert [row["name"] for row in silver] == [
         "compact, compact-defade, color-first",
@@ -67,7 +73,11 @@ def test_the_command_scores_prints_that_the_stages_restored(tmp_path: Path) -> N
     ]
     for row in silver:
         assert row["colorfulness_ratio"] > 0.2, "a result without color would be no product of the stages"
-    assert silver[1]["gain"] == pytest.approx(silver[0]["delta_e2000"] - silver[1]["delta_e2000"])
+    change = silver[1]["changes"]["judge"]["delta_e2000"]["mean"]
+    assert change == pytest.approx(silver[1]["delta_e2000"] - silver[0]["delta_e2000"], abs=1e-4)
+    again = run_retint("evaluate", photos, *options[:4], "--half", "judge", *options[6:], "--against", scores)
+    title = "compact, compact-defade, tone-first"
+    assert f"{title}, silver, less what {title} (earlier) has:\n  all          1  delta_e2000 +0.00" in again.stdout
     assert silver[0]["delta_e2000"] != silver[1]["delta_e2000"]
 
 
@@ -79,19 +89,21 @@ def some_photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
     return open_photos(DATA / "dev", tmp_path_factory.mktemp("cache"), pattern="*-0[25].jpg", short_side=192)
 
 
-def gain_of_tone_first(samples: list[RestorationSample]) -> float:
-    """Return how much less the error is with tone first, mean CIEDE2000."""
+def change_by_tone_first(samples: list[RestorationSample]) -> float:
+    """Return how much more the error is with tone first, mean CIEDE2000."""
+    compact, defade = Candidate("compact", "compact"), Candidate("compact-defade", "compact-defade")
     ways = {
         run.title: partial(restore_print, run=run, settings=Settings(), report=pytest.fail)
-        for run in plan_runs(["compact"], ["compact-defade"], "both")
+        for run in Networks([compact], [defade], IMPORTED, Path()).plan_runs("both")
     }
     with scratch.open_root():
-        return float(restoration.score_restorations(samples, ways)[-1]["gain"])
+        color_first, tone_first = restoration.score_restorations(samples, ways)
+    return float(tone_first["delta_e2000"]) - float(color_first["delta_e2000"])
 
 
 def test_faded_black_and_white_prints_gain_by_tone_first(some_photos: Photos) -> None:
-    assert gain_of_tone_first(make_restoration_samples(some_photos, every=2)[::2]) > 0.2
+    assert change_by_tone_first(make_restoration_samples(some_photos, every=2)[::2]) < -0.2
 
 
 def test_so_do_those_of_a_simulator_with_other_formulas(some_photos: Photos) -> None:
-    assert gain_of_tone_first(make_second_samples(some_photos, every=2)[::2]) > 0.2
+    assert change_by_tone_first(make_second_samples(some_photos, every=2)[::2]) < -0.2
