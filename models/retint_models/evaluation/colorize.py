@@ -47,8 +47,8 @@ SCORES_WITH_INTERVAL = (
     "skin_redder",
     "red_cheeks",
 )
-COMPARED = ("delta_e2000", "colorfulness", "between_sizes", "skin", "skin_redder", "red_cheeks")
-"""Scores that are compared photograph by photograph."""
+COMPARED = ("delta_e2000", "between_sizes", "skin", "skin_redder", "red_cheeks")
+"""Scores that are compared photograph by photograph, besides the share of the mean true colorfulness."""
 PEOPLE = "people"
 """The stratum in which skin is looked for."""
 
@@ -160,7 +160,11 @@ def score_colorization(name: str, colorize: Colorize, samples: Sequence[ColorSam
             for half in HALVES
         },
         "each": {
-            sample.name: {"group": sample.stratum, **{score: row[score] for score in COMPARED}}
+            sample.name: {
+                "group": sample.stratum,
+                "colorfulness": row["colorfulness"] / means["true_colorfulness"],
+                **{score: row[score] for score in COMPARED},
+            }
             for row, sample in zip(scores, samples, strict=True)
         },
         "seconds": cost.seconds / len(samples),

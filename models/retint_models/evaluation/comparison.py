@@ -2,7 +2,7 @@
 
 Photographs differ much more than networks do. So errors are subtracted photograph by photograph, and the interval of
 the mean difference is narrower than those of the means (paired bootstrap). A difference counts where its interval
-excludes 0; of twenty that are nothing, one does so all the same.
+excludes 0, and there are enough photographs for an interval; of twenty that are nothing, one does so all the same.
 """
 
 import math
@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 
 from retint_models.datasets.halves import HALVES, half_of
 from retint_models.evaluation.metrics import bootstrap_interval
+
+ENOUGH = 8
+"""Photographs below which a bootstrap's interval is too narrow to be believed."""
+ALWAYS = ("delta_e2000", "colorfulness")
+"""Scores whose change is told whether it counts or not: a drabber network has a smaller error by being drab."""
 
 Row = dict[str, Any]
 """A row of scores with `each`: by the photograph's name its `group` (stratum or family) and its scores."""
@@ -78,13 +83,14 @@ def _are_known(one: Any, two: Any) -> bool:
 
 
 def difference(changes: NDArray[np.float64]) -> dict[str, Any]:
-    """Return the mean of paired differences, its 95 % interval, and whether it counts: the interval excludes 0."""
+    """Return the mean of paired differences, its 95 % interval, and whether it counts (see above)."""
     low, high = bootstrap_interval(changes)
-    return {"mean": float(changes.mean()), "interval": (low, high), "counts": not low <= 0 <= high}
+    counts = len(changes) >= ENOUGH and not low <= 0 <= high
+    return {"mean": float(changes.mean()), "interval": (low, high), "counts": counts}
 
 
 def table_lines(rows: Iterable[Row]) -> list[str]:
-    """Return a table of what changed, a line a group: CIEDE2000, and of the other scores those whose change counts."""
+    """Return a table of what changed, a line a group: `ALWAYS`, and of the other scores those whose change counts."""
     lines = []
     for row in rows:
         if "changes" in row:
@@ -98,7 +104,7 @@ def format_changes(group: str, changes: Mapping[str, Any]) -> str:
     """Return the line of a group, with a star at each change that counts."""
     texts = []
     for score, change in changes.items():
-        if score == "delta_e2000" or (score != "photos" and change["counts"]):
+        if score in ALWAYS or (score != "photos" and change["counts"]):
             low, high = change["interval"]
             texts.append(f"{score} {change['mean']:+.2f} [{low:+.2f}, {high:+.2f}]{' *' if change['counts'] else ''}")
     return f"  {group:<10}{changes['photos']:>4}  {', '.join(texts)}"

@@ -109,10 +109,18 @@ def summarize_family(
     """Return the mean scores of a family's prints, those by half, and those of `each` print."""
     members = [(sample, row) for sample, row in zip(samples, scores, strict=True) if sample.family == family]
     halves = {half: [row for sample, row in members if half_of(sample.name) == half] for half in HALVES}
+    true_colorfulness = float(np.mean([row["true_colorfulness"] for _, row in members]))
     return {
         **summarize([row for _, row in members]),
         "halves": {half: summarize(rows) for half, rows in halves.items() if rows},
-        "each": {sample.name: {"group": "", **row} for sample, row in members},
+        "each": {
+            sample.name: {
+                "group": "",
+                "delta_e2000": row["delta_e2000"],
+                "colorfulness": row["colorfulness"] / true_colorfulness,
+            }
+            for sample, row in members
+        },
     }
 
 

@@ -41,6 +41,12 @@ def test_a_change_that_is_as_often_for_the_worse_does_not_count() -> None:
     assert not changes["all"]["delta_e2000"]["counts"]
 
 
+def test_a_few_photographs_are_not_enough_to_count() -> None:
+    few = NAMES[:4]
+    ours, others = ({name: make_row("", change)["each"][name] for name in few} for change in (-1.0, 0.0))
+    assert not compare(ours, others)["all"]["delta_e2000"]["counts"]
+
+
 def test_photographs_that_only_one_of_them_has_are_left_out() -> None:
     ours, others = make_row("new", 1.0)["each"], make_row("old")["each"]
     del ours[NAMES[0]], others[NAMES[1]]
