@@ -11,6 +11,7 @@ read and write beside the network. Each row is the best of some rounds, taken in
 
 import argparse
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,8 +19,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -114,15 +116,17 @@ def run_worker(fleet: str, log: str = "", delay_s: str = "0", way: str = "beside
         vars(stages)["ThreadPoolExecutor"] = InlineExecutor
     load = loading.load_network
     loading.load_network = lambda *which: TimedNetwork(load(*which), Path(log))
-    app.run_worker(services, fleet, stages.STAGES)
+    prepare = partial(loading.preload_networks, settings)
+    app.run_worker(services, fleet, stages.STAGES, prepare=prepare)
 
 
 class Bench:
     """Connections to the servers, and photos that are ingested."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, timeout_s: float = 300) -> None:
         self.settings = settings
         self.folder = folder
+        self.timeout_s = timeout_s
         self.services = Services.connect(settings)
         database.migrate(self.services.engine)
         self.services.store.prepare()
@@ -161,8 +165,8 @@ class Bench:
             session.execute(insert(ATTEMPTS), rows)
         return batch.id
 
-    def wait_for(self, batch_id: uuid.UUID, count: int, timeout_s: float = 300) -> None:
-        deadline = time.monotonic() + timeout_s
+    def wait_for(self, batch_id: uuid.UUID, count: int) -> None:
+        deadline = time.monotonic() + self.timeout_s
         while True:
             with self.services.read() as session:
                 counts = tallies.count_jobs(session, [batch_id])[batch_id]
@@ -172,14 +176,30 @@ class Bench:
             assert time.monotonic() < deadline, f"{counts.restored} of {count} done"
             time.sleep(0.05)
 
-    def measure_share(self, count: int, recipe: Recipe, delay_s: float, way: str) -> tuple[float, float]:
-        """Return the share of the wall time in which networks ran, and photos per second."""
+    def measure_share(
+        self,
+        count: int,
+        recipe: Recipe,
+        delay_s: float,
+        way: str,
+        watched: AbstractContextManager[object] | None = None,
+    ) -> tuple[float, float]:
+        """Return the share of the wall time in which networks ran, and photos per second.
+
+        Args:
+            count: photos.
+            recipe: of the photos.
+            delay_s: see `DelayedStore`.
+            way: one of `WAYS`.
+            watched: entered while the photos run, without the first ones, for which networks are loaded.
+        """
         log = self.folder / uuid.uuid4().hex
         gpu = "worker", "gpu", str(log), str(delay_s), way
         with self.run_process("dispatcher"), self.run_process("worker", "cpu"), self.run_process(*gpu):
             self.wait_for(self.add_batch(2, recipe), 2)
             log.unlink()
-            self.wait_for(self.add_batch(count, recipe), count)
+            with watched or nullcontext():
+                self.wait_for(self.add_batch(count, recipe), count)
         times = [(float(start), float(end)) for start, end in (line.split() for line in log.read_text().splitlines())]
         assert all(before[1] <= after[0] for before, after in pairwise(times))
         wall = times[-1][1] - times[0][0]
@@ -189,7 +209,8 @@ class Bench:
     def run_process(self, *arguments: str) -> Iterator[None]:
         root = str(Path(__file__).parents[2])
         threads = torch.get_num_threads()
-        environment = self.settings.environment(PYTHONPATH=root, OMP_NUM_THREADS=str(threads))
+        path = os.pathsep.join([root, *filter(None, sys.path)])  # the same Retint as this process
+        environment = self.settings.environment(PYTHONPATH=path, OMP_NUM_THREADS=str(threads))
         with (self.folder / f"{arguments[0]}.log").open("ab") as sink:
             command = [sys.executable, __file__, *arguments]
             running = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)

@@ -5,7 +5,8 @@
 The plain network is `DeoldifyGenerator` unchanged: float32, channels first. Its weights are made from the names of its
 tensors; values do not matter for speed. The variants take turns, and the best round of each counts, so that other load
 on the machine slows all of them. Memory is the peak resident memory of a process that loads the network from a file,
-prepares it and runs one batch. On a GPU: photos per second, and the share of the rate of a matrix product alone.
+prepares it and runs one batch.
+A GPU is measured by `tests.gpu.measure`.
 """
 
 import argparse
@@ -21,24 +22,21 @@ from safetensors.torch import load_file, save_file
 from tests import named_weights
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 from retint_models.acceleration.prepare import Precision, fastest_precision, prepare, supports_bfloat16
-from retint_models.networks import deoldify, registry
+from retint_models.networks import deoldify
 
 VARIANTS: dict[str, Precision | None] = {"plain": None, "fast float32": "float32", "fast bfloat16": "bfloat16"}
 ROUNDS = 3
-SIDE = 512
-"""Side of the square that `compact` sees, in pixels."""
 
 Forward = Callable[[Tensor], Tensor]
 
 
-def load_variant(file: Path, variant: str, device: str = "cpu") -> Forward:
+def load_variant(file: Path, variant: str) -> Forward:
     """Load `artistic` as one of the variants."""
     network = deoldify.load_network("artistic", load_file(file))
     precision = VARIANTS[variant]
-    return network if precision is None else prepare(network, device, precision)
+    return network if precision is None else prepare(network, precision=precision)
 
 
 def make_photos(batch: int, side: int) -> Tensor:
@@ -53,8 +51,6 @@ def make_photos(batch: int, side: int) -> Tensor:
 def time_run(run: Forward, x: Tensor) -> tuple[float, Tensor]:
     started = time.perf_counter()
     y = run(x)
-    if x.is_cuda:
-        torch.cuda.synchronize()
     return time.perf_counter() - started, y
 
 
@@ -125,29 +121,6 @@ def print_cpu_table(file: Path, factors: list[int], batches: list[int], threads:
                 print(f"{'':22}plain is left out: more than {longest:.0f} s a round")
 
 
-def print_gpu_table(file: Path, factor: int, device: str = "cuda") -> None:
-    """Print photos per second on a GPU, and the share of its rate that the network's own products take."""
-    side, count = 8192, 20
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    taken = min(time_run(lambda x: [x @ b for _ in range(count)][-1], a)[0] for _ in range(ROUNDS))
-    rate = 2 * side**3 * count / taken
-    print(f"{torch.cuda.get_device_name()}: {rate / 1e12:.0f} TFLOP/s in bfloat16 products of {side} x {side}")
-    compact = registry.load_colorizer("compact", device)
-    networks: dict[str, tuple[Forward, Tensor]] = {
-        f"artistic, render factor {factor}": (load_variant(file, "fast bfloat16", device), make_photos(1, 16 * factor)),
-        f"compact, {SIDE} px": (lambda x: compact.decide(x, 1, 1), make_photos(1, SIDE)[:, :1].clamp(0, 1)),  # type: ignore[attr-defined]
-    }
-    print(f"{'network':28}{'batch':>6}{'photos/s':>12}{'of the rate':>13}")
-    for name, (run, photo) in networks.items():
-        for batch in (1, 4, 16, 64):
-            x = photo.repeat(batch, 1, 1, 1).to(device)
-            with FlopCounterMode(display=False) as counter:
-                time_run(run, x)  # the first run of a size also tries what is fastest
-            best = min(time_run(run, x)[0] for _ in range(ROUNDS))
-            share = counter.get_total_flops() / best / rate
-            print(f"{name:28}{batch:6}{batch / best:12.1f}{share:13.1%}", flush=True)
-
-
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -162,10 +135,6 @@ def main() -> None:
             network = deoldify.DeoldifyGenerator(deoldify.CONFIGS["artistic"])
         save_file(named_weights.tensors_for(network), file)
         print_cpu_table(file, options.factors, options.batches, options.threads, options.longest)
-        if torch.cuda.is_available():
-            print_gpu_table(file, max(options.factors))
-        else:
-            print("no GPU here: photos per second on one are left out")
 
 
 if __name__ == "__main__":
