@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from retint_models.command.arguments import FILE, IMPORTED_FOLDER, translate_errors
+from retint_models.command.calibrate import calibrate
 from retint_models.command.train import train
 from retint_models.weights.cards import Card, ReportProgress
 from retint_models.weights.publications import HUB
@@ -34,7 +35,7 @@ Examples:
 """
 )
 def weights() -> None:
-    """Show, download, import and check the weights of networks."""
+    """Show, download, import, check and calibrate the weights of networks."""
 
 
 @weights.command("list", epilog="\b\nExample:\n  retint weights list --json")
@@ -237,6 +238,7 @@ def run(
     click.echo(f"{input_file} -> {output_file}")
 
 
+weights.add_command(calibrate)
 commands.add_command(train)
 
 

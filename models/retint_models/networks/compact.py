@@ -7,6 +7,7 @@ confidence), and how vivid each pixel should be.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -63,6 +64,31 @@ class Compact(nn.Module):
         return ColorDecision(raw[:, :2] / 10, 10 * torch.exp(raw[:, 2:3]), 0.1 * torch.exp(raw[:, 3:4]))
 
 
+class Calibration(NamedTuple):
+    """How the error that the network expects becomes the one that is found on photographs it was not trained on.
+
+    The network learns what error to expect of its own colors on the photographs of training, where it is better than
+    elsewhere, and before a gain moves them. The expected color is a mean, and squared errors about a mean add: its own,
+    and the distance from it. So a calibration holds for every gain and limit. `training.confidence` fits it.
+
+    Attributes:
+        error: Factor of the expected error.
+        chroma: CIEDE2000 of a color that is moved by 1 in chroma.
+    """
+
+    error: float | Tensor = 1.0
+    chroma: float | Tensor = 0.0
+
+    def expect(self, error: Tensor, moved: Tensor) -> Tensor:
+        """Return the CIEDE2000 error to expect.
+
+        Args:
+            error: That of the expected color, as the network says.
+            moved: How far the color is from the expected one, in chroma.
+        """
+        return ((self.error * error) ** 2 + (self.chroma * moved) ** 2).sqrt()
+
+
 @dataclass(frozen=True)
 class ColorDecision:
     """The network's output for a picture, at a quarter of its size.
@@ -96,9 +122,10 @@ class ColorDecision:
         vivid: Tensor = self.chroma * min(gain, 1) * raised
         return vivid
 
-    def confidence(self) -> Tensor:
-        """Return the confidence, (B, 1, h, w) in (0, 1]: 1 where no error is expected, .37 at a CIEDE2000 of 15."""
-        return torch.exp(-self.error / CONFIDENCE_SCALE)
+    def confidence(self, chroma: Tensor, calibration: Calibration) -> Tensor:
+        """Return the confidence in chroma (B, 2, h, w), (B, 1, h, w) in (0, 1]: see `CONFIDENCE_SCALE`."""
+        moved = (chroma - self.chroma).norm(dim=1, keepdim=True)
+        return torch.exp(-calibration.expect(self.error, moved) / CONFIDENCE_SCALE)
 
 
 class CompactColorizer:
@@ -111,6 +138,7 @@ class CompactColorizer:
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
         self.device = device
+        self.calibration = Calibration(**card.calibration)
         self.at_once = p.choose_batch(device, gpu=32)
         network = Compact()
         fill_network(network, load_tensors(card), card.name)
@@ -140,4 +168,5 @@ class CompactColorizer:
     def decide(self, seen: Tensor, gain: float, limit: float) -> Tensor:
         """Return Cb, Cr and confidence, (B, 3, h / 4, w / 4), of luma (B, 1, h, w)."""
         decision: ColorDecision = self.network(seen.to(self.device, memory_format=torch.channels_last))
-        return torch.cat([decision.apply_gain(gain, limit), decision.confidence()], 1).cpu()
+        chroma = decision.apply_gain(gain, limit)
+        return torch.cat([chroma, decision.confidence(chroma, self.calibration)], 1).cpu()

@@ -85,6 +85,8 @@ class Card:
         not_known: What nobody has published, a sentence each.
         undisclosed_data: Why an operator must accept the training data before an import, in a sentence; empty if not.
         settings: What a recipe may set, by name.
+        calibration: What makes a confidence true (see `networks.compact.Calibration`); empty for a network that does
+            not say how sure it is.
         preprocessing: How the network sees a proxy.
         scores: Measured on the dev photographs; empty where we have not measured.
         published_scores: What others measured, and of which weights.
@@ -109,6 +111,7 @@ class Card:
     not_known: list[str] = field(default_factory=list)
     undisclosed_data: str = ""
     settings: dict[str, Setting] = field(default_factory=dict)
+    calibration: dict[str, float] = field(default_factory=dict)
     preprocessing: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     published_scores: list[PublishedScores] = field(default_factory=list)

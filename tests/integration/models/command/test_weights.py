@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,11 +14,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
+from tests import photographs
 from tests.named_weights import reference_tensors, tensors_for
 from tests.paths import REFERENCE
 
 from retint.command.cli import retint as command
 from retint_models.command import run_on_array
+from retint_models.datasets.halves import half_of
+from retint_models.networks import registry
 from retint_models.networks.lab_resnet18 import TutorialNetwork
 
 
@@ -177,6 +182,24 @@ def test_the_command_gives_what_the_original_gives(tmp_path: Path) -> None:
     theirs = np.load(REFERENCE / "artistic.output_1x3x64x64.npy")
     assert torch.get_num_threads() == 1
     assert np.abs(np.load(tmp_path / "y.npy") - theirs).max() <= 1e-4
+
+
+def test_a_confidence_is_fitted_by_one_half_and_judged_by_the_other(tmp_path: Path) -> None:
+    for number in range(4):
+        Image.fromarray(photographs.color_photo(number, 96)).save(tmp_path / f"{number}.png")
+    assert {half_of(f"{number}.png") for number in range(4)} == {"choose", "judge"}
+    done = retint("weights", "calibrate", tmp_path, "--threads", "1", folder=tmp_path)
+    assert done.exit_code == 0, done.stderr
+    first, *tables = done.stdout.splitlines()
+    assert set(tomllib.loads(first)["calibration"]) == {"error", "chroma"}
+    for name in ("compact", "compact-vivid"):
+        assert sum(line.startswith(f"{name}, ") for line in tables) == 2, "as the network says, and calibrated"
+    assert sum(line.startswith("gap") for line in tables) == 4
+    file = ("--weights", registry.card("compact").path)
+    assert retint("weights", "calibrate", tmp_path, *file, "--threads", "1", folder=tmp_path).stdout == done.stdout
+    lost = retint("weights", "calibrate", tmp_path, "--weights", tmp_path / "0.png", folder=tmp_path)
+    assert lost.exit_code == 2
+    assert "0.png" in lost.stderr
 
 
 def test_the_command_lists_shows_and_verifies_weights() -> None:

@@ -1,5 +1,6 @@
 """The compact colorizer's face: proxies of any size in, sound color layers out."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from retint_models.layers.rendering import colorize_proxy
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import proxies, registry
 from retint_models.networks.color import rec709_luma
-from retint_models.networks.compact import ColorDecision, Compact, CompactColorizer
+from retint_models.networks.compact import Calibration, ColorDecision, Compact, CompactColorizer
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,27 @@ def test_gain_raises_what_is_sure_and_never_above_the_limit() -> None:
     assert limited.tolist() == pytest.approx([0.12, 0.1, 0.012])
     assert torch.equal(decision.apply_gain(1.0, 1.2), chroma)
     assert decision.apply_gain(0.0, 1.2).abs().max() == 0
+
+
+def test_confidence_falls_with_the_error_and_with_what_a_gain_adds() -> None:
+    chroma, error = torch.tensor([[0.1, 0.0, 0.1]]), torch.tensor([3.0, 3.0, 6.0])
+    decision = ColorDecision(
+        torch.cat([chroma, torch.zeros(1, 3)]).view(1, 2, 1, 3),
+        error.view(1, 1, 1, 3),
+        torch.full((1, 1, 1, 3), 0.1),
+    )
+    calibration = Calibration(error=2.0, chroma=40.0)
+    plain = decision.confidence(decision.chroma, calibration)[0, 0, 0]
+    assert plain.tolist() == pytest.approx([math.exp(-e / 15) for e in (6, 6, 12)])
+    gained = decision.confidence(decision.apply_gain(3.0, 4.0), calibration)[0, 0, 0]
+    assert gained.tolist() == pytest.approx([math.exp(-e / 15) for e in (10, 6, math.hypot(12, 8))], abs=1e-4)
+
+
+def test_a_layer_is_less_sure_of_vivid_colors_and_follows_its_card(colorizer: CompactColorizer) -> None:
+    proxy = gray(0, 128, 128)
+    calm, vivid = (colorizer([proxy], {"gain": gain})[0].confidence.astype(float) for gain in (1.0, 3.0))
+    assert calm.mean() > vivid.mean() + 1
+    assert colorizer.calibration == Calibration(**colorizer.card.calibration)
 
 
 def test_luma_stays_whatever_is_decided(colorizer: CompactColorizer) -> None:

@@ -58,3 +58,10 @@ def test_every_score_says_what_it_chose_and_what_only_judged() -> None:
             for half in halves.values():
                 low, high = half["interval"]
                 assert low < half["delta_e2000"] < high
+
+
+def test_the_confidence_of_weights_does_not_depend_on_the_card_that_names_them() -> None:
+    known = cards.read_cards()
+    assert known["compact"].calibration == known["compact-vivid"].calibration
+    assert known["compact"].sha256 == known["compact-vivid"].sha256
+    assert {name for name, card in known.items() if card.calibration} == {"compact", "compact-vivid"}
