@@ -31,6 +31,12 @@ def color_layer(rgb: Pixels) -> ColorLayer:
     return ColorLayer(chroma.astype(np.float16), luma.astype(np.float16), confidence, record)
 
 
+def unsure_layer(confidence: NDArray[np.uint8]) -> ColorLayer:
+    """Return a layer without color that is as sure as it is told, (h, w)."""
+    chroma, luma = np.zeros((2, *confidence.shape), np.float16), np.zeros(confidence.shape, np.float16)
+    return ColorLayer(chroma, luma, confidence, make_record("doubt", "2"))
+
+
 def density_layer(*, change: float = 0.15, gate: float = 1.0, seed: int = 0) -> DensityLayer:
     """Return a layer that changes every pixel, differently in every channel and corner."""
     rng = np.random.default_rng(seed)

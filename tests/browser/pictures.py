@@ -109,6 +109,12 @@ def take_pictures(browser: Browser, url: str, state: object, paths: dict[str, st
                 wait_for_images(page)
                 yield take_picture(page, folder / f"{name}-{device}-{scheme}.jpg")
                 if name == "photo":
+                    veil = page.get_by_text("Where the network guesses", exact=True)
+                    veil.click()
+                    page.locator("#guesses .scale").wait_for()
+                    page.wait_for_load_state("networkidle")
+                    yield take_picture(page, folder / f"guesses-{device}-{scheme}.jpg")
+                    veil.click()
                     page.get_by_role("button", name="Look closer").click()
                     page.locator("dialog .picture[data-drawn]").wait_for()
                     page.get_by_role("button", name="Zoom in").click()

@@ -1,5 +1,6 @@
 """The page of a photo: the slider, deep zoom, what it says, what it gives."""
 
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,49 @@ def test_a_small_photo_can_be_looked_at_closely_too(open_restored: Callable[...,
     expect(page.locator("dialog .picture[data-drawn]")).to_have_count(1)
     page.get_by_role("button", name="Close", exact=True).click()
     expect(page.locator("dialog")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_veil_shows_where_the_network_guesses_and_is_switched_by_keyboard(
+    scheme: str, open_restored: Callable[..., Page]
+) -> None:
+    page = open_restored(**browsers.PHONE, color_scheme=scheme)
+    veil, legend = page.locator(".guesses"), page.locator("#guesses")
+    expect(veil).to_be_hidden()
+    switch = page.get_by_label("Where the network guesses").and_(page.get_by_role("checkbox"))
+    switch.focus()
+    with page.expect_response("**/confidence.png") as painted:
+        page.keyboard.press("Space")
+    assert min(Image.open(io.BytesIO(painted.value.body())).size) == 256
+    expect(veil).to_be_visible()
+    expect(legend).to_contain_text("of this picture is a guess")
+    expect(legend).to_have_attribute("role", "status")
+    expect(switch).to_have_accessible_description(re.compile("a guess"))
+    assert veil.bounding_box() == page.locator(".compare .after").bounding_box()
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    page.get_by_role("button", name="Look closer").click()
+    expect(page.locator("dialog [data-veil]")).to_be_visible()
+    page.keyboard.press("Escape")
+    switch.focus()
+    page.keyboard.press("Space")
+    expect(veil).to_be_hidden()
+    expect(legend).to_be_hidden()
+
+
+def test_a_veil_that_cannot_be_loaded_says_so_and_can_be_asked_for_again(
+    open_page: Callable[..., Page], make_print: Callable[..., Path], deposit: Callable[..., str]
+) -> None:
+    page = open_page(deposit("One print", [make_print()]), forgive="ERR_FAILED")
+    expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
+    page.locator(".card .name").click()
+    page.route("**/guesses", lambda route: route.abort())
+    switch = page.get_by_label("Where the network guesses").and_(page.get_by_role("checkbox"))
+    switch.check()
+    expect(page.locator("#guesses")).to_contain_text("could not be loaded")
+    page.unroute("**/guesses")
+    switch.uncheck()
+    switch.check()
+    expect(page.locator("#guesses")).to_contain_text("is a guess")
 
 
 def test_it_says_what_was_done_and_gives_the_files(open_restored: Callable[..., Page]) -> None:

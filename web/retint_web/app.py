@@ -11,12 +11,25 @@ from retint.services import Services
 from retint_web import errors, health, security, tracing, waiting
 from retint_web import services as running_services
 from retint_web.api import blueprint as api
-from retint_web.files import downloads, zoom
+from retint_web.files import confidence, downloads, zoom
 from retint_web.pages import accounts, admin, batches, deposit, networks, photos, trials, words
 from retint_web.proxies import TrustedProxies
 
 STATIC: Final = Path(__file__).parent / "static"
-BLUEPRINTS: Final = (accounts, admin, api, batches, deposit, downloads, health, networks, photos, trials, zoom)
+BLUEPRINTS: Final = (
+    accounts,
+    admin,
+    api,
+    batches,
+    confidence,
+    deposit,
+    downloads,
+    health,
+    networks,
+    photos,
+    trials,
+    zoom,
+)
 
 
 class PortalRequest(Request):

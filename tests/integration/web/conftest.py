@@ -180,6 +180,7 @@ def restore(services: Services) -> Callable[..., None]:
         pages: Sequence[Any] = (),
         size: tuple[int, int] = (40, 30),
         found: Mapping[str, Any] | None = None,
+        color: bytes | None = None,
         **render_facts: Any,
     ) -> None:
         for stage in STAGES:
@@ -191,8 +192,12 @@ def restore(services: Services) -> Callable[..., None]:
                 written = _files(stage, result, suffix)
                 if stage is Stage.INGEST:
                     written = {list_photographs(found or {})[0].proxy_name: written["proxy"]}
+                if stage is Stage.COLORIZE and color is not None:
+                    written = {"color": ("color.safetensors", color)}
                 for page in [page for page in pages if page["role"] == "photograph"][1:]:
-                    names = [name for name in written if name in ("proxy", "crop", "preview", "before", "thumb")]
+                    names = [
+                        name for name in written if name in ("proxy", "crop", "color", "preview", "before", "thumb")
+                    ]
                     written |= {f"{name}-{page['number']}": _name_page(page, *written[name]) for name in names}
                 files = {name: lease.file_key(file) for name, (file, _) in written.items()}
                 for name, (_, data) in written.items():

@@ -7,9 +7,11 @@ from contextlib import closing
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 from flask import Flask
 from tests.integration.web.conftest import Person, make_browser
+from tests.sample_layers import unsure_layer
 from tests.timing import AT_ONCE_S
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
@@ -80,7 +82,8 @@ def ids(
     batch_id = admin.open_batch(SECRET_NAME)
     job = admin.deposit(batch_id, f"{SECRET_NAME}.jpg")
     page = {"role": "photograph", "kind": "neutral", "width": 3000, "height": 2000}
-    restore(job["id"], pages=[page | {"number": number} for number in (1, 2)], size=(3000, 2000))
+    color = unsure_layer(np.arange(12, dtype=np.uint8).reshape(3, 4)).to_bytes()
+    restore(job["id"], pages=[page | {"number": number} for number in (1, 2)], size=(3000, 2000), color=color)
     for number in (1, 2):
         put_zoom(admin, job["id"], number)
     trial = admin.api("POST", "/trials", json={"sha256": job["sha256"], "name": f"{SECRET_NAME}.jpg"})

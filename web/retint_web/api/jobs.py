@@ -9,12 +9,14 @@ from sqlalchemy.orm import Session
 from retint import photos, tables
 from retint.errors import IllegalMove
 from retint.jobs import attempts, changes
+from retint.lifecycle import Stage
+from retint.pages import list_photographs
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import requests, responses
-from retint_web.api.blueprint import api, file_urls, job_url, record
+from retint_web.api.blueprint import PREFIX, api, file_urls, job_url, portal_url, record
 from retint_web.api.openapi import OCTETS
-from retint_web.files import downloads, zoom
+from retint_web.files import confidence, downloads, zoom
 from retint_web.security import Role
 
 
@@ -32,11 +34,17 @@ def download_file(job_id: UUID, name: str, query: requests.FileQuery) -> Respons
 
 
 @api.operation(
-    "GET", "/jobs/<uuid:job_id>/zoom", OCTETS, query=requests.ZoomQuery, not_yet="The zoom is being prepared."
+    "GET", "/jobs/<uuid:job_id>/zoom", OCTETS, query=requests.PhotoPageQuery, not_yet="The zoom is being prepared."
 )
-def download_zoom(job_id: UUID, query: requests.ZoomQuery) -> ResponseReturnValue:
+def download_zoom(job_id: UUID, query: requests.PhotoPageQuery) -> ResponseReturnValue:
     """Download a result as tiles to zoom into: DeepZoom in an uncompressed zip, made when it is first asked for."""
     return zoom.send_zoom(job_id, query.page)
+
+
+@api.operation("GET", "/jobs/<uuid:job_id>/confidence", confidence.PNG, query=requests.PhotoPageQuery)
+def show_confidence(job_id: UUID, query: requests.PhotoPageQuery) -> ResponseReturnValue:
+    """Get where the network guessed, as a picture to lay over the proxy: the less sure of a color, the more opaque."""
+    return confidence.send_picture(job_id, query.page)
 
 
 @api.operation("POST", "/jobs/<uuid:job_id>/retry", responses.Job, roles=(Role.ADMIN,))
@@ -62,7 +70,7 @@ def cancel_job(job_id: UUID) -> responses.Job:
 def _job(session: Session, job_id: UUID) -> responses.Job:
     session.expire_all()  # retrying and cancelling change rows behind the session's back
     shown = photos.load_details(session, g.identity.tenant_id, job_id)
-    job = shown.job
+    job, first = shown.job, list_photographs(shown.facts.get(Stage.INGEST, {}))[0]
     return responses.Job(
         id=job.id,
         name=job.name,
@@ -80,6 +88,7 @@ def _job(session: Session, job_id: UUID) -> responses.Job:
         ended_at=job.ended_at,
         attempts=[_attempt(attempt) for attempt in shown.attempts],
         files=file_urls(job.id, shown.files),
+        confidence=f"{portal_url()}{PREFIX}/jobs/{job.id}/confidence" if confidence.is_told(shown, first) else None,
         facts=shown.facts,
         notes=shown.notes,
     )

@@ -48,8 +48,8 @@ class FileQuery(BaseModel):
     download: bool = Field(False, description="Send it as a download instead of showing it in the browser.")
 
 
-class ZoomQuery(BaseModel):
-    """Which zoom of a result is sent."""
+class PhotoPageQuery(BaseModel):
+    """Which page of a photo is meant."""
 
     page: int | None = Field(None, description="Number of the page, of a photo of several; by default the first.")
 

@@ -142,6 +142,9 @@ class Job(JobSummary):
     ended_at: datetime | None
     attempts: list[Attempt]
     files: dict[str, str] = Field(description="Web address by file name: `original` and what the stages wrote.")
+    confidence: str | None = Field(
+        description="Web address of a picture of where the network guessed; null where it does not say."
+    )
     facts: dict[str, dict[str, Any]] = Field(description="What each finished stage found, by the stage's name.")
     notes: list[str] = Field(description="A sentence for each thing that is not as in the original, or passed over.")
 

@@ -19,8 +19,9 @@ from retint.recipes import Recipe
 from retint.region import WHOLE, Region
 from retint.tables import Attempt
 from retint_web import services
+from retint_web.files import confidence
 from retint_web.pages import recipe_form, words
-from retint_web.security import Role, only
+from retint_web.security import Role, moves_bytes, only
 
 blueprint = Blueprint("photos", __name__)
 
@@ -91,6 +92,8 @@ def show(job_id: UUID) -> ResponseReturnValue:
         recipe=recipe,
         outline=[] if region.is_whole else region.rectangles,
         outline_label="Where the pictures are" if len(region.rectangles) > 1 else "Where the picture is",
+        bounds=region.bounds,
+        tells_guesses=not _is_colorless(shown, page) and confidence.is_told(shown, page),
         rectangles=recipe_form.format_rectangles(region),
         facts=dict(_original_facts(shown, page, region)),
         story=list(_describe_restoration(shown, page)),
@@ -110,6 +113,14 @@ def _choose_page(pages: list[Page]) -> Page:
         if asked in (None, str(page.number)):
             return page
     raise NotFound("The photo has no such page.")
+
+
+@blueprint.get("/jobs/<uuid:job_id>/guesses")
+@moves_bytes
+def guesses(job_id: UUID) -> ResponseReturnValue:
+    """Return the fragment that explains the veil over a photo's page: where the network guesses, and how much."""
+    found = confidence.find(job_id, request.args.get("page", type=int))
+    return render_template("photos/_guesses.html", guessed=found.guessed)
 
 
 @blueprint.get("/jobs/<uuid:job_id>/live")
@@ -252,18 +263,23 @@ def _film_facts(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Sound", "yes, kept unchanged" if facts.get("audio") else "none"
 
 
+def _is_colorless(shown: PhotoDetails, page: Page) -> bool:
+    """Whether a network found no color for a page; the remark says so."""
+    without_color = shown.facts.get(Stage.RENDER, {}).get("colorless_pages", [page.number])
+    return shown.remark is not None and page.number in without_color
+
+
 def _describe_restoration(shown: PhotoDetails, page: Page) -> Iterator[str]:
     """Yield sentences that say what was done to a page and how far it can be trusted."""
     if shown.job.state is not State.RESTORED:
         return
     recipe = Recipe.model_validate(shown.batch.recipe)
-    # If a network found no color, the page says so in the remark above.
-    without_color = shown.facts.get(Stage.RENDER, {}).get("colorless_pages", [page.number])
-    is_colorless = shown.remark is not None and page.number in without_color
+    is_colorless = _is_colorless(shown, page)
     if page.spell("color") in shown.files and not is_colorless:
+        says = page.facts.get("film") or confidence.is_told(shown, page)
         yield (
             f"The colors are conjecture. The network {recipe.colorizer} chose them from the black-and-white picture; "
-            "it cannot know the true colors."
+            f"it cannot know the true colors{'' if says else ', and does not say where it guesses'}."
         )
     elif not is_colorless:
         yield "No color was added; the original's own colors were kept."

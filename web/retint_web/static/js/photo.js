@@ -19,6 +19,27 @@ for (const slider of document.querySelectorAll(".compare input")) {
   show();
 }
 
+// Where the network guesses: a veil over the result, and what it means, loaded when they are first asked for.
+
+const guesses = document.querySelector("[data-guesses]");
+const wantsVeil = guesses?.querySelector("input");
+
+if (guesses) {
+  const legend = document.querySelector("#guesses");
+  const veil = document.querySelector(".guesses image");
+  guesses.hidden = false;
+  wantsVeil.addEventListener("change", async () => {
+    if (!wantsVeil.checked || veil.hasAttribute("href")) return;
+    const answer = await fetch(guesses.dataset.legend).catch(() => null);
+    if (answer?.ok) {
+      legend.innerHTML = await answer.text();
+      veil.setAttribute("href", guesses.dataset.guesses);
+    } else {
+      legend.textContent = "This could not be loaded. Switch it off and on to try again.";
+    }
+  });
+}
+
 // A film has two players, before and after. Each follows what the other one does, so that they stay in step.
 
 const players = [...document.querySelectorAll(".players video")];
@@ -59,6 +80,7 @@ async function openDeepZoom() {
   dialog.showModal();
   if (!window.OpenSeadragon) await loadScript(dialog.dataset.library);
   if (!viewer) openPreview();
+  showVeil();
   if (wantsTiles) waitForTiles();
 }
 
@@ -78,6 +100,24 @@ function openPreview() {
   viewer.addHandler("open", () => { picture.dataset.ready = "true"; });
   viewer.addHandler("tile-drawn", () => { picture.dataset.drawn = "true"; });
   viewer.canvas.focus();
+}
+
+/** Lay the veil over the picture, where the page shows it, too. */
+function showVeil() {
+  const isWanted = Boolean(wantsVeil?.checked);
+  const caption = dialog.querySelector("[data-veil]");
+  if (caption) caption.hidden = !isWanted;
+  viewer.veil?.setOpacity(isWanted ? 1 : 0);
+  if (!isWanted || viewer.veil) return;
+  const { x, y, width } = document.querySelector(".guesses image");
+  const { width: across, height: down } = document.querySelector(".compare").dataset;
+  viewer.addSimpleImage({
+    url: guesses.dataset.guesses,
+    x: x.baseVal.value,
+    y: (y.baseVal.value * down) / across,
+    width: width.baseVal.value,
+    success: ({ item }) => { viewer.veil = item; },
+  });
 }
 
 /** Ask for the tiles, ever less often, until they are there or the dialog is closed. */
@@ -106,10 +146,11 @@ async function waitForTiles() {
   wantsTiles = true;
 }
 
-/** Lay the tiles over the preview; they are seen when all that the view needs are loaded, so that nothing blurs. */
+/** Lay the tiles over the preview, below a veil; seen when all that the view needs are loaded, so that nothing blurs. */
 function addTiles() {
   viewer.addTiledImage({
     tileSource: dialog.dataset.tiles,
+    index: 1,
     width: 1,
     opacity: 0,
     preload: true,
