@@ -149,10 +149,12 @@ def make_deep_zoom(prefix: str = "") -> bytes:
     """Make a small deep zoom file as libvips writes it: DeepZoom tiles in an uncompressed zip."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("zoom/zoom.dzi", "<Image TileSize='254'/>")
+        files = {"zoom.dzi": "<Image TileSize='254'/>"}
         for level, column, row in ((0, 0, 0), (1, 0, 0), (1, 1, 0)):
-            archive.writestr(f"zoom/zoom_files/{level}/{column}_{row}.jpeg", f"{prefix}tile {level} {column} {row}")
-        archive.writestr("zoom/scan-properties.xml", "<image/>")
+            files[f"zoom_files/{level}/{column}_{row}.jpeg"] = f"{prefix}tile {level} {column} {row}"
+        files["scan-properties.xml"] = "<image/>"
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(f"zoom/{name}"), data)  # without the time, so that it is always the same
     return buffer.getvalue()
 
 
