@@ -78,7 +78,8 @@ def run_worker(
     try:
         machine.heartbeat.register()
         machine.wait_until_fit()
-        prepare(machine.beat)
+        with machine.heartbeat.busy_with("getting ready"):  # who is idle while messages wait is restarted
+            prepare(machine.beat)
         with scratch.open_root():
             _make_worker(machine, fleet, stages).start()
     finally:

@@ -29,8 +29,7 @@ def test_the_command_trains_and_leaves_weights_to_ship(photos: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert (
         "4 photographs to train on; 2 to choose the best weights: 2 of the 4 in photos/, 0 of photos/;"
-        " skipped: {'broken': 1}"
-        in done.stdout
+        " skipped: {'broken': 1}" in done.stdout
     )
     assert '"event": "finished"' in done.stdout
     assert done.stdout.endswith(f"The best weights so far: {tmp_path / 'run' / 'weights.safetensors'}\n")

@@ -1,6 +1,7 @@
 """A gpu worker reports bad weights when it starts; only those of the default recipe stop it."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,9 +11,12 @@ import pytest
 import torch
 from tests.paths import ROOT
 
-from retint import database
+from retint import database, fleets
+from retint.errors import RetintError
 from retint.services import Services
 from retint.settings import Settings
+from retint_workers.beats import Beat
+from retint_workers.queue import app
 
 COMMAND = [sys.executable, "-m", "retint", "worker", "--fleet", "gpu"]
 
@@ -80,6 +84,29 @@ def test_imported_weights_that_are_damaged_are_told_and_it_goes_on(settings: Set
     assert "artistic.safetensors is not the file that its card describes" in warnings[0]
     assert "retint weights fetch artistic" in warnings[0]
     assert "stable.safetensors has no readable record" in warnings[1]
+
+
+def test_a_worker_that_gets_ready_for_long_is_not_taken_for_one_that_receives_nothing(settings: Settings) -> None:
+    services = Services.connect(settings)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def prepare(beat: Beat) -> None:
+        deadline = time.monotonic() + 100
+        while True:
+            beat()
+            with services.begin() as session:
+                [worker] = fleets.list_live(session)
+                if worker.activity:
+                    assert fleets.restart_idle(session, "gpu", idle_s=-1) == []
+                    raise RetintError("It has seen enough.")
+            assert time.monotonic() < deadline, "its row never says what it does"
+            time.sleep(0.1)
+
+    try:
+        with pytest.raises(RetintError, match="seen enough"):
+            app.run_worker(services, "gpu", {}, device="none", prepare=prepare)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
