@@ -17,7 +17,7 @@ def write_json(path: Path, rows: Sequence[dict[str, Any]], kind: str) -> None:
         OSError: the file cannot be written.
     """
     known = read_json(path) if path.exists() else {}
-    path.write_text(json.dumps(make_plain(known | {kind: list(rows)}), indent=1, allow_nan=False) + "\n")
+    path.write_text(json.dumps(make_plain(known | {kind: list(rows)}, places=5), indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -36,12 +36,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def make_plain(value: Any) -> Any:
-    """Round numbers to five places in nested dictionaries and lists; NaN and infinity become None."""
+def make_plain(value: Any, places: int | None = None) -> Any:
+    """Replace NaN and infinity by None in nested dictionaries and lists; round the other numbers to so many places."""
     if isinstance(value, dict):
-        return {name: make_plain(part) for name, part in value.items()}
+        return {name: make_plain(part, places) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [make_plain(part) for part in value]
-    if isinstance(value, float):
-        return round(value, 5) if math.isfinite(value) else None
-    return value
+        return [make_plain(part, places) for part in value]
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return None
+    return value if places is None else round(value, places)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retint_models.evaluation.report import replace_nonfinite
+from retint_models.evaluation.report import make_plain
 from retint_models.training.events import EventWriter
 from retint_models.training.run_files import LOG
 
@@ -38,7 +38,7 @@ class Journal:
     def log(self, **entry: Any) -> None:
         """Append an entry to the log as a line of JSON (null for NaN and infinity), its numbers to the event file."""
         with self.path.open("a") as file:
-            file.write(json.dumps(replace_nonfinite(entry), allow_nan=False) + "\n")
+            file.write(json.dumps(make_plain(entry), allow_nan=False) + "\n")
         numbers = {name: value for name, value in entry.items() if isinstance(value, float)}
         if "step" in entry and numbers:
             group = entry.get("event", "training")
