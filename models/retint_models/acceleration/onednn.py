@@ -6,7 +6,7 @@ version of torch is pinned. Kernels keep their memory layout: torch's reordered 
 size that they were reordered for, but up to a hundred times slower for other sizes.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class Convolution(nn.Module):
         stride: Down and across.
         padding: Zeros above and below, left and right.
         groups: Number of channel groups.
-        relu: Whether a ReLU follows.
+        after: What follows; GELU is the exact one.
     """
 
     def __init__(
@@ -32,12 +32,12 @@ class Convolution(nn.Module):
         stride: tuple[int, ...] = (1, 1),
         padding: tuple[int, ...] = (0, 0),
         groups: int = 1,
-        relu: bool = False,
+        after: Literal["none", "relu", "gelu"] = "none",
     ) -> None:
         super().__init__()
         self.weight = weight.detach().clone(memory_format=torch.channels_last)
         self.bias = None if bias is None else bias.detach().to(weight.dtype, copy=True)
-        self.options: tuple[Any, ...] = padding, stride, (1, 1), groups, "relu" if relu else "none", [], ""
+        self.options: tuple[Any, ...] = padding, stride, (1, 1), groups, after, [], "none"
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inside, h, w) to (B, outside, h', w'), both channels last."""

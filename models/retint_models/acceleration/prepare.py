@@ -86,8 +86,6 @@ def prepare(
         network = network.to_cpu_form(dtype)
     fold(network, dtype if has_onednn else None)
     network.requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # A tensor that stays in the memory of a mapped file keeps the whole file in memory.
-    network.load_state_dict({name: tensor.clone() for name, tensor in network.state_dict().items()}, assign=True)
     keep_float32(device)
     if torch.device(device).type == "cuda":
         torch.backends.cudnn.benchmark = True  # try the algorithms for each size once and keep the fastest

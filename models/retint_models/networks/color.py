@@ -86,6 +86,11 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
     """Return sRGB (..., 3, h, w) of CIELAB (..., 3, h, w), clipped to the cube."""
+    return linear_to_srgb(lab_to_linear(lab).clamp(0, 1))
+
+
+def lab_to_linear(lab: Tensor) -> Tensor:
+    """Return linear sRGB (..., 3, h, w) of CIELAB (..., 3, h, w); outside of [0, 1] for colors that are not in sRGB."""
     lightness, a, b = lab.unbind(-3)
     y = (lightness + 16) / 116
     root = torch.stack([y + a / 500, y, y - b / 200], -3)
@@ -93,7 +98,44 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     xyz = torch.where(cube > LINEAR_BELOW, cube, (116 * root - 16) / SLOPE)
     matrix = torch.linalg.inv(torch.tensor(TO_XYZ, dtype=torch.float64)).to(lab)
     white = torch.tensor(WHITE, dtype=lab.dtype, device=lab.device).view(3, 1, 1)
-    return linear_to_srgb(torch.einsum("oi,...ihw->...ohw", matrix, xyz * white).clamp(0, 1))
+    return torch.einsum("oi,...ihw->...ohw", matrix, xyz * white)
+
+
+def ab_to_chroma(luma: Tensor, ab: Tensor) -> Tensor:
+    """Return Cb and Cr (..., 2, h, w) of colors with these a and b (..., 2, h, w) and the lightness of luma's gray.
+
+    Where the color is not in sRGB at this luma (..., 1, h, w), a and b are reduced by one factor, the largest with
+    which it is: so neither hue nor luma jumps where colors leave the gamut. Clipping would change both.
+    """
+    lightness = rgb_to_lab(luma.expand(*luma.shape[:-3], 3, -1, -1))[..., :1, :, :]
+    with torch.no_grad():
+        share = torch.ones_like(luma)
+        outside = ~_is_displayable(luma, _to_chroma(lightness, ab))
+        if outside.any():
+            picked = [part.movedim(-3, 0)[:, outside][..., None] for part in (luma, lightness, ab)]
+            share.squeeze(-3)[outside] = _displayable_share(*picked)[0, :, 0]
+    return _to_chroma(lightness, share * ab)
+
+
+def _displayable_share(luma: Tensor, lightness: Tensor, ab: Tensor) -> Tensor:
+    """Return the largest factor of a and b, like `luma`, with which colors are displayable: found by bisection."""
+    low, high = torch.zeros_like(luma), torch.ones_like(luma)
+    for _ in range(16):  # to 1/65536 of a and b
+        middle = (low + high) / 2
+        fits = _is_displayable(luma, _to_chroma(lightness, middle * ab)).unsqueeze(-3)
+        low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
+    return low
+
+
+def _is_displayable(luma: Tensor, chroma: Tensor) -> Tensor:
+    """Whether luma and chroma give a color in the cube, (..., h, w), but for a quarter of a code value."""
+    rgb = luma + chroma_to_offsets(chroma)
+    return ((rgb > -1e-3) & (rgb < 1 + 1e-3)).all(-3)
+
+
+def _to_chroma(lightness: Tensor, ab: Tensor) -> Tensor:
+    """Return Cb and Cr (..., 2, h, w) of colors of CIELAB, also of those that are not in sRGB."""
+    return rec709_chroma(linear_to_srgb(lab_to_linear(torch.cat([lightness, ab], -3))))
 
 
 def ciede2000(one: Tensor, two: Tensor) -> Tensor:

@@ -315,6 +315,12 @@ class Ddcolor(nn.Module):
         y: Tensor = self.refine_net(torch.cat([self.decoder(self.encoder(x)), x], 1))
         return y
 
+    def to_cpu_form(self, dtype: torch.dtype) -> nn.Module:
+        """Return the same network in the form that is fastest on a CPU; this one is taken apart."""
+        from retint_models.networks.ddcolor_cpu import CpuDdcolor  # compiles its loops: training need not load it
+
+        return CpuDdcolor(self, dtype)
+
 
 def load_network(name: str, tensors: Mapping[str, Tensor]) -> Ddcolor:
     """Return the network with its weights, ready to run.

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional
 
 from retint_models.acceleration.prepare import prepare
 from retint_models.layers.types import ColorLayer
@@ -71,28 +70,9 @@ class DeoldifyColorizer:
             grays = [gray_square(picture, int(settings["render_factor"])) for picture in group]
             squares = run_on_squares(self.network, np.stack(grays), self.mean, self.std)
             for picture, square in zip(group, squares, strict=True):
-                luma, chroma = stretch_to_aspect(picture, square)
+                luma, chroma = proxies.stretch_to_aspect(picture, color.rec709_chroma(square))
                 layers.append(proxies.layer_without_confidence(luma, chroma, record))
         return layers
-
-
-def stretch_to_aspect(picture: NDArray[np.uint8], square: Tensor) -> tuple[Tensor, Tensor]:
-    """Stretch the chroma of a square to a picture's aspect ratio.
-
-    Args:
-        picture: uint8 (h, w, 3).
-        square: (3, side, side), sRGB in [0, 1].
-
-    Returns:
-        Luma (1, 1, h', w') of the picture and Cb and Cr (1, 2, h', w') of the square; the shorter of h' and w' is
-        the square's side, or the picture's if that is shorter.
-    """
-    height, width, _ = picture.shape
-    scale = min(1.0, square.shape[-1] / min(height, width))
-    size = round(height * scale), round(width * scale)
-    # antialias=True filters as PIL does, which the original uses.
-    chroma = functional.interpolate(color.rec709_chroma(square)[None], size, mode="bilinear", antialias=True)
-    return color.rec709_luma(proxies.resize_proxy(picture, *size)), chroma
 
 
 def colorize_picture(network: nn.Module, picture: NDArray[np.uint8], render_factor: int) -> NDArray[np.uint8]:

@@ -67,7 +67,7 @@ class ShuffleBlock:
         self.doubled = conv.out_channels // 4
         # The channels of one sub-pixel follow each other instead of interleaving, so that they are copied as one row.
         order = torch.arange(4 * self.doubled).view(-1, 4).t().flatten()
-        self.shuffle = Convolution(conv.weight[order].to(dtype), bias[order], relu=True)
+        self.shuffle = Convolution(conv.weight[order].to(dtype), bias[order], after="relu")
         self.convolutions = [Winograd.from_layers(layers, dtype) for layers in convolutions]
         self.widest = max(channels for conv in self.convolutions for channels in (conv.inside, conv.outside))
 

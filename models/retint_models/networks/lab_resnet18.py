@@ -24,7 +24,7 @@ from retint_models.acceleration.prepare import prepare
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import proxies
 from retint_models.networks.blocks import expect_batch, expect_values
-from retint_models.networks.color import lab_to_rgb, rec709_chroma, rec709_luma, rgb_to_lab
+from retint_models.networks.color import ab_to_chroma, rec709_luma
 from retint_models.networks.resnet import resnet_encoder
 from retint_models.weights.cards import Card
 from retint_models.weights.loading import fill_network, load_tensors
@@ -185,12 +185,3 @@ def make_view(picture: NDArray[np.uint8]) -> proxies.View:
     luma = proxies.resize_proxy(picture, *(max(1, round(side * min(1.0, scale))) for side in (height, width)))
     seen = proxies.resize_proxy(picture, *(max(8, round(side * scale / 8) * 8) for side in (height, width)))
     return proxies.View(rec709_luma(luma), rec709_luma(seen).clamp(0, 1))
-
-
-def ab_to_chroma(luma: Tensor, ab: Tensor) -> Tensor:
-    """Return Cb and Cr (B, 2, h, w) of the colors that have a and b (B, 2, h, w) and the lightness of luma's gray.
-
-    Colors outside of sRGB are clipped to it first.
-    """
-    lightness = rgb_to_lab(luma.expand(-1, 3, -1, -1))[:, :1]
-    return rec709_chroma(lab_to_rgb(torch.cat([lightness, ab], 1)))

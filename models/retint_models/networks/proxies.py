@@ -69,6 +69,25 @@ def resize_proxy(proxy: NDArray[np.uint8], height: int, width: int) -> Tensor:
     return torch.from_numpy(resized).permute(2, 0, 1)[None].float() / 255
 
 
+def stretch_to_aspect(proxy: NDArray[np.uint8], square: Tensor) -> tuple[Tensor, Tensor]:
+    """Stretch what a network decided on a square to a proxy's aspect ratio.
+
+    Args:
+        proxy: uint8 (h, w, 3).
+        square: (n, side, side).
+
+    Returns:
+        Luma (1, 1, h', w') of the proxy, and the planes (1, n, h', w') of the square; the shorter of h' and w' is the
+        square's side, or the proxy's if that is shorter.
+    """
+    height, width, _ = proxy.shape
+    scale = min(1.0, square.shape[-1] / min(height, width))
+    size = round(height * scale), round(width * scale)
+    # antialias=True filters as PIL does, which DeOldify uses.
+    planes = functional.interpolate(square[None], size, mode="bilinear", antialias=True)
+    return rec709_luma(resize_proxy(proxy, *size)), planes
+
+
 def normalise_tone(luma: Tensor) -> Tensor:
     """Stretch a flat or dark picture's luma most of the way to the full range.
 

@@ -1,14 +1,24 @@
 """Load weights into networks: verified against their card, and only if they fit."""
 
+import json
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, numpy
-from safetensors.torch import load_file
+from safetensors import SafetensorError, numpy, safe_open
 from torch import Tensor, nn
 
 from retint_models.weights.cards import Card
+
+TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+}
+"""Types of tensors that weights have, as safetensors name them."""
 
 
 def load_tensors(card: Card) -> dict[str, Tensor]:
@@ -20,10 +30,33 @@ def load_tensors(card: Card) -> dict[str, Tensor]:
     """
     card.verify()
     try:
-        kept = load_file(card.path)
+        kept = read_tensors(card.path)
     except SafetensorError as error:
         raise ValueError(f"{card.path} is no safetensors file: {error}") from error
     return {name: value.to(torch.float32) if value.is_floating_point() else value for name, value in kept.items()}
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file, each tensor into memory of its own.
+
+    The library's own reader maps the file, all of which stays in memory while one tensor does: weights that are
+    rearranged for speed would be there twice.
+
+    Raises:
+        SafetensorError: it is damaged, or no such file.
+    """
+    with safe_open(path, "pt"):  # checks the header
+        pass
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        tensors = {}
+        for name, entry in sorted(header.items(), key=lambda item: int(item[1]["data_offsets"][0])):
+            tensors[name] = torch.empty(entry["shape"], dtype=TYPES[entry["dtype"]])
+            file.seek(8 + length + entry["data_offsets"][0])
+            file.readinto(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return tensors
 
 
 def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], name: str, unused: Collection[str] = ()) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.datasets.photographs import Photos
-from retint_models.networks.color import rec709_luma, rgb_to_lab
-from retint_models.networks.lab_resnet18 import TutorialNetwork, ab_to_chroma
+from retint_models.networks.color import ab_to_chroma, rec709_luma, rgb_to_lab
+from retint_models.networks.lab_resnet18 import TutorialNetwork
 from retint_models.training.crops import make_crop_sampler
 from retint_models.training.judging import make_colorizer_judge, make_sample_drawer
 from retint_models.training.loop import TrainingOptions, TrainingRun, TrainingStep

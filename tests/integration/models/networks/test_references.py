@@ -20,13 +20,13 @@ from torch.nn import functional
 from retint_models.acceleration.prepare import Precision
 from retint_models.layers.color import LUMA
 from retint_models.layers.rendering import colorize_proxy
-from retint_models.networks import deoldify, proxies, yuv_gan
+from retint_models.networks import ddcolor_colorizer, deoldify, proxies, yuv_gan
+from retint_models.networks.color import rec709_chroma
 from retint_models.networks.deoldify_colorizer import (
     color_square,
     colorize_picture,
     gray_square,
     merge_chroma,
-    stretch_to_aspect,
 )
 from retint_models.weights.loading import fill_network
 
@@ -98,7 +98,7 @@ def test_a_photo_gets_the_colors_that_the_original_gives_it(
 def test_a_layer_has_the_colors_of_the_original_at_the_proxys_luma(name: str) -> None:
     gray = np.repeat(np.asarray(Image.open(REFERENCE / "photo.png").convert("L"))[..., None], 3, 2)
     square = torch.from_numpy(picture(f"photo.{name}.rf10.square.png").copy()).permute(2, 0, 1) / 255
-    luma, chroma = stretch_to_aspect(gray, square)
+    luma, chroma = proxies.stretch_to_aspect(gray, rec709_chroma(square))
     ours = colorize_proxy(gray, proxies.layer_without_confidence(luma, chroma, {}))
     assert np.abs(rec709(ours) - gray[..., 0]).max() <= 1
 
@@ -128,6 +128,30 @@ def joined_in_floats(gray: NDArray[np.uint8], square: Tensor) -> NDArray[np.floa
 
 def rec709(rgb: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(rgb @ np.array(LUMA))
+
+
+@pytest.mark.parametrize("name", ["ddcolor-tiny", "ddcolor"])
+def test_a_photo_gets_the_colors_that_ddcolor_gives_it(name: str, table: list[Row]) -> None:
+    """Of a quarter of the values one differs by up to 2: OpenCV's CIELAB is a coarse table, this one is exact."""
+    reference = REFERENCES[name]
+    ours = ddcolor_colorizer.colorize_picture(reference.load_plain(), picture("photo.png"), 256)
+    theirs = picture(f"photo.{reference.weights}.256.png")
+    assert compare(table, name, "photo, side 256", ours, theirs) <= 2
+    assert (ours == theirs).mean() >= 0.7
+
+
+def test_ddcolor_is_shown_the_gray_that_the_original_shows_it() -> None:
+    ours = 255 * ddcolor_colorizer.gray_square(picture("photo.png"), 256)[0].numpy()
+    assert np.array_equal(ours[0], ours[1])
+    assert np.array_equal(ours[0], ours[2])
+    assert np.abs(ours[0] - picture("photo.gray256.png")).max() <= 1, "OpenCV's lightness is off by up to .2"
+
+
+def test_a_and_b_are_joined_with_the_lightness_as_in_the_original() -> None:
+    ours = ddcolor_colorizer.merge_ab(picture("photo.png"), load_tensor("post.ab_1x2x24x36"))
+    differs = np.abs(ours.astype(np.int16) - picture("post.png"))
+    assert differs.max() <= 6
+    assert (differs > 0).mean() <= 0.12
 
 
 def test_the_network_is_shown_the_very_gray_that_the_original_shows_it() -> None:

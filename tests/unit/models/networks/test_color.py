@@ -4,7 +4,16 @@ import numpy as np
 import torch
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from retint_models.networks.color import ciede2000, join_luma_chroma, lab_to_rgb, rec709_chroma, rec709_luma, rgb_to_lab
+from retint_models.networks.color import (
+    ab_to_chroma,
+    chroma_to_offsets,
+    ciede2000,
+    join_luma_chroma,
+    lab_to_rgb,
+    rec709_chroma,
+    rec709_luma,
+    rgb_to_lab,
+)
 
 # Sharma, Wu, Dalal (2005), table 1: L a b of both colors, and their difference.
 SHARMA = """
@@ -92,3 +101,45 @@ def test_chroma_that_no_screen_can_show_is_reduced_and_never_moves_luma() -> Non
     assert (rec709_luma(rgb) - luma).abs().max() < 1e-12
     direction = rec709_chroma(rgb)[0] * chroma[1] - rec709_chroma(rgb)[1] * chroma[0]
     assert direction.abs().max() < 1e-12, "reduced, not turned"
+
+
+def test_a_and_b_far_outside_of_the_gamut_keep_their_hue_and_leave_luma_alone() -> None:
+    luma = torch.linspace(0, 1, 41, dtype=torch.float64).view(1, 1, 41).expand(1, 72, -1)
+    angle = torch.linspace(0, 2 * torch.pi, 73, dtype=torch.float64)[:72].view(72, 1).expand(-1, 41)
+    ab = torch.stack([angle.cos(), angle.sin()])
+    for length in (180.0, 1000.0):
+        rgb = luma + chroma_to_offsets(ab_to_chroma(luma, length * ab))
+        assert rgb.min() > -2e-3
+        assert rgb.max() < 1 + 2e-3
+        assert (rec709_luma(rgb) - luma).abs().max() < 1e-6
+        found = rgb_to_lab(rgb.clamp(0, 1))[1:]
+        off_hue = turn(found, ab)[found.norm(dim=0) > 5]
+        clipped = rgb_to_lab(lab_to_rgb(torch.cat([rgb_to_lab(luma.expand(3, -1, -1))[:1], length * ab])))[1:]
+        assert off_hue.mean() < 3
+        assert off_hue.max() < 25
+        assert turn(clipped, ab)[found.norm(dim=0) > 5].mean() > 3 * off_hue.mean()
+
+
+def turn(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+    """The angle between two hues, in degrees."""
+    angles = torch.atan2(one[1], one[0]) - torch.atan2(two[1], two[0])
+    return torch.rad2deg(torch.remainder(angles + torch.pi, 2 * torch.pi) - torch.pi).abs()
+
+
+def test_colors_do_not_jump_where_a_and_b_leave_the_gamut() -> None:
+    """A blotch: a and b grow to -180 over any luma, in steps of .03."""
+    luma = torch.linspace(0.02, 0.98, 13).view(1, 13, 1).expand(-1, -1, 6000)
+    ramp = torch.linspace(0, -180, 6000).view(1, 1, 6000).expand(2, 13, -1)
+    assert ab_to_chroma(luma, ramp).diff(dim=2).abs().max() < 0.006
+    chroma = ab_to_chroma(luma, ramp).norm(dim=0)
+    assert (chroma[:, 1:] - chroma[:, :-1]).min() > -2e-3, "more a and b never give less chroma"
+
+
+def test_a_and_b_inside_of_the_gamut_are_kept_as_they_are() -> None:
+    luma = torch.full((1, 1, 2, 2), 0.5)
+    ab = torch.tensor([[15.0, -20.0], [3.0, 0.0]]).view(1, 1, 2, 2).expand(-1, 2, -1, -1).clone().requires_grad_()
+    lightness = rgb_to_lab(luma.expand(-1, 3, -1, -1))[:, :1]
+    chroma = ab_to_chroma(luma, ab)
+    assert torch.allclose(chroma, rec709_chroma(lab_to_rgb(torch.cat([lightness, ab], 1))), atol=1e-6)
+    (grown,) = torch.autograd.grad(chroma.square().sum(), ab)
+    assert grown.isfinite().all(), "training goes through it"

@@ -15,12 +15,13 @@ from torch import nn
 from retint_models.layers.color import LUMA
 from retint_models.layers.rendering import colorize_proxy
 from retint_models.layers.types import ColorLayer
-from retint_models.networks import deoldify, deoldify_2018, lab_resnet18, registry, yuv_gan
+from retint_models.networks import ddcolor, deoldify, deoldify_2018, lab_resnet18, registry, yuv_gan
 
 LEAST = {"render_factor": 7.0}
 """The smallest square: heavy networks decide on it in a moment."""
 NETWORKS: dict[str, tuple[str, Callable[[], nn.Module], dict[str, float]]] = {
     "artistic": ("artistic", lambda: deoldify.DeoldifyGenerator(deoldify.DEEP), LEAST),
+    "ddcolor-tiny": ("ddcolor-tiny", lambda: ddcolor.Ddcolor(ddcolor.TINY), {"side": 256.0}),
     "deoldify-2018": ("deoldify-2018", deoldify_2018.Generator2018, LEAST),
     "yuv-gan": ("yuv-gan", yuv_gan.YuvGenerator, {}),
     "lab-resnet18, tutorial": ("lab-resnet18", lab_resnet18.TutorialNetwork, {}),
@@ -48,13 +49,14 @@ def gray(number: int, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def drawing() -> NDArray[np.uint8]:
-    """Line art: ink on white paper."""
+    """Line art: ink, and a stroke of gray chalk, on white paper."""
     sheet = Image.new("RGB", (210, 150), "white")
     pen = ImageDraw.Draw(sheet)
     pen.line([(0, 120), (210, 118)], "black", 2)
     pen.rectangle([30, 60, 100, 119], outline="black", width=2)
     pen.polygon([(25, 60), (65, 25), (105, 60)], outline="black")
     pen.ellipse([140, 20, 180, 60], outline="black", width=3)
+    pen.line([(130, 75), (195, 95)], "gray", 5)
     for place in range(0, 210, 7):
         pen.line([(place, 122), (place + 4, 149)], "black")
     return np.asarray(sheet)

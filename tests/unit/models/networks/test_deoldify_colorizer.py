@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor, nn
 
 from retint_models.networks.deoldify import DeoldifyGenerator
-from retint_models.networks.deoldify_colorizer import colorize_picture, merge_chroma, stretch_to_aspect
+from retint_models.networks.deoldify_colorizer import colorize_picture, merge_chroma
 
 
 class Gray(nn.Module):
@@ -39,21 +38,3 @@ def test_a_render_factor_out_of_range_is_refused(factor: int) -> None:
 def test_what_is_no_picture_is_refused(picture: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"uint8 picture \(h, w, 3\)"):
         colorize_picture(Gray(), picture, 10)
-
-
-@pytest.mark.parametrize(
-    ("picture", "side", "layer"),
-    [
-        ((512, 768), 560, (512, 768)),
-        ((512, 768), 336, (336, 504)),
-        ((768, 512), 112, (168, 112)),
-        ((60, 40), 112, (60, 40)),
-        ((1, 768), 112, (1, 768)),
-    ],
-)
-def test_a_layer_is_as_small_as_keeps_all_that_the_square_says(
-    picture: tuple[int, int], side: int, layer: tuple[int, int]
-) -> None:
-    luma, chroma = stretch_to_aspect(np.zeros((*picture, 3), np.uint8), torch.zeros(3, side, side))
-    assert luma.shape == (1, 1, *layer)
-    assert chroma.shape == (1, 2, *layer)

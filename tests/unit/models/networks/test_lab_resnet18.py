@@ -12,12 +12,11 @@ from tests.photographs import color_photo
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retint_models.networks.color import lab_to_rgb, rec709_chroma, rgb_to_lab
+from retint_models.networks.color import ab_to_chroma, lab_to_rgb, rec709_chroma, rgb_to_lab
 from retint_models.networks.lab_resnet18 import (
     LabColorizer,
     RepositoryNetwork,
     TutorialNetwork,
-    ab_to_chroma,
     check_gray,
     load_network,
     make_view,
@@ -87,7 +86,7 @@ def test_what_is_no_batch_of_gray_is_refused(gray: Tensor, says: str) -> None:
 
 def test_lightness_is_that_of_the_gray_not_its_code() -> None:
     ab = torch.tensor([20.0, -30.0]).view(1, 2, 1, 1)
-    for code in (0.2, 0.5, 0.8):
+    for code in (0.2, 0.5, 0.7):
         luma = torch.full((1, 1, 1, 1), code)
         lightness = rgb_to_lab(luma.expand(-1, 3, -1, -1))[:, :1]
         assert abs(lightness.item() - 100 * code) > 1
