@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,8 @@ SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 ADDED_FIELDS = ("watermark", "region", "invert")
 """Fields that the first recipes did not have."""
 MOST_RECTANGLES = 32
+MOST_PROXY_SIDE = 2048
+"""Longest side of a proxy, in pixels."""
 
 Numbers = tuple[float, float, float, float]
 """A rectangle: left, top, width, height, as fractions of the upright page."""
@@ -71,7 +74,12 @@ class Recipe(BaseModel):
         False,
         description="Colorize a photo that is already in color, too, and restore one of a kind that is left as it is.",
     )
-    proxy_side: int = Field(768, ge=256, le=2048, description="Long side of the proxy, in pixels.")
+    proxy_side: int = Field(
+        768,
+        ge=256,
+        le=MOST_PROXY_SIDE,
+        description="Long side of the proxy, in pixels; it is longer where a network looks at more than that.",
+    )
     watermark: bool = Field(False, description="Draw a painter's palette into the result's lower left corner.")
     region: Annotated[Literal["auto", "whole"] | tuple[Numbers, ...], BeforeValidator(_read_region)] = Field(
         "auto",
@@ -136,6 +144,23 @@ def parse_region(texts: Sequence[str]) -> str | list[list[float]]:
         message = "A region is auto, whole, or rectangles of four numbers: left, top, width, height."
         raise InvalidRequest(message, code="invalid_recipe") from error
     return rectangles
+
+
+def choose_proxy_side(recipe: Recipe, size: tuple[int, int]) -> int:
+    """Return the long side of the proxy of a picture, in pixels: the recipe's, or as much as its networks look at.
+
+    A network that squeezes a proxy into a square must not see pixels that were interpolated, so the proxy's short side
+    is at least that of the square. Of a long panorama it is less: the long side has a limit.
+
+    Args:
+        recipe: names the networks and their settings.
+        size: of the picture, its two sides in any order.
+    """
+    cards = read_cards()
+    named = {recipe.colorizer: recipe.colorizer_settings, recipe.defader: {}}
+    square = max((cards[name].square_side(settings) for name, settings in named.items() if name in cards), default=0)
+    needed = math.ceil(square * max(size) / min(size))
+    return max(recipe.proxy_side, min(needed, MOST_PROXY_SIDE))
 
 
 def usable_networks(kind: Kind, imported: Path = IMPORTED) -> dict[str, Card]:

@@ -32,10 +32,12 @@ TRY_LIMIT: Final = 24
 """Most tries of one trial, with those that were added."""
 PRIORITY: Final = 8
 """Priority of tries, above that of deposits: a person waits in front of an empty frame."""
-VARIED_SETTINGS: Final = ("render_factor", "gain")
+VARIED_SETTINGS: Final = ("render_factor", "side", "gain")
 """The settings that change a picture most; a network has one of them or none."""
 FACTORS: Final = (1.0, 0.6, 1.25)
 """Factors of the default value that are tried, the most informative first."""
+LEADING: Final = ("compact", "artistic", "ddcolor")
+"""Colorizers of the shortest comparison: ours, and the most vivid that others published under a permissive license."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def suggest_recipes(names: Sequence[str] = (), base: Recipe | None = None, impor
     """Suggest recipes for a trial: every colorizer that is here, at up to three values of its main setting.
 
     Args:
-        names: only these colorizers; all if empty.
+        names: only these colorizers; if empty, all but those whose training data are undisclosed: they must be named.
         base: the other fields of the recipes.
         imported: folder of imported weights.
 
@@ -105,13 +107,26 @@ def suggest_recipes(names: Sequence[str] = (), base: Recipe | None = None, impor
     here = recipes.usable_networks("colorizer", imported)
     for name in names:
         recipes.check(Recipe.model_validate({"colorizer": name}), imported)
-    wanted = [here[name] for name in names] if names else [here[name] for name in here if name != "keep"]
+    disclosed = [name for name, card in here.items() if name != "keep" and not card.undisclosed_data]
+    wanted = [here[name] for name in names or disclosed]
     # First the best variant of every colorizer, then the second ones: no colorizer is left out.
     rounds = zip_longest(*(_list_variants(network) for network in wanted))
     variants = [variant for one_round in rounds for variant in one_round if variant is not None][:SUGGESTED_LIMIT]
     places = {network.name: place for place, network in enumerate(wanted)}
     variants.sort(key=lambda variant: (places[variant[0]], list(variant[1].values())))
     return [base.model_copy(update={"colorizer": name, "colorizer_settings": settings}) for name, settings in variants]
+
+
+def suggest_leading(base: Recipe | None = None, imported: Path = IMPORTED) -> list[Recipe]:
+    """Suggest the shortest comparison: those of the `LEADING` colorizers that are here, with their usual settings.
+
+    Args:
+        base: the other fields of the recipes.
+        imported: folder of imported weights.
+    """
+    base = base or Recipe.model_validate({})
+    here = recipes.usable_networks("colorizer", imported)
+    return [base.model_copy(update={"colorizer": name, "colorizer_settings": {}}) for name in LEADING if name in here]
 
 
 def _list_variants(network: Card) -> list[tuple[str, dict[str, float]]]:

@@ -185,6 +185,7 @@ Examples:
 )
 @click.option("--colorizers", help="Colorizers to show, separated by commas. Default: all that are installed.")
 @click.option("--render-factors", type=NumberList(), default=(), help="Render factors to show, such as 15,25,35.")
+@click.option("--sides", type=NumberList(), default=(), help="Sides of DDColor's square to show, such as 256,512.")
 @click.option("--gains", type=NumberList(), default=(), help="Gains to show, such as 1,2,3.")
 @click.option("--defader", default="keep", show_default=True, help="Defader for all pictures, or `keep` for none.")
 @DEVICE
@@ -193,6 +194,7 @@ def preview(
     out: Path,
     colorizers: str | None,
     render_factors: Sequence[float],
+    sides: Sequence[float],
     gains: Sequence[float],
     defader: str,
     device: str,
@@ -212,13 +214,13 @@ def preview(
     settings = _settings_on(device)
     names = _choose_colorizers(colorizers, settings)
     base = recipes.parse({"defader": defader, "insist": True})
-    values = {"render_factor": render_factors, "gain": gains}
+    values = {"render_factor": render_factors, "side": sides, "gain": gains}
     rows = sheets.combine_recipes(names, values, base, settings.weights)
+    chosen = [recipe for row in rows for recipe in row]
     sources.refuse_original(photo, out)
     with sources.provide_file(photo, settings) as file:
-        proxy, kind = sheets.load_proxy(file, settings)
+        proxy, kind = sheets.load_proxy(file, chosen, settings)
     console = Console(stderr=True)
-    chosen = [recipe for row in rows for recipe in row]
     rendered = sheets.render_variants(proxy, kind, chosen, settings)
     disable = not console.is_terminal
     variants = list(track(rendered, "Trying", len(chosen), console=console, disable=disable))

@@ -15,6 +15,7 @@ OPTIONS: Final = (
     click.option(
         "--render-factor", type=int, help="Size at which DeOldify's networks see the photo, in units of 16 pixels."
     ),
+    click.option("--side", type=int, help="Side of the square on which DDColor's networks see the photo, in pixels."),
     click.option("--defader", default="compact-defade", show_default=True, help="Defader, or `keep` for none."),
     click.option(
         "--strength",
@@ -40,7 +41,7 @@ OPTIONS: Final = (
     ),
     click.option("--watermark", is_flag=True, help="Draw a painter's palette into the lower left corner."),
 )
-SETTINGS: Final = ("gain", "limit", "render_factor")
+SETTINGS: Final = ("gain", "limit", "render_factor", "side")
 FIELDS: Final = ("colorizer", "defader", "strength", "invert", "insist", "watermark")
 """Options that are fields of a recipe."""
 

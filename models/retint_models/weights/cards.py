@@ -87,6 +87,8 @@ class Card:
         settings: What a recipe may set, by name.
         calibration: What makes a confidence true (see `networks.compact.Calibration`); empty for a network that does
             not say how sure it is.
+        square: Side in pixels of the square that a proxy is squeezed into, or pixels of it for each unit of a setting,
+            by the setting's name; 0 for a network that keeps a proxy's shape.
         preprocessing: How the network sees a proxy.
         scores: Measured on the dev photographs; empty where we have not measured.
         published_scores: What others measured, and of which weights.
@@ -112,6 +114,7 @@ class Card:
     undisclosed_data: str = ""
     settings: dict[str, Setting] = field(default_factory=dict)
     calibration: dict[str, float] = field(default_factory=dict)
+    square: int | dict[str, int] = 0
     preprocessing: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     published_scores: list[PublishedScores] = field(default_factory=list)
@@ -232,6 +235,12 @@ class Card:
             wrapped = chain.from_iterable(_WRAP.wrap(paragraph) for paragraph in paragraphs)
             lines += [f"{label if not number else '':<11} {line}" for number, line in enumerate(wrapped)]
         return "\n".join(lines)
+
+    def square_side(self, given: Mapping[str, float]) -> int:
+        """Return the side in pixels of the square that the network sees with these settings; 0 if it sees none."""
+        if isinstance(self.square, int):
+            return self.square
+        return max(round(per * given.get(name, self.settings[name].default)) for name, per in self.square.items())
 
     def fill_settings(self, given: Mapping[str, float]) -> dict[str, float]:
         """Return all settings: the given values, and the defaults of the others.

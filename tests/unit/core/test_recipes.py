@@ -138,3 +138,26 @@ def test_what_a_network_here_can_do_is_accepted(imported: Path) -> None:
     for name in (7, 35, 45.0):
         recipes.check(recipes.parse({"colorizer": "artistic", "colorizer_settings": {"render_factor": name}}), imported)
     recipes.check(recipes.parse({"colorizer": "keep", "defader": "keep"}), imported)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "square", "photo", "panorama"),
+    [
+        ({}, 768, 768, 768),
+        ({"colorizer": "keep", "defader": "keep"}, 768, 768, 768),
+        ({"colorizer": "stable", "colorizer_settings": {"render_factor": 32}}, 768, 768, 2048),
+        ({"colorizer": "artistic"}, 768, 840, 2048),
+        ({"colorizer": "deoldify-2018", "colorizer_settings": {"render_factor": 45}}, 768, 1080, 2048),
+        ({"colorizer": "ddcolor-tiny"}, 768, 768, 2048),
+        ({"colorizer": "ddcolor", "colorizer_settings": {"side": 1024}}, 1024, 1536, 2048),
+        ({"defader": "defade-deoldify"}, 768, 864, 2048),
+        ({"colorizer": "artistic", "proxy_side": 1200}, 1200, 1200, 2048),
+        ({"colorizer": "not-of-this-version"}, 768, 768, 768),
+    ],
+    ids=str,
+)
+def test_a_proxy_grows_with_what_its_networks_look_at(
+    recipe: dict[str, object], square: int, photo: int, panorama: int
+) -> None:
+    sizes = (500, 500), (3000, 2000), (100, 1000)
+    assert [recipes.choose_proxy_side(recipes.parse(recipe), size) for size in sizes] == [square, photo, panorama]

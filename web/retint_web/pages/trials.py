@@ -66,6 +66,10 @@ def new() -> ResponseReturnValue:
     return render_template(
         "trials/new.html",
         **recipe_form.template_values(),
+        leading=[
+            recipe_form.network_title(recipe.colorizer)
+            for recipe in trials.suggest_leading(imported=services().settings.weights)
+        ],
         earlier=earlier,
         limit_mib=services().settings.upload_limit_mib,
     )
@@ -78,7 +82,10 @@ def begin() -> ResponseReturnValue:
     settings = services().settings
     try:
         photo, name, base = _find_photo()
-        chosen = trials.suggest_recipes(request.form.getlist("network"), base, imported=settings.weights)
+        if "leading" in request.form:
+            chosen = trials.suggest_leading(base, settings.weights)
+        else:
+            chosen = trials.suggest_recipes(request.form.getlist("network"), base, imported=settings.weights)
         with services().begin() as session:
             trial_id = trials.open(
                 session,

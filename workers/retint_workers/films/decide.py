@@ -16,7 +16,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from retint.errors import RetintError
-from retint.recipes import Recipe
+from retint.recipes import Recipe, choose_proxy_side
 from retint.settings import Settings
 from retint_models.layers.rendering import colorize_proxy, repair_proxy
 from retint_models.layers.types import DensityLayer, Order, set_order
@@ -85,7 +85,7 @@ def colorize(
     writer = ColorFilmWriter(folder, facts)
     frames = range(writer.next_frame, facts["frames"])
     keep_going = partial(report_and_go_on, report_progress, "Colorizing", frames.start)
-    proxies = iterate_in_child(_read_proxies, settings, keep_going, original, frames, recipe.proxy_side)
+    proxies = iterate_in_child(_read_proxies, settings, keep_going, original, frames, recipe)
     repaired = _repair_proxies(proxies, density, frames.start) if density else proxies
     with closing(proxies):
         for first in frames[::SEGMENT_FRAMES]:
@@ -132,7 +132,7 @@ def defade(
     starts = facts["scenes"]
     middles = {(start + end) // 2 for start, end in zip(starts, [*starts[1:], facts["frames"]], strict=True)}
     keep_going = partial(report_and_go_on, report_progress, "Defading", 0)
-    proxies = iterate_in_child(_read_proxies, settings, keep_going, original, middles, recipe.proxy_side)
+    proxies = iterate_in_child(_read_proxies, settings, keep_going, original, middles, recipe)
     part = output.with_suffix(".part")
     with closing(proxies), zipfile.ZipFile(part, "w") as file:
         pictures = _colorize_proxies(proxies, color, middles, keep_going) if color else proxies
@@ -145,14 +145,14 @@ def defade(
     return output
 
 
-def _read_proxies(original: Path, wanted: Collection[int], proxy_side: int) -> Iterator[NDArray[Any]]:
+def _read_proxies(original: Path, wanted: Collection[int], recipe: Recipe) -> Iterator[NDArray[Any]]:
     """Decode a film and yield the proxies of the wanted frames. Runs in a child process."""
     with Film(original) as film:
         converter = None
         for number, frame in enumerate(film.frames()):
             converter = converter or FrameConverter(FrameFormat.read(frame, film.stream))
             if number in wanted:
-                yield converter.to_proxy(frame, proxy_side)
+                yield converter.to_proxy(frame, choose_proxy_side(recipe, converter.format.upright_size))
 
 
 def _defade_in_batches(

@@ -30,7 +30,7 @@ class Ingested:
             three are those of the first photograph, and `pages` has an entry for each page: `number`, `role` (see
             `retint.pages`) and its own facts.
         proxy: of the first photograph, the picture in its region's bounds: PNG, 8-bit RGB in sRGB, upright, its long
-            side at most the recipe's `proxy_side`.
+            side at most what `recipes.choose_proxy_side` says.
         further: the proxies of further photographs, by name (see `Page.proxy_name`).
     """
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from retint.errors import InvalidPhoto
 from retint.kinds import COLOR, NEUTRAL, TONED
-from retint.recipes import Recipe
+from retint.recipes import Recipe, choose_proxy_side
 from retint.region import WHOLE, Region
 from retint_workers.imaging.decoding.formats import LONGEST_RATIO, SHORTEST_SIDE, Header
 from retint_workers.imaging.kinds import detect_kind
@@ -56,11 +56,12 @@ def find_picture(header: Header, recipe: Recipe) -> FoundPicture:
     page = load_complete_picture(header, side)
     region = _choose_region(page.numpy(), header, recipe)
     where = StoredRegion.locate(region, header)
+    proxy_side = choose_proxy_side(recipe, where.bounds_size)
 
     def load(*, invert: bool) -> pyvips.Image:
-        if where.is_whole and side == recipe.proxy_side and not invert:
+        if where.is_whole and side == proxy_side and not invert:
             return page
-        return load_display_picture(header, recipe.proxy_side, where.bounds, invert=invert)
+        return load_display_picture(header, proxy_side, where.bounds, invert=invert)
 
     proxy = load(invert=recipe.invert)
     kinds = _detect_kinds(proxy.numpy(), region)

@@ -93,13 +93,14 @@ def combine_recipes(
     return rows
 
 
-def load_proxy(photo: Path, settings: Settings) -> tuple[Pixels, str]:
-    """Return a photo's proxy, uint8 (h, w, 3), and its kind (`neutral`, `toned` or `color`).
+def load_proxy(photo: Path, chosen: Sequence[Recipe], settings: Settings) -> tuple[Pixels, str]:
+    """Return a photo's proxy, uint8 (h, w, 3), large enough for all of some recipes, and its kind.
 
     Raises:
         InvalidPhoto: it cannot be restored.
     """
-    ingested = ingest.ingest(photo, Recipe.model_validate({}), settings)
+    largest = max(chosen, key=lambda recipe: recipes.choose_proxy_side(recipe, (2, 3)))
+    ingested = ingest.ingest(photo, largest, settings)
     return np.asarray(Image.open(io.BytesIO(ingested.proxy)).convert("RGB")), ingested.facts["kind"]
 
 

@@ -75,9 +75,44 @@ def test_where_all_networks_are_here_each_is_tried_once_before_any_is_tried_twic
         (tmp_path / f"{name}.toml").write_text('sha256 = "0"\n')
     usual = trials.suggest_recipes(imported=tmp_path)
     assert len(usual) == trials.SUGGESTED_LIMIT
-    assert {recipe.colorizer for recipe in usual} == set(colorizers)
+    assert {recipe.colorizer for recipe in usual} == set(colorizers) - {"ddcolor-artistic"}, "undisclosed data"
+    named = trials.suggest_recipes(["ddcolor-artistic"], imported=tmp_path)
+    assert [recipe.colorizer_settings for recipe in named] == [{"side": 320}, {"side": 512}, {"side": 640}]
     for recipe in usual:
         recipes.check(recipe, tmp_path)
+
+
+def test_the_leading_networks_are_compared_where_they_are_here(tmp_path: Path) -> None:
+    assert [recipe.colorizer for recipe in trials.suggest_leading(imported=tmp_path)] == ["compact"]
+    for name in ("ddcolor", "artistic", "ddcolor-artistic"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"weights")
+        (tmp_path / f"{name}.toml").write_text('sha256 = "0"\n')
+    base = recipes.parse({"invert": True, "colorizer_settings": {"gain": 1}})
+    leading = trials.suggest_leading(base, tmp_path)
+    assert [recipe.colorizer for recipe in leading] == ["compact", "artistic", "ddcolor"]
+    assert all(recipe.invert and not recipe.colorizer_settings for recipe in leading)
+
+
+@EMBEDDED
+def test_the_form_compares_the_leading_networks_with_one_button(member: Person, settings: Settings) -> None:
+    (settings.weights / "ddcolor-artistic.safetensors").write_bytes(b"weights")
+    (settings.weights / "ddcolor-artistic.toml").write_text('sha256 = "0"\n')
+    browser = member.browser()
+    form = browser.get("/trials/new").text
+    assert re.search(r'value="artistic" checked', form)
+    assert re.search(r'value="ddcolor-artistic">', form), "undisclosed data: only where a person ticks it"
+    assert "Compare Balanced and Artistic only" in form
+    sent = browser.post(
+        "/trials",
+        data={
+            "csrf_token": csrf_token(browser, "/trials/new"),
+            "photo": (io.BytesIO(JPEG), "aunt.jpg"),
+            "leading": "1",
+        },
+        content_type="multipart/form-data",
+    )
+    trial = member.api("GET", f"/trials/{sent.headers['Location'].split('/')[-1]}").json
+    assert tried_settings(trial) == [("compact", {}), ("artistic", {})]
 
 
 def test_a_trial_is_found_again_and_hides_from_the_batches(

@@ -161,6 +161,10 @@ def test_the_proxy_is_as_long_as_the_recipe_says_and_never_longer_than_the_photo
     assert decode_proxy(ingest_file(large)).shape == (512, 768, 3)
     assert decode_proxy(ingest_file(large, parse({"proxy_side": 256}))).shape == (171, 256, 3)
     assert decode_proxy(ingest_file(small)).shape == (200, 300, 3)
+    # A square of 16 times 45 pixels is seen without interpolation, where the photo has them.
+    detailed = parse({"colorizer": "artistic", "colorizer_settings": {"render_factor": 45}, "region": "whole"})
+    assert decode_proxy(ingest_file(large, detailed)).shape == (720, 1080, 3)
+    assert decode_proxy(ingest_file(small, detailed)).shape == (200, 300, 3)
 
 
 def test_a_decompression_bomb_is_never_decoded(tmp_path: Path) -> None:
