@@ -21,6 +21,7 @@ SALT = "143185"
 It was looked for with names and licenses alone, before a half was scored."""
 
 
+HELD_BACK = "held-back"
 HELD_BACK_OF_256 = 13
 """Photographs of 256 that a training folder holds back: about one in twenty."""
 
@@ -29,8 +30,10 @@ def half_of(name: str) -> Half:
     """Return the half that a photograph belongs to, by the name of its file without folder and suffix.
 
     It depends on nothing else: a photograph that is added moves no other one, and a photograph's simulated prints are
-    in the photograph's half.
+    in the photograph's half. Those that `hold_back` returns choose.
     """
+    if PurePath(name).parent.name == HELD_BACK:
+        return "choose"
     return "judge" if _digest(name)[0] & 1 else "choose"
 
 
@@ -64,7 +67,16 @@ def part_photographs(known: Photos, held_back: Photos) -> tuple[Photos, Photos]:
     training = _keep(known, lambda entry: not is_held_back(entry))
     if not training.entries:
         raise ValueError(f"no photograph is left to train on, all {len(known)} are held back to choose: add more")
-    return training, join_photos(keep_half(held_back, "choose"), _keep(known, is_held_back))
+    return training, join_photos(keep_half(held_back, "choose"), hold_back(known))
+
+
+def hold_back(known: Photos) -> Photos:
+    """Return the photographs of a training folder that choose; their names and stratum say that they do."""
+    kept = _keep(known, is_held_back)
+    return replace(
+        kept,
+        entries=[entry | {"name": f"{HELD_BACK}/{entry['name']}", "stratum": HELD_BACK} for entry in kept.entries],
+    )
 
 
 def keep_half(photos: Photos, half: Half) -> Photos:

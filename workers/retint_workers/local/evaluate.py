@@ -90,7 +90,10 @@ columns `chose` and `judge`. A file's name decides which half it is in.
     help="Order in which restoration applies tone and color; `both` compares them, print by print.",
 )
 @click.option(
-    "--training", type=FOLDER, help="Training photographs for the rows `mean-ab` and `table`; PHOTOS by default."
+    "--training",
+    type=FOLDER,
+    help="Training photographs for the rows `mean-ab` and `table`; PHOTOS by default. With --half choose, those that"
+    " training holds back are scored as well.",
 )
 @click.option(
     "--colorizers",
@@ -146,7 +149,8 @@ def evaluate(
     """
     import torch
 
-    from retint_models.datasets.photographs import open_photos
+    from retint_models.datasets.halves import hold_back
+    from retint_models.datasets.photographs import join_photos, open_photos
     from retint_models.evaluation import report
     from retint_models.evaluation.candidates import read_candidates
     from retint_models.networks import registry
@@ -167,12 +171,14 @@ def evaluate(
         decoded = cache or Path(scratch)
         chosen_colorizers, chosen_defaders = asked.load(device) if score in ("networks", ALL) or old else ({}, {})
         held_back = open_photos(photos, decoded)
+        known = open_photos(training, decoded) if training else held_back
+        if training and half == "choose":
+            held_back = join_photos(held_back, hold_back(known))
         if held_back.skipped:
             click.echo(f"{len(held_back)} photographs; skipped: {held_back.skipped}", err=True)
         if score in ("networks", ALL) and chosen_colorizers:
             if not training:
                 click.echo("No --training given: the rows mean-ab and table know the photographs themselves.", err=True)
-            known = open_photos(training, decoded) if training else held_back
             evaluate_colorizers(chosen_colorizers, held_back, known, wanted)
         if score in ("networks", ALL) and chosen_defaders:
             evaluate_defaders(chosen_defaders, held_back, wanted)

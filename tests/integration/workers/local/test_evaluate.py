@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests.paths import DATA
 from tests.second_simulator import make_second_samples
 
 from retint.settings import Settings
+from retint_models.datasets.halves import half_of, is_held_back
 from retint_models.datasets.photographs import Photos, open_photos
 from retint_models.evaluation import restoration
 from retint_models.evaluation.candidates import Candidate
@@ -52,6 +54,25 @@ def test_the_command_evaluates_and_writes_rows_and_a_sheet(tmp_path: Path) -> No
         gray, colored = (np.asarray(sheet.crop((left, 12, left + 384, 396))) for left in (12, 396))
     spread = [np.ptp(part[20:-20, 100:-100].astype(int), axis=2).mean() for part in (gray, colored)]
     assert spread[1] > spread[0] + 5, "as it is, then in color"
+
+
+@needs_photographs
+def test_what_training_holds_back_chooses_with_the_half_that_does(tmp_path: Path) -> None:
+    photos, training = tmp_path / "photos", tmp_path / "train"
+    for folder, names in ((photos, ["plants-01.jpg", "plants-02.jpg"]), (training, ["food-01.jpg", "food-02.jpg"])):
+        folder.mkdir()
+        for name in names:
+            (folder / name).symlink_to(DATA / "dev" / name)
+    number = next(number for number in count() if is_held_back({"name": f"kept-{number}.jpg", "tier": "A"}))
+    (training / f"kept-{number}.jpg").symlink_to(DATA / "dev" / "food-03.jpg")
+    lines = [{"file": name.name, "tier": "A"} for name in training.iterdir()]
+    (training / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    options = ("--score", "networks", "--half", "choose", "--colorizers", "compact", "--defaders", "")
+    run_retint("evaluate", photos, "--training", training, *options, "--threads", 1, "--json", tmp_path / "scores.json")
+    row = json.loads((tmp_path / "scores.json").read_text())["colorize"][-1]
+    choosing = [name for name in ("plants-01.jpg", "plants-02.jpg") if half_of(name) == "choose"]
+    assert list(row["each"]) == [*choosing, f"held-back/kept-{number}.jpg"]
+    assert row["each"][f"held-back/kept-{number}.jpg"]["group"] == "held-back"
 
 
 @needs_photographs

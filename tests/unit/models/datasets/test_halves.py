@@ -61,10 +61,13 @@ def test_one_in_twenty_of_a_training_folder_chooses_and_is_never_trained_on() ->
     training, choosing = part_photographs(known, held_back)
     trained, chose = ([entry["name"] for entry in photos.entries] for photos in (training, choosing))
     half = [name for name in NAMES if half_of(name) == "choose"]
-    assert chose == half + [f"street-00{number}.jpg" for number in ("04", "06", "10", "37", "51")]
-    assert sorted(trained + chose[len(half) :]) == [entry["name"] for entry in known.entries]
+    more = [f"street-00{number}.jpg" for number in ("04", "06", "10", "37", "51")]
+    assert chose == half + [f"held-back/{name}" for name in more]
+    assert {half_of(name) for name in chose} == {"choose"} < {half_of(name) for name in more}, "all of them choose"
+    assert sorted(trained + more) == [entry["name"] for entry in known.entries]
     assert [photo.tolist() for photo in choosing] == [
-        (held_back[NAMES.index(name)] if name in NAMES else known[int(name[7:11])]).tolist() for name in chose
+        *(held_back[NAMES.index(name)].tolist() for name in half),
+        *(known[int(name[7:11])].tolist() for name in more),
     ]
 
 
