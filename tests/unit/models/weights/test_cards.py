@@ -1,5 +1,6 @@
 """Cards of networks: settings, and how to get weights."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,3 +66,34 @@ def test_the_confidence_of_weights_does_not_depend_on_the_card_that_names_them()
     assert known["compact"].calibration == known["compact-vivid"].calibration
     assert known["compact"].sha256 == known["compact-vivid"].sha256
     assert {name for name, card in known.items() if card.calibration} == {"compact", "compact-vivid"}
+
+
+def test_a_card_says_where_official_files_are_and_who_vouches_for_what_is_known_of_them() -> None:
+    known = [(card, published) for card in cards.read_cards().values() for published in card.official or []]
+    assert len(known) > 10
+    for card, published in known:
+        assert published.is_downloadable, card.name
+        assert bool(published.repository) == bool(published.revision), card.name
+        assert re.fullmatch(r"([0-9a-f]{64})?", published.sha256), card.name
+        assert bool(published.vouched_by) == bool(published.sha256 or published.bytes), card.name
+    owners = {(published.sha256, card.name) for card, published in known if published.sha256}
+    assert len(owners) == len({sha256 for sha256, _ in owners}), "no file is of two networks"
+
+
+def test_networks_of_others_have_a_license_of_code_and_weights_and_tell_what_is_not_known() -> None:
+    for card in cards.read_cards().values():
+        if not card.is_shipped:
+            assert card.code_license, card.name
+            assert card.not_known or not card.official, card.name
+        for published in card.published_scores:
+            assert published.weights.endswith("."), card.name
+            assert published.source.endswith("."), card.name
+
+
+def test_the_well_known_score_is_not_said_of_weights_that_do_not_have_it() -> None:
+    found = cards.read_cards()
+    (of_the_paper,) = found["ddcolor"].published_scores
+    assert of_the_paper.scores["FID"] == 3.92
+    assert of_the_paper.weights.startswith("ddcolor_paper, which are not these")
+    assert found["ddcolor-artistic"].published_scores == []
+    assert "FID 3.92" in found["ddcolor"].describe()

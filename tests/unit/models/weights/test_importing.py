@@ -92,6 +92,37 @@ def test_what_does_not_fit_is_refused_and_what_was_there_stays(
     before.verify()
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("empty", "is empty"),
+        ("web page", "is no weights file but a web page"),
+        ("code", r"asks for posix\.system, .* nothing in it was run"),
+        ("half of an old file", "is cut off"),
+        ("half of a new file", "is cut off"),
+        ("half of safetensors", "is cut off"),
+    ],
+)
+def test_a_bad_file_is_told_in_a_sentence_and_nothing_is_stored(
+    published: Path, tensors: dict[str, Tensor], folder: Path, tmp_path: Path, kind: str, says: str
+) -> None:
+    torch.save({"params": tensors}, tmp_path / "new.bin")
+    save_file(tensors, tmp_path / "G.safetensors")
+    content = {
+        "empty": b"",
+        "web page": b"<!DOCTYPE html><html><title>Sign in</title></html>",
+        "code": b"cposix\nsystem\n(S'touch " + bytes(tmp_path / "was-run") + b"'\ntR.",
+        "half of an old file": published.read_bytes(),
+        "half of a new file": (tmp_path / "new.bin").read_bytes(),
+        "half of safetensors": (tmp_path / "G.safetensors").read_bytes(),
+    }[kind]
+    (tmp_path / "bad.bin").write_bytes(content[: len(content) // 2] if kind.startswith("half") else content)
+    with pytest.raises(ValueError, match=rf"^bad\.bin {says}[^\n]*$"):
+        importing.import_weights(tmp_path / "bad.bin", "yuv-gan", NETWORKS, folder)
+    assert left(folder) == []
+    assert not (tmp_path / "was-run").exists()
+
+
 def test_weights_of_another_network_are_recognised(published: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"G\.pth: these are the weights of yuv-gan$"):
         importing.import_weights(published, "artistic", NETWORKS, folder)
