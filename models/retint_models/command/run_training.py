@@ -86,7 +86,11 @@ def read_imagenet_encoder(file: Path | None, network: str) -> "dict[str, Tensor]
     from retint_models.networks.registry import card
     from retint_models.weights.loading import load_tensors
 
-    tensors = load_tensors(card(network))
+    return take_encoder(load_tensors(card(network)))
+
+
+def take_encoder(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Return the weights of a network's encoder, under the names that they have there."""
     return {name.removeprefix("encoder."): value for name, value in tensors.items() if name.startswith("encoder.")}
 
 

@@ -13,6 +13,7 @@ from retint_models.command.run_training import (
     read_pretrained,
     run_training,
     set_up_device,
+    take_encoder,
 )
 from retint_models.command.training_options import (
     BACKBONE,
@@ -22,6 +23,7 @@ from retint_models.command.training_options import (
     LARGEST,
     RESNET,
     SIDE,
+    START_FROM,
     drop_missing,
     import_hint,
     training_options,
@@ -47,7 +49,7 @@ Examples:
 )
 @training_options(30, 3, DEVICE)
 @click.option("--encoder", type=FILE, help="EfficientNet-Lite0 as safetensors; the encoder of `compact` by default.")
-@click.option("--start-from", type=FILE, help="Start from these weights: best.safetensors of an earlier run.")
+@START_FROM
 def compact(
     photos: Path,
     dev: Path,
@@ -84,7 +86,8 @@ def compact(
 Example:
   retint train compact-defade photos/ --dev held-back/ --out runs/prints --minutes 60
 
-Every step makes other prints of PHOTOS and ages them at random.
+First it makes prints of PHOTOS, which age at random, and keeps what the encoder sees in them (in RUN/prints); every
+step draws some of them.
 
 {ENDING}
 """,
@@ -93,8 +96,19 @@ Every step makes other prints of PHOTOS and ages them at random.
 @click.option(
     "--encoder", type=FILE, help="EfficientNet-Lite0 as safetensors; the encoder of `compact-defade` by default."
 )
+@START_FROM
+@click.option("--prints", type=click.IntRange(1), help="How many prints are made; 113 MB for a thousand.")
 def compact_defade(
-    photos: Path, dev: Path, out: Path, encoder: Path | None, threads: int | None, *, resume: bool, **options: Any
+    photos: Path,
+    dev: Path,
+    out: Path,
+    encoder: Path | None,
+    start_from: Path | None,
+    prints: int | None,
+    threads: int | None,
+    *,
+    resume: bool,
+    **options: Any,
 ) -> None:
     """Train Retint's own defader.
 
@@ -102,12 +116,20 @@ def compact_defade(
     """
     from retint_models.training.loop import TrainingOptions
     from retint_models.training.networks import compact_defade as trainer
+    from retint_models.weights import checkpoints
 
     with translate_errors():
         set_up_device("cpu", threads)
+        if encoder and start_from:
+            raise ValueError("--encoder and --start-from exclude each other: weights belong to the encoder they have")
         training, held_back = open_photographs(photos, dev, out, short_side=192)
-        imagenet, judge = read_imagenet_encoder(encoder, "compact-defade"), trainer.make_judge(held_back)
-        run = trainer.make_run(out, training, judge, imagenet, TrainingOptions(**options, average=0.997))
+        weights = checkpoints.read(start_from).tensors if start_from else None
+        imagenet = take_encoder(weights) if weights else read_imagenet_encoder(encoder, "compact-defade")
+        chosen = replace(trainer.Hyperparameters(), **drop_missing(prints=prints))
+        judge, pace = trainer.make_judge(held_back), TrainingOptions(**options, average=0.997)
+        run = trainer.make_run(out, training, judge, imagenet, pace, chosen)
+        if weights:
+            run.load_weights(weights)
         run_training(run, resume=resume)
 
 

@@ -28,6 +28,9 @@ SIDE = click.option(
     "--side", type=click.IntRange(64), help="Side of the crops in pixels; by default as the authors have it."
 )
 RESNET = click.option("--encoder", type=FILE, help="A ResNet trained on ImageNet, as torchvision saves it.")
+START_FROM = click.option(
+    "--start-from", type=FILE, help="Start from these weights: best.safetensors of an earlier run."
+)
 BACKBONE = click.option("--backbone", type=FILE, help="VGG16-bn or EfficientNet-Lite0 for the feature loss.")
 LARGEST = click.option(
     "--largest", type=click.IntRange(64), help="Largest side of crops in pixels; phases with larger ones are left out."

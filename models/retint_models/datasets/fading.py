@@ -20,10 +20,21 @@ from PIL import Image
 from retint_models.layers.color import join_luma_chroma, linear_to_srgb, rec709_chroma, rec709_luma, srgb_to_density
 
 Floats = NDArray[np.float32]
-Family = Literal["dark", "light", "silver", "lighting", "clean"]
+Family = Literal["dark", "light", "silver", "toned", "gray", "tinted", "lighting", "clean"]
+"""What happened to a print: color that faded in the dark or by light; silver that faded, was toned, was
+scanned in gray, or has color laid over it; wrong light alone; nothing."""
 
-SHARES: dict[Family, float] = {"dark": 0.23, "light": 0.15, "silver": 0.26, "lighting": 0.08, "clean": 0.28}
-"""How often `simulate` draws each family in training; many clean photos teach a network to leave them alone."""
+SHARES: dict[Family, float] = {
+    "dark": 0.22,
+    "light": 0.14,
+    "silver": 0.14,
+    "toned": 0.06,
+    "gray": 0.08,
+    "tinted": 0.04,
+    "lighting": 0.06,
+    "clean": 0.26,
+}
+"""How often training draws each family; many clean photos teach a network to leave them alone."""
 
 MOST_LOST = 0.97
 """Largest loss of a dye or of silver; beyond it nothing could be restored from 8 bits."""
@@ -155,57 +166,69 @@ def weaken_chroma(chroma: Floats, gain: float, reach: int) -> Floats:
 # --- prints at random -------------------------------------------------------------------------------------------------
 
 
-def simulate(truth: Floats, rng: Generator, family: Family | None = None) -> Pair:
+def draw_family(rng: Generator) -> Family:
+    """Draw what happens to a photograph, by `SHARES`."""
+    family: Family = rng.choice(list(SHARES), p=list(SHARES.values()))
+    return family
+
+
+def simulate(truth: Floats, rng: Generator, family: Family) -> Pair:
     """Age one photograph at random.
 
-    Half of the silver samples and about a third of the lighting and clean samples have the weak chroma of a colorizer,
-    on both print and truth: the defader sees colorized proxies and must repair tone without inventing color.
+    One in eight of the lighting and clean samples has the weak chroma of a colorizer, one in four is gray.
 
     Args:
         truth: float32 (h, w, 3), gamma-coded sRGB in [0, 1].
         rng: The only source of randomness.
-        family: Kind of aging; drawn by `SHARES` if None.
+        family: What happens to it.
     """
-    family = family or rng.choice(list(SHARES), p=list(SHARES.values()))
-    if family == "silver":
-        return make_silver_print(truth, rng)
     if family in ("dark", "light"):
         return Pair(scan_at_random(fade_color_print(srgb_to_density(truth), family, rng), rng), truth, family)
-    if rng.random() < 0.35:
-        truth = join_luma_chroma(
-            rec709_luma(truth), weaken_chroma(rec709_chroma(truth), rng.uniform(0.1, 1), int(rng.integers(1, 9)))
-        )
-    elif rng.random() < 0.2:
+    if family in ("silver", "toned", "gray", "tinted"):
+        return make_silver_print(truth, family, rng)
+    choice = rng.random()
+    if choice < 0.125:
+        truth = join_luma_chroma(rec709_luma(truth), draw_weak_chroma(truth, rng))
+    elif choice < 0.375:
         truth = np.repeat(rec709_luma(truth), 3, axis=-1)
     if family == "lighting":
         return Pair(relight(truth, rng.uniform(0.3, 1.5), rng.uniform(-1.5, 1.5)), truth, family)
     return Pair(truth, truth, family)
 
 
-def make_silver_print(truth: Floats, rng: Generator) -> Pair:
-    """Make a faded silver print: half of them colorized; of the others three in ten are scanned in gray."""
-    if rng.random() < 0.5:
-        return make_recolored_silver_print(truth, rng)
-    pair = make_toned_silver_print(truth, rng)
-    return pair._replace(print=np.repeat(rec709_luma(pair.print), 3, axis=-1)) if rng.random() < 0.3 else pair
+def make_silver_print(truth: Floats, family: Literal["silver", "toned", "gray", "tinted"], rng: Generator) -> Pair:
+    """Make a faded silver print of a photograph; the truth is its gray, with the same weak chroma where it is tinted.
+
+    A toned print is brown to begin with, and less faded. A tinted one carries color that does not fade: watercolor, or
+    what a colorizer added.
+    """
+    luma = rec709_luma(truth)
+    densities, strength = srgb_to_density(np.repeat(luma, 3, axis=-1)), rng.uniform(0.15, 1.25)
+    if family == "toned":
+        densities, strength = tone(densities, rng), rng.uniform(0, 0.6)
+    print_ = scan_at_random(fade_silver_print(densities, rng, strength), rng)
+    chroma = np.zeros((*luma.shape[:2], 2), np.float32)
+    if family == "tinted":
+        chroma = draw_weak_chroma(truth, rng)
+    if family in ("gray", "tinted"):
+        print_ = join_luma_chroma(rec709_luma(print_), chroma)
+    return Pair(print_, join_luma_chroma(luma, chroma), family)
 
 
-def make_toned_silver_print(truth: Floats, rng: Generator) -> Pair:
-    """Make a silver print of the photograph, brown and weak; the truth is the gray picture."""
-    gray = np.repeat(rec709_luma(truth), 3, axis=-1)
-    return Pair(scan_at_random(fade_silver_print(srgb_to_density(gray), rng), rng), gray, "silver")
+def tone(densities: Floats, rng: Generator) -> Floats:
+    """Tone a silver print brown (sepia, gold, selenium): at each place less density in red and more in blue."""
+    toned: Floats = densities * np.array([rng.uniform(0.75, 1), 1, rng.uniform(1, 1.35)], np.float32)
+    return toned
 
 
-def make_recolored_silver_print(truth: Floats, rng: Generator) -> Pair:
-    """Make a faded silver print after colorization: its luma with weak chroma, which the truth has, too."""
-    color = weaken_chroma(rec709_chroma(truth), rng.uniform(0.1, 1), int(rng.integers(1, 9)))
-    print_ = make_toned_silver_print(truth, rng).print
-    return Pair(join_luma_chroma(rec709_luma(print_), color), join_luma_chroma(rec709_luma(truth), color), "silver")
+def draw_weak_chroma(truth: Floats, rng: Generator) -> Floats:
+    """Return the chroma of a photograph as weak and blurred as a colorizer leaves it, (h, w, 2)."""
+    return weaken_chroma(rec709_chroma(truth), rng.uniform(0.1, 1), int(rng.integers(1, 9)))
 
 
 def fade_color_print(densities: Floats, family: Literal["dark", "light"], rng: Generator) -> Floats:
     """Fade a chromogenic print as decades in the dark (cyan and yellow fade) or in light (magenta fades) do."""
-    strength = rng.uniform(0.15, 1.1)
+    strength = rng.uniform(0.15, 1.25)
     absorption = np.eye(3, dtype=np.float32)
     absorption[2, 1], absorption[1, 0] = rng.uniform(0.1, 0.4), rng.uniform(0.05, 0.25)
     absorption[[0, 0, 1, 2], [1, 2, 2, 0]] = rng.uniform(0, 0.15, 4)
@@ -218,9 +241,8 @@ def fade_color_print(densities: Floats, family: Literal["dark", "light"], rng: G
     return yellow_from_the_edges(faded, rng)
 
 
-def fade_silver_print(densities: Floats, rng: Generator, strength: float | None = None) -> Floats:
-    """Fade a silver print as decades of polluted air do."""
-    strength = rng.uniform(0.15, 1.1) if strength is None else strength
+def fade_silver_print(densities: Floats, rng: Generator, strength: float) -> Floats:
+    """Fade a silver print as decades of polluted air do: by .1 to .7 times the strength, which is 0 to about 1."""
     warmth = np.array([1, rng.uniform(0.78, 0.98), rng.uniform(0.45, 0.9)], np.float32)
     where = draw_unevenness(densities.shape[:2], strength, rng)
     return yellow_from_the_edges(
@@ -230,7 +252,7 @@ def fade_silver_print(densities: Floats, rng: Generator, strength: float | None 
 
 def yellow_from_the_edges(densities: Floats, rng: Generator) -> Floats:
     """Add a yellow stain that is strongest at the edges."""
-    added = rng.uniform(0, 0.35) * np.array([rng.uniform(0.05, 0.3), rng.uniform(0.25, 0.6), 1], np.float32)
+    added = rng.uniform(0, 0.45) * np.array([rng.uniform(0.05, 0.3), rng.uniform(0.25, 0.6), 1], np.float32)
     share = rng.uniform(0, 0.6)
     where = 1 - share + share * edge_proximity(densities.shape[:2], rng.uniform(0.06, 0.2))
     return stain(densities, added, where)

@@ -119,10 +119,19 @@ class DefadeNet(nn.Module):
 
     def forward(self, rgb: Tensor) -> DefadeDecision:
         """Decide for (B, 3, 128, 128), gamma-coded sRGB in [0, 1]."""
+        return self.decide(rgb, self.recognize(rgb))
+
+    def recognize(self, rgb: Tensor) -> Tensor:
+        """Return the encoder's features (B, 112, 8, 8) of photographs (B, 3, 128, 128)."""
+        features: Tensor = self.encoder(stretch_levels(rgb))[-1]
+        return features
+
+    def decide(self, rgb: Tensor, features: Tensor) -> DefadeDecision:
+        """Decide for photographs (B, 3, 128, 128) whose features, (B, 112, 8, 8), are known."""
         config = self.config
         densities = srgb_to_density(rgb)
         fine = self.fine(torch.cat([rgb * 2 - 1, densities / 1.3 - 1], 1))
-        coarse = self.coarse(torch.cat([self.encoder(stretch_levels(rgb))[-1], F.avg_pool2d(fine, 2)], 1))
+        coarse = self.coarse(torch.cat([features, F.avg_pool2d(fine, 2)], 1))
         vector = self.vector(
             torch.cat([coarse.mean((2, 3)), coarse.amax((2, 3)), self.tone(tone_statistics(densities))], 1)
         )
@@ -204,6 +213,12 @@ def repair(decision: DefadeDecision, rgb: Tensor, places: Tensor) -> Tensor:
     Returns:
         (B, 3, N), gamma-coded sRGB in [0, 1].
     """
+    before, change = density_change(decision, rgb, places)
+    return density_to_srgb(before + decision.gate[:, None, None] * change)
+
+
+def density_change(decision: DefadeDecision, rgb: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the densities of pixels, (B, 3, N), and what they change by where the gate is open; see `repair`."""
     before = srgb_to_density(rgb)
     d = decision.matrix @ before + decision.shift[:, :, None]
     d = read_curves(decision.curves, d)
@@ -211,7 +226,7 @@ def repair(decision: DefadeDecision, rgb: Tensor, places: Tensor) -> Tensor:
     at = torch.cat([places.expand(len(rgb), -1, -1), luma[:, :, None]], 2)[:, None, None]
     sliced = F.grid_sample(decision.grid, at, padding_mode="border", align_corners=False)[:, :, 0, 0]
     gain, offset = sliced[:, :3], sliced[:, 3:]
-    return density_to_srgb(before + decision.gate[:, None, None] * (d * gain.exp() + offset - before))
+    return before, d * gain.exp() + offset - before
 
 
 def read_curves(curves: Tensor, d: Tensor) -> Tensor:

@@ -1,30 +1,42 @@
-"""Training of `compact-defade`: each step ages other crops at random (`datasets.fading`) and learns to undo it."""
+"""Training of `compact-defade`: photographs are aged at random (`datasets.fading`), and it learns to undo that."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from retint_models.datasets.fading import Floats, Pair, as_floats, simulate
+from retint_models.datasets.fading import Floats, Pair, as_floats, draw_family, simulate
 from retint_models.datasets.photographs import Photos
 from retint_models.evaluation.metrics import delta_e_2000
 from retint_models.evaluation.prints import FAMILIES, age_photograph
-from retint_models.networks.color import rgb_to_lab
+from retint_models.networks.color import density_to_srgb, rgb_to_lab
 from retint_models.networks.compact_defade import (
     SIDE,
     DefadeDecision,
     DefadeNet,
     close_gate_if_invisible,
+    density_change,
     pixel_positions,
     repair,
+    tie_channels,
 )
 from retint_models.training.loop import Judge, TrainingOptions, TrainingRun, TrainingStep
+from retint_models.training.print_pool import (
+    DrawPair,
+    Prints,
+    as_pictures,
+    is_of,
+    make_folded_copy,
+    open_print_pool,
+)
 
 HALF_WEIGHT = ("Oldpel/flower_photos",)
 """Sources drawn half as often because they fill too much of the set: flowers are a fifth of the photographs."""
@@ -35,6 +47,7 @@ class Hyperparameters:
     """Hyperparameters of `compact-defade`. The field names are keys in logs and checkpoints.
 
     Attributes:
+        prints: How many are made, before the first step; each is drawn many times.
         batch: Prints a step.
         again: How many of them the network sees again after its repair, and should then leave alone.
         again_from: Share of the run after which it does; before, its repairs are no better than the prints.
@@ -48,16 +61,33 @@ class Hyperparameters:
         stride: The loss compares every n-th pixel in each direction, from a random start; it is enough, and fast.
     """
 
+    prints: int = 15_000
     batch: int = 16
     again: int = 4
     again_from: float = 0.5
     again_weight: float = 0.3
-    rate: float = 2e-3
+    rate: float = 1e-3
     decay: float = 0.02
-    clean: float = 2.0
+    clean: float = 3.0
     gate: float = 0.2
     smooth: float = 0.5
     stride: int = 4
+
+
+class Batch(NamedTuple):
+    """Prints of a step.
+
+    Attributes:
+        inputs: (B, 3, 128, 128), sRGB in [0, 1]: what the network sees.
+        features: (B, 112, 8, 8), what its encoder sees in them.
+        truth: (B, 3, 128, 128), what they should become.
+        weight: (B,) of each print in the loss.
+    """
+
+    inputs: Tensor
+    features: Tensor
+    truth: Tensor
+    weight: Tensor
 
 
 def make_run(
@@ -68,7 +98,7 @@ def make_run(
     options: TrainingOptions,
     hyperparameters: Hyperparameters | None = None,
 ) -> TrainingRun:
-    """Set up a run.
+    """Set up a run; make its prints, where the folder does not hold them.
 
     Args:
         folder: Folder of the run.
@@ -83,80 +113,122 @@ def make_run(
     network = DefadeNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.encoder.load_imagenet(imagenet)
     parameters = [value for value in network.parameters() if value.requires_grad]
+    prints = open_print_pool(folder / "prints", network, make_print_drawer(photos), chosen.prints, options.seed)
     return TrainingRun(
         folder,
         network,
         optimizer=torch.optim.AdamW(parameters, lr=chosen.rate, betas=(0.9, 0.98), weight_decay=chosen.decay),
-        training_step=make_training_step(network, photos, chosen),
+        training_step=make_training_step(network, prints, chosen),
         judge=judge,
         options=options,
         settings={"recipe": "compact-defade", "photos": photos.identity} | asdict(chosen),
     )
 
 
-def make_training_step(network: DefadeNet, photos: Photos, hyperparameters: Hyperparameters) -> TrainingStep:
-    """Return the training step."""
-    draw_crop = make_defade_crop_sampler(photos)
+def make_training_step(network: DefadeNet, prints: Prints, hyperparameters: Hyperparameters) -> TrainingStep:
+    """Return the training step: it draws prints, and repairs some of them twice."""
+    frozen = make_folded_copy(network)
 
     def step(progress: float, rng: torch.Generator) -> dict[str, Tensor]:
         step_rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=rng)))
-        again = hyperparameters.again if progress >= hyperparameters.again_from else 0
-        pairs = [simulate(draw_crop(step_rng), step_rng) for _ in range(hyperparameters.batch)]
-        return {"loss": compute_loss(network, pairs, again, hyperparameters, step_rng)}
+        batch = read_batch(prints[step_rng.integers(len(prints), size=hyperparameters.batch)], hyperparameters)
+        if progress >= hyperparameters.again_from:
+            batch = show_again(network, frozen, batch, hyperparameters)
+        return {"loss": compute_loss(network, batch, hyperparameters, step_rng)}
 
     return step
 
 
-def make_defade_crop_sampler(photos: Photos) -> Callable[[Generator], Floats]:
-    """Return a function that draws a crop at random: float32 (128, 128, 3), sRGB in [0, 1].
+def make_print_drawer(photos: Photos) -> DrawPair:
+    """Return a function that ages a crop of a photograph at random.
 
-    Crops are resized by Pillow, which takes boxes with fractions of pixels; torchvision's crops are whole pixels. They
-    are drawn from numpy's generator, as the prints made of them are.
+    What is not to fade is drawn the more often the more it looks faded: sunsets, colored light, fog.
     """
-    weights = np.array([0.5 if entry.get("source") in HALF_WEIGHT else 1.0 for entry in photos.entries])
-    weights /= weights.sum()
+    by_source = np.array([0.5 if entry.get("source") in HALF_WEIGHT else 1.0 for entry in photos.entries])
+    by_looks = by_source * [0.5 + 4 * missing_range(photo) for photo in photos]
+    shares = {True: by_looks / by_looks.sum(), False: by_source / by_source.sum()}
 
-    def draw(rng: Generator) -> Floats:
-        photo = photos[rng.choice(len(photos), p=weights)]
-        size = np.array(photo.shape[1::-1])
-        extent = size * rng.uniform(0.6, 1) * np.array([1, rng.uniform(0.85, 1)])[:: rng.choice([1, -1])]
-        start = rng.uniform(0, 1, 2) * (size - extent)
-        box = (*start, *(start + extent))
-        crop = np.asarray(Image.fromarray(photo).resize((SIDE, SIDE), Image.Resampling.BILINEAR, box))
-        return as_floats(crop[:, :: rng.choice([1, -1])])
+    def draw(rng: Generator) -> Pair:
+        family = draw_family(rng)
+        photo = photos[rng.choice(len(photos), p=shares[family == "clean"])]
+        return simulate(draw_crop(photo, rng), rng, family)
 
     return draw
 
 
-def compute_loss(
-    network: DefadeNet, pairs: list[Pair], again: int, hyperparameters: Hyperparameters, rng: Generator
-) -> Tensor:
+def missing_range(photo: NDArray[np.uint8]) -> float:
+    """Return which share of all code values the channel that has fewest of them does not reach; in 0 to 1."""
+    low, high = np.percentile(photo[::6, ::6].reshape(-1, 3), (1, 99), axis=0)
+    return float(1 - (high - low).min() / 255)
+
+
+def draw_crop(photo: NDArray[np.uint8], rng: Generator) -> Floats:
+    """Draw a crop of a photograph at random: float32 (128, 128, 3), sRGB in [0, 1]; half of them are mirrored.
+
+    Crops are resized by Pillow, which takes boxes with fractions of pixels; torchvision's crops are whole pixels. They
+    are drawn from numpy's generator, as the prints made of them are.
+    """
+    size = np.array(photo.shape[1::-1])
+    extent = size * rng.uniform(0.6, 1) * np.array([1, rng.uniform(0.85, 1)])[:: rng.choice([1, -1])]
+    start = rng.uniform(0, 1, 2) * (size - extent)
+    box = (*start, *(start + extent))
+    crop = np.asarray(Image.fromarray(photo).resize((SIDE, SIDE), Image.Resampling.BILINEAR, box))
+    return as_floats(crop[:, :: rng.choice([1, -1])])
+
+
+def read_batch(prints: Prints, hyperparameters: Hyperparameters) -> Batch:
+    """Turn prints of a pool into tensors."""
+    is_clean = torch.from_numpy(is_of("clean", prints))
+    return Batch(
+        inputs=as_pictures(prints["print"]),
+        features=torch.from_numpy(prints["features"]).permute(0, 3, 1, 2).float(),
+        truth=as_pictures(prints["truth"]),
+        weight=torch.where(is_clean, hyperparameters.clean, 1.0),
+    )
+
+
+@torch.no_grad()
+def show_again(network: DefadeNet, frozen: DefadeNet, batch: Batch, hyperparameters: Hyperparameters) -> Batch:
+    """Add the repairs of the first prints to a batch, as if they were clean photographs.
+
+    Args:
+        network: Repairs them.
+        frozen: A copy of it that recognizes faster.
+        batch: Prints.
+        hyperparameters: Say how many.
+    """
+    network.eval()
+    inputs = batch.inputs[: hyperparameters.again]
+    decision = network.decide(inputs, batch.features[: hyperparameters.again])
+    network.train()
+    repaired = round_to_8_bits(repair(decision, inputs.flatten(2), pixel_positions(SIDE, SIDE)).view_as(inputs))
+    weight = torch.full((len(repaired),), hyperparameters.again_weight)
+    more = Batch(repaired, frozen.recognize(repaired), repaired, weight)
+    return Batch(*(torch.cat(both) for both in zip(batch, more, strict=True)))
+
+
+def compute_loss(network: DefadeNet, batch: Batch, hyperparameters: Hyperparameters, rng: Generator) -> Tensor:
     """Return the loss of the network's repairs, with its own gate and with the gate fully open.
 
-    Behind a closed gate nothing would be learned. The first `again` repairs are seen once more as if they were clean.
+    Behind a closed gate nothing would be learned.
     """
-    inputs, truth = stack_pictures([pair.print for pair in pairs]), stack_pictures([pair.truth for pair in pairs])
-    inputs = round_to_8_bits(inputs)
-    if again:
-        repaired = repair_without_gradient(network, inputs[:again])
-        inputs, truth = torch.cat([inputs, repaired]), torch.cat([truth, repaired])
-    weights = [hyperparameters.clean if pair.family == "clean" else 1.0 for pair in pairs]
-    weight = torch.tensor(weights + [hyperparameters.again_weight] * again)
-
-    decision = network(inputs)
+    decision = tie_channels(network.decide(batch.inputs, batch.features), batch.inputs)
     stride = hyperparameters.stride
     rows, columns = (slice(int(rng.integers(stride)), None, stride) for _ in range(2))
     at = pixel_positions(SIDE, SIDE).view(SIDE, SIDE, 2)[rows, columns]
-    before, after = inputs[..., rows, columns], truth[..., rows, columns]
+    before, after = batch.inputs[..., rows, columns], batch.truth[..., rows, columns]
     true_lab = rgb_to_lab(after)
-    error = torch.zeros(len(inputs))
+    error = torch.zeros(len(before))
+    densities, change = density_change(decision, before.flatten(2), at.flatten(0, 1))
     for gate in (decision.gate, torch.ones_like(decision.gate)):
-        ours = repair(decision._replace(gate=gate), before.flatten(2), at.flatten(0, 1)).view_as(before)
+        ours = density_to_srgb(densities + gate[:, None, None] * change).view_as(before)
         error = error + picture_distance(ours, after, true_lab) / 2
     fading = (rgb_to_lab(before) - true_lab).norm(dim=1).mean((1, 2))
-    gate_loss = F.binary_cross_entropy_with_logits(decision.gate_logit, ((fading - 1.5) / 4).clamp(0, 1), weight)
+    gate_loss = F.binary_cross_entropy_with_logits(decision.gate_logit, ((fading - 1.5) / 4).clamp(0, 1), batch.weight)
     return (
-        (error * weight).mean() + hyperparameters.gate * gate_loss + hyperparameters.smooth * grid_roughness(decision)
+        (error * batch.weight).mean()
+        + hyperparameters.gate * gate_loss
+        + hyperparameters.smooth * grid_roughness(decision)
     )
 
 
@@ -176,21 +248,12 @@ def round_to_8_bits(rgb: Tensor) -> Tensor:
     return (rgb * 255).round() / 255
 
 
-@torch.no_grad()
-def repair_without_gradient(network: DefadeNet, inputs: Tensor) -> Tensor:
-    """Repair (B, 3, 128, 128) in evaluation mode, rounded to 8 bits."""
-    network.eval()
-    repaired = repair(network(inputs), inputs.flatten(2), pixel_positions(SIDE, SIDE)).view_as(inputs)
-    network.train()
-    return round_to_8_bits(repaired)
-
-
 def grid_roughness(decision: DefadeDecision) -> Tensor:
     """Return the mean square of the differences between neighboring cells of the grid, along all three directions."""
     return sum((decision.grid.diff(dim=axis).square().mean() for axis in (2, 3, 4)), torch.zeros(()))
 
 
-def make_judge(photos: Photos, most: int = 68) -> Judge:
+def make_judge(photos: Photos, most: int = 204) -> Judge:
     """Return a judge of defaders at 128 x 128 pixels.
 
     The score is the mean CIEDE2000 of repaired prints, plus what clean photographs (`harm`) and repaired ones
@@ -200,29 +263,43 @@ def make_judge(photos: Photos, most: int = 68) -> Judge:
         photos: Photographs that choose (`datasets.halves`).
         most: How many of them are judged at most.
     """
+    prints: dict[str, list[Tensor]] = {"repairable": [], "lighting": [], "clean": []}
+    for number, photo in enumerate(list(photos)[:: -(-len(photos) // most)]):
+        square = as_floats(np.asarray(Image.fromarray(photo).resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
+        family = FAMILIES[number % len(FAMILIES)]
+        pair = age_photograph(square, family, np.random.default_rng((7, number)))
+        kind = "lighting" if family == "lighting" else "repairable"
+        prints[kind].append(stack_pictures([pair.print, pair.truth]))
+        prints["clean"].append(stack_pictures([square, square]))
 
     @torch.no_grad()
     def judge(network: nn.Module) -> dict[str, float]:
         assert isinstance(network, DefadeNet)  # noqa: S101 - the loop hands back its own network
-        found: dict[str, list[float]] = {"faded": [], "delta_e": [], "lighting": [], "harm": [], "second_pass": []}
-        for number, photo in enumerate(list(photos)[:: -(-len(photos) // most)]):
-            square = as_floats(np.asarray(Image.fromarray(photo).resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
-            family = FAMILIES[number % len(FAMILIES)]
-            pair = age_photograph(square, family, np.random.default_rng((7, number)))
-            faded, truth, clean = (stack_pictures([picture]) for picture in (pair.print, pair.truth, square))
-            repaired = repair_as_shipped(network, faded)
-            found["lighting" if family == "lighting" else "delta_e"].append(delta_e_2000(repaired[0], truth[0]))
-            found["harm"].append(delta_e_2000(repair_as_shipped(network, clean)[0], clean[0]))
-            if family != "lighting":
-                found["faded"].append(delta_e_2000(faded[0], truth[0]))
-                found["second_pass"].append(delta_e_2000(repair_as_shipped(network, repaired)[0], repaired[0]))
-        scores = {name: round(float(np.mean(values)), 3) for name, values in found.items()}
+        network = make_folded_copy(network)
+        repaired = {
+            kind: [(repair_as_shipped(network, pair[:1]), pair[:1], pair[1:]) for pair in pairs]
+            for kind, pairs in prints.items()
+        }
+        again = [(repair_as_shipped(network, ours), ours) for ours, _, _ in repaired["repairable"]]
+        scores = {
+            "faded": mean_difference((faded, truth) for _, faded, truth in repaired["repairable"]),
+            "delta_e": mean_difference((ours, truth) for ours, _, truth in repaired["repairable"]),
+            "lighting": mean_difference((ours, truth) for ours, _, truth in repaired["lighting"]),
+            "harm": mean_difference((ours, truth) for ours, _, truth in repaired["clean"]),
+            "second_pass": mean_difference(again),
+        }
         return {"score": scores["delta_e"] + scores["harm"] + scores["second_pass"], **scores}
 
     return judge
 
 
+def mean_difference(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Return the mean CIEDE2000 of pairs of pictures (1, 3, h, w); NaN of none."""
+    differences = [delta_e_2000(one[0], two[0]) for one, two in pairs]
+    return round(float(np.mean(differences)), 3) if differences else float("nan")
+
+
 def repair_as_shipped(network: DefadeNet, inputs: Tensor) -> Tensor:
     """Repair (B, 3, 128, 128) as the defader does, with imperceptible repairs left out, rounded to 8 bits."""
-    decision = close_gate_if_invisible(network(inputs), inputs)
+    decision = close_gate_if_invisible(tie_channels(network(inputs), inputs), inputs)
     return round_to_8_bits(repair(decision, inputs.flatten(2), pixel_positions(SIDE, SIDE)).view_as(inputs))

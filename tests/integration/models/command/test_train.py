@@ -7,7 +7,11 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 from tests.paths import DATA
+
+from retint_models.networks import registry
+from retint_models.training.print_pool import PRINT
 
 
 @pytest.fixture
@@ -56,3 +60,21 @@ def test_the_command_stopped_by_sigterm_says_how_to_go_on_and_goes_on(photos: Pa
         [started] = islice((line for line in run.stdout if '"event": "started"' in line), 1)
         run.kill()
     assert f'"step": {done},' in started
+
+
+def test_the_defader_is_trained_further_on_few_prints(photos: Path, tmp_path: Path) -> None:
+    start = registry.card("compact-defade").path
+    command = [sys.executable, "-m", "retint", "train", "compact-defade", str(photos), "--dev", str(photos)]
+    command += ["--out", str(tmp_path / "run"), "--steps", "1", "--prints", "20", "--threads", "1"]
+    command += ["--start-from", str(start)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    (pool,) = (tmp_path / "run" / "prints").iterdir()
+    assert pool.stat().st_size == 20 * PRINT.itemsize
+    before, after = load_file(start), load_file(tmp_path / "run" / "weights.safetensors")
+    learned = [name for name in before if name.endswith(("weight", "bias"))]
+    differences = [float((after[name].float() - before[name].float()).abs().max()) for name in learned]
+    assert 0 < max(differences) < 0.01, "one step changes little"
+    wrong = subprocess.run([*command, "--encoder", str(start)], capture_output=True, text=True, timeout=200)
+    assert wrong.returncode == 2
+    assert "--encoder and --start-from exclude each other" in wrong.stderr

@@ -106,24 +106,42 @@ def test_a_clean_photograph_is_its_own_truth(photograph: fading.Floats) -> None:
 
 
 def test_families_come_in_their_shares() -> None:
-    rng, tiny = np.random.default_rng(0), np.full((4, 4, 3), 0.5, np.float32)
-    drawn = [fading.simulate(tiny, rng).family for _ in range(600)]
+    rng = np.random.default_rng(0)
+    drawn = [fading.draw_family(rng) for _ in range(600)]
+    assert sum(fading.SHARES.values()) == pytest.approx(1)
     for family, share in fading.SHARES.items():
         assert drawn.count(family) / len(drawn) == pytest.approx(share, abs=0.06)
 
 
-def test_a_recolored_print_carries_the_chroma_of_its_truth(photograph: fading.Floats) -> None:
-    pair = fading.make_recolored_silver_print(0.2 + 0.6 * photograph, np.random.default_rng(3))
+def test_a_tinted_print_carries_the_chroma_of_its_truth(photograph: fading.Floats) -> None:
+    pair = fading.simulate(0.2 + 0.6 * photograph, np.random.default_rng(3), "tinted")
     told = np.abs(rec709_chroma(pair.print) - rec709_chroma(pair.truth))
     assert np.quantile(told, 0.8) < 0.01, "but for the gamut, chroma is the same before and after"
+    assert np.abs(rec709_chroma(pair.truth)).max() > 0.02
     assert np.abs(rec709_luma(pair.print) - rec709_luma(pair.truth)).mean() > 0.02
 
 
-def test_some_silver_prints_are_scanned_in_gray(photograph: fading.Floats) -> None:
-    pairs = [fading.simulate(photograph, np.random.default_rng(seed), "silver") for seed in range(200)]
-    gray = [pair for pair in pairs if np.ptp(pair.print, axis=-1).max() == 0]
-    assert 0.08 < len(gray) / len(pairs) < 0.22  # three in ten of those that are not colorized
-    assert all(np.ptp(pair.truth, axis=-1).max() == 0 for pair in gray)
+@pytest.mark.parametrize("family", ["silver", "toned", "gray"])
+def test_a_silver_print_becomes_the_gray_of_its_photograph(photograph: fading.Floats, family: fading.Family) -> None:
+    pair = fading.simulate(photograph, np.random.default_rng(2), family)
+    assert np.ptp(pair.truth, axis=-1).max() == 0
+    assert rec709_luma(pair.truth) == pytest.approx(rec709_luma(photograph), abs=1e-6)
+    assert (np.ptp(pair.print, axis=-1).max() == 0) == (family == "gray")
+
+
+def test_a_toned_print_is_browner_than_one_that_faded(photograph: fading.Floats) -> None:
+    def brown(family: fading.Family) -> float:
+        prints = [fading.simulate(photograph, np.random.default_rng(seed), family).print for seed in range(40)]
+        return float(np.mean([print_[..., 0] - print_[..., 2] for print_ in prints]))
+
+    assert brown("toned") > 1.15 * brown("silver")
+
+
+def test_toning_leaves_less_density_in_red_and_more_in_blue(densities: fading.Floats) -> None:
+    gray = densities[..., :1].repeat(3, -1)
+    red, green, blue = np.moveaxis(fading.tone(gray, np.random.default_rng(4)) / gray, -1, 0)
+    assert (red < green).all()
+    assert (green < blue).all()
 
 
 def test_an_old_print_is_gray_gone_brown_and_paler(photograph: fading.Floats) -> None:

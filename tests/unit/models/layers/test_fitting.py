@@ -24,7 +24,8 @@ def silver(number: int) -> Floats:
     """A brown and uneven print, as gray as the network sees it."""
     rng = np.random.default_rng(number)
     gray = np.repeat(truth(number)[..., None], 3, -1)
-    return rec709_luma(fading.scan_at_random(fading.fade_silver_print(srgb_to_density(gray), rng), rng))[..., 0]
+    faded = fading.fade_silver_print(srgb_to_density(gray), rng, rng.uniform(0.15, 1.1))
+    return rec709_luma(fading.scan_at_random(faded, rng))[..., 0]
 
 
 def relit(number: int) -> Floats:
