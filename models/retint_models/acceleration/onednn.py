@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Convolution(nn.Module):
-    """A convolution without dilation, with its own copy of kernel and bias.
+    """A convolution without dilation. Kernel and bias are not copied where type and layout are right already.
 
     Args:
         weight: (outside, inside / groups, h, w), float32 or bfloat16; inputs must have the same type.
@@ -35,8 +35,8 @@ class Convolution(nn.Module):
         after: Literal["none", "relu", "gelu"] = "none",
     ) -> None:
         super().__init__()
-        self.weight = weight.detach().clone(memory_format=torch.channels_last)
-        self.bias = None if bias is None else bias.detach().to(weight.dtype, copy=True)
+        self.weight = weight.detach().contiguous(memory_format=torch.channels_last)
+        self.bias = None if bias is None else bias.detach().to(weight.dtype)
         self.options: tuple[Any, ...] = padding, stride, (1, 1), groups, after, [], "none"
 
     def forward(self, x: Tensor) -> Tensor:
