@@ -34,26 +34,23 @@ COLORS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56
 
 @dataclass(frozen=True)
 class Variation:
-    """What distinguishes a run from the default: hyperparameters, photographs, start of the encoder."""
+    """What distinguishes a run from the default: hyperparameters, photographs."""
 
     description: str
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     shards: str = "*"
-    pretrained: bool = True
 
 
 VARIATIONS = {
     "default": Variation("the default hyperparameters"),
-    "no-delta-e": Variation("smooth L1 of chroma alone, without CIEDE2000", Hyperparameters(delta_e=0.0, chroma=1.5)),
-    "no-aging": Variation("clean gray in, never aged", Hyperparameters(aging=False)),
-    "tier-a": Variation("without the 897 photographs of tier B", shards="train-0*"),
-    "encoder-trained": Variation("the encoder trained, at a tenth of the rate", Hyperparameters(encoder=0.1)),
-    "encoder-from-nothing": Variation("the encoder not from ImageNet", Hyperparameters(encoder=1.0), pretrained=False),
-    "one-size": Variation("crops of 128 pixels throughout", Hyperparameters(sides=(128,))),
-    "less-regular": Variation(
-        "dropout .1 and weight decay .05, not .2 and .3", Hyperparameters(dropout=0.1, decay=0.05)
+    "no-skin": Variation("skin weighs as much as everything", Hyperparameters(skin=0.0)),
+    "no-repaired": Variation("no crops that were faded and repaired", Hyperparameters(repaired=False)),
+    "no-gray": Variation("nothing but photographs", Hyperparameters(gray_share=0.0)),
+    "first-photographs": Variation("without the 3,050 photographs of train-c", shards="train-[0b]*"),
+    "more-regular": Variation(
+        "dropout .2 and weight decay .3, not .1 and .05", Hyperparameters(dropout=0.2, decay=0.3)
     ),
-    "colorful": Variation("a reward for colorfulness", Hyperparameters(colorful=0.06, chroma=0.1)),
+    "encoder-trained": Variation("the encoder trained in the last two fifths", Hyperparameters(frozen=0.6)),
 }
 
 
@@ -105,8 +102,9 @@ def train(runs: Path, name: str, seed: int, steps: int) -> None:
     known = open_photos(DATA / "train", runs / "photos", pattern=chosen.shards)
     photos, choosing = part_photographs(known, open_photos(DATA / "dev", runs / "photos"))
     options = TrainingOptions(steps=steps, seed=seed, judge_every=2, sheet_every=steps)
-    encoder = read_imagenet_encoder(None, "compact") if chosen.pretrained else {}
-    run = compact.make_run(runs / f"{name}-{seed}", photos, choosing, encoder, options, chosen.hyperparameters)
+    encoder = read_imagenet_encoder(None, "compact")
+    folder, views = runs / f"{name}-{seed}", runs / "views"
+    run = compact.make_run(folder, photos, choosing, encoder, options, chosen.hyperparameters, kept=views)
     run.train(resume=True)
 
 

@@ -43,6 +43,7 @@ def train() -> None:
 Examples:
   retint train compact photos/ --dev held-back/ --out runs/first --minutes 30
   retint train compact photos/ --dev held-back/ --out runs/first --resume
+  retint train compact photos/ --dev held-back/ --out runs/second --seed 2 --views runs/first/views
 
 {ENDING}
 """
@@ -50,12 +51,18 @@ Examples:
 @training_options(30, 3, DEVICE)
 @click.option("--encoder", type=FILE, help="EfficientNet-Lite0 as safetensors; the encoder of `compact` by default.")
 @START_FROM
+@click.option(
+    "--views",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the crops that are kept, up to 3 MB a photograph; runs may share it. By default in the run's.",
+)
 def compact(
     photos: Path,
     dev: Path,
     out: Path,
     encoder: Path | None,
     start_from: Path | None,
+    views: Path | None,
     device: str,
     threads: int | None,
     *,
@@ -74,7 +81,9 @@ def compact(
         set_up_device(device, threads)
         training, held_back = open_photographs(photos, dev, out, short_side=256)
         imagenet = read_imagenet_encoder(encoder, "compact")
-        run = trainer.make_run(out, training, held_back, imagenet, TrainingOptions(**options), device=device)
+        run = trainer.make_run(
+            out, training, held_back, imagenet, TrainingOptions(**options), device=device, kept=views
+        )
         if start_from:
             run.load_weights(checkpoints.read(start_from).tensors)
         run_training(run, resume=resume)

@@ -40,7 +40,8 @@ def test_compact_runs_on_its_device_in_float32() -> None:
     network: nn.Module = registry.load_colorizer("compact", DEVICE).network  # type: ignore[attr-defined]
     assert not torch.backends.cudnn.allow_tf32
     decision: compact.ColorDecision = network(torch.zeros(2, 1, 64, 96, device=DEVICE))
-    for tensor in (decision.apply_gain(2.1, 1.7), decision.confidence()):
+    chroma = decision.apply_gain(2.1, 1.7)
+    for tensor in (chroma, decision.confidence(chroma, compact.Calibration())):
         assert (tensor.device.type, tensor.shape[2:]) == (DEVICE, (16, 24))
 
 

@@ -14,6 +14,7 @@ from retint_models.evaluation.colorize_baselines import colorize_with_mean_ab
 from retint_models.evaluation.metrics import delta_e_2000
 from retint_models.evaluation.pictures import to_tensor
 from retint_models.evaluation.samples import make_color_samples
+from retint_models.networks.compact import ColorDecision
 from retint_models.training.loop import TrainingOptions
 from retint_models.training.networks import compact
 
@@ -27,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def training(cache: Path) -> Photos:
-    return open_photos(DATA / "train", cache, pattern="train-000.tar", short_side=80)
+    return open_photos(DATA / "train", cache, pattern="train-000.tar", short_side=160)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,9 @@ def test_a_tiny_run_falls_below_the_mean_color_and_below_gray(
     training: Photos, held_back: Photos, tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)
-    hyperparameters = compact.Hyperparameters(sides=(64,), batch=12, dropout=0.0)
-    options = TrainingOptions(steps=160, average=0.97, judge_every=1e9)
+    plain = {"dropout": 0.0, "skin": 0.0, "gray_share": 0.0, "repaired": False}  # what helps only a longer run
+    hyperparameters = compact.Hyperparameters(sides=(64,), batch=12, **plain)  # type: ignore[arg-type]
+    options = TrainingOptions(steps=160, average=0.97, judge_every=1e9, seed=2)
     run = compact.make_run(
         tmp_path, training, held_back, read_imagenet_encoder(None, "compact"), options, hyperparameters
     )
@@ -86,3 +88,34 @@ def test_a_run_with_the_same_seed_takes_the_same_steps(training: Photos, held_ba
         logs.append(losses)
     assert len(logs[0]) == 3
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize(("frozen", "is_trained"), [(1.0, False), (0.5, True)])
+def test_the_encoder_is_trained_after_its_share_of_the_run_alone(
+    training: Photos, held_back: Photos, tmp_path: Path, frozen: float, is_trained: bool
+) -> None:
+    torch.set_num_threads(1)
+    hyperparameters = compact.Hyperparameters(sides=(64,), batch=2, repaired=False, frozen=frozen)
+    encoder = read_imagenet_encoder(None, "compact")
+    options = TrainingOptions(steps=4, judge_every=1e9, warm_up=0.0)
+    run = compact.make_run(tmp_path, training, held_back, encoder, options, hyperparameters)
+    before = {name: value.clone() for name, value in run.network.state_dict().items() if name.startswith("encoder.")}
+    changed: list[bool] = []
+
+    def look() -> None:
+        now = run.network.state_dict()
+        changed.append(any(not torch.equal(value, now[name]) for name, value in before.items()))
+
+    run.on_step = look
+    run.train()
+    assert changed == [False, False, is_trained, is_trained]
+
+
+def test_skin_weighs_more() -> None:
+    skin = torch.tensor([0.8, 0.6, 0.5]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    leaf = torch.tensor([0.3, 0.6, 0.2]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    ones = torch.ones(1, 1, 4, 4)
+    gray = ColorDecision(torch.zeros(1, 2, 4, 4), 10 * ones, 0.1 * ones)
+    plain, weighed = compact.Hyperparameters(skin=0.0), compact.Hyperparameters(skin=1.0)
+    assert compact.compute_loss(gray, leaf, weighed) == compact.compute_loss(gray, leaf, plain)
+    assert compact.compute_loss(gray, skin, weighed) > 1.2 * compact.compute_loss(gray, skin, plain)
