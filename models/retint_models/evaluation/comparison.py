@@ -105,6 +105,6 @@ def format_changes(group: str, changes: Mapping[str, Any]) -> str:
     texts = []
     for score, change in changes.items():
         if score in ALWAYS or (score != "photos" and change["counts"]):
-            low, high = change["interval"]
-            texts.append(f"{score} {change['mean']:+.2f} [{low:+.2f}, {high:+.2f}]{' *' if change['counts'] else ''}")
+            mean, low, high = (round(value, 2) + 0.0 for value in (change["mean"], *change["interval"]))  # no -0.00
+            texts.append(f"{score} {mean:+.2f} [{low:+.2f}, {high:+.2f}]{' *' if change['counts'] else ''}")
     return f"  {group:<10}{changes['photos']:>4}  {', '.join(texts)}"

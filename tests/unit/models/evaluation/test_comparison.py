@@ -84,3 +84,9 @@ def test_the_table_tells_what_counts() -> None:
     assert lines[1] == "new, less what old has:"
     assert lines[2] == "  all         40  delta_e2000 -0.50 [-0.50, -0.50] *"
     assert len(lines) == 2 + 5
+
+
+def test_no_change_has_no_sign() -> None:
+    rows = [make_row("old"), make_row("new", -0.001)]
+    add_changes(rows)
+    assert table_lines(rows)[2] == "  all         40  delta_e2000 +0.00 [+0.00, +0.00] *"
