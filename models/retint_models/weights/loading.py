@@ -76,7 +76,8 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], name: str, u
     """
     expected = network.state_dict()
     counters = {key: torch.zeros((), dtype=torch.int64) for key in expected if key.endswith("num_batches_tracked")}
-    state = {key: tensor for key, tensor in {**counters, **tensors}.items() if key not in unused}
+    state = {key: tensor for key, tensor in tensors.items() if key not in unused}
+    state |= {key: zero for key, zero in counters.items() if key not in state}
     for key in sorted(expected.keys() ^ state.keys()):
         raise ValueError(f"these are not the weights of {name}: {key} is {'missing' if key in expected else 'unknown'}")
     for key, tensor in state.items():
