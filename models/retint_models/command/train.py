@@ -54,7 +54,7 @@ Examples:
 @click.option(
     "--views",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the crops that are kept, up to 3 MB a photograph; runs may share it. By default in the run's.",
+    help="Folder for the crops that are kept, up to 5 MB a photograph; runs may share it. By default in the run's.",
 )
 def compact(
     photos: Path,

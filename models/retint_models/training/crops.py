@@ -51,8 +51,7 @@ def make_crop_sampler(photos: Photos, device: torch.device, smallest: float = 0.
         for index, draws in zip(indices, torch.rand(count, 5, generator=rng).tolist(), strict=True):
             box = crop_box(photos.entries[index]["height"], photos.entries[index]["width"], smallest, draws)
             rgb = cut(index, *box).permute(2, 0, 1)[None].float() / 255
-            crop = transforms.functional.resize(rgb, [side, side], antialias=True)
-            crops.append(transforms.functional.horizontal_flip(crop) if draws[4] < 0.5 else crop)
+            crops.append(finish_crop(rgb, side, draws))
         return torch.cat(crops)
 
     return draw
@@ -71,6 +70,18 @@ def crop_box(height: int, width: int, smallest: float, draws: list[float]) -> tu
     stretch = 1.2 ** (draws[1] - 0.5)
     down, across = max(1, min(height, round(extent / stretch))), max(1, min(width, round(extent * stretch)))
     return round(draws[2] * (height - down)), round(draws[3] * (width - across)), down, across
+
+
+def finish_crop(cut: Tensor, side: int, draws: list[float]) -> Tensor:
+    """Resize what lies in a box, (..., h, w), to a square, and mirror half of the squares.
+
+    Args:
+        cut: Channels of a picture.
+        side: Of the square.
+        draws: Those of `crop_box`; the fifth one mirrors.
+    """
+    crop: Tensor = transforms.functional.resize(cut, [side, side], antialias=True)
+    return transforms.functional.horizontal_flip(crop) if draws[4] < 0.5 else crop
 
 
 def sampling_weight(source: str) -> float:

@@ -33,8 +33,7 @@ from retint_models.networks.color import rec709_luma
 from retint_models.networks.compact_defade import CompactDefader
 from retint_models.networks.proxies import normalise_tone
 from retint_models.training.aging import age_luma
-from retint_models.training.crops import crop_box, sampling_weight
-from retint_models.vision import transforms
+from retint_models.training.crops import crop_box, finish_crop, sampling_weight
 
 STRIDES = dict(zip(TAPS.values(), (4, 8, 16, 32), strict=True))
 """Channels of the encoder's maps to their strides."""
@@ -47,7 +46,10 @@ VERSION = 1
 
 
 class View(NamedTuple):
-    """What is seen, luma (1, side, side), and the color that is true, sRGB (3, side / 4, side / 4), both in [0, 1]."""
+    """What is seen, luma (1, side, side), and the color that is true, sRGB (3, side / 4, side / 4), both in [0, 1].
+
+    Or several of them, with an axis before.
+    """
 
     luma: Tensor
     rgb: Tensor
@@ -116,23 +118,10 @@ class ViewDrawer:
             luma = age_luma(rgb[None], rng)[0]
         else:
             luma = rec709_luma(rgb)
-        crop = cut(torch.cat([normalise_tone(luma), rgb]), side, box)
+        top, left, height, width = crop_box(photo.shape[0], photo.shape[1], SMALLEST, box)
+        seen_and_true = torch.cat([normalise_tone(luma), rgb])[:, top : top + height, left : left + width]
+        crop = finish_crop(seen_and_true, side, box)
         return View(crop[:1], functional.avg_pool2d(crop[1:], 4))
-
-
-def cut(picture: Tensor, side: int, draws: list[float]) -> Tensor:
-    """Cut a square crop, (C, side, side), out of a picture (C, h, w), perhaps mirrored and a little stretched.
-
-    Args:
-        picture: It is cut.
-        side: Of the crop.
-        draws: Five random numbers in [0, 1): four for `crop_box`, and one that mirrors the crop.
-    """
-    top, left, height, width = crop_box(picture.shape[1], picture.shape[2], SMALLEST, draws)
-    crop: Tensor = transforms.functional.resize(
-        picture[:, top : top + height, left : left + width], [side, side], antialias=True
-    )
-    return transforms.functional.horizontal_flip(crop) if draws[4] < 0.5 else crop
 
 
 def repair_print(rgb: Tensor, defader: CompactDefader, rng: np.random.Generator) -> Tensor:
@@ -168,7 +157,7 @@ class Views:
         Raises:
             OSError: the folder cannot be written to, such as on a full disk.
         """
-        subjects = torch.multinomial(self.drawer.weights, count, replacement=True, generator=rng).tolist()
+        subjects = self._draw_subjects(count, rng)
         numbers = torch.randint(self.each, (count,), generator=rng).tolist()
         slots = [subject * self.each + number for subject, number in zip(subjects, numbers, strict=True)]
         size = 2 * sum(values for *_, values in map_shapes(side))
@@ -181,12 +170,16 @@ class Views:
             rows = [np.frombuffer(os.pread(kept, size, slot * size), np.float16) for slot in slots]
         return split_rows(torch.from_numpy(np.stack(rows).astype(np.float32)), side)
 
-    def draw_new(self, count: int, side: int, rng: torch.Generator) -> Batch:
-        """Draw views that are not kept; the only map is what is seen, luma (B, 1, side, side)."""
-        subjects = torch.multinomial(self.drawer.weights, count, replacement=True, generator=rng).tolist()
+    def draw_new(self, count: int, side: int, rng: torch.Generator) -> View:
+        """Draw views that are not kept, for an encoder that is trained."""
+        subjects = self._draw_subjects(count, rng)
         numbers = torch.randint(self.each, 1 << 40, (count,), generator=rng).tolist()
         views = [self.drawer.draw(subject, side, number) for subject, number in zip(subjects, numbers, strict=True)]
-        return Batch([torch.stack([view.luma for view in views])], torch.stack([view.rgb for view in views]))
+        return View(*(torch.stack(parts) for parts in zip(*views, strict=True)))
+
+    def _draw_subjects(self, count: int, rng: torch.Generator) -> list[int]:
+        drawn: list[int] = torch.multinomial(self.drawer.weights, count, replacement=True, generator=rng).tolist()
+        return drawn
 
     @property
     def _slots(self) -> int:

@@ -122,15 +122,15 @@ def make_training_step(network: Compact, views: Views, hyperparameters: Hyperpar
         side = hyperparameters.sides[int(torch.randint(len(hyperparameters.sides), (), generator=rng))]
         if progress < hyperparameters.frozen:
             batch = views.draw(hyperparameters.batch, side, rng)
-            maps = [each.to(device, memory_format=torch.channels_last) for each in batch.maps]
+            rgb, maps = batch.rgb, [each.to(device, memory_format=torch.channels_last) for each in batch.maps]
             with autocast(device):
                 output = network.decide(maps)
         else:
-            batch = views.draw_new(hyperparameters.batch, side, rng)
+            luma, rgb = views.draw_new(hyperparameters.batch, side, rng)
             with autocast(device):
-                output = network(batch.maps[0].to(device, memory_format=torch.channels_last))
+                output = network(luma.to(device, memory_format=torch.channels_last))
         decision = ColorDecision(output.chroma.float(), output.error.float(), output.vividness.float())
-        return {"loss": compute_loss(decision, batch.rgb.to(device), hyperparameters)}
+        return {"loss": compute_loss(decision, rgb.to(device), hyperparameters)}
 
     return step
 

@@ -128,12 +128,12 @@ def test_a_full_disk_is_said(photos: Photos, encoder: Encoder, tmp_path: Path, m
 
 def test_new_views_are_what_is_seen(photos: Photos, encoder: Encoder, tmp_path: Path) -> None:
     views = open_views(photos, encoder, tmp_path, gray_share=0.0)
-    batch = views.draw_new(4, SIDE, generator())
-    assert [each.shape for each in batch.maps] == [(4, 1, SIDE, SIDE)]
-    small = torch.nn.functional.avg_pool2d(batch.maps[0], 4)
+    luma, true = views.draw_new(4, SIDE, generator())
+    assert luma.shape == (4, 1, SIDE, SIDE)
+    small = torch.nn.functional.avg_pool2d(luma, 4)
     alike = [
         float(torch.corrcoef(torch.stack([one.flatten(), rec709_luma(rgb).flatten()]))[0, 1])
-        for one, rgb in zip(small, batch.rgb, strict=True)
+        for one, rgb in zip(small, true, strict=True)
     ]
     assert min(alike) > 0.7
     assert not list(tmp_path.iterdir())
