@@ -64,7 +64,7 @@ def colorfulness(rgb: Tensor) -> float:
 def batch_colorfulness(rgb: Tensor, floor: float = 0.0) -> Tensor:
     """Return the colorfulness (B,) of sRGB (B, 3, h, w) in [0, 1].
 
-    Hasler and Suesstrunk, Measuring colourfulness in fastest_precision images, SPIE 5007, 2003.
+    Hasler and Suesstrunk, Measuring colorfulness in natural images, SPIE 5007, 2003.
 
     Args:
         rgb: Pictures.

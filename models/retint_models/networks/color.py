@@ -21,6 +21,9 @@ TO_XYZ = (
 WHITE = (0.95047, 1.0, 1.08883)
 LINEAR_BELOW = 216 / 24389
 SLOPE = 24389 / 27
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of the red, green and blue of ImageNet's photographs, sRGB in [0, 1]; most of the field's networks expect them."""
 TINY = 1e-12
 """Keeps gradients finite where a root would be taken of 0."""
 

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.networks.blocks import expect_batch, expect_values
-from retint_models.networks.deoldify import MEAN, STD, BlurredShuffle, DeoldifyUp, UpConfig
+from retint_models.networks.color import IMAGENET_MEAN, IMAGENET_STD
 from retint_models.networks.spectral import SpectralConv
+from retint_models.networks.up_blocks import BlurredShuffle, BlurredUp, UpConfig
 from retint_models.weights.loading import fill_network
 
 WIDTH = 256
@@ -242,7 +243,7 @@ class DualDecoder(nn.Module):
             UpConfig(512, widths[1], 512, 512, 1),
             UpConfig(512, widths[0], 256, WIDTH, 1),
         )
-        self.layers = nn.ModuleList(DeoldifyUp(up, attention=False) for up in ups)
+        self.layers = nn.ModuleList(BlurredUp(up, attention=False) for up in ups)
         self.last_shuf = BlurredShuffle(SpectralConv(WIDTH, 16 * WIDTH, (1, 1), bias=True), factor=4)
         self.color_decoder = ColorDecoder((512, 512, WIDTH))
 
@@ -276,8 +277,8 @@ class Ddcolor(nn.Module):
 
     def __init__(self, config: DdcolorConfig) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.encoder = Encoder(config)
         self.decoder = DualDecoder(config.widths)
         self.refine_net = nn.Sequential(nn.Sequential(SpectralConv(QUERIES + 3, 2, (1, 1), bias=True)))

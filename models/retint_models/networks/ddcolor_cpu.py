@@ -14,7 +14,7 @@ from torch.nn import functional
 from retint_models.acceleration.folding import fold
 from retint_models.acceleration.onednn import Convolution
 from retint_models.acceleration.strips import run_in_strips, to_rows
-from retint_models.networks.deoldify_cpu import CpuUp
+from retint_models.networks.up_blocks_cpu import CpuUp
 
 if TYPE_CHECKING:
     from retint_models.networks.ddcolor import Ddcolor

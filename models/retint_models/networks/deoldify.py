@@ -19,31 +19,9 @@ from torch.nn import functional
 from retint_models.acceleration.folding import plain_conv
 from retint_models.networks.blocks import expect_batch, expect_values
 from retint_models.networks.resnet import SKIPS, resnet_encoder
-from retint_models.networks.spectral import SpectralAttention, SpectralConv
+from retint_models.networks.spectral import SpectralConv
+from retint_models.networks.up_blocks import BlurredShuffle, BlurredUp, UpConfig, conv_relu_norm
 from retint_models.weights.loading import fill_network
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""Of ImageNet's red, green and blue in [0, 1]."""
-
-
-@dataclass(frozen=True)
-class UpConfig:
-    """The shape of an up block.
-
-    Attributes:
-        inside: Channels of its input.
-        skip: Channels of the encoder's map that it is joined with.
-        shuffled: Channels after the pixel shuffle.
-        outside: Channels of its output.
-        convolutions: One or two.
-    """
-
-    inside: int
-    skip: int
-    shuffled: int
-    outside: int
-    convolutions: int
 
 
 @dataclass(frozen=True)
@@ -108,51 +86,6 @@ class WeightNormConv(nn.Module):
         return plain_conv(self.kernel(), self.bias)
 
 
-def conv_relu_norm(inside: int, outside: int, *more: nn.Module) -> nn.Sequential:
-    """Return a 3x3 convolution, ReLU and batch norm, in this order."""
-    return nn.Sequential(SpectralConv(inside, outside), nn.ReLU(), nn.BatchNorm2d(outside), *more)
-
-
-class BlurredShuffle(nn.Module):
-    """Enlarge a map by pixel shuffle, then blur it by half a pixel against the checkerboard (arXiv:1806.02658)."""
-
-    def __init__(self, *conv: nn.Module, factor: int = 2) -> None:
-        super().__init__()
-        self.conv = nn.Sequential(*conv)
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inside, h, w) to (B, outside / f^2, f h, f w), where the convolution has `outside` channels."""
-        large = functional.pixel_shuffle(functional.relu(self.conv(x)), self.factor)
-        return functional.avg_pool2d(functional.pad(large, (1, 0, 1, 0), mode="replicate"), 2, stride=1)
-
-
-class DeoldifyUp(nn.Module):
-    """Double a map and join it with the encoder's map of about that size (after U-Net, arXiv:1505.04597)."""
-
-    def __init__(self, config: UpConfig, attention: bool) -> None:
-        super().__init__()
-        wide = 4 * config.shuffled
-        self.shuf = BlurredShuffle(SpectralConv(config.inside, wide, (1, 1)), nn.BatchNorm2d(wide))
-        self.bn = nn.BatchNorm2d(config.skip)
-        joined, last = config.shuffled + config.skip, [SpectralAttention(config.outside)] if attention else []
-        if config.convolutions == 1:
-            self.conv = conv_relu_norm(joined, config.outside, *last)
-        else:
-            self.conv1 = conv_relu_norm(joined, config.outside)
-            self.conv2 = conv_relu_norm(config.outside, config.outside, *last)
-        self.convolutions = config.convolutions
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Map (B, inside, h, w) and (B, skip, H, W) to (B, outside, H, W)."""
-        large = self.shuf(x)
-        if large.shape[-2:] != skip.shape[-2:]:
-            large = functional.interpolate(large, skip.shape[-2:], mode="nearest")
-        joined = functional.relu(torch.cat([large, self.bn(skip)], 1))
-        y: Tensor = self.conv(joined) if self.convolutions == 1 else self.conv2(self.conv1(joined))
-        return y
-
-
 class Refine(nn.Module):
     """Two convolutions at full size, added to what they are given."""
 
@@ -181,7 +114,7 @@ class DeoldifyGenerator(nn.Module):
         self.layers = nn.ModuleDict({"0": resnet_encoder(config.depths, config.bottleneck), "1": nn.BatchNorm2d(deep)})
         self.layers["3"] = nn.Sequential(conv_relu_norm(deep, 2 * deep), conv_relu_norm(2 * deep, deep))
         for number, up in enumerate(config.ups):
-            self.layers[str(4 + number)] = DeoldifyUp(up, attention=number == 1)
+            self.layers[str(4 + number)] = BlurredUp(up, attention=number == 1)
         self.layers["8"] = BlurredShuffle(WeightNormConv(last, 4 * last))
         self.layers["10"] = Refine(last + 3)
         self.layers["11"] = nn.Sequential(SpectralConv(last + 3, 3, (1, 1), bias=True))

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from retint_models.acceleration.prepare import prepare
 from retint_models.layers.types import ColorLayer
 from retint_models.networks import color, proxies
-from retint_models.networks.deoldify import MEAN, STD, load_network
+from retint_models.networks.color import IMAGENET_MEAN, IMAGENET_STD
+from retint_models.networks.deoldify import load_network
 from retint_models.weights.cards import Card
 from retint_models.weights.loading import load_tensors
 
@@ -39,8 +40,8 @@ class DeoldifyColorizer:
         at_once: How many proxies run through the network together.
     """
 
-    mean: tuple[float, ...] = MEAN
-    std: tuple[float, ...] = STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
     def __init__(self, card: Card, device: str = "cpu") -> None:
         self.card = card
@@ -110,7 +111,10 @@ def gray_square(picture: NDArray[np.uint8], render_factor: int) -> NDArray[np.ui
 
 @torch.inference_mode()
 def run_on_squares(
-    network: nn.Module, grays: NDArray[np.uint8], mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD
+    network: nn.Module,
+    grays: NDArray[np.uint8],
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
 ) -> Tensor:
     """Return the network's pictures, (B, 3, h, w), sRGB in [0, 1], of gray squares, uint8 (B, h, w)."""
     center, spread = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from retint_models.networks.blocks import Encoder
-from retint_models.networks.deoldify import MEAN, STD
+from retint_models.networks.color import IMAGENET_MEAN, IMAGENET_STD
 from retint_models.vision import models
 
 LAYERS_BEFORE_POOLS = (5, 12, 22, 32, 42)
@@ -40,8 +40,8 @@ class VggFeatures(nn.Module):
         self.layers = tuple(layers)
         del self.features[max(layers) + 1 :]
         self.eval().requires_grad_(False)
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1))
 
     def train(self, mode: bool = True) -> "VggFeatures":
         """Stay in evaluation mode."""

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from retint_models.datasets.photographs import Photos
+from retint_models.networks.color import IMAGENET_STD
 from retint_models.networks.critics import DeoldifyCritic
-from retint_models.networks.deoldify import CONFIGS, STD, DeoldifyGenerator
+from retint_models.networks.deoldify import CONFIGS, DeoldifyGenerator
 from retint_models.training.adversary import Adversary, alternate_steps, critic_cross_entropy, cross_entropy
 from retint_models.training.crops import DrawCrops, make_crop_sampler
 from retint_models.training.judging import make_colorizer_judge, make_sample_drawer
@@ -262,7 +263,7 @@ class NoGan:
 
         def feature_loss(generated: Tensor, truth: Tensor) -> Tensor:
             with autocast(torch.device(self.device)):
-                return loss(denormalise(generated), truth, scale=1 / STD[1])  # type: ignore[no-any-return]
+                return loss(denormalise(generated), truth, scale=1 / IMAGENET_STD[1])  # type: ignore[no-any-return]
 
         return feature_loss
 

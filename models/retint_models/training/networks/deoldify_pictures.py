@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from retint_models.networks.color import rec709_chroma
-from retint_models.networks.deoldify import MEAN, STD
+from retint_models.networks.color import IMAGENET_MEAN, IMAGENET_STD, rec709_chroma
 from retint_models.training.crops import DrawCrops
 from retint_models.training.networks.deoldify_2018 import to_rec601_gray
 from retint_models.training.networks.deoldify_hyperparameters import Hyperparameters
@@ -41,13 +40,15 @@ def generate(network: nn.Module, rgb: Tensor) -> Tensor:
 
 def normalise(rgb: Tensor) -> Tensor:
     """Normalise sRGB (B, 3, h, w) by ImageNet's mean and standard deviation."""
-    mean, std = (torch.tensor(values, device=rgb.device).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=rgb.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (rgb - mean) / std
 
 
 def denormalise(generated: Tensor) -> Tensor:
     """Return the sRGB of a normalised picture (B, 3, h, w); it may leave [0, 1]."""
-    mean, std = (torch.tensor(values, device=generated.device).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = (
+        torch.tensor(values, device=generated.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
     return generated * std + mean
 
 

@@ -7,7 +7,8 @@ import torch
 from tests.paths import REFERENCE
 from torch import Tensor
 
-from retint_models.networks.deoldify import CONFIGS, DeoldifyGenerator, GeneratorConfig, UpConfig, load_network
+from retint_models.networks.deoldify import CONFIGS, DeoldifyGenerator, GeneratorConfig, load_network
+from retint_models.networks.up_blocks import UpConfig
 
 SMALL = GeneratorConfig(
     (1, 1, 1, 1),

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from retint_models.acceleration import strips
 from retint_models.acceleration.prepare import Precision, prepare
-from retint_models.networks.deoldify import DeoldifyGenerator, GeneratorConfig, UpConfig
+from retint_models.networks.deoldify import DeoldifyGenerator, GeneratorConfig
+from retint_models.networks.up_blocks import UpConfig
 
 DEEP = GeneratorConfig(
     (1, 1, 1, 1),

@@ -14,7 +14,8 @@ from tests.integration.models.training.networks.short_runs import (
 )
 
 from retint_models.datasets.photographs import Photos
-from retint_models.networks.deoldify import GeneratorConfig, UpConfig
+from retint_models.networks.deoldify import GeneratorConfig
+from retint_models.networks.up_blocks import UpConfig
 from retint_models.training.networks.deoldify import NoGan
 from retint_models.training.networks.deoldify_hyperparameters import choose_hyperparameters
 from retint_models.training.networks.deoldify_pictures import denormalise, generate
