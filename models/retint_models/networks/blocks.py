@@ -14,8 +14,10 @@ STAGES = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
-TAPS = {2: 24, 3: 40, 5: 112, 7: 320}
-"""Stages whose maps a decoder reads, at strides 4, 8, 16 and 32, and their channels."""
+TOP = 1280
+"""Channels of the eighth stage, a 1x1 convolution: ImageNet's classes are told from the mean of its maps."""
+TAPS = {2: 24, 3: 40, 5: 112, 7: 320, 8: TOP}
+"""Stages whose maps a decoder reads, at strides 4, 8, 16, 32 and 32, and their channels."""
 
 
 def expect_batch(x: Tensor, channels: int, dtype: torch.dtype = torch.float32) -> None:
@@ -89,7 +91,7 @@ class Encoder(nn.Module):
         depth: How many stages it has besides the stem.
     """
 
-    def __init__(self, channels: int = 1, depth: int = len(STAGES)) -> None:
+    def __init__(self, channels: int = 1, depth: int = len(STAGES) + 1) -> None:
         super().__init__()
         stages: list[nn.Module] = [nn.Sequential(*conv_and_norm(channels, 32, 3, 2), nn.ReLU6(inplace=True))]
         inside = 32
@@ -100,10 +102,12 @@ class Encoder(nn.Module):
             ]
             stages.append(nn.Sequential(*blocks))
             inside = outside
+        if depth > len(STAGES):
+            stages.append(nn.Sequential(*conv_and_norm(inside, TOP), nn.ReLU6(inplace=True)))
         self.features = nn.ModuleList(stages)
 
     def forward(self, seen: Tensor) -> list[Tensor]:
-        """Map pictures (B, channels, h, w) in [0, 1] to maps at strides 4, 8, 16 and 32; `TAPS` tells channels."""
+        """Map pictures (B, channels, h, w) in [0, 1] to maps at strides 4 to 32; `TAPS` tells channels."""
         x = (255 * seen - 127) / 128
         maps = []
         for number, stage in enumerate(self.features):

@@ -4,6 +4,7 @@ From luma it predicts, at a quarter of the size, the expected chroma, the expect
 confidence), and how vivid each pixel should be.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,16 @@ from torch import Tensor, nn
 
 from retint_models.layers.types import CONFIDENCE_SCALE, ColorLayer
 from retint_models.networks import proxies as p
-from retint_models.networks.blocks import Attention, Encoder, Up
+from retint_models.networks.blocks import TOP, Attention, Encoder, Up
 from retint_models.weights.cards import Card
 from retint_models.weights.loading import fill_network, load_tensors
+
+VIVID = 0.14
+"""Length of a chroma, sqrt(Cb^2 + Cr^2), that a gain multiplies by itself; skin has about .06."""
+SKIN = math.radians(125)
+"""Hue of skin, the angle of (Cb, Cr): 121 to 130 degrees in half of the skin of dev's people (`evaluation.skin`)."""
+CALM = 0.85
+"""Share of a gain that is kept from colors like skin."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,9 @@ class Compact(nn.Module):
         deep, middle, shallow, last = self.config.widths
         dropout = self.config.dropout
         self.encoder = Encoder()
-        self.neck = nn.Sequential(nn.Conv2d(320, deep, 1), nn.Dropout2d(dropout), Attention(deep))
+        self.neck = nn.Conv2d(320 + TOP, deep, 1)
+        self.scene = nn.Sequential(nn.Dropout(2 * dropout), nn.Linear(TOP, deep))
+        self.deep = nn.Sequential(nn.Dropout2d(dropout), Attention(deep))
         self.up16 = Up(deep, 112, middle, dropout)
         self.attention = Attention(middle)
         self.up8 = Up(middle, 40, shallow, dropout)
@@ -58,10 +68,19 @@ class Compact(nn.Module):
 
     def decide(self, maps: list[Tensor]) -> "ColorDecision":
         """Decide on the maps that the encoder gives for a picture."""
-        stride4, stride8, stride16, stride32 = maps
-        x = self.attention(self.up16(self.neck(stride32), stride16))
+        stride4, stride8, stride16, stride32, top = maps
+        scene: Tensor = self.scene(top.mean((2, 3)))
+        x = self.deep(self.neck(torch.cat([stride32, top], 1)) + scene[:, :, None, None])
+        x = self.attention(self.up16(x, stride16))
         raw = self.head(self.up4(self.up8(x, stride8), stride4))
         return ColorDecision(raw[:, :2] / 10, 10 * torch.exp(raw[:, 2:3]), 0.1 * torch.exp(raw[:, 3:4]))
+
+
+def likeness_to_skin(chroma: Tensor) -> Tensor:
+    """Return how much chroma (B, 2, h, w) has the hue of skin, (B, 1, h, w): 1 up to 20 degrees off, 0 from 35 on."""
+    blue, red = chroma[:, :1], chroma[:, 1:]
+    off = torch.rad2deg((torch.atan2(red, blue) - SKIN).abs())
+    return ((35 - off) / 15).clamp(0, 1)
 
 
 class Calibration(NamedTuple):
@@ -107,9 +126,10 @@ class ColorDecision:
     def apply_gain(self, gain: float, limit: float) -> Tensor:
         """Return the chroma with a gain: 0 gives gray, 1 the expected chroma, more raises it where the hue is certain.
 
-        The expected chroma is a mean over all colors that a pixel might have, hence drab. How much these colors agree
-        is the length of their mean over the mean of their lengths, in [0, 1] (the resultant length of directional
-        statistics, Mardia and Jupp, 2000). Where they agree, more chroma is closer to the truth; elsewhere it is not.
+        The expected chroma is a mean over all colors that a pixel might have, hence drab. It is long where they agree;
+        there more chroma is closer to the truth, elsewhere it is not. So the factor grows with the length: it is the
+        gain itself at `VIVID`, and a little more beyond. Colors like skin get little of it: they are right without, and
+        a wrong one is seen there first (docs/study.md compares this gain with others).
 
         Args:
             gain: See above.
@@ -117,8 +137,9 @@ class ColorDecision:
                 not become orange.
         """
         length = self.chroma.norm(dim=1, keepdim=True).clamp_min(1e-4)
-        agreement = (length / self.vividness).clamp(0.05, 1)
-        raised = (1 + max(gain - 1, 0) * agreement).minimum(limit / agreement).clamp_min(1)
+        more = max(gain - 1, 0) * (1 - CALM * likeness_to_skin(self.chroma))
+        wanted = 1 + more * (length / VIVID).clamp_max(1.25)
+        raised = wanted.minimum(limit * self.vividness / length).clamp_min(1)
         vivid: Tensor = self.chroma * min(gain, 1) * raised
         return vivid
 

@@ -78,7 +78,7 @@ class EfficientNetFeatures(nn.Module):
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.encoder = Encoder(channels=3)
+        self.encoder = Encoder(channels=3, depth=5)
         self.encoder.load_imagenet(dict(state))
         self.eval().requires_grad_(False)
 

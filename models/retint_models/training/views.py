@@ -35,7 +35,7 @@ from retint_models.networks.proxies import normalise_tone
 from retint_models.training.aging import age_luma
 from retint_models.training.crops import crop_box, finish_crop, sampling_weight
 
-STRIDES = dict(zip(TAPS.values(), (4, 8, 16, 32), strict=True))
+STRIDES = dict(zip(TAPS.values(), (4, 8, 16, 32, 32), strict=True))
 """Channels of the encoder's maps to their strides."""
 REPAIRED, AGED = 0.25, 0.45
 """Shares of the views of photographs that are faded and repaired, and that are aged; the others are as they are."""

@@ -89,33 +89,44 @@ def test_more_gain_is_more_color(colorizer: CompactColorizer) -> None:
 
 
 def test_gain_raises_what_is_sure_and_never_above_the_limit() -> None:
-    chroma = torch.tensor([[0.1, 0.05, 0.01], [0.0, 0.0, 0.0]]).view(1, 2, 1, 3)
-    vividness = torch.full((1, 1, 1, 3), 0.1)
-    decision = ColorDecision(chroma, torch.zeros(1, 1, 1, 3), vividness)
-    raised = decision.apply_gain(3.0, 4.0)[0, 0, 0] / chroma[0, 0, 0]
-    assert raised.tolist() == pytest.approx([3.0, 2.0, 1.2]), "by how far the possible colors agree: 1, .5, .1"
+    chroma = torch.tensor([[0.28, 0.14, 0.07, 0.014], [0.0] * 4]).view(1, 2, 1, 4)
+    vividness = torch.full((1, 1, 1, 4), 0.1)
+    decision = ColorDecision(chroma, torch.zeros(1, 1, 1, 4), vividness)
+    raised = decision.apply_gain(3.0, 99.0)[0, 0, 0] / chroma[0, 0, 0]
+    assert raised.tolist() == pytest.approx([3.5, 3.0, 2.0, 1.2]), "by its length, and from .175 on by the same"
     limited = decision.apply_gain(3.0, 1.2)[0, 0, 0]
-    assert limited.tolist() == pytest.approx([0.12, 0.1, 0.012])
+    assert limited.tolist() == pytest.approx([0.28, 0.14, 0.12, 0.0168]), "never less than without a gain"
     assert torch.equal(decision.apply_gain(1.0, 1.2), chroma)
     assert decision.apply_gain(0.0, 1.2).abs().max() == 0
 
 
+@pytest.mark.parametrize(("degrees", "share"), [(125, 0.15), (110, 0.15), (152.5, 0.575), (165, 1.0), (-60, 1.0)])
+def test_a_gain_leaves_skin_nearly_as_it_is(degrees: float, share: float) -> None:
+    angle = torch.tensor(math.radians(degrees))
+    chroma = (0.14 * torch.stack([angle.cos(), angle.sin()])).view(1, 2, 1, 1)
+    decision = ColorDecision(chroma, torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.14))
+    raised = decision.apply_gain(3.0, 99.0).norm() / chroma.norm()
+    assert raised.item() == pytest.approx(1 + 2 * share, abs=1e-4)
+
+
 def test_confidence_falls_with_the_error_and_with_what_a_gain_adds() -> None:
-    chroma, error = torch.tensor([[0.1, 0.0, 0.1]]), torch.tensor([3.0, 3.0, 6.0])
+    chroma, error = torch.tensor([[0.14, 0.0, 0.14]]), torch.tensor([3.0, 3.0, 6.0])
     decision = ColorDecision(
         torch.cat([chroma, torch.zeros(1, 3)]).view(1, 2, 1, 3),
         error.view(1, 1, 1, 3),
         torch.full((1, 1, 1, 3), 0.1),
     )
-    calibration = Calibration(error=2.0, chroma=40.0)
+    calibration = Calibration(error=2.0, chroma=50.0)
     plain = decision.confidence(decision.chroma, calibration)[0, 0, 0]
     assert plain.tolist() == pytest.approx([math.exp(-e / 15) for e in (6, 6, 12)])
-    gained = decision.confidence(decision.apply_gain(3.0, 4.0), calibration)[0, 0, 0]
-    assert gained.tolist() == pytest.approx([math.exp(-e / 15) for e in (10, 6, math.hypot(12, 8))], abs=1e-4)
+    gained = decision.confidence(decision.apply_gain(2.0, 4.0), calibration)[0, 0, 0]
+    moved = 50 * 0.14
+    expected = [math.exp(-e / 15) for e in (math.hypot(6, moved), 6, math.hypot(12, moved))]
+    assert gained.tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_layer_is_less_sure_of_vivid_colors_and_follows_its_card(colorizer: CompactColorizer) -> None:
-    proxy = gray(0, 128, 128)
+    proxy = gray(3, 128, 128)
     calm, vivid = (colorizer([proxy], {"gain": gain})[0].confidence.astype(float) for gain in (1.0, 3.0))
     assert calm.mean() > vivid.mean() + 1
     assert colorizer.calibration == Calibration(**colorizer.card.calibration)
@@ -191,4 +202,4 @@ def test_the_encoder_for_gray_answers_as_the_one_for_three_equal_channels() -> N
         torch.nn.functional.pad(x, (0, 1, 0, 1)), imagenet["features.0.0.weight"], stride=2
     )
     assert torch.allclose(one.features[0][0]((255 * luma - 127) / 128), stem, atol=1e-4)  # type: ignore[index]
-    assert [tuple(m.shape[1:]) for m in one(luma)] == [(24, 16, 16), (40, 8, 8), (112, 4, 4), (320, 2, 2)]
+    assert [tuple(m.shape[1:]) for m in one(luma)] == [(24, 16, 16), (40, 8, 8), (112, 4, 4), (320, 2, 2), (1280, 2, 2)]
