@@ -56,11 +56,11 @@ def test_every_installed_network_is_tried_at_its_telling_settings(
 ) -> None:
     assert tried_settings(begin_trial()) == [
         ("compact", {"gain": 1.3}),
-        ("compact", {"gain": 2.1}),
-        ("compact", {"gain": 2.6}),
-        ("compact-vivid", {"gain": 1.7}),
-        ("compact-vivid", {"gain": 2.9}),
-        ("compact-vivid", {"gain": 3.6}),
+        ("compact", {"gain": 2.2}),
+        ("compact", {"gain": 2.8}),
+        ("compact-vivid", {"gain": 2.1}),
+        ("compact-vivid", {"gain": 3.5}),
+        ("compact-vivid", {"gain": 4.0}),
         ("artistic", {"render_factor": 21}),
         ("artistic", {"render_factor": 35}),
         ("artistic", {"render_factor": 44}),
