@@ -69,7 +69,8 @@ def test_another_setting_is_tried_and_used_by_keyboard(
     page.wait_for_url("**/trials/*#job-*")
     expect(page.locator("#gallery .card")).to_have_count(TRIES + 1)
     expect(page.locator("#progress strong")).to_have_text(f"{TRIES + 1} of {TRIES + 1} ready", timeout=RESTORED_MS)
-    page.locator(".card", has_text=f"gain {GAIN - 0.2:g}").get_by_role("link", name="Use this").press("Enter")
+    name = f"Use this : Balanced, gain {GAIN - 0.2:g}"
+    page.get_by_role("link", name=name, exact=True).press("Enter")
     page.get_by_role("button", name="Deposit 1 photo").press("Enter")
     page.wait_for_url("**/batches/*")
     expect(page.locator("#progress strong")).to_have_text("1 of 1 restored", timeout=RESTORED_MS)
