@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +27,31 @@ def ignore_progress() -> None:
     """Report progress to nobody."""
 
 
+@dataclass(frozen=True)
+class Partial:
+    """What a store keeps of a blob that is not whole. With it another process goes on where one has ended.
+
+    Attributes:
+        size: Bytes that are kept.
+        token: What the store calls it; empty while it has nothing of it.
+        parts: What the service calls each part that it has.
+        rest: Bytes behind the last part, which are kept apart.
+    """
+
+    size: int = 0
+    token: str = ""
+    parts: tuple[str, ...] = ()
+    rest: int = 0
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Partial":
+        """Read what `asdict` made."""
+        return cls(**{**values, "parts": tuple(values.get("parts", ()))})
+
+
+NOTHING: Final = Partial()
+
+
 class BlobWriter(Protocol):
     """A blob whose bytes come little by little. Nobody sees it before `commit`."""
 
@@ -34,12 +59,27 @@ class BlobWriter(Protocol):
         """Add bytes."""
         ...
 
+    def keep(self, *, rest: bool = True) -> Partial:
+        """Keep the bytes so far for a writer that goes on with them; this one may be written on, too.
+
+        Args:
+            rest: Without it only what costs nothing is kept: the bytes behind the last whole part are not.
+        """
+        ...
+
     def commit(self) -> None:
         """Make the blob visible, whole; when this returns it is kept, also after a power loss."""
         ...
 
     def discard(self) -> None:
-        """Give the bytes up, and free what holds them. Raises nothing, also after `commit`, where it has no effect."""
+        """Give the bytes up, and free what holds them, also what was kept before.
+
+        Raises nothing, also after `commit` and `close`, where it has no effect.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what holds the bytes here, but nothing that is kept."""
         ...
 
 
@@ -74,8 +114,15 @@ class BlobStore(Protocol):
         """Write a blob, whole or not at all; large ones go in parts. Writing the same key again is harmless."""
         ...
 
-    def write(self, key: str, content_type: str = OCTETS) -> BlobWriter:
-        """Begin a blob that is written as its bytes come, with no more than a part of it in memory or on this disk."""
+    def write(self, key: str, content_type: str = OCTETS, so_far: Partial = NOTHING) -> BlobWriter:
+        """Begin a blob that is written as its bytes come, with no more than a part of it in memory or on this disk.
+
+        Args:
+            key: the blob's.
+            content_type: of the blob.
+            so_far: what an earlier writer of the same key kept: this one goes on behind it. NotFound is raised, here or
+                by the writer, where the store does not have it any more.
+        """
         ...
 
     def open(

@@ -9,7 +9,17 @@ from typing import BinaryIO
 from retint.errors import StoreUnavailable
 from retint.filetypes import OCTETS
 from retint.metrics import STORE_BYTES, STORE_ERRORS, Counters
-from retint.stores import CHUNK, Blob, BlobReader, BlobStore, BlobWriter, Progress, ignore_progress
+from retint.stores import (
+    CHUNK,
+    NOTHING,
+    Blob,
+    BlobReader,
+    BlobStore,
+    BlobWriter,
+    Partial,
+    Progress,
+    ignore_progress,
+)
 
 
 class CountedStore:
@@ -39,10 +49,10 @@ class CountedStore:
             else:
                 self._store.put(key, self._count_stream(source, "written"), content_type, progress)
 
-    def write(self, key: str, content_type: str = OCTETS) -> BlobWriter:
-        """Begin a blob; its bytes count as they come."""
+    def write(self, key: str, content_type: str = OCTETS, so_far: Partial = NOTHING) -> BlobWriter:
+        """Begin a blob, or go on with one; its bytes count as they come."""
         with self.count_errors():
-            return _CountedWriter(self._store.write(key, content_type), self)
+            return _CountedWriter(self._store.write(key, content_type, so_far), self)
 
     @contextmanager
     def open(
@@ -114,6 +124,10 @@ class _CountedWriter:
             self._writer.write(data)
         self._store.count_bytes("written", len(data))
 
+    def keep(self, *, rest: bool = True) -> Partial:
+        with self._store.count_errors():
+            return self._writer.keep(rest=rest)
+
     def commit(self) -> None:
         with self._store.count_errors():
             self._writer.commit()
@@ -121,3 +135,6 @@ class _CountedWriter:
     def discard(self) -> None:
         with self._store.count_errors():
             self._writer.discard()
+
+    def close(self) -> None:
+        self._writer.close()

@@ -1,6 +1,7 @@
 """Blobs as files of one folder."""
 
 import errno
+import fcntl
 import io
 import os
 import shutil
@@ -15,7 +16,7 @@ from uuid import uuid4
 
 from retint.errors import NotFound, StoreUnavailable
 from retint.filetypes import OCTETS
-from retint.stores import CHUNK, Blob, BlobReader, Progress, ignore_progress, prove_writable
+from retint.stores import CHUNK, NOTHING, Blob, BlobReader, Partial, Progress, ignore_progress, prove_writable
 from retint.stores.keys import PART, validate_key
 
 ROOM_BYTES = 64 << 20
@@ -36,6 +37,8 @@ class DirectoryStore:
 
     UNFINISHED_S = 86_400
     """Age from which a file in `.incoming` counts as left behind by a crash."""
+    KEPT_S = 30 * 86_400
+    """The same for what a writer kept."""
     RENAME_LIMIT = 100
     """How often a rename is repeated while deletes remove the folder under it."""
 
@@ -48,7 +51,8 @@ class DirectoryStore:
         with self._translate_errors():
             self._incoming.mkdir(parents=True, exist_ok=True)
             for part in self._incoming.iterdir():
-                if part.stat().st_mtime < time.time() - self.UNFINISHED_S:
+                age_s = time.time() - part.stat().st_mtime
+                if age_s > (self.KEPT_S if part.name.startswith(DirectoryWriter.KEPT) else self.UNFINISHED_S):
                     part.unlink(missing_ok=True)
 
     def put(
@@ -86,11 +90,11 @@ class DirectoryStore:
             with self._translate_errors():
                 os.fsync(file.fileno())
 
-    def write(self, key: str, content_type: str = OCTETS) -> "DirectoryWriter":
-        """Write to `.incoming` as the bytes come."""
+    def write(self, key: str, content_type: str = OCTETS, so_far: Partial = NOTHING) -> "DirectoryWriter":
+        """Write to a file of `.incoming` as the bytes come."""
         path = self.folder / validate_key(key)
-        with self._translate_errors():
-            return DirectoryWriter(self, self._incoming / str(uuid4()), path)
+        with self._translate_errors(so_far.token or None):
+            return DirectoryWriter(self, self._incoming / (so_far.token or str(uuid4())), path, so_far)
 
     def _move_into_place(self, part: Path, path: Path) -> None:
         for _ in range(self.RENAME_LIMIT):
@@ -192,11 +196,34 @@ class DirectoryWriter:
 
     SYNC_BYTES = 64 << 20
     """Bytes after which those before are synced: else the last ones would wait for gigabytes."""
+    KEPT = "kept-"
+    """How the names of files begin that another writer may go on with."""
 
-    def __init__(self, store: DirectoryStore, part: Path, path: Path) -> None:
+    def __init__(self, store: DirectoryStore, part: Path, path: Path, so_far: Partial) -> None:
         self._store, self._part, self._path = store, part, path
-        self._file = part.open("wb", buffering=0)
+        self._file = part.open("r+b" if so_far.token else "xb", buffering=0)
+        try:
+            self._take_over(so_far.size)
+        except BaseException:
+            self._file.close()
+            raise
+        self._size = self._file.seek(so_far.size)
         self._unsynced = 0
+
+    def _take_over(self, size: int) -> None:
+        """Lock the file, with so many bytes in it; leave it to another writer that still has it, and copy these."""
+        if os.fstat(self._file.fileno()).st_size < size:
+            raise FileNotFoundError(errno.ENOENT, "the file is shorter than what was kept")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with self._file as theirs:
+                self._part = self._part.with_name(f"{self.KEPT}{uuid4()}")
+                self._file = self._part.open("xb", buffering=0)
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+                while self._file.tell() < size and (copied := theirs.read(min(CHUNK, size - self._file.tell()))):
+                    _write_all(self._file, copied)
+        self._file.truncate(size)
 
     def write(self, data: bytes) -> None:
         """Add bytes to the file."""
@@ -204,10 +231,23 @@ class DirectoryWriter:
             left = memoryview(data)
             while left:
                 left = left[self._file.write(left) :]
+            self._size += len(data)
             self._unsynced += len(data)
             if self._unsynced >= self.SYNC_BYTES:
-                os.fdatasync(self._file.fileno())
-                self._unsynced = 0
+                self._sync()
+
+    def keep(self, *, rest: bool = True) -> Partial:
+        """Sync the file, and give it a name that says that it is kept."""
+        with self._store._translate_errors():
+            if not self._part.name.startswith(self.KEPT):
+                self._part = self._part.rename(self._part.with_name(self.KEPT + self._part.name))
+                _sync_folder(self._part.parent)
+            self._sync()
+        return Partial(self._size, self._part.name)
+
+    def _sync(self) -> None:
+        os.fdatasync(self._file.fileno())
+        self._unsynced = 0
 
     def commit(self) -> None:
         """Sync the file, and rename it."""
@@ -217,10 +257,17 @@ class DirectoryWriter:
             self._store._move_into_place(self._part, self._path)
 
     def discard(self) -> None:
-        """Delete the file; one that cannot be deleted now is cleared after a day."""
-        with suppress(StoreUnavailable), self._store._translate_errors():
+        """Delete the file; one that cannot be deleted now is cleared later (see `DirectoryStore.prepare`)."""
+        if not self._file.closed:
+            with suppress(StoreUnavailable), self._store._translate_errors():
+                self._file.close()
+                self._part.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the file; one that was not kept is deleted."""
+        if self._part.name.startswith(self.KEPT):
             self._file.close()
-            self._part.unlink(missing_ok=True)
+        self.discard()
 
 
 @contextmanager

@@ -48,6 +48,11 @@ def original(tenant_id: UUID, photo_id: UUID) -> str:
     return f"{ROOT}{tenant_id}/photos/{photo_id}/original"
 
 
+def rests(key: str) -> str:
+    """Return what the keys of a blob's rests begin with: bytes behind its last part while it is not whole."""
+    return f"{key}.rest-"
+
+
 def stage_prefix(tenant_id: UUID, photo_id: UUID, job_id: UUID, stage: Stage) -> str:
     """Return what the keys of all attempts at one stage of a job begin with."""
     return f"{ROOT}{tenant_id}/photos/{photo_id}/jobs/{job_id}/{stage}-"

@@ -1,13 +1,14 @@
 """Blobs as objects of one bucket. The only file that knows boto3."""
 
 import io
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import quote
 
 import boto3
@@ -19,8 +20,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from retint.errors import NotFound, StoreUnavailable
 from retint.filetypes import OCTETS
 from retint.settings import Settings
-from retint.stores import CHUNK, Blob, BlobReader, Progress, ignore_progress, prove_writable
-from retint.stores.keys import validate_key
+from retint.stores import CHUNK, NOTHING, Blob, BlobReader, Partial, Progress, ignore_progress, prove_writable
+from retint.stores.keys import rests, validate_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MISSING = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
 """Error codes that mean a missing key or a missing bucket."""
+GONE = frozenset({"NoSuchUpload", "InvalidPart"})
+"""Error codes that mean that parts were given up, or that another writer of the same blob has written over one."""
 
 
 class S3Store:
@@ -73,11 +76,11 @@ class S3Store:
                 reader = io.BufferedReader(BlobReader(source.read), CHUNK)
                 self._client.upload_fileobj(reader, self.bucket, key, **options)
 
-    def write(self, key: str, content_type: str = OCTETS) -> "S3Writer":
+    def write(self, key: str, content_type: str = OCTETS, so_far: Partial = NOTHING) -> "S3Writer":
         """Upload in parts as the bytes come; at most one part waits, in a file without a name."""
         part_size = max(S3Writer.PART, (self._settings.upload_limit_mib << 20) // S3Writer.MOST_PARTS)
         self._settings.spool.mkdir(parents=True, exist_ok=True)
-        return S3Writer(self, validate_key(key), content_type, part_size, self._settings.spool)
+        return S3Writer(self, validate_key(key), content_type, part_size, self._settings.spool, so_far)
 
     @contextmanager
     def open(
@@ -186,11 +189,16 @@ class S3Store:
         )
 
     @contextmanager
-    def _translate_errors(self, key: str | None = None) -> Iterator[None]:
-        """Translate errors of the service. NotFound is raised only where `key` names what was to be read."""
+    def _translate_errors(self, key: str | None = None, *, unfinished: str | None = None) -> Iterator[None]:
+        """Translate errors of the service.
+
+        NotFound is raised only where `key` names what was to be read, or `unfinished` what is written in parts.
+        """
         try:
             yield
         except ClientError as error:
+            if unfinished is not None and _error_code(error) in GONE:
+                raise NotFound(f"The store has no unfinished {unfinished}.") from error
             if key is not None and _error_code(error) in MISSING and self._has_bucket():
                 raise NotFound(f"The store has no {key}.") from error
             raise StoreUnavailable(f"The store refused: {_error_code(error)}.") from error
@@ -213,24 +221,59 @@ class S3Writer:
     MOST_PARTS = 9_000
     """A little less than the 10,000 that S3 allows."""
 
-    def __init__(self, store: S3Store, key: str, content_type: str, part_size: int, spool: Path) -> None:
+    def __init__(
+        self, store: S3Store, key: str, content_type: str, part_size: int, spool: Path, so_far: Partial
+    ) -> None:
         self._store, self._client, self._bucket = store, store._client, store.bucket
         self._key, self._content_type, self._part_size = key, content_type, part_size
-        self._part = tempfile.TemporaryFile(dir=spool)  # noqa: SIM115  `commit` and `discard` close it
-        self._upload_id: str | None = None
-        self._sent: list[CompletedPartTypeDef] = []
+        self._upload_id: str | None = so_far.token or None
+        self._sent: list[CompletedPartTypeDef] = [
+            {"PartNumber": number, "ETag": tag} for number, tag in enumerate(so_far.parts, 1)
+        ]
+        self._in_parts = so_far.size - so_far.rest
+        self._rests = [so_far.size] if so_far.size else []
+        self._part = tempfile.TemporaryFile(dir=spool)  # noqa: SIM115  `close` closes it
+        if so_far.rest:
+            with ExitStack() as undo:
+                undo.callback(self._part.close)
+                with store.open(self._rest_key(so_far.size)) as kept:
+                    shutil.copyfileobj(kept, self._part)
+                undo.pop_all()
 
     def write(self, data: bytes) -> None:
-        """Add bytes to the part that waits, and send it once it is whole."""
-        self._part.write(data)
-        if self._part.tell() >= self._part_size:
-            self._send_part()
+        """Add bytes to the part that waits, and send it once it is whole: some services want parts of one size."""
+        left = memoryview(data)
+        while left:
+            room = self._part_size - self._part.tell()
+            self._part.write(left[:room])
+            left = left[room:]
+            if self._part.tell() >= self._part_size:
+                self._send_part()
+
+    def keep(self, *, rest: bool = True) -> Partial:
+        """Keep the parts that were sent, and the rest as an object of its own: no part but the last may be small.
+
+        The rest that was kept before stays until the next one is: whoever writes down what this returns may fail to.
+        """
+        waits = self._part.tell() if rest else 0
+        size = self._in_parts + waits
+        if waits and size not in self._rests:
+            self._part.seek(0)
+            self._store.put(self._rest_key(size), cast(BinaryIO, self._part))
+            self._part.seek(0, io.SEEK_END)
+            self._store.delete(self._rest_key(older) for older in self._rests[:-1])
+            self._rests = [*self._rests[-1:], size]
+        parts = tuple(part["ETag"] for part in self._sent)
+        return Partial(size, self._upload_id or "", parts, waits)
+
+    def _rest_key(self, size: int) -> str:
+        return f"{rests(self._key)}{size}"
 
     def commit(self) -> None:
         """Send the last part, and make all of them one object."""
         if self._upload_id is not None and self._part.tell():
             self._send_part()
-        with self._part, self._store._translate_errors():
+        with self._part, self._store._translate_errors(unfinished=self._key):
             if self._upload_id is None:
                 self._part.seek(0)
                 self._client.put_object(
@@ -244,17 +287,31 @@ class S3Writer:
                     MultipartUpload={"Parts": self._sent},
                 )
         self._upload_id = None
+        self._delete_rests()
 
     def discard(self) -> None:
         """Delete the parts; those that cannot be deleted now are left to the bucket's life-cycle rule."""
         self._part.close()
         if self._upload_id is not None:
-            with suppress(StoreUnavailable), self._store._translate_errors():
+            with suppress(StoreUnavailable, NotFound), self._store._translate_errors(unfinished=self._key):
                 self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
         self._upload_id = None
+        self._delete_rests()
+
+    def close(self) -> None:
+        """Free the file of the part that waits, and let go of what is kept."""
+        self._part.close()
+        self._upload_id, self._rests = None, []
+
+    def _delete_rests(self) -> None:
+        """Delete all rests that this writer and those before it kept; what cannot be deleted is left to the sweep."""
+        if self._rests:
+            with suppress(StoreUnavailable):
+                self._store.delete([blob.key for blob in self._store.list(rests(self._key))])
+        self._rests = []
 
     def _send_part(self) -> None:
-        with self._store._translate_errors():
+        with self._store._translate_errors(unfinished=self._key):
             if self._upload_id is None:
                 begun = self._client.create_multipart_upload(
                     Bucket=self._bucket, Key=self._key, ContentType=self._content_type
@@ -266,6 +323,7 @@ class S3Writer:
                 Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, PartNumber=number, Body=self._part
             )
         self._sent.append({"PartNumber": number, "ETag": answer["ETag"]})
+        self._in_parts += self._part.seek(0, io.SEEK_END)
         self._part.seek(0)
         self._part.truncate()
 
