@@ -16,7 +16,7 @@ from retint.errors import InvalidPhoto, InvalidRequest, NotFound, Refused
 from retint.jobs import changes
 from retint.lifecycle import Outcome, Stage
 from retint.names import clean_name
-from retint.stores import BlobWriter, keys
+from retint.stores import NOTHING, BlobWriter, Partial, keys
 from retint.tables import Attempt, Batch, Job, Photo
 from retint.tenancy import get_owned, select_owned
 
@@ -58,12 +58,20 @@ class Incoming:
     """An original whose bytes are arriving.
 
     They are hashed, and written to the store under the photo's key, where nobody sees them before `keep`.
+
+    Args:
+        services: of this process.
+        tenant_id: the tenant.
+        photo_id: of the photo that comes of it; a new one by default.
+        so_far: the bytes that arrived before, see `BlobStore.write`.
     """
 
-    def __init__(self, services: "Services", tenant_id: UUID) -> None:
-        self._services, self._tenant_id, self._id = services, tenant_id, new_id()
-        self._writer: BlobWriter | None = None
-        self._digest, self._size = hashlib.sha256(), 0
+    def __init__(
+        self, services: "Services", tenant_id: UUID, photo_id: UUID | None = None, so_far: Partial = NOTHING
+    ) -> None:
+        self._services, self._tenant_id, self._id = services, tenant_id, photo_id or new_id()
+        self._so_far, self._writer = so_far, None if so_far == NOTHING else self._begin(so_far)
+        self._digest, self.size = hashlib.sha256(), so_far.size
 
     def write(self, data: bytes) -> None:
         """Add bytes.
@@ -73,15 +81,23 @@ class Incoming:
             StoreUnavailable: the store did not answer.
             WrongStore: it is not the one of this database.
         """
-        limit_mib = self._services.settings.upload_limit_mib
-        self._size += len(data)
-        if self._size > limit_mib << 20:
-            raise TooLarge(f"The file is larger than {limit_mib} MiB, the most that this portal accepts.")
+        self.size += len(data)
+        check_size(self._services, self.size)
         self._digest.update(data)
-        if self._writer is None:
-            store_identity.verify_once(self._services)
-            self._writer = self._services.store.write(keys.original(self._tenant_id, self._id))
+        self._writer = self._writer or self._begin(NOTHING)
         self._writer.write(data)
+
+    def _begin(self, so_far: Partial) -> BlobWriter:
+        store_identity.verify_once(self._services)
+        return self._services.store.write(keys.original(self._tenant_id, self._id), so_far=so_far)
+
+    def interrupt(self, *, rest: bool = True) -> Partial:
+        """Keep the bytes so far for another `Incoming` of the same photo; see `BlobWriter.keep`.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+        """
+        return self._so_far if self._writer is None else self._writer.keep(rest=rest)
 
     def keep(self, sha256: str | None = None) -> Photo:
         """Make the photo of it, or find the photo that has these bytes. First the blob is kept, then its row.
@@ -91,24 +107,27 @@ class Incoming:
             InvalidPhoto: there are no bytes.
             StoreUnavailable: the store did not answer.
         """
-        if self._writer is None or not self._size:
+        if self._writer is None or not self.size:
             raise InvalidPhoto("The file is empty.", code="empty")
-        digest = self._digest.hexdigest()
-        if sha256 is not None and sha256 != digest:
-            raise InvalidRequest("The file arrived damaged: its SHA-256 differs. Send it again.", code="damaged")
-        with self._services.read() as session:
-            photo = session.scalar(select_owned(Photo, self._tenant_id).where(Photo.sha256 == digest))
-        if photo is not None:
-            return photo
+        if not self._so_far.size:
+            digest = self._digest.hexdigest()
+            if photo := _find_same(self._services, self._tenant_id, digest, sha256):
+                return photo
+            self._writer.commit()
+            photo = Photo(id=self._id, tenant_id=self._tenant_id, sha256=digest, size=self.size)
+            return _insert_photo(self._services, photo)
         self._writer.commit()
-        return _insert_photo(
-            self._services, Photo(id=self._id, tenant_id=self._tenant_id, sha256=digest, size=self._size)
-        )
+        return adopt_original(self._services, self._tenant_id, self._id, sha256)
 
     def discard(self) -> None:
         """Give up what is not kept."""
         if self._writer is not None:
             self._writer.discard()
+
+    def close(self) -> None:
+        """Let go of it; what `interrupt` kept stays."""
+        if self._writer is not None:
+            self._writer.close()
 
 
 @dataclass(frozen=True)
@@ -222,6 +241,56 @@ def store_original(services: "Services", tenant_id: UUID, source: Source, *, sha
         return incoming.keep(sha256)
     finally:
         incoming.discard()
+
+
+def adopt_original(services: "Services", tenant_id: UUID, photo_id: UUID, sha256: str | None = None) -> Photo:
+    """Make the photo of an original that lies in the store, but has no row: it is read, and so known to be kept.
+
+    Raises:
+        NotFound: it does not lie there.
+        InvalidRequest: the bytes do not have the SHA-256 that was given; then they are deleted.
+        StoreUnavailable: the store did not answer.
+    """
+    photo = Photo(id=photo_id, tenant_id=tenant_id, sha256="", size=0)
+    digest = hashlib.sha256()
+    with services.store.open(photo.original_key) as blob:
+        while chunk := blob.read(CHUNK):
+            digest.update(chunk)
+            photo.size += len(chunk)
+    photo.sha256 = digest.hexdigest()
+    try:
+        same = _find_same(services, tenant_id, photo.sha256, sha256)
+    except InvalidRequest:
+        services.store.delete([photo.original_key])
+        raise
+    if same is None:
+        return _insert_photo(services, photo)
+    if same.id != photo_id:
+        services.store.delete([photo.original_key])
+    return same
+
+
+def _find_same(services: "Services", tenant_id: UUID, digest: str, expected: str | None) -> Photo | None:
+    """Find the photo that has these bytes already.
+
+    Raises:
+        InvalidRequest: they do not have the SHA-256 that was expected.
+    """
+    if expected not in (None, digest):
+        raise InvalidRequest("The file arrived damaged: its SHA-256 differs. Send it again.", code="damaged")
+    with services.read() as session:
+        return session.scalar(select_owned(Photo, tenant_id).where(Photo.sha256 == digest))
+
+
+def check_size(services: "Services", size: int) -> None:
+    """Refuse a file of more bytes than the portal accepts.
+
+    Raises:
+        TooLarge: it has more.
+    """
+    limit_mib = services.settings.upload_limit_mib
+    if size > limit_mib << 20:
+        raise TooLarge(f"The file is larger than {limit_mib} MiB, the most that this portal accepts.")
 
 
 def find_by_sha256(session: Session, tenant_id: UUID, sha256s: Collection[str]) -> dict[str, UUID]:

@@ -145,6 +145,26 @@ class Photo(Table):
         return keys.original(self.tenant_id, self.id)
 
 
+class Upload(Table):
+    """An original that arrives in several requests. Its id becomes the photo's, unless the bytes are known already."""
+
+    __tablename__ = "uploads"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
+    created_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
+    batch_id: Mapped[uuid.UUID | None] = mapped_column(doc="The batch that it is deposited in; NULL for none.")
+    name: Mapped[str | None] = mapped_column(String(1024), doc="The file's name there.")
+    sha256: Mapped[str | None] = mapped_column(String(64), doc="What its bytes must have.")
+    size: Mapped[int] = mapped_column(BigInteger, doc="Bytes that it will have.")
+    offset: Mapped[int] = mapped_column(BigInteger, default=0, doc="Bytes that are kept; `size` once it is a photo.")
+    partial: Mapped[dict[str, Any]] = mapped_column(default=dict, doc="stores.Partial as JSON.")
+    writer: Mapped[uuid.UUID | None] = mapped_column(doc="The newest request that sends bytes: the fencing token.")
+    photo_id: Mapped[uuid.UUID | None] = mapped_column(doc="The photo that it became.")
+    job_id: Mapped[uuid.UUID | None] = mapped_column(doc="The job that it became.")
+    created_at: Mapped[datetime] = mapped_column(default=now())
+    expires_at: Mapped[datetime] = mapped_column(index=True, doc="Given up then; every byte that arrives postpones it.")
+
+
 # Conditions of partial indexes. A query names the very same one: SQLite finds the index by its text, and PostgreSQL's
 # plan of a prepared statement, which is made without the values, finds none by a parameter.
 IS_READY = "phase LIKE 'ready%'"

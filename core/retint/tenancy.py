@@ -7,10 +7,10 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from retint.errors import NotFound
-from retint.tables import Attempt, Batch, Job, Photo, Token, User
+from retint.tables import Attempt, Batch, Job, Photo, Token, Upload, User
 
-Owned = TypeVar("Owned", User, Token, Batch, Photo, Job, Attempt)
-Named = TypeVar("Named", User, Token, Batch, Photo, Job)
+Owned = TypeVar("Owned", User, Token, Batch, Upload, Photo, Job, Attempt)
+Named = TypeVar("Named", User, Token, Batch, Upload, Photo, Job)
 
 
 def select_owned(table: type[Owned], tenant_id: UUID) -> Select[Owned]:

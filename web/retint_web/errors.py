@@ -18,6 +18,8 @@ from retint.accounts import Unauthorized
 from retint.errors import RetintError, Transient
 
 RETRY_AFTER_S: Final = 5
+PHRASES: Final = {460: "Checksum Mismatch"}
+"""Phrases of the statuses that HTTP does not know, but a protocol above it."""
 
 log = structlog.get_logger()
 
@@ -96,7 +98,7 @@ def _on_bug(error: Exception) -> ResponseReturnValue:
 
 
 def _error_response(status: int, code: str, sentence: str) -> Response:
-    title, audience = http.HTTPStatus(status).phrase, _audience()
+    title, audience = PHRASES.get(status) or http.HTTPStatus(status).phrase, _audience()
     if audience is Audience.PROGRAM:
         problem = {
             "type": "about:blank",

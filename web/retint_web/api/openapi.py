@@ -32,14 +32,16 @@ class Operation:
     path: str
     """In the syntax of Flask's rules: `/batches/<uuid:batch_id>`."""
     summary: str
-    answer: type[BaseModel] | str
-    """Model of a JSON answer, or the media type of any other."""
+    answer: type[BaseModel] | str | None
+    """Model of a JSON answer, or the media type of any other; None for an empty one."""
     status: int
     query: type[BaseModel] | None
     body: type[BaseModel] | str | None
     """Model of a JSON body, or the media type of any other."""
     headers: dict[str, str]
-    """Optional request headers and their descriptions."""
+    """Request headers and their descriptions; one that is required says so first."""
+    answer_headers: dict[str, str]
+    """Headers of the answer and their descriptions."""
     roles: tuple[Role, ...]
     """Of which the caller must have one; empty if every token will do."""
     not_yet: str | None
@@ -57,12 +59,13 @@ class Api:
         self,
         method: str,
         path: str,
-        answer: type[BaseModel] | str,
+        answer: type[BaseModel] | str | None,
         *,
         status: int = 200,
         query: type[BaseModel] | None = None,
         body: type[BaseModel] | str | None = None,
         headers: dict[str, str] | None = None,
+        answer_headers: dict[str, str] | None = None,
         roles: tuple[Role, ...] = (),
         not_yet: str | None = None,
     ) -> Callable[[View], View]:
@@ -83,6 +86,7 @@ class Api:
                 query=query,
                 body=body,
                 headers=headers or {},
+                answer_headers=answer_headers or {},
                 roles=roles,
                 not_yet=not_yet,
             )
@@ -159,7 +163,14 @@ def _parse(model: type[BaseModel], values: dict[str, str] | bytes) -> BaseModel:
 
 def _describe_operation(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
     """Build the Operation Object of the OpenAPI specification."""
-    answer = {"description": "Success."} | _content_object(operation.answer, schemas)
+    answer: dict[str, Any] = {"description": "Success."}
+    if operation.answer is not None:
+        answer |= _content_object(operation.answer, schemas)
+    if operation.answer_headers:
+        answer["headers"] = {
+            name: {"description": meaning, "schema": {"type": "string"}}
+            for name, meaning in operation.answer_headers.items()
+        }
     problem = {"description": "The request was refused or failed."} | {
         "content": {"application/problem+json": {"schema": schemas[Problem]}}
     }
@@ -177,7 +188,8 @@ def _describe_operation(operation: Operation, schemas: dict[Any, Any]) -> dict[s
     if operation.answer == OCTETS:
         description["responses"]["302"] = {"description": "The file is at the signed address in `Location`."}
     if operation.body is not None:
-        description["requestBody"] = {"required": True} | _content_object(operation.body, schemas)
+        is_required = operation.method != "POST" or operation.body not in (None, "application/offset+octet-stream")
+        description["requestBody"] = {"required": is_required} | _content_object(operation.body, schemas)
     if operation.roles:
         description["tags"] = ["administration"]
         description["description"] = f"Only {' or '.join(operation.roles)} may do this."
@@ -227,6 +239,12 @@ def _inline_references(schema: Any, definitions: dict[str, Any]) -> Any:
 
 def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "header", "required": False, "description": meaning, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "header",
+            "required": meaning.startswith("Required"),
+            "description": meaning,
+            "schema": {"type": "string"},
+        }
         for name, meaning in operation.headers.items()
     ]

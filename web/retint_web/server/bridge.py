@@ -129,7 +129,7 @@ class Exchange:
         return await self._run_in(self._bridge.bytes, function, *arguments)
 
     async def pour(self, write: Callable[[bytes], object]) -> None:
-        """Read the body, and hand it on in chunks.
+        """Read the body, and hand it on in chunks: all that comes, also where the client goes away.
 
         Raises:
             RequestTimeout: the client sends next to nothing.
@@ -144,16 +144,17 @@ class Exchange:
                     window += len(data)
                     if len(chunk) >= CHUNK:
                         deadline.reschedule(None)  # the store's time is not the client's
-                        await self.run(write, bytes(chunk))
-                        chunk.clear()
+                        whole, chunk = chunk, bytearray()
+                        await self.run(write, bytes(whole))
                         window = WINDOW_BYTES
                     if window >= WINDOW_BYTES:
                         deadline.reschedule(now() + WINDOW_S)
                         window = 0
         except TimeoutError as error:
             raise RequestTimeout from error
-        if chunk:
-            await self.run(write, bytes(chunk))
+        finally:
+            if chunk:
+                await self.run(write, bytes(chunk))
 
     async def _receive_data(self) -> bytes:
         message = await self._receive()

@@ -1,0 +1,67 @@
+"""API operations of resumable uploads; see `retint_web.tus`."""
+
+from typing import Final
+from uuid import UUID
+
+from flask.typing import ResponseReturnValue
+
+from retint_web import tus
+from retint_web.api import responses
+from retint_web.api.blueprint import api, blueprint
+from retint_web.security import public
+
+VERSION: Final = {"Tus-Resumable": "Required: 1.0.0, the version of the protocol."}
+OFFSET: Final = {"Upload-Offset": "How many bytes are kept.", "Upload-Expires": "When the upload is given up."}
+CHECKSUM: Final = {"Upload-Checksum": "`sha256`, `sha1` or `md5`, a space, and the body's digest in Base64."}
+
+blueprint.add_url_rule("/uploads", "describe_uploads", public(tus.describe), methods=["OPTIONS"])
+
+
+@api.operation(
+    "POST",
+    "/uploads",
+    None,
+    status=201,
+    body=tus.CONTENT_TYPE,
+    headers=VERSION
+    | {
+        "Upload-Length": "Required: bytes of the whole file.",
+        "Upload-Metadata": "Keys and their values in Base64: `filename`, `batch` (id), `sha256` (of the file, in hex).",
+    }
+    | CHECKSUM,
+    answer_headers={"Location": "Where the bytes are sent to."} | OFFSET,
+)
+def open_upload() -> ResponseReturnValue:
+    """Open a resumable upload (tus 1.0.0); the first bytes may be its body."""
+    return tus.open("api.send_upload")
+
+
+@api.operation(
+    "PATCH",
+    "/uploads/<uuid:upload_id>",
+    None,
+    status=204,
+    body=tus.CONTENT_TYPE,
+    headers=VERSION | {"Upload-Offset": "Required: how many bytes come before these."} | CHECKSUM,
+    answer_headers=OFFSET,
+)
+def send_upload(upload_id: UUID) -> ResponseReturnValue:
+    """Send bytes of a resumable upload; with the last ones the photo is kept, and deposited if a batch was named."""
+    return tus.send(upload_id)
+
+
+@api.operation(
+    "GET",
+    "/uploads/<uuid:upload_id>",
+    responses.Upload,
+    answer_headers={"Upload-Length": "Bytes of the whole file."} | OFFSET,
+)
+def show_upload(upload_id: UUID) -> ResponseReturnValue:
+    """Get how far a resumable upload is; HEAD answers with the headers alone."""
+    return tus.show(upload_id)
+
+
+@api.operation("DELETE", "/uploads/<uuid:upload_id>", None, status=204, headers=VERSION)
+def end_upload(upload_id: UUID) -> ResponseReturnValue:
+    """Give a resumable upload up, with the bytes that have arrived; a photo that it became stays."""
+    return tus.end(upload_id)
