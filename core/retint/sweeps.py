@@ -7,7 +7,8 @@ added, so no later state of the database names such a file. Everything else is k
 without a row, and files of jobs that the database does not know, are signs of a wrong or an older database.
 
 The zoom of a result, which is made when somebody asks for it, stands in no row: its key follows from the result's. So
-it is kept as long as a row names the result, and may be lost without harm (see `zooms`).
+it is kept as long as a row names the result, and may be lost without harm (see `zooms`). The rest of an original that
+is not whole is kept as long as its upload is there. Uploads to which nothing is added any more are given up first.
 
 A round goes through the whole store in the order of the keys, window by window. Its row keeps the cursor, so an
 interrupted round goes on where it was. Where many files would go, the sweep stops and waits for an operator.
@@ -30,13 +31,13 @@ import structlog
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, load_only
 
-from retint import fleets, store_identity
+from retint import fleets, store_identity, uploads
 from retint.columns import new_id, now
 from retint.errors import IllegalMove, Transient
 from retint.lifecycle import STAGES, Outcome
 from retint.stores import keys
 from retint.stores.keys import ParsedKey
-from retint.tables import Attempt, Job, Photo, Sweep
+from retint.tables import Attempt, Job, Photo, Sweep, Upload
 
 if TYPE_CHECKING:
     from retint.services import Services
@@ -155,6 +156,8 @@ def sweep(
     compared_at = time.monotonic()
     with _lead(services) as renew:
         findings = _begin(services, go_on=go_on, accept_many=accept_many)
+        while uploads.expire(services):
+            renew()
         for orphans in _look(services, findings, min_age):
             renew()
             if time.monotonic() - compared_at > GROW_S:
@@ -281,6 +284,8 @@ class _Rows:
 
     photos: set[UUID]
     """Photos whose originals are among the files."""
+    uploads: set[UUID]
+    """Uploads whose rests are among the files."""
     jobs: dict[UUID, Job]
     named: set[str]
     """Keys that the done attempts of these jobs name."""
@@ -292,12 +297,14 @@ class _Rows:
         """Read the rows."""
         job_ids = {key.job_id for key in parsed if key.job_id}
         photo_ids = {key.photo_id for key in parsed if not key.job_id}
+        upload_ids = {key.photo_id for key in parsed if key.is_rest}
         columns = load_only(Job.photo_id, Job.stage, Job.state)
         jobs = session.scalars(select(Job).where(Job.id.in_(job_ids)).options(columns))
         done = select(Attempt.files).where(Attempt.job_id.in_(job_ids), Attempt.outcome == Outcome.DONE)
         files = list(session.scalars(done))
         return cls(
             photos=set(session.scalars(select(Photo.id).where(Photo.id.in_(photo_ids)))),
+            uploads=set(session.scalars(select(Upload.id).where(Upload.id.in_(upload_ids)))),
             jobs={job.id: job for job in jobs},
             named={key for named in files for key in named.values()},
             results={keys.folder(named["result"]) for named in files if "result" in named},
@@ -307,6 +314,9 @@ class _Rows:
         """Say why a file is kept; None for an orphan."""
         if owner is None:
             return Kept.OTHER
+        if owner.is_rest:
+            is_wanted = owner.photo_id in self.uploads
+            return Kept.NAMED if is_wanted else Kept.YOUNG if is_young else None
         if key in self.named or (owner.job_id is None and owner.photo_id in self.photos):
             return Kept.NAMED
         if keys.is_zoom(key) and keys.folder(key) in self.results:

@@ -1,6 +1,7 @@
 """How the keys of blobs are spelled. No other module builds a key or takes one apart.
 
 tenants/<tenant>/photos/<photo>/original
+tenants/<tenant>/photos/<photo>/original.rest-<bytes before and in it>
 tenants/<tenant>/photos/<photo>/jobs/<job>/<stage>-<attempt>/<file>
 tenants/<tenant>/photos/<photo>/jobs/<job>/render-<attempt>/zoom.szi
 identity/store.json
@@ -25,7 +26,7 @@ MAX_LENGTH: Final = 1024
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _KEY: Final = re.compile(
     rf"tenants/{_UUID}/photos/(?P<photo>{_UUID})/"
-    rf"(?:original|jobs/(?P<job>{_UUID})/(?P<stage>{'|'.join(STAGES)})-\d+/.+)"
+    rf"(?:original(?P<rest>\.rest-\d+)?|jobs/(?P<job>{_UUID})/(?P<stage>{'|'.join(STAGES)})-\d+/.+)"
 )
 
 _ZOOM: Final = re.compile(r"zoom(?:-\d+)?\.szi")
@@ -41,6 +42,8 @@ class ParsedKey:
     photo_id: UUID
     job_id: UUID | None = None
     stage: Stage | None = None
+    is_rest: bool = False
+    """Whether it is no original, but a rest of one that is not whole."""
 
 
 def original(tenant_id: UUID, photo_id: UUID) -> str:
@@ -104,7 +107,7 @@ def parse(key: str) -> ParsedKey | None:
         return None
     photo_id = UUID(match["photo"])
     if match["job"] is None:
-        return ParsedKey(photo_id)
+        return ParsedKey(photo_id, is_rest=match["rest"] is not None)
     return ParsedKey(photo_id, UUID(match["job"]), Stage(match["stage"]))
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import update
 from tests.conftest import Backends
 from tests.integration.conftest import Site, open_site
 
-from retint import fleets, store_identity, sweeps
+from retint import accounts, fleets, store_identity, sweeps, uploads
 from retint.columns import now
 from retint.errors import IllegalMove, InvalidPhoto
 from retint.jobs import queueing
@@ -25,7 +25,7 @@ from retint.settings import Settings
 from retint.store_identity import WrongStore
 from retint.stores import keys
 from retint.sweeps import Findings, Kept
-from retint.tables import Job, Sweep
+from retint.tables import Job, Sweep, Upload
 
 AT_ONCE = timedelta(seconds=-60)
 
@@ -322,3 +322,16 @@ def test_a_sweep_whose_lease_was_taken_over_deletes_nothing(site: Site, monkeypa
     with pytest.raises(IllegalMove, match="Another process sweeps"):
         next(steps)
     assert list_keys(site) == before
+
+
+def test_rests_of_uploads_are_kept_as_long_as_these(stored_site: Site) -> None:
+    site, old = stored_site, stored_site.services
+    with site.services.begin() as session:
+        tenant_id = accounts.get_or_create_tenant(session, "museum").id
+    kept, ended = (uploads.open(old, tenant_id, 5) for _ in range(2))
+    keys_of_rests = [put_blob(site, f"{keys.rests(keys.original(tenant_id, upload.id))}3") for upload in (kept, ended)]
+    with site.services.begin() as session:
+        session.execute(update(Upload).where(Upload.id == ended.id).values(expires_at=now(-1.0)))
+    findings = sweep_all(site)
+    assert list_keys(site) == {keys_of_rests[0]}
+    assert (findings.deleted, findings.kept[Kept.NAMED]) == (1, 1)

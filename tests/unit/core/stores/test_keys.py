@@ -16,6 +16,12 @@ def test_the_key_of_an_original_names_its_photo_and_no_job() -> None:
     assert keys.parse(keys.original(TENANT, PHOTO)) == ParsedKey(PHOTO)
 
 
+def test_the_key_of_a_rest_names_the_photo_that_an_upload_becomes() -> None:
+    key = f"{keys.rests(keys.original(TENANT, PHOTO))}12"
+    assert keys.parse(key) == ParsedKey(PHOTO, is_rest=True)
+    assert keys.validate_key(key) == key
+
+
 @pytest.mark.parametrize("stage", list(Stage))
 @pytest.mark.parametrize("name", ["proxy.png", "segments/0.nut"])
 def test_the_key_of_a_file_names_the_attempt_that_wrote_it(stage: Stage, name: str) -> None:
