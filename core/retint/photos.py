@@ -213,6 +213,25 @@ def add_by_sha256(session: Session, tenant_id: UUID, batch_id: UUID, name: str, 
     return changes.add_job(session, batch, get_by_sha256(session, tenant_id, sha256), name)
 
 
+def add_known(session: Session, tenant_id: UUID, batch_id: UUID, files: Sequence[tuple[str, str]]) -> list[Job | None]:
+    """Add files to a batch, each a name and the SHA-256 of its bytes, whose bytes the tenant has deposited before.
+
+    Returns:
+        Their jobs, in this order; None for a file whose bytes are not known.
+
+    Raises:
+        NotFound: no such batch.
+        IllegalMove: the batch was cancelled.
+        InvalidRequest: no name, or a name that is too long.
+    """
+    batch = _get_open_batch(session, tenant_id, batch_id)
+    known = find_by_sha256(session, tenant_id, {sha256 for _, sha256 in files})
+    cleaned = [(known.get(sha256), clean_name(name)) for name, sha256 in files]
+    added = changes.add_jobs(session, batch, [(photo_id, name) for photo_id, name in cleaned if photo_id])
+    rest = iter(added)
+    return [next(rest) if photo_id else None for photo_id, _ in cleaned]
+
+
 def get_by_sha256(session: Session, tenant_id: UUID, sha256: str) -> Photo:
     """Fetch a photo by the SHA-256 of its bytes.
 

@@ -1,11 +1,12 @@
 """What a person does with jobs: adds, cancels, retries."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
 import structlog
-from sqlalchemy import ColumnElement, and_, event, func, select, update
+from sqlalchemy import ColumnElement, and_, event, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from retint import database
@@ -35,25 +36,42 @@ def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
     Raises:
         IllegalMove: the batch is cancelled.
     """
+    [job] = add_jobs(session, batch, [(photo.id, name)])
+    return job
+
+
+def add_jobs(session: Session, batch: Batch, files: Sequence[tuple[uuid.UUID, str]]) -> list[Job]:
+    """Add deposited files to a batch, each a photo and a name; return their jobs in this order. Idempotent.
+
+    Raises:
+        IllegalMove: the batch is cancelled.
+    """
+    if not files:
+        return []
     # The lock orders this against `close_batch`: no job enters a batch after its jobs were cancelled.
     cancelled = session.scalar(select(Batch.cancelled_at).where(Batch.id == batch.id).with_for_update(read=True))
     refuse_cancelled(cancelled)
-    values = {"tenant_id": batch.tenant_id, "batch_id": batch.id, "photo_id": photo.id, "name": name}
     place = (Job.photo_id, Job.batch_id, Job.fingerprint)
-    added: Job | None = session.scalar(
-        database.insert(session, Job).values(values).on_conflict_do_nothing(index_elements=place).returning(Job)
-    )
-    if added is not None:
-        event.listen(session, "after_commit", partial(_log_added, added), once=True)
-        return added
-    same = (Job.photo_id == photo.id, Job.batch_id == batch.id, Job.fingerprint == fingerprint(name))
-    return session.scalars(select(Job).where(*same)).one()
+    rows = [
+        {"tenant_id": batch.tenant_id, "batch_id": batch.id, "photo_id": photo_id, "name": name}
+        for photo_id, name in dict.fromkeys(files)
+    ]
+    added = session.scalars(
+        database.insert(session, Job).on_conflict_do_nothing(index_elements=place).returning(Job), rows
+    ).all()
+    event.listen(session, "after_commit", partial(_log_added, added), once=True)
+    jobs = {(job.photo_id, job.name): job for job in added}
+    if missing := [(photo_id, fingerprint(name)) for photo_id, name in files if (photo_id, name) not in jobs]:
+        same = select(Job).where(Job.batch_id == batch.id, tuple_(Job.photo_id, Job.fingerprint).in_(missing))
+        jobs |= {(job.photo_id, job.name): job for job in session.scalars(same)}
+    return [jobs[file] for file in files]
 
 
-def _log_added(job: Job, _: Session) -> None:
-    """Log whose request added which job; a worker's lines name the job."""
+def _log_added(jobs: Sequence[Job], _: Session) -> None:
+    """Log whose request added which jobs; a worker's lines name the job."""
     names = ("tenant_id", "batch_id", "photo_id")
-    log.info("job_added", job_id=str(job.id), **{name: str(getattr(job, name)) for name in names})
+    for job in jobs:
+        log.info("job_added", job_id=str(job.id), **{name: str(getattr(job, name)) for name in names})
 
 
 def close_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> None:

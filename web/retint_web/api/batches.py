@@ -112,6 +112,15 @@ def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
         return _deposited_job(session, job)
 
 
+@api.operation("POST", "/batches/<uuid:batch_id>/known", responses.AddedFiles, body=requests.KnownFiles)
+def add_known_files(batch_id: UUID, body: requests.KnownFiles) -> responses.AddedFiles:
+    """Deposit all those of up to 1,000 files whose bytes the server has; the others are to be uploaded."""
+    files = [(file.name, file.sha256) for file in body.files]
+    with services().begin() as session:
+        jobs = photos.add_known(session, g.identity.tenant_id, batch_id, files)
+        return responses.AddedFiles(jobs=[job and job.id for job in jobs])
+
+
 @api.operation("GET", "/batches/<uuid:batch_id>/jobs", responses.Page[responses.JobSummary], query=requests.JobsQuery)
 def list_jobs(batch_id: UUID, query: requests.JobsQuery) -> responses.Page[responses.JobSummary]:
     """List a batch's jobs in the order of deposit."""

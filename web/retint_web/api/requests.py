@@ -92,6 +92,19 @@ class NewJob(Body):
         return self
 
 
+class KnownFile(Body):
+    """A file of a batch, by the hash of its bytes."""
+
+    name: FileName
+    sha256: Sha256
+
+
+class KnownFiles(Body):
+    """Files whose bytes the server may have."""
+
+    files: list[KnownFile] = Field(max_length=1000)
+
+
 class NewTrial(Body):
     """A photo to be tried with several recipes."""
 

@@ -180,6 +180,14 @@ class TrialSummary(Answer):
     tries: int
 
 
+class AddedFiles(Answer):
+    """What became of files that were named by their hashes."""
+
+    jobs: list[UUID | None] = Field(
+        description="The job of each file, in the order of the request; null where the server has no such bytes."
+    )
+
+
 class Upload(Answer):
     """A resumable upload."""
 

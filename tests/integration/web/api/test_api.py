@@ -104,6 +104,28 @@ def test_bytes_that_the_server_has_need_not_be_sent_again(member: Person, strang
     assert stolen.status_code == 404, "knowing a hash gives nobody the bytes"
 
 
+def test_a_thousand_known_files_are_deposited_in_one_request(
+    member: Person, stranger: Person, services: Services
+) -> None:
+    member.deposit(member.open_batch(), "first.jpg")
+    batch_id = member.open_batch()
+    files = [{"name": f"{number}.jpg", "sha256": SHA256} for number in range(998)]
+    files += [files[0], {"name": "unknown.jpg", "sha256": "0" * 64}]
+    answer = member.api("POST", f"/batches/{batch_id}/known", json={"files": files})
+    assert answer.status_code == 200, answer.text
+    jobs = answer.json["jobs"]
+    assert (len(jobs), len(set(jobs)), jobs[998] == jobs[0], jobs[999]) == (1000, 999, True, None)
+    assert member.api("POST", f"/batches/{batch_id}/known", json={"files": files}).json["jobs"] == jobs
+    assert member.api("GET", f"/batches/{batch_id}").json["counts"]["total"] == 998
+    assert member.api("GET", f"/jobs/{jobs[997]}").json["name"] == "997.jpg"
+    theirs = stranger.api("POST", f"/batches/{stranger.open_batch()}/known", json={"files": files[:1]})
+    assert theirs.json["jobs"] == [None]
+    assert member.api("POST", f"/batches/{batch_id}/known", json={"files": files * 2}).status_code == 400
+    member.api("POST", f"/batches/{batch_id}/cancel")
+    refused = member.api("POST", f"/batches/{batch_id}/known", json={"files": files})
+    assert (refused.status_code, refused.json["code"]) == (409, "batch_cancelled")
+
+
 def test_a_damaged_upload_is_refused_and_leaves_nothing(member: Person, services: Services) -> None:
     batch_id = member.open_batch()
     answer = member.api(
