@@ -79,6 +79,7 @@ class ReportRow:
     stage: Stage
     reason_code: str | None
     reason: str | None
+    received_at: datetime
     ended_at: datetime | None
     result_name: str | None
     """Path of the result in the batch's zip, safe and unique; None without a result."""
@@ -307,6 +308,7 @@ def _chunk_query(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[
             Job.stage,
             Job.reason_code,
             Job.reason,
+            Job.created_at,
             Job.ended_at,
             Photo.sha256,
             Photo.size,
@@ -337,6 +339,7 @@ def _make_row(found: SqlRow[Any], taken: set[int]) -> ReportRow:
         stage=found.stage,
         reason_code=None if found.state is State.RESTORED else found.reason_code,
         reason=None if found.state is State.RESTORED else found.reason,
+        received_at=found.created_at,
         ended_at=found.ended_at,
         result_name=None if result is None else unique_path(found.name, PurePosixPath(result).suffix, taken),
         result_sha256=None if result is None else (found.facts or {}).get("sha256"),

@@ -10,6 +10,7 @@ client has gone, writes nothing any more.
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +29,7 @@ from retint.names import clean_name
 from retint.photos import Incoming
 from retint.stores import Partial
 from retint.tables import Batch, Photo, Upload
-from retint.tenancy import get_owned
+from retint.tenancy import get_owned, select_owned
 
 if TYPE_CHECKING:
     from retint.services import Services
@@ -136,6 +137,14 @@ def _discard(services: "Services", upload: Upload) -> None:
     if upload.photo_id is None and upload.offset:
         with suppress(NotFound, StoreUnavailable):
             Incoming(services, upload.tenant_id, upload.id, Partial.from_json(upload.partial)).discard()
+
+
+def find(session: Session, tenant_id: UUID, user_id: UUID, sha256: str) -> Sequence[Upload]:
+    """List a user's uploads of these bytes that are not whole, the newest first: to go on with one."""
+    unfinished = select_owned(Upload, tenant_id).where(
+        Upload.created_by == user_id, Upload.sha256 == sha256, Upload.photo_id.is_(None)
+    )
+    return session.scalars(unfinished.order_by(Upload.id.desc())).all()
 
 
 class Receiver:

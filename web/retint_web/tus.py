@@ -119,8 +119,15 @@ def show(upload_id: UUID) -> ResponseReturnValue:
     """Tell how far an upload is: in the headers, and as JSON what became of it."""
     with services().read() as session:
         upload = uploads.get(session, g.identity.tenant_id, upload_id)
-    facts = responses.Upload(
+    headers = _headers(upload) | {"Upload-Length": str(upload.size)}
+    return Response(describe_upload(upload).model_dump_json(), 200, headers, content_type="application/json")
+
+
+def describe_upload(upload: Upload) -> responses.Upload:
+    """Return an upload as the API answers it."""
+    return responses.Upload(
         id=upload.id,
+        batch_id=upload.batch_id,
         name=upload.name,
         size=upload.size,
         offset=upload.offset,
@@ -128,8 +135,6 @@ def show(upload_id: UUID) -> ResponseReturnValue:
         job_id=upload.job_id,
         expires_at=upload.expires_at,
     )
-    headers = _headers(upload) | {"Upload-Length": str(upload.size)}
-    return Response(facts.model_dump_json(), 200, headers, content_type="application/json")
 
 
 def end(upload_id: UUID) -> ResponseReturnValue:

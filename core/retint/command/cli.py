@@ -75,10 +75,12 @@ def main() -> None:
 Examples:
   retint push scans/ --server https://retint.museum.example --token retint_…
   retint push scans/ --server http://127.0.0.1:8000 --dry-run
+  retint push scans/ --server http://127.0.0.1:8000 --receipt received.csv
   retint push prints/ --server http://127.0.0.1:8000 --colorizer compact-vivid --strength .7 --priority 5
 
-After an interruption run it again: what the server has is not sent twice. Trouble
-with one file stops no other: it is named with the reason, and the exit status is 1.
+After an interruption, or when the folder grew, run it again: it goes into the same
+batch, and what the server has is not sent twice. Trouble with one file stops no
+other: it is named with the reason, and the exit status is 1.
 """
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -89,6 +91,11 @@ with one file stops no other: it is named with the reason, and the exit status i
 @click.option(
     "--priority", type=click.IntRange(0, 9), default=0, show_default=True, help="A higher priority is served first."
 )
+@click.option(
+    "--receipt",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the portal's receipt here, as CSV: path, bytes, SHA-256 and time of arrival of each file.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be sent, send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 def push(
@@ -98,6 +105,7 @@ def push(
     name: str | None,
     recipe: "Recipe",
     priority: int,
+    receipt: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -106,7 +114,7 @@ def push(
 
     title = show_name(name) if name else show_name(folder.resolve().name)[:MAX_TITLE] or "Photographs"
     batch = pushing.NewBatch(title, recipe, priority)
-    outcome = pushing.push(folder, server, token, batch, dry_run=dry_run, quiet=as_json)
+    outcome = pushing.push(folder, server, token, batch, dry_run=dry_run, quiet=as_json, receipt=receipt)
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
     elif outcome.total:

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
@@ -25,6 +25,8 @@ ANSWER_S: Final = 300
 STORING_RATE: Final = 1 << 20
 """Bytes a second that the slowest portal stores."""
 POLL_S: Final = 2.0
+AT_ONCE: Final = 1000
+"""Files that are asked for in one request."""
 MAX_QUOTED_NAME: Final = 4000
 """Servers and proxies limit an address, most to 8 kB: a longer name travels in a body."""
 
@@ -86,9 +88,20 @@ class Client:
     def find_known(self, hashes: list[str]) -> set[str]:
         """Return which of these SHA-256 the server has already."""
         found: set[str] = set()
-        for start in range(0, len(hashes), 500):
-            found |= self._retry(partial(self._ask_known, hashes[start : start + 500]))
+        for start in range(0, len(hashes), AT_ONCE):
+            found |= self.retry(partial(self._ask_known, hashes[start : start + AT_ONCE]))
         return found
+
+    def add_known(self, batch_id: str, files: Sequence[tuple[str, str]]) -> list[bool]:
+        """Deposit those of some files, each a name and a SHA-256, whose bytes the server has; say which it had."""
+        had: list[bool] = []
+        for start in range(0, len(files), AT_ONCE):
+            named = [{"name": name, "sha256": sha256} for name, sha256 in files[start : start + AT_ONCE]]
+            answer = self.retry(
+                partial(self.call, "POST", f"/api/v1/batches/{batch_id}/known", field="jobs", json={"files": named})
+            )
+            had += [job is not None for job in answer["jobs"]]
+        return had
 
     def open_batch(self, name: str, *, key: str, recipe: Recipe | None = None, priority: int = 0) -> dict[str, Any]:
         """Open a batch; the same idempotency key returns the same batch."""
@@ -96,7 +109,7 @@ class Client:
         if recipe:
             body["recipe"] = json.loads(recipe.canonical)  # a portal of the version before knows no newer fields
         headers = {"Idempotency-Key": key}
-        return self._retry(partial(self._create, "POST", "/api/v1/batches", json=body, headers=headers))
+        return self.retry(partial(self._create, "POST", "/api/v1/batches", json=body, headers=headers))
 
     def upload(
         self, batch_id: str, name: str, path: Path, on_progress: Callable[[int], None], *, sha256: str | None = None
@@ -131,21 +144,21 @@ class Client:
                     raise FileChanged("The file changed while it was read or sent. Send it again.") from error
                 raise PortalUnavailable(error.message) from error
 
-        return self._retry(send)
+        return self.retry(send)
 
     def add(self, batch_id: str, name: str, sha256: str) -> dict[str, Any]:
         """Deposit a file whose bytes the server has already."""
-        return self._retry(partial(self._add, batch_id, name, sha256))
+        return self.retry(partial(self._add, batch_id, name, sha256))
 
     def batch(self, batch_id: str) -> dict[str, Any]:
         """Read a batch with its counts."""
-        return self._get(f"/api/v1/batches/{batch_id}")
+        return self.get(f"/api/v1/batches/{batch_id}")
 
     def jobs(self, batch_id: str) -> Iterator[dict[str, Any]]:
         """Read the batch's jobs, page by page."""
         query: dict[str, Any] = {"limit": 200}
         while True:
-            page = self._get(f"/api/v1/batches/{batch_id}/jobs", params=query)
+            page = self.get(f"/api/v1/batches/{batch_id}/jobs", params=query)
             yield from page["items"]
             if not page["next"]:
                 return
@@ -153,16 +166,20 @@ class Client:
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Read one job with its attempts and files."""
-        return self._get(f"/api/v1/jobs/{job_id}")
+        return self.get(f"/api/v1/jobs/{job_id}")
 
     def download(self, job_id: str, file: str, path: Path) -> None:
-        """Save one of the job's files, such as `result`; it appears at `path` when it is complete."""
+        """Save one of the job's files, such as `result`."""
+        self.save(f"/api/v1/jobs/{job_id}/files/{file}", path)
+
+    def save(self, address: str, path: Path) -> None:
+        """Save what is at an address; it appears at `path` when it is complete."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".retint-", dir=path.parent) as folder:
             part = Path(folder) / "part"
             with (
                 self._translate_errors(),
-                self._http.stream("GET", f"/api/v1/jobs/{job_id}/files/{file}", follow_redirects=True) as answer,
+                self._http.stream("GET", address, follow_redirects=True) as answer,
                 part.open("wb") as sink,
             ):
                 _raise_for_status(answer)
@@ -185,7 +202,7 @@ class Client:
         return self._create("POST", f"/api/v1/batches/{batch_id}/jobs", json={"sha256": sha256, "name": name})
 
     def _ask_known(self, hashes: list[str]) -> set[str]:
-        return set(self._call("POST", "/api/v1/photos/known", json={"sha256": hashes})["known"])
+        return set(self.call("POST", "/api/v1/photos/known", json={"sha256": hashes})["known"])
 
     def _has_by_now(self, sha256: str, patience_s: float) -> bool:
         """Ask whether the portal has these bytes, until it has or the patience is over."""
@@ -194,31 +211,48 @@ class Client:
             time.sleep(POLL_S)
         return is_known
 
-    def _get(self, url: str, **request: Any) -> dict[str, Any]:
-        return self._retry(partial(self._call, "GET", url, **request))
+    def get(self, url: str, **request: Any) -> dict[str, Any]:
+        """Read a JSON object."""
+        return self.retry(partial(self.call, "GET", url, **request))
 
     def _create(self, method: str, url: str, **request: Any) -> dict[str, Any]:
         """Call an operation that makes something: only 201 with its id says that it was made."""
-        return self._call(method, url, status=201, field="id", **request)
+        return self.call(method, url, status=201, field="id", **request)
 
-    def _call(
+    def call(
         self, method: str, url: str, *, status: int = 200, field: str | None = None, **request: Any
     ) -> dict[str, Any]:
         """Call the API once and return the JSON object that it answers."""
-        with self._translate_errors():
-            answer = self._http.request(method, url, **request)
-        _raise_for_status(answer)
+        answer = self._exchange(method, url, **request)
         try:
             content = answer.json()
         except ValueError:
             content = None
         if answer.status_code != status or not isinstance(content, dict) or (field and not content.get(field)):
-            kind = answer.headers.get("content-type", "without a content type")
-            raise PortalUnavailable(
-                f"{self.server} did not answer as a portal of Retint does ({answer.status_code}, {kind})."
-                " Is there a proxy that wants a sign-in?"
-            )
+            raise self._stranger(answer)
         return content
+
+    def request(self, method: str, url: str, *, status: int, storing: int = 0, **request: Any) -> httpx.Response:
+        """Call the API once and return the answer, whose headers count; `storing` are bytes that the portal stores."""
+        patience = httpx.Timeout(ANSWER_S + storing / STORING_RATE, connect=10)
+        answer = self._exchange(method, url, timeout=patience, **request)
+        if answer.status_code != status:
+            raise self._stranger(answer)
+        return answer
+
+    def _exchange(self, method: str, url: str, **request: Any) -> httpx.Response:
+        with self._translate_errors():
+            answer = self._http.request(method, url, **request)
+        _raise_for_status(answer)
+        return answer
+
+    def _stranger(self, answer: httpx.Response) -> PortalUnavailable:
+        """Return what is said of an answer that no portal gives."""
+        kind = answer.headers.get("content-type", "without a content type")
+        return PortalUnavailable(
+            f"{self.server} did not answer as a portal of Retint does ({answer.status_code}, {kind})."
+            " Is there a proxy that wants a sign-in?"
+        )
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -231,7 +265,7 @@ class Client:
             raise Refused(f"{self.server} cannot be asked: {error}.") from error
 
     @staticmethod
-    def _retry(call: Callable[[], T]) -> T:
+    def retry(call: Callable[[], T]) -> T:
         """Try a call until the portal answers."""
         for wait in BACKOFF_S:
             try:

@@ -1,12 +1,14 @@
 """Deposit a folder at a portal: recursive, resumable, and without sending what the server has."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Final, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -19,17 +21,21 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from retint.command import resumable
 from retint.command.client import Client, PortalUnavailable, WrongToken
 from retint.digests import hash_file
 from retint.errors import InvalidRequest, Refused, RetintError, explain
 from retint.folders import check_file, count_left_out, list_files
-from retint.names import show_name
+from retint.names import clean_name, show_name
 from retint.recipes import Recipe
 
 PARALLEL: Final = 4
+LARGE: Final = 32 << 20
+"""Bytes from which on a file goes in a way that may break off and go on."""
 FAILURES_IN_A_ROW: Final = 3
 """After so many files that the portal could not take it counts as away, although it answers."""
 
+T = TypeVar("T")
 OnProgress = Callable[[int], None]
 """Called with the bytes of a file that were sent."""
 
@@ -41,6 +47,14 @@ class NewBatch:
     name: str
     recipe: Recipe
     priority: int = 0
+
+    def key_for(self, folder: Path) -> str:
+        """Return the idempotency key: the same folder of the same machine goes into the same batch, also when it grew.
+
+        Another name, recipe or priority makes another batch.
+        """
+        facts = [self.name, self.recipe.hash, str(self.priority), socket.gethostname(), os.fsencode(folder.resolve())]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 @dataclass
@@ -97,24 +111,43 @@ class PushResult:
         }
 
 
-def push(folder: Path, server: str, token: str, new: NewBatch, *, dry_run: bool, quiet: bool) -> PushResult:
+def push(
+    folder: Path,
+    server: str,
+    token: str,
+    new: NewBatch,
+    *,
+    dry_run: bool,
+    quiet: bool,
+    receipt: Path | None = None,
+) -> PushResult:
     """Deposit every photograph under a folder as one batch, under its path in the folder.
 
-    The batch's idempotency key is a hash of its name, recipe, priority and files. After an interruption, the same
-    folder goes into the same batch, and only what is missing is sent. Trouble with one file is that file's; what ends
-    the whole is the result's `error`.
+    After an interruption, or when the folder grew, it goes into the same batch, and only what is missing is sent.
+    Trouble with one file is that file's; what ends the whole is the result's `error`.
+
+    Args:
+        folder: the folder.
+        server: address of the portal.
+        token: of its API.
+        new: the batch.
+        dry_run: say what would be sent, and send nothing.
+        quiet: show no progress.
+        receipt: where the portal's receipt is written.
     """
     result = PushResult(dry_run)
     try:
         console = Console(stderr=True, quiet=quiet)
         with Client(server, token) as client, _make_progress_bar(console) as progress:
-            _push_folder(folder, client, new, result, progress)
+            _push_folder(folder, client, new, result, progress, receipt)
     except RetintError as error:
         result.error = error
     return result
 
 
-def _push_folder(folder: Path, client: Client, new: NewBatch, result: PushResult, progress: Progress) -> None:
+def _push_folder(
+    folder: Path, client: Client, new: NewBatch, result: PushResult, progress: Progress, receipt: Path | None
+) -> None:
     """Fill in the result.
 
     Raises:
@@ -131,17 +164,16 @@ def _push_folder(folder: Path, client: Client, new: NewBatch, result: PushResult
     deposit = _Deposit(client, result, {path: show_name(path.relative_to(folder).as_posix()) for path in listing.files})
     try:
         hashes = deposit.hash_files(progress)
-        known = client.find_known(sorted(set(hashes.values())))
         if result.dry_run:
-            result.sent = len(set(hashes.values()) - known)
+            different = set(hashes.values())
+            result.sent = len(different - client.find_known(sorted(different)))
             result.known = len(hashes) - result.sent
             return
-        facts = [new.name, new.recipe.hash, str(new.priority)]
-        facts += [f"{digest} {deposit.names[file]}" for file, digest in hashes.items()]
-        key = hashlib.sha256("\n".join(facts).encode()).hexdigest()
-        batch = client.open_batch(new.name, key=key, recipe=new.recipe, priority=new.priority)
+        batch = client.open_batch(new.name, key=new.key_for(folder), recipe=new.recipe, priority=new.priority)
         result.url = batch["url"]
-        deposit.send_files(batch["id"], hashes, known, progress)
+        deposit.send_files(batch["id"], hashes, progress)
+        if receipt:
+            client.save(f"/api/v1/batches/{batch['id']}/receipt.csv", receipt)
     except RetintError as error:
         deposit.give_up(error)
         raise
@@ -165,80 +197,85 @@ class _Deposit:
         self._end: RetintError | None = None
 
     def hash_files(self, progress: Progress) -> dict[Path, str]:
-        """Hash the files; what cannot be read is refused."""
-        reading = progress.add_task("Reading", total=sum(map(_size, self.names)))
-        hashes = {}
-        for file in self.names:
+        """Hash the files, several at a time; what cannot be read or named is refused."""
+        bar = progress.add_task("Reading", total=sum(map(_size, self.names)))
+
+        def read(file: Path) -> str | None:
             try:
                 check_file(file)
-                hashes[file] = hash_file(file)
+                clean_name(self.names[file])
+                return hash_file(file)
             except (InvalidRequest, OSError) as error:
                 self._refuse(file, error)
-            progress.advance(reading, _size(file))
-        return hashes
+                return None
+            finally:
+                progress.advance(bar, _size(file))
 
-    def send_files(self, batch_id: str, hashes: Mapping[Path, str], known: Collection[str], progress: Progress) -> None:
-        """Send the files that the portal does not have, and name the others.
+        digests = zip(self.names, self._do_each(read, list(self.names)), strict=True)
+        return {file: digest for file, digest in digests if digest}
+
+    def send_files(self, batch_id: str, hashes: Mapping[Path, str], progress: Progress) -> None:
+        """Name the files whose bytes the portal has, and send the others; those of the same bytes once.
 
         Raises:
             WrongToken: the token is not valid any more.
             PortalUnavailable: the portal does not answer any more.
         """
-        same: dict[str, list[Path]] = {}
-        for file, digest in hashes.items():
-            same.setdefault(digest, []).append(file)
-        missing = [files[0] for digest, files in same.items() if digest not in known]
-        bar = progress.add_task("Sending", total=sum(map(_size, missing)))
+        missing = self._name_known(batch_id, hashes)
+        first = {digest: file for file, digest in reversed(missing.items())}
+        bar = progress.add_task("Sending", total=sum(map(_size, first.values())))
 
-        def send(item: tuple[str, list[Path]]) -> None:
-            self._send_copies(batch_id, *item, item[0] in known, lambda: _count_up(progress, bar))
+        def send(file: Path) -> None:
+            if not self._end:
+                self._send(batch_id, file, missing[file], _count_up(progress, bar))
 
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            try:
-                list(pool.map(send, same.items()))
-            except BaseException:  # Ctrl-C: the pool would send all the rest first
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        self._do_each(send, [file for file in missing if first[missing[file]] is file])
         if self._end:
             raise self._end
+        copies = {file: digest for file, digest in missing.items() if file in self._pending}
+        for file, digest in self._name_known(batch_id, copies).items():
+            self._send(batch_id, file, digest, _count_up(progress, bar))
+        if self._end:
+            raise self._end
+
+    def _do_each(self, work: Callable[[Path], T], files: Sequence[Path]) -> list[T]:
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            try:
+                return list(pool.map(work, files))
+            except BaseException:  # Ctrl-C: the pool would do all the rest first
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _name_known(self, batch_id: str, hashes: Mapping[Path, str]) -> dict[Path, str]:
+        """Deposit the files whose bytes the portal has; return the others."""
+        named = [(self.names[file], digest) for file, digest in hashes.items()]
+        had = self._client.add_known(batch_id, named)
+        for file, is_known in zip(hashes, had, strict=True):
+            if is_known:
+                self._accept(file, sent=False)
+        return {file: digest for (file, digest), is_known in zip(hashes.items(), had, strict=True) if not is_known}
 
     def give_up(self, error: RetintError) -> None:
         """Write down why the files that are left were not sent."""
         self._result.not_sent.update((self.names[file], error.message) for file in self._pending)
 
-    def _send_copies(
-        self, batch_id: str, digest: str, copies: Sequence[Path], is_known: bool, count: Callable[[], OnProgress]
-    ) -> None:
-        """Deposit files of the same bytes: the first is sent, the others are only named."""
-        for file in copies:
-            if self._end:
-                return
-            try:
-                sent = self._send(batch_id, file, digest, is_known, count())
-            except WrongToken as error:
-                self._end = error
-            except PortalUnavailable as error:
-                self._fail(batch_id, file, error)
-            except Exception as error:  # noqa: BLE001  whatever happens to one file, the others go on
-                self._refuse(file, error)
+    def _send(self, batch_id: str, file: Path, digest: str, on_progress: OnProgress) -> None:
+        """Deposit one file, whatever happens to it."""
+        try:
+            if _size(file) >= LARGE:
+                resumable.send(self._client, batch_id, self.names[file], file, digest, on_progress)
             else:
-                is_known = True
-                self._accept(file, sent)
+                self._client.upload(batch_id, self.names[file], file, on_progress, sha256=digest)
+        except WrongToken as error:
+            self._end = error
+        except PortalUnavailable as error:
+            self._fail(batch_id, file, error)
+        except Exception as error:  # noqa: BLE001  the others go on
+            self._refuse(file, error)
+        else:
+            self._accept(file, sent=True)
 
-    def _send(self, batch_id: str, file: Path, digest: str, is_known: bool, on_progress: OnProgress) -> bool:
-        """Deposit one file; return whether it had to be sent."""
-        if is_known:
-            try:
-                self._client.add(batch_id, self.names[file], digest)
-            except Refused as error:
-                if error.code != "unknown_photo":
-                    raise
-            else:
-                return False
-        self._client.upload(batch_id, self.names[file], file, on_progress, sha256=digest)
-        return True
-
-    def _accept(self, file: Path, sent: bool) -> None:
+    def _accept(self, file: Path, *, sent: bool) -> None:
         with self._lock:
             del self._pending[file]
             self._failures = 0

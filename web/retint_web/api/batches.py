@@ -184,6 +184,12 @@ def download_report(batch_id: UUID) -> ResponseReturnValue:
     return downloads.send_report(batch_id)
 
 
+@api.operation("GET", "/batches/<uuid:batch_id>/receipt.csv", "text/csv")
+def download_receipt(batch_id: UUID) -> ResponseReturnValue:
+    """Download the receipt: path, bytes, SHA-256 and time of arrival of each deposited file."""
+    return downloads.send_receipt(batch_id)
+
+
 def _counts(counts: tallies.Counts) -> responses.Counts:
     stages: dict[Stage, dict[State, int]] = {}
     for (stage, state), n in counts.by.items():

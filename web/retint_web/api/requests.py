@@ -42,6 +42,12 @@ class UploadQuery(PhotoQuery):
     name: FileName
 
 
+class HashQuery(BaseModel):
+    """Which bytes are meant."""
+
+    sha256: Sha256
+
+
 class FileQuery(BaseModel):
     """How a file is sent."""
 

@@ -192,12 +192,19 @@ class Upload(Answer):
     """A resumable upload."""
 
     id: UUID
+    batch_id: UUID | None = Field(description="The batch that it is deposited in.")
     name: str | None = Field(description="The file's name in the batch that was named.")
     size: int = Field(description="Bytes of the whole file.")
     offset: int = Field(description="How many bytes are kept; all of them once it is a photo.")
     photo_id: UUID | None = Field(description="The photo that it became.")
     job_id: UUID | None = Field(description="The job that it became, if a batch was named.")
     expires_at: datetime
+
+
+class Uploads(Answer):
+    """Resumable uploads."""
+
+    items: list[Upload]
 
 
 class Setting(Answer):

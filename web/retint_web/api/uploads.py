@@ -3,10 +3,12 @@
 from typing import Final
 from uuid import UUID
 
+from flask import g
 from flask.typing import ResponseReturnValue
 
-from retint_web import tus
-from retint_web.api import responses
+from retint import uploads
+from retint_web import services, tus
+from retint_web.api import requests, responses
 from retint_web.api.blueprint import api, blueprint
 from retint_web.security import public
 
@@ -59,6 +61,14 @@ def send_upload(upload_id: UUID) -> ResponseReturnValue:
 def show_upload(upload_id: UUID) -> ResponseReturnValue:
     """Get how far a resumable upload is; HEAD answers with the headers alone."""
     return tus.show(upload_id)
+
+
+@api.operation("GET", "/uploads", responses.Uploads, query=requests.HashQuery)
+def find_uploads(query: requests.HashQuery) -> responses.Uploads:
+    """Find your own uploads of a file that broke off, the newest first, to go on with one."""
+    with services().read() as session:
+        found = uploads.find(session, g.identity.tenant_id, g.identity.user_id, query.sha256)
+        return responses.Uploads(items=[tus.describe_upload(upload) for upload in found])
 
 
 @api.operation("DELETE", "/uploads/<uuid:upload_id>", None, status=204, headers=VERSION)

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import PurePosixPath
 from tempfile import SpooledTemporaryFile
 from typing import Final
@@ -40,6 +41,8 @@ COLUMNS: Final = (
     "ended_at",
     "job",
 )
+RECEIPT: Final = ("path", "bytes", "sha256", "received_at")
+"""Columns of a receipt."""
 FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 """Beginnings of a cell that a spreadsheet may execute as a formula (OWASP, CSV injection)."""
 BOM: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -63,6 +66,12 @@ def results(batch_id: UUID) -> ResponseReturnValue:
 def report(batch_id: UUID) -> ResponseReturnValue:
     """Send a batch's report with a byte order mark, by which spreadsheets recognize UTF-8."""
     return send_report(batch_id, prefix=BOM)
+
+
+@blueprint.get("/batches/<uuid:batch_id>/receipt.csv")
+def receipt(batch_id: UUID) -> ResponseReturnValue:
+    """Send a batch's receipt."""
+    return send_receipt(batch_id, prefix=BOM)
 
 
 def send_file(job_id: UUID, name: str, *, attach: bool) -> ResponseReturnValue:
@@ -97,8 +106,24 @@ def send_report(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
     """
     name = _batch_name(batch_id)
     rows = batches.read_report(services(), g.identity.tenant_id, batch_id)
-    response = Response(_csv_lines(rows, prefix), content_type="text/csv; charset=utf-8; header=present")
-    response.headers["Content-Disposition"] = blobs.content_disposition("attachment", f"{name}.csv")
+    return _send_csv(_csv_lines(rows, prefix), f"{name}.csv")
+
+
+def send_receipt(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
+    """Answer with a batch's receipt as CSV: what the portal has received, file by file.
+
+    Raises:
+        NotFound: there is no such batch.
+    """
+    name = _batch_name(batch_id)
+    rows = batches.read_report(services(), g.identity.tenant_id, batch_id)
+    lines = (_csv_line((row.name, row.size, row.sha256, row.received_at.isoformat())) for row in rows)
+    return _send_csv(chain([prefix + _csv_line(RECEIPT)], lines), f"{name} receipt.csv")
+
+
+def _send_csv(lines: Iterable[str], name: str) -> Response:
+    response = Response(lines, content_type="text/csv; charset=utf-8; header=present")
+    response.headers["Content-Disposition"] = blobs.content_disposition("attachment", name)
     response.headers["Cache-Control"] = "no-store"
     return response
 

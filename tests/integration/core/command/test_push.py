@@ -1,18 +1,23 @@
 """`retint push` against a real portal."""
 
+import csv
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.core.command.files import list_names, make_files
+from tests.integration.core.command.relays import run_relay
 from tests.permissions import OBEYING
 from tests.photographs import write_old_prints
 from tests.platforms import PlatformUnderTest
+
+from retint.digests import hash_file
 
 Push = Callable[..., dict[str, Any]]
 
@@ -37,6 +42,38 @@ def test_what_the_server_has_is_not_sent_again(platform: PlatformUnderTest, push
     assert again["batch"] == first["batch"]
     batch = platform.get("/api/v1/batches/" + first["batch"].rsplit("/", 1)[1]).json()
     assert batch["counts"]["total"] == 4
+
+
+def test_a_folder_that_grew_goes_into_its_batch_and_only_what_is_new_is_sent(
+    platform: PlatformUnderTest, push: Push, tmp_path: Path
+) -> None:
+    folder = make_files(tmp_path / "shelf", *(f"{number}.jpg" for number in range(5)))
+    first = push(folder)
+    make_files(folder, "5.jpg", "later/6.jpg")
+    again = push(folder, "--receipt", str(tmp_path / "received.csv"))
+    assert (again["batch"], again["sent"], again["known"]) == (first["batch"], 2, 5)
+    with (tmp_path / "received.csv").open(newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.jpg")}
+    assert {name: (row["bytes"], row["sha256"]) for name, row in rows.items()} == {
+        name: (str(path.stat().st_size), hash_file(path)) for name, path in paths.items()
+    }
+    assert all(datetime.fromisoformat(row["received_at"]).tzinfo for row in rows.values())
+    other = push(folder, "--name", "Another shelf")
+    assert (other["batch"] == first["batch"], other["known"]) == (False, 7)
+
+
+def test_thousands_of_known_files_need_a_few_requests(platform: PlatformUnderTest, push: Push, tmp_path: Path) -> None:
+    folder = make_files(tmp_path / "many", *(f"{number}.jpg" for number in range(40)))
+    push(folder)
+    for copy in range(1, 60):
+        for path in list(folder.glob("*.jpg"))[:40]:
+            os.link(path, folder / f"copy {copy} of {path.name}")
+    with run_relay(platform.url, lambda relay, method, address, ask: ask()) as relay:
+        pushed = push(folder, "--server", relay.url)
+        asked = len(relay.requests)
+    assert (pushed["total"], pushed["sent"], pushed["known"]) == (2400, 0, 2400)
+    assert asked <= 1 + 3 + 1
 
 
 def test_files_of_the_same_bytes_are_sent_once_and_stand_in_the_batch_each(
