@@ -59,7 +59,7 @@ def test_a_file_whose_connection_breaks_five_times_arrives_whole(
     with Proxy(port) as proxy, proxy.slow(0.005):
         pushed = push(file.parent, "--server", f"http://127.0.0.1:{proxy.port}")
     assert (pushed["sent"], pushed["refused"], pushed["not_sent"]) == (1, {}, {})
-    assert len(starts) == 6
+    assert len(starts) >= 6
     assert starts == sorted(starts), "each goes on behind what is kept of the one before"
     assert len(set(starts)) >= 4
     assert read_job(platform, pushed["batch"])["sha256"] == hash_file(file)
