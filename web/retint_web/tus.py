@@ -20,7 +20,6 @@ from retint.errors import InvalidRequest, Refused
 from retint.tables import Upload
 from retint.uploads import OffsetDiffers, Receiver
 from retint_web import services
-from retint_web.api import responses
 from retint_web.places import Place
 from retint_web.waiting import Connection, wait_for
 
@@ -115,26 +114,11 @@ def send(upload_id: UUID) -> ResponseReturnValue:
     return "", 204, _headers(wait_for("body", receive))
 
 
-def show(upload_id: UUID) -> ResponseReturnValue:
-    """Tell how far an upload is: in the headers, and as JSON what became of it."""
+def show(upload_id: UUID) -> tuple[Upload, dict[str, str]]:
+    """Return an upload, and the headers that tell how far it is."""
     with services().read() as session:
         upload = uploads.get(session, g.identity.tenant_id, upload_id)
-    headers = _headers(upload) | {"Upload-Length": str(upload.size)}
-    return Response(describe_upload(upload).model_dump_json(), 200, headers, content_type="application/json")
-
-
-def describe_upload(upload: Upload) -> responses.Upload:
-    """Return an upload as the API answers it."""
-    return responses.Upload(
-        id=upload.id,
-        batch_id=upload.batch_id,
-        name=upload.name,
-        size=upload.size,
-        offset=upload.offset,
-        photo_id=upload.photo_id,
-        job_id=upload.job_id,
-        expires_at=upload.expires_at,
-    )
+    return upload, _headers(upload) | {"Upload-Length": str(upload.size)}
 
 
 def end(upload_id: UUID) -> ResponseReturnValue:

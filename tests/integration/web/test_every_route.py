@@ -16,7 +16,7 @@ from tests.timing import AT_ONCE_S
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from retint import accounts
+from retint import accounts, uploads
 from retint.services import Services
 from retint_web.security import Role
 
@@ -30,9 +30,11 @@ PUBLIC = {
     "accounts.sign_in",
     "accounts.redeem",
     "api.openapi",
+    "api.describe_uploads",
 }
 """Routes that need no sign-in. A new one must be added here deliberately."""
 
+TUS = {"HTTP_TUS_RESUMABLE": "1.0.0"}
 BODIES: dict[str, dict[str, Any]] = {
     "api.upload": {"data": b"bytes", "query_string": {"name": "a.jpg"}},
     "deposit.put": {"data": b"bytes", "query_string": {"name": "a.jpg"}},
@@ -43,6 +45,20 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.begin_trial": {"json": {"sha256": "0" * 64, "name": "a.jpg"}},
     "api.add_try": {"json": {"recipe": {"colorizer": "keep"}}},
     "api.scale_fleet": {"json": {"wanted": 2}},
+    "api.add_known_files": {"json": {"files": []}},
+    "api.find_uploads": {"query_string": {"sha256": "0" * 64}},
+} | {
+    f"{blueprint}.{name}": {"environ_overrides": TUS | headers, **body}
+    for blueprint in ("api", "deposit")
+    for name, headers, body in (
+        ("open_upload", {"HTTP_UPLOAD_LENGTH": "5"}, {}),
+        (
+            "send_upload",
+            {"HTTP_UPLOAD_OFFSET": "0", "CONTENT_TYPE": "application/offset+octet-stream"},
+            {"data": b"x"},
+        ),
+        ("end_upload", {}, {}),
+    )
 }
 BOTH, ADMIN, OPERATOR = {Role.ADMIN, Role.OPERATOR}, {Role.ADMIN}, {Role.OPERATOR}
 ROLES = {
@@ -89,7 +105,9 @@ def ids(
     trial = admin.api("POST", "/trials", json={"sha256": job["sha256"], "name": f"{SECRET_NAME}.jpg"})
     with services.begin() as session:
         [token] = accounts.list_tokens(session, admin.identity)
+    upload = uploads.open(services, admin.identity.tenant_id, 5, created_by=admin.identity.user_id)
     return {
+        "upload_id": upload.id,
         "trial_id": trial.json["id"],
         "network": "compact",
         "batch_id": batch_id,
@@ -115,7 +133,7 @@ def _requests(app: Flask, ids: dict[str, Any]) -> Iterator[tuple[Rule, str, str]
         values = {name: ids[name] for name in rule.arguments}
         if rule.endpoint in ("api.show_fleet", "api.scale_fleet", "admin.scale"):
             values["name"] = "gpu"
-        for part in ("batch_id", "job_id", "token_id", "trial_id"):
+        for part in ("batch_id", "job_id", "token_id", "trial_id", "upload_id"):
             if part in values:
                 values[part] = UUID(str(values[part]))
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
@@ -142,7 +160,7 @@ def test_nobody_gets_in_without_signing_in(app: Flask, ids: dict[str, Any]) -> N
         elif rule.endpoint.startswith("api."):
             assert answer.status_code == 401, f"{method} {path}: {answer.status}"
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-        elif method == "PUT":
+        elif method in ("PUT", "PATCH", "DELETE"):
             assert (answer.status_code, answer.mimetype) == (401, "application/problem+json"), f"{method} {path}"
         else:
             assert answer.status_code == 303, f"{method} {path}: {answer.status}"
@@ -154,7 +172,7 @@ def test_a_tenant_cannot_reach_what_is_anothers(
 ) -> None:
     walked = 0
     for rule, method, path in _requests(app, ids):
-        if rule.arguments & {"batch_id", "job_id", "token_id", "trial_id"}:
+        if rule.arguments & {"batch_id", "job_id", "token_id", "trial_id", "upload_id"}:
             answer = _send(stranger, app, rule, method, path)
             assert answer.status_code == 404, f"{method} {path}: {answer.status}"
             assert SECRET_NAME not in answer.text

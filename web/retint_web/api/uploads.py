@@ -3,13 +3,14 @@
 from typing import Final
 from uuid import UUID
 
-from flask import g
+from flask import Response, g
 from flask.typing import ResponseReturnValue
 
-from retint import uploads
+from retint import tables, uploads
 from retint_web import services, tus
 from retint_web.api import requests, responses
 from retint_web.api.blueprint import api, blueprint
+from retint_web.api.openapi import JSON
 from retint_web.security import public
 
 VERSION: Final = {"Tus-Resumable": "Required: 1.0.0, the version of the protocol."}
@@ -60,7 +61,8 @@ def send_upload(upload_id: UUID) -> ResponseReturnValue:
 )
 def show_upload(upload_id: UUID) -> ResponseReturnValue:
     """Get how far a resumable upload is; HEAD answers with the headers alone."""
-    return tus.show(upload_id)
+    upload, headers = tus.show(upload_id)
+    return Response(_describe(upload).model_dump_json(), 200, headers, content_type=JSON)
 
 
 @api.operation("GET", "/uploads", responses.Uploads, query=requests.HashQuery)
@@ -68,10 +70,23 @@ def find_uploads(query: requests.HashQuery) -> responses.Uploads:
     """Find your own uploads of a file that broke off, the newest first, to go on with one."""
     with services().read() as session:
         found = uploads.find(session, g.identity.tenant_id, g.identity.user_id, query.sha256)
-        return responses.Uploads(items=[tus.describe_upload(upload) for upload in found])
+        return responses.Uploads(items=[_describe(upload) for upload in found])
 
 
 @api.operation("DELETE", "/uploads/<uuid:upload_id>", None, status=204, headers=VERSION)
 def end_upload(upload_id: UUID) -> ResponseReturnValue:
     """Give a resumable upload up, with the bytes that have arrived; a photo that it became stays."""
     return tus.end(upload_id)
+
+
+def _describe(upload: tables.Upload) -> responses.Upload:
+    return responses.Upload(
+        id=upload.id,
+        batch_id=upload.batch_id,
+        name=upload.name,
+        size=upload.size,
+        offset=upload.offset,
+        photo_id=upload.photo_id,
+        job_id=upload.job_id,
+        expires_at=upload.expires_at,
+    )

@@ -82,8 +82,9 @@ def send_upload(upload_id: UUID) -> ResponseReturnValue:
 
 @blueprint.get("/deposit/uploads/<uuid:upload_id>")
 def show_upload(upload_id: UUID) -> ResponseReturnValue:
-    """Tell how far a resumable upload is."""
-    return tus.show(upload_id)
+    """Tell how far a resumable upload is, in the headers."""
+    _, headers = tus.show(upload_id)
+    return "", 200, headers
 
 
 @blueprint.delete("/deposit/uploads/<uuid:upload_id>")
