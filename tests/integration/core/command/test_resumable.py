@@ -83,9 +83,12 @@ def test_the_next_run_goes_on_where_the_last_one_ended(
     with pytest.raises(Stopped):
         push(file.parent)
     starts: list[int] = []
-    monkeypatch.setattr(
-        resumable, "_send_rest", lambda *arguments: (starts.append(arguments[3]), send_rest(*arguments))
-    )
+
+    def note(client: Client, address: str, path: Path, offset: int, on_progress: Callable[[int], None]) -> None:
+        starts.append(offset)
+        send_rest(client, address, path, offset, on_progress)
+
+    monkeypatch.setattr(resumable, "_send_rest", note)
     pushed = push(file.parent)
     assert (starts, pushed["sent"]) == ([9 * MIB], 1)
     assert read_job(platform, pushed["batch"])["sha256"] == hash_file(file)

@@ -2,10 +2,11 @@
 
 import base64
 import hashlib
+import operator
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from tests.integration.web.portals import Portal, run_portal
 
 from retint import uploads
 from retint.columns import now
+from retint.photos import Incoming
 from retint.services import Services
 from retint.settings import Settings
+from retint.stores import Partial
 from retint.tables import Photo, Upload
 from retint_web import tus
 
@@ -41,7 +44,7 @@ def describe(**values: str) -> dict[str, str]:
     return {"Upload-Metadata": ",".join(pairs)}
 
 
-def open_upload(portal: Portal, size: int = len(DATA), **values: str) -> str:
+def open_upload(portal: Portal, *, size: int = len(DATA), **values: str) -> str:
     answer = portal.http.post("/api/v1/uploads", headers=TUS | {"Upload-Length": str(size)} | describe(**values))
     assert answer.status_code == 201, answer.text
     return str(httpx.URL(answer.headers["Location"]).path)
@@ -104,7 +107,7 @@ def test_what_arrived_before_a_connection_broke_is_kept(portal: Portal, member: 
     offset = 0
     for size in (1, 10 * MIB, 2 * MIB):
         break_off(portal, member, address, offset, DATA[offset : offset + size])
-        offset = wait_for_offset(portal, address, lambda now, least=offset + size: now >= least)
+        offset = wait_for_offset(portal, address, partial(operator.le, offset + size))
     assert send(portal, address, offset, DATA[offset:]).status_code == 204
     assert read_original(services) == DATA
 
@@ -119,8 +122,9 @@ def test_a_killed_portal_loses_little(
         time.sleep(uploads.CHECKPOINT_S + 1)
         connection.sendall(DATA[17 * MIB : 20 * MIB])
         offset = wait_for_offset(portal, address, lambda now: now > 0)
-        for process in [*psutil.Process(portal.process.pid).children(recursive=True), portal.process]:
-            os.kill(process.pid, signal.SIGKILL)
+        parent = psutil.Process(portal.process.pid)
+        for process in [*parent.children(recursive=True), parent]:
+            process.kill()
     with run_portal(settings, member.token, tmp_path) as other:
         assert read_offset(other, address) == offset >= 16 * MIB
         assert send(other, address, offset, DATA[offset:]).status_code == 204
@@ -155,8 +159,8 @@ def test_bytes_that_are_known_are_kept_once(portal: Portal, services: Services) 
     assert read_original(services) == DATA
 
 
-def finish(portal: Portal, **values: str) -> str:
-    address = open_upload(portal, **values)
+def finish(portal: Portal) -> str:
+    address = open_upload(portal)
     for start in (0, 11 * MIB):
         assert send(portal, address, start, DATA[start : start + 11 * MIB]).status_code == 204
     return address
@@ -213,9 +217,7 @@ def test_what_the_store_has_lost_is_sent_again(portal: Portal, services: Service
     assert send(portal, address, 0, DATA[: 9 * MIB]).status_code == 204
     with services.begin() as session:
         upload = session.scalars(select(Upload)).one()
-        photos_incoming = uploads.Incoming(
-            services, upload.tenant_id, upload.id, uploads.Partial.from_json(upload.partial)
-        )
+        photos_incoming = Incoming(services, upload.tenant_id, upload.id, Partial.from_json(upload.partial))
     photos_incoming.discard()
     assert send(portal, address, 9 * MIB, DATA[9 * MIB :]).status_code == 409
     assert read_offset(portal, address) == 0
@@ -230,7 +232,7 @@ def test_a_file_that_arrived_whole_before_its_process_died_is_found(portal: Port
     with services.read() as session:
         upload = session.scalars(select(Upload)).one()
     writer = services.store.write(
-        Photo(id=upload.id, tenant_id=upload.tenant_id).original_key, so_far=uploads.Partial.from_json(upload.partial)
+        Photo(id=upload.id, tenant_id=upload.tenant_id).original_key, so_far=Partial.from_json(upload.partial)
     )
     writer.write(DATA[9 * MIB :])
     writer.commit()
