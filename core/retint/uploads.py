@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from retint import photos
 from retint.columns import new_id, now
 from retint.database import NO_SYNC
-from retint.errors import IllegalMove, InvalidPhoto, InvalidRequest, NotFound, StoreUnavailable
+from retint.errors import IllegalMove, InvalidPhoto, InvalidRequest, NotFound, StoreUnavailable, Transient
 from retint.jobs import changes
 from retint.names import clean_name
 from retint.photos import Incoming
@@ -188,7 +188,10 @@ class Receiver:
             raise self._recover() from error
         is_due = self._incoming.size - self._kept >= CHECKPOINT_BYTES or time.monotonic() > self._kept_at + CHECKPOINT_S
         if is_due and not self._is_checked:
-            self._record(self._incoming.interrupt(rest=False))
+            self._kept_at = time.monotonic()
+            partial = self._incoming.interrupt(rest=False)
+            if partial.size > self._kept:  # less, where a rest was kept and no whole part came since
+                self._record(partial)
 
     def finish(self) -> Upload:
         """Keep the bytes; make the photo, and the job, once all have come. Returns the upload as it is then.
@@ -205,15 +208,18 @@ class Receiver:
         else:
             self._become(self._make_photo())
         self._is_over = True
+        self._incoming.close()  # before the client hears of it: its next request must find nobody else at the bytes
         with self._services.read() as session:
             return get(session, upload.tenant_id, upload.id)
 
     def end(self) -> None:
-        """Let go of the upload; what has arrived and is not checked is kept, as far as the store answers."""
-        with suppress(StoreUnavailable, OffsetDiffers):
-            if not self._is_over and not self._is_checked and self._incoming.size > self._kept:
-                self._record(self._incoming.interrupt())
-        self._incoming.close()
+        """Let go of the upload; what has arrived and is not checked is kept, as far as store and database answer."""
+        try:
+            with suppress(Transient, OffsetDiffers):
+                if not self._is_over and not self._is_checked and self._incoming.size > self._kept:
+                    self._record(self._incoming.interrupt())
+        finally:
+            self._incoming.close()
 
     def _make_photo(self) -> Photo:
         if not self._update(Upload.writer == self._token, writer=self._token):
@@ -267,7 +273,7 @@ class Receiver:
 
     def _record(self, partial: Partial) -> None:
         """Write down what the store keeps."""
-        self._kept, self._kept_at = partial.size, time.monotonic()
+        self._kept = partial.size
         values = {"offset": partial.size, "partial": asdict(partial), "expires_at": now(KEPT_S)}
         if not self._update(Upload.writer == self._token, **values):
             raise self._taken_over()

@@ -69,12 +69,8 @@ def describe() -> ResponseReturnValue:
     )
 
 
-def open(endpoint: str) -> ResponseReturnValue:
-    """Open an upload; its first bytes may come with it.
-
-    Args:
-        endpoint: of the route that the rest is sent to.
-    """
+def open() -> ResponseReturnValue:
+    """Open an upload; its first bytes may come with it."""
     _expect_version()
     size = _read_number("Upload-Length")
     metadata = parse_metadata(request.headers.get("Upload-Metadata", ""))
@@ -95,7 +91,7 @@ def open(endpoint: str) -> ResponseReturnValue:
     else:
         _expect_body()
         upload = wait_for("body", lambda: _Body(open_upload()))
-    return "", 201, _headers(upload) | {"Location": url_for(endpoint, upload_id=upload.id)}
+    return "", 201, _headers(upload) | {"Location": url_for("api.send_upload", upload_id=upload.id)}
 
 
 def send(upload_id: UUID) -> ResponseReturnValue:

@@ -51,6 +51,12 @@ class FileChanged(Refused):
 
     code = "file_changed"
 
+    def __init__(self) -> None:
+        super().__init__("The file changed while it was read or sent. Send it again.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return FileChanged, ()
+
 
 class Client:
     """A client for one portal with one token. Calls are retried while the portal does not answer or is busy.
@@ -141,14 +147,10 @@ class Client:
                 if error.code != "damaged":
                     raise
                 if hash_file(path) != sha256:
-                    raise FileChanged("The file changed while it was read or sent. Send it again.") from error
+                    raise FileChanged() from error
                 raise PortalUnavailable(error.message) from error
 
         return self.retry(send)
-
-    def add(self, batch_id: str, name: str, sha256: str) -> dict[str, Any]:
-        """Deposit a file whose bytes the server has already."""
-        return self.retry(partial(self._add, batch_id, name, sha256))
 
     def batch(self, batch_id: str) -> dict[str, Any]:
         """Read a batch with its counts."""

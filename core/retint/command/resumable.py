@@ -68,7 +68,6 @@ def _try_to_send(
         FileChanged: the file's bytes are others by now.
         Refused: the portal refuses it.
     """
-    changed = FileChanged("The file changed while it was read or sent. Send it again.")
     try:
         _send_rest(client, address, path, offset, on_progress)
     except PortalUnavailable as error:
@@ -77,9 +76,9 @@ def _try_to_send(
         if error.code == "offset_differs":
             return PortalUnavailable(error.message)
         if hash_file(path) != sha256:
-            raise changed from error
+            raise FileChanged from error
         raise
-    return changed
+    return FileChanged()
 
 
 def _find(client: Client, batch_id: str, name: str, size: int, sha256: str) -> str | None:

@@ -24,7 +24,7 @@ from retint_models.weights.loading import fill_network, load_tensors
 VIVID = 0.14
 """Length of a chroma, sqrt(Cb^2 + Cr^2), that a gain multiplies by itself; skin has about .06."""
 SKIN = math.radians(125)
-"""Hue of skin, the angle of (Cb, Cr): 121 to 130 degrees in half of the skin of dev's people (`evaluation.skin`)."""
+"""Hue of skin, the angle of (Cb, Cr): 121 to 130 degrees in half of what `evaluation.skin` finds on dev."""
 CALM = 0.85
 """Share of a gain that is kept from colors like skin."""
 

@@ -38,6 +38,8 @@ class Operation:
     query: type[BaseModel] | None
     body: type[BaseModel] | str | None
     """Model of a JSON body, or the media type of any other."""
+    needs_body: bool
+    """Whether a request without the body is refused."""
     headers: dict[str, str]
     """Request headers and their descriptions; one that is required says so first."""
     answer_headers: dict[str, str]
@@ -64,6 +66,7 @@ class Api:
         status: int = 200,
         query: type[BaseModel] | None = None,
         body: type[BaseModel] | str | None = None,
+        needs_body: bool = True,
         headers: dict[str, str] | None = None,
         answer_headers: dict[str, str] | None = None,
         roles: tuple[Role, ...] = (),
@@ -85,6 +88,7 @@ class Api:
                 status=status,
                 query=query,
                 body=body,
+                needs_body=needs_body,
                 headers=headers or {},
                 answer_headers=answer_headers or {},
                 roles=roles,
@@ -188,8 +192,7 @@ def _describe_operation(operation: Operation, schemas: dict[Any, Any]) -> dict[s
     if operation.answer == OCTETS:
         description["responses"]["302"] = {"description": "The file is at the signed address in `Location`."}
     if operation.body is not None:
-        is_required = operation.method != "POST" or operation.body not in (None, "application/offset+octet-stream")
-        description["requestBody"] = {"required": is_required} | _content_object(operation.body, schemas)
+        description["requestBody"] = {"required": operation.needs_body} | _content_object(operation.body, schemas)
     if operation.roles:
         description["tags"] = ["administration"]
         description["description"] = f"Only {' or '.join(operation.roles)} may do this."

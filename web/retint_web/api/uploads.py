@@ -26,6 +26,7 @@ blueprint.add_url_rule("/uploads", "describe_uploads", public(tus.describe), met
     None,
     status=201,
     body=tus.CONTENT_TYPE,
+    needs_body=False,
     headers=VERSION
     | {
         "Upload-Length": "Required: bytes of the whole file.",
@@ -36,7 +37,7 @@ blueprint.add_url_rule("/uploads", "describe_uploads", public(tus.describe), met
 )
 def open_upload() -> ResponseReturnValue:
     """Open a resumable upload (tus 1.0.0); the first bytes may be its body."""
-    return tus.open("api.send_upload")
+    return tus.open()
 
 
 @api.operation(

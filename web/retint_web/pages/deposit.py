@@ -13,7 +13,7 @@ from retint.jobs import changes
 from retint.photos import PhotoDetails, Source, Stream
 from retint.recipes import Recipe
 from retint.tables import Batch
-from retint_web import remote_photos, services, tus
+from retint_web import remote_photos, services
 from retint_web.pages import parameters, recipe_form, words
 from retint_web.security import accepts_uploads, moves_bytes
 from retint_web.uploads import RequestBody
@@ -64,33 +64,6 @@ def put(batch_id: UUID) -> ResponseReturnValue:
     """Deposit one file, which is the request's body."""
     job = photos.deposit(services(), g.identity.tenant_id, batch_id, request.args.get("name", ""), RequestBody())
     return {"id": str(job.id)}, 201
-
-
-@blueprint.post("/deposit/uploads")
-@accepts_uploads
-def open_upload() -> ResponseReturnValue:
-    """Open a resumable upload."""
-    return tus.open("deposit.send_upload")
-
-
-@blueprint.patch("/deposit/uploads/<uuid:upload_id>")
-@accepts_uploads
-def send_upload(upload_id: UUID) -> ResponseReturnValue:
-    """Receive bytes of a resumable upload."""
-    return tus.send(upload_id)
-
-
-@blueprint.get("/deposit/uploads/<uuid:upload_id>")
-def show_upload(upload_id: UUID) -> ResponseReturnValue:
-    """Tell how far a resumable upload is, in the headers."""
-    _, headers = tus.show(upload_id)
-    return "", 200, headers
-
-
-@blueprint.delete("/deposit/uploads/<uuid:upload_id>")
-def end_upload(upload_id: UUID) -> ResponseReturnValue:
-    """Give a resumable upload up."""
-    return tus.end(upload_id)
 
 
 @blueprint.post("/deposit/batches/<uuid:batch_id>/addresses")

@@ -56,7 +56,7 @@ def test_a_file_whose_connection_breaks_five_times_arrives_whole(
 
     monkeypatch.setattr(resumable, "_send_rest", note)
     port = urlsplit(platform.url).port or 80
-    with Proxy(port) as proxy, proxy.slow(0.005):
+    with Proxy(port) as proxy, proxy.slow(0.01):
         pushed = push(file.parent, "--server", f"http://127.0.0.1:{proxy.port}")
     assert (pushed["sent"], pushed["refused"], pushed["not_sent"]) == (1, {}, {})
     assert len(starts) >= 6

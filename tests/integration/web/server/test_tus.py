@@ -225,6 +225,22 @@ def test_what_the_store_has_lost_is_sent_again(portal: Portal, services: Service
     assert read_original(services) == DATA
 
 
+def test_what_is_kept_never_becomes_less(services: Services, member: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An S3 service keeps whole parts while a request runs, and the rest only at its end."""
+    monkeypatch.setattr(uploads, "CHECKPOINT_S", 0.0)
+    opened = uploads.open(services, member.identity.tenant_id, 9)
+    for start in (0, 3, 6):
+        with services.read() as session:
+            upload = uploads.get(session, member.identity.tenant_id, opened.id)
+        receiver = uploads.Receiver(services, upload)
+        receiver.write(b"photo-one"[start : start + 3])
+        with services.read() as session:
+            assert uploads.get(session, member.identity.tenant_id, opened.id).offset >= start
+        receiver.finish()
+        receiver.end()
+    assert read_original(services) == b"photo-one"
+
+
 def test_a_file_that_arrived_whole_before_its_process_died_is_found(portal: Portal, services: Services) -> None:
     """The store has it, but the row does not say so: the process died between the two."""
     address = open_upload(portal)
