@@ -68,7 +68,11 @@ class Settings(BaseSettings):
         int, Field(ge=1, description="Largest film, in gigapixels: the pixels of all its frames together.")
     ] = 20
     child_memory_mib: Annotated[
-        int, Field(ge=256, description="Memory limit of the child process that opens one foreign file.")
+        int,
+        Field(
+            ge=256,
+            description="Memory that the child process that opens one foreign file may take, beside its libraries.",
+        ),
     ] = 1536
     child_timeout_s: Annotated[int, Field(ge=1, description="Time limit of that child process.")] = 900
     lease_s: Annotated[float, Field(gt=0, description="How long a worker keeps its jobs without a heartbeat.")] = 60

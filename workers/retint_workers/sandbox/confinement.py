@@ -40,6 +40,8 @@ SYSTEM_PATHS = (
 )  # fmt: skip
 """What libraries read besides Python's own files. Not /proc: there are the secrets of other processes."""
 
+_granted_bytes: int | None = None
+
 
 @dataclass(frozen=True)
 class Confinement:
@@ -70,14 +72,30 @@ def confine(access: Access) -> Confinement:
     Raises:
         OSError: the kernel offers something and then refuses it.
     """
+    global _granted_bytes
     for kind, limit in _list_limits(access):
         resource.setrlimit(kind, (limit, limit))
+    _granted_bytes = None if access.memory_mib is None else access.memory_mib << 20
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     readable = [Path(path) for path in (*SYSTEM_PATHS, *_list_python_paths())]
     version = landlock.restrict([*readable, *(path for path, *_ in access.readable)], access.folders)
     _drop_capabilities()
     return Confinement(version, seccomp.apply())
+
+
+def used_bytes() -> int:
+    """Return how much memory of its own this process has in use, as `RLIMIT_DATA` counts it."""
+    used = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+    return int(used.split()[1]) * 1024
+
+
+def granted_bytes() -> int | None:
+    """Return how much memory this process got for its work when it was confined; None where nothing limits it.
+
+    What its libraries had taken before comes on top, so that a file may need as much after any other work.
+    """
+    return _granted_bytes
 
 
 def die_with_parent() -> None:
@@ -94,7 +112,7 @@ def _list_limits(access: Access) -> Iterator[tuple[int, int]]:
     yield resource.RLIMIT_CORE, 0
     yield resource.RLIMIT_NOFILE, MOST_FILES
     if access.memory_mib is not None:
-        yield resource.RLIMIT_DATA, access.memory_mib << 20
+        yield resource.RLIMIT_DATA, used_bytes() + (access.memory_mib << 20)
         yield resource.RLIMIT_AS, _measure_addresses() + ((access.memory_mib + MAPPED_MIB) << 20)
     if access.file_bytes is not None:
         yield resource.RLIMIT_FSIZE, access.file_bytes

@@ -11,6 +11,7 @@ from pathlib import Path
 from retint.errors import InvalidPhoto
 from retint_workers.containers import jpeg, png, tiff, webp
 from retint_workers.imaging.decoding.tiff_pages import choose_photograph
+from retint_workers.sandbox.confinement import granted_bytes, used_bytes
 
 MIB = 1 << 20
 RESERVE_BYTES = 256 * MIB
@@ -20,19 +21,16 @@ RESERVE_BYTES = 256 * MIB
 def free_bytes() -> int | None:
     """Return how much more memory this process may use; None where nothing limits it."""
     limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    if limit == resource.RLIM_INFINITY:
-        return None
-    used = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
-    return max(0, limit - int(used.split()[1]) * 1024 - RESERVE_BYTES)
+    return None if limit == resource.RLIM_INFINITY else max(0, limit - used_bytes() - RESERVE_BYTES)
 
 
 def can_reorder(samples: int) -> bool:
     """Whether a picture of so many samples may be read and written as a whole, as progressive and interlaced ones are.
 
-    Told by the limit alone, so that a result that is made again has the same order.
+    Told by what is granted, not by what is free, so that a result that is made again has the same order.
     """
-    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    return limit == resource.RLIM_INFINITY or 2 * 2 * samples <= limit - 2 * RESERVE_BYTES
+    granted = granted_bytes()
+    return granted is None or 2 * 2 * samples <= granted - 2 * RESERVE_BYTES
 
 
 def refuse_beyond_memory(name: str, size: tuple[int, int], need: float, advice: str) -> None:
