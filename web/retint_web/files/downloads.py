@@ -13,10 +13,10 @@ from flask import Blueprint, Response, g, request
 from flask.typing import ResponseReturnValue
 from zipstream import ZIP_STORED, ZipStream
 
-from retint import batches, photos
-from retint.batches import ReportRow
+from retint import photos, reports
 from retint.errors import NotFound
 from retint.names import unique_path
+from retint.reports import ReportRow
 from retint.stores import BlobStore
 from retint.tables import Batch, Job
 from retint.tenancy import get_owned
@@ -91,7 +91,7 @@ def send_results(batch_id: UUID) -> ResponseReturnValue:
         NotFound: there is no such batch.
     """
     name = _batch_name(batch_id)
-    rows = batches.read_report(services(), g.identity.tenant_id, batch_id)
+    rows = reports.read(services(), g.identity.tenant_id, batch_id)
     response = Response(_stream_zip(services().store, rows), content_type="application/zip")
     response.headers["Content-Disposition"] = blobs.content_disposition("attachment", f"{name}.zip")
     response.headers["Cache-Control"] = "no-store"
@@ -105,7 +105,7 @@ def send_report(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
         NotFound: there is no such batch.
     """
     name = _batch_name(batch_id)
-    rows = batches.read_report(services(), g.identity.tenant_id, batch_id)
+    rows = reports.read(services(), g.identity.tenant_id, batch_id)
     return _send_csv(_csv_lines(rows, prefix), f"{name}.csv")
 
 
@@ -116,7 +116,7 @@ def send_receipt(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
         NotFound: there is no such batch.
     """
     name = _batch_name(batch_id)
-    rows = batches.read_report(services(), g.identity.tenant_id, batch_id)
+    rows = reports.read(services(), g.identity.tenant_id, batch_id)
     lines = (_csv_line((row.name, row.size, row.sha256, row.received_at.isoformat())) for row in rows)
     return _send_csv(chain([prefix + _csv_line(RECEIPT)], lines), f"{name} receipt.csv")
 

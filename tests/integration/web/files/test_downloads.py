@@ -226,7 +226,7 @@ def test_an_empty_batch_has_an_empty_report_and_zip(member: Person) -> None:
 
 
 def test_a_long_report_comes_in_parts(member: Person, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retint.batches.CHUNK", 3)
+    monkeypatch.setattr("retint.reports.CHUNK", 3)
     batch_id = member.open_batch()
     for n in range(8):
         member.deposit(batch_id, f"{n}.jpg")
