@@ -21,13 +21,16 @@ demo: setup ## restore photographs and serve the portal [ONCE=1] [PHOTOS=folder]
 up: setup ## run the whole platform on this machine [DATA=folder] [PORT=n]
 	@$(BIN)/retint up $${DATA:+--data "$$DATA"} $${PORT:+--port "$$PORT"}
 
-# Whole platforms and a browser want the machine for themselves; the rest shares it.
+# Platforms that are killed and must be back in time want the machine for themselves; the rest shares it. What takes
+# longest comes first, so that neither of two processes is left alone with it.
+ALONE := tests/acceptance/test_nothing_is_lost.py tests/faults
+SHARED := tests/acceptance/test_installed.py tests/browser tests/integration tests/cases tests/unit
 test: .venv/.dev system ## run all tests, with real servers and a browser [TESTS=path]
 ifdef TESTS
 	$(BIN)/pytest --no-skips $(TESTS)
 else
-	OMP_NUM_THREADS=1 $(BIN)/pytest --no-skips -n 2 --dist loadfile --durations 10 tests/unit tests/integration tests/cases
-	$(BIN)/pytest --no-skips --durations 10 tests/acceptance tests/browser tests/faults
+	OMP_NUM_THREADS=1 $(BIN)/pytest --no-skips -n 2 --dist loadfile --no-loadscope-reorder --durations 30 $(SHARED)
+	$(BIN)/pytest --no-skips --durations 10 $(ALONE)
 endif
 
 faults: .venv/.dev system ## make every kind of fault, and write docs/faults.md from what is seen
