@@ -88,7 +88,7 @@ class Outcome(StrEnum):
 
 
 MOVES: Final[dict[State, frozenset[State]]] = {
-    State.READY: frozenset({State.QUEUED, State.RUNNING, State.QUARANTINED, State.CANCELLED}),
+    State.READY: frozenset({State.QUEUED, State.RUNNING, State.RESTORED, State.QUARANTINED, State.CANCELLED}),
     State.QUEUED: frozenset({State.RUNNING, State.READY, State.QUARANTINED, State.CANCELLED}),
     State.RUNNING: frozenset(
         {

@@ -154,6 +154,11 @@ class PhotoDetails:
         return round(sum(attempt.seconds for attempt in self.attempts), 3)
 
     @property
+    def taken_over_from(self) -> UUID | None:
+        """The job that made the result; None where this one made it."""
+        return next((attempt.source for attempt in self.attempts if attempt.source), None)
+
+    @property
     def remark(self) -> str | None:
         """A sentence about the result that people must read, such as that it has no color; None if there is none."""
         return self.facts.get(Stage.RENDER, {}).get("colorless")

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 from pydantic_core import PydanticCustomError
 
+from retint import __version__
 from retint.errors import InvalidRequest
 from retint.kinds import UNTOUCHED
 from retint.region import WHOLE, Rectangle, Region
@@ -201,3 +202,30 @@ def check(recipe: Recipe, imported: Path = IMPORTED) -> None:
         if not settings[name].allows(value):
             message = f"{name} of {recipe.colorizer} is {settings[name].range}, not {value:g}."
             raise InvalidRequest(message, code="setting_range")
+
+
+def find_weights(recipe: Recipe, imported: Path = IMPORTED) -> dict[str, str]:
+    """Return the SHA-256 of the weights of the networks that a recipe names, by name; from the cards, without torch.
+
+    Args:
+        recipe: the recipe.
+        imported: folder of imported weights (`Settings.weights`).
+    """
+    cards = read_cards(imported)
+    return {name: cards[name].sha256 for name in (recipe.colorizer, recipe.defader) if name in cards}
+
+
+def hash_making(recipe: Recipe, weights: Mapping[str, str]) -> str | None:
+    """Return a hash of all that a result is made with but the photo; None where weights of a network are not known.
+
+    That is the recipe (with its region), the weights, and the version of the pipeline. The device does not count: two
+    of them may differ by the last bits of a color, as two runs on one of them do in the time that they record.
+
+    Args:
+        recipe: the recipe.
+        weights: SHA-256 of the weights of its networks, by name.
+    """
+    used = {name: weights.get(name) for name in (recipe.colorizer, recipe.defader) if name != "keep"}
+    if not all(used.values()):
+        return None
+    return hashlib.sha256(json.dumps([recipe.hash, used, __version__], sort_keys=True).encode()).hexdigest()

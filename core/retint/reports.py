@@ -45,6 +45,8 @@ class ReportRow:
     """A sentence for each thing that is not as in the original."""
     files: dict[str, str]
     """The result's files: name to key in the store; empty without a result."""
+    taken_over_from: UUID | None = None
+    """The job that made the result; None where this one made it."""
 
 
 def read(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterator[ReportRow]:
@@ -88,6 +90,7 @@ def _chunk_query(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[
             Photo.size,
             Attempt.files,
             Attempt.facts,
+            Attempt.source,
         )
         .join(Photo, Photo.id == Job.photo_id)
         .outerjoin(
@@ -120,4 +123,5 @@ def _make_row(found: SqlRow[Any], taken: set[int]) -> ReportRow:
         remark=None if result is None else (found.facts or {}).get("colorless"),
         notes=[] if result is None else list((found.facts or {}).get("notes", ())),
         files=files,
+        taken_over_from=found.source,
     )

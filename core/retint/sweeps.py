@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import structlog
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, or_, select, union_all
 from sqlalchemy.orm import Session, load_only
 
 from retint import fleets, store_identity, uploads
@@ -288,7 +288,7 @@ class _Rows:
     """Uploads whose rests are among the files."""
     jobs: dict[UUID, Job]
     named: set[str]
-    """Keys that the done attempts of these jobs name."""
+    """Keys that done attempts name: of these jobs, and of jobs that took over what these have made."""
     results: set[str]
     """Folders of the results among them."""
 
@@ -300,8 +300,10 @@ class _Rows:
         upload_ids = {key.photo_id for key in parsed if key.is_rest}
         columns = load_only(Job.photo_id, Job.stage, Job.state)
         jobs = session.scalars(select(Job).where(Job.id.in_(job_ids)).options(columns))
-        done = select(Attempt.files).where(Attempt.job_id.in_(job_ids), Attempt.outcome == Outcome.DONE)
-        files = list(session.scalars(done))
+        done = select(Attempt.files).where(Attempt.outcome == Outcome.DONE)
+        own = done.where(Attempt.job_id.in_(job_ids))
+        taken_over = done.where(Attempt.source.is_not(None), Attempt.source.in_(job_ids))
+        files = list(session.scalars(union_all(own, taken_over)))
         return cls(
             photos=set(session.scalars(select(Photo.id).where(Photo.id.in_(photo_ids)))),
             uploads=set(session.scalars(select(Upload.id).where(Upload.id.in_(upload_ids)))),

@@ -121,10 +121,12 @@ class Batch(Table):
     paused_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
     trial: Mapped[uuid.UUID | None] = mapped_column(doc="The trial that it is a try of; NULL for most batches.")
+    proof_of: Mapped[uuid.UUID | None] = mapped_column(doc="The batch that it is a proof of; NULL for most batches.")
     __table_args__ = (
         Index(None, "tenant_id", "created_at"),
         UniqueConstraint("tenant_id", "idempotency_key"),
         partial("ix_batches_trial", "tenant_id", "trial", where="trial IS NOT NULL"),
+        partial("ix_batches_proof_of", "proof_of", where="proof_of IS NOT NULL"),
     )
 
 
@@ -170,6 +172,7 @@ class Upload(Table):
 IS_READY = "phase LIKE 'ready%'"
 IS_IN_FLIGHT = f"phase = '{IN_FLIGHT_PHASE}'"
 IS_FAILED = f"phase IN ('{State.QUARANTINED}', '{State.REFUSED}')"
+IS_MADE = "made_with IS NOT NULL"
 IS_FOLDED = "xid = 0"
 IS_NEW = "xid > 0"
 
@@ -221,6 +224,9 @@ class Job(Table):
     reason: Mapped[str | None] = mapped_column(Text, doc="Why refused or quarantined, or the newest fault.")
     created_at: Mapped[datetime] = mapped_column(default=now())
     ended_at: Mapped[datetime | None]
+    made_with: Mapped[str | None] = mapped_column(
+        String(64), doc="recipes.hash_making of a result that it made itself; NULL for one that it took over."
+    )
     __table_args__ = (
         # A deposit is idempotent: the same file under the same name in a batch is the same job. A hash of the name:
         # PostgreSQL refuses index entries beyond 2,704 bytes.
@@ -245,13 +251,16 @@ class Job(Table):
         ),
         # At most one job replaces another.
         partial("uq_jobs_replaces", "replaces", where="replaces IS NOT NULL", unique=True),
+        # Results that others may take over.
+        partial("ix_jobs_made_with", "tenant_id", "photo_id", "made_with", where=IS_MADE),
     )
 
 
 class Attempt(Table):
     """One attempt at one stage of one job, written when it has ended. Append-only.
 
-    `files` names what the attempt put into the store; a file that no attempt names is an orphan.
+    `files` names what the attempt put into the store, or took over from `source`; a file that no attempt names is an
+    orphan.
     """
 
     __tablename__ = "attempts"
@@ -267,6 +276,7 @@ class Attempt(Table):
     files: Mapped[dict[str, Any]] = mapped_column(default=dict, doc="What it wrote: name to key in the store.")
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict, doc="What it found: sizes, kind, checks, checksums.")
     timings: Mapped[dict[str, Any]] = mapped_column(default=dict, doc="Seconds by step.")
+    source: Mapped[uuid.UUID | None] = mapped_column(doc="The job that made what it took over; else NULL.")
 
     @property
     def seconds(self) -> float:
@@ -276,6 +286,7 @@ class Attempt(Table):
     __table_args__ = (
         # Nothing is done twice: one done attempt per job and stage.
         partial("uq_attempts_done", "job_id", "stage", where="outcome = 'done'", unique=True),
+        partial("ix_attempts_source", "source", where="source IS NOT NULL"),
     )
 
 

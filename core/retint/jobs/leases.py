@@ -117,6 +117,8 @@ class Done:
     """What it found."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds by step."""
+    made_with: str | None = None
+    """What the result was made with (`recipes.hash_making`), once there is one that others may take over."""
 
 
 AttemptEnd = tuple[Lease, Done | RetintError]
@@ -287,6 +289,7 @@ class _Move:
     end_s: float | None
     code: str | None
     sentence: str | None
+    making: str | None
 
 
 def _choose_move(lease: Lease, end: Done | RetintError, backoff_s: float, requeue_s: float) -> _Move:
@@ -306,6 +309,7 @@ def _choose_move(lease: Lease, end: Done | RetintError, backoff_s: float, requeu
         end_s=0.0 if to.state.is_final else None,
         code=None if isinstance(end, Done) else end.code,
         sentence=None if isinstance(end, Done) else _make_storable(end.message),
+        making=end.made_with if isinstance(end, Done) else None,
     )
 
 
@@ -326,6 +330,7 @@ _SETTLE = (
         reason_code=bindparam("code"),
         reason=bindparam("sentence"),
         ended_at=_moment_after("end_s"),
+        made_with=bindparam("making"),
     )
     .returning(JOBS.c.id)
 )

@@ -10,14 +10,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from tests.conftest import Backends
 from tests.integration.conftest import Site, open_site
 
-from retint import accounts, fleets, store_identity, sweeps, uploads
+from retint import accounts, fleets, recipes, store_identity, sweeps, uploads
 from retint.columns import now
 from retint.errors import IllegalMove, InvalidPhoto
-from retint.jobs import queueing
+from retint.jobs import changes, queueing, takeovers
 from retint.jobs.leases import Done, Lease
 from retint.lifecycle import STAGES, Stage, State
 from retint.services import Services
@@ -25,7 +25,7 @@ from retint.settings import Settings
 from retint.store_identity import WrongStore
 from retint.stores import keys
 from retint.sweeps import Findings, Kept
-from retint.tables import Job, Sweep, Upload
+from retint.tables import Attempt, Job, Photo, Sweep, Upload
 
 AT_ONCE = timedelta(seconds=-60)
 
@@ -118,6 +118,41 @@ def test_only_old_files_that_no_row_can_name_are_deleted(stored_site: Site) -> N
     row = read_row(site)
     assert (row.cursor, row.looked_at, row.deleted, row.stopped) == (None, 9, 2, None)
     assert row.kept == found.kept
+
+
+def restore_with_files(site: Site, job_id: uuid.UUID, made_with: str) -> set[str]:
+    """Restore a job, each of whose stages leaves a file; return the files, with a zoom of the result."""
+    written = set()
+    for stage in STAGES:
+        [lease] = site.claim([job_id], stage)
+        key = put_blob(site, lease.file_key("result.tif"))
+        name = "result" if stage is Stage.RENDER else str(stage)
+        site.settle((lease, Done({name: key}, made_with=made_with if stage is Stage.RENDER else None)))
+        written.add(key)
+    return written | {put_blob(site, keys.zoom(key, "zoom"))}
+
+
+def test_a_file_stays_while_any_job_that_took_it_over_names_it(stored_site: Site) -> None:
+    site, recipe = stored_site, recipes.parse({})
+    made_with = recipes.hash_making(recipe, recipes.find_weights(recipe))
+    assert made_with
+    [source] = site.add_jobs("a")
+    with site.services.begin() as session:
+        photo = session.get_one(Photo, session.get_one(Job, source).photo_id)
+    files = restore_with_files(site, source, made_with)
+    batch = site.add_batch()
+    with site.services.begin() as session:
+        taker = changes.add_job(session, batch, photo, "b").id
+        assert takeovers.take_over(session, batch.tenant_id, batch.id, recipe, 9, site.settings.weights) == 1
+    assert sweep_all(site).deleted == 0
+    assert list_keys(site) == files
+    with site.services.begin() as session:  # as a deletion of the source would leave it
+        session.execute(delete(Attempt).where(Attempt.job_id == source))
+    assert sweep_all(site).deleted == 0
+    assert list_keys(site) == files
+    with site.services.begin() as session:
+        session.execute(delete(Attempt).where(Attempt.job_id == taker))
+    assert sweep_all(site).deleted == len(files)
 
 
 def test_a_zoom_is_kept_with_the_result_that_it_shows(stored_site: Site) -> None:

@@ -183,6 +183,7 @@ def restore(services: Services) -> Callable[..., None]:
         size: tuple[int, int] = (40, 30),
         found: Mapping[str, Any] | None = None,
         color: bytes | None = None,
+        made_with: str | None = None,
         **render_facts: Any,
     ) -> None:
         for stage in STAGES:
@@ -209,7 +210,8 @@ def restore(services: Services) -> Callable[..., None]:
                 facts |= {"width": size[0], "height": size[1]} if stage is Stage.INGEST else {}
                 facts |= {"pages": list(pages)} if stage is Stage.INGEST and pages else {}
                 known = {**facts, **(found or {})} if stage is Stage.INGEST else facts
-                ended.append((lease, Done(files, known, {"work": 0.5})))
+                making = made_with if stage is Stage.RENDER else None
+                ended.append((lease, Done(files, known, {"work": 0.5}, making)))
             with services.begin() as session:
                 assert len(settle(session, ended, backoff_s=1, requeue_s=60)) == len(job_ids)
 

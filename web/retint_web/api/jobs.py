@@ -91,6 +91,7 @@ def _job(session: Session, job_id: UUID) -> responses.Job:
         confidence=f"{portal_url()}{PREFIX}/jobs/{job.id}/confidence" if confidence.is_told(shown, first) else None,
         facts=shown.facts,
         notes=shown.notes,
+        taken_over_from=shown.taken_over_from,
     )
 
 
@@ -104,4 +105,5 @@ def _attempt(attempt: tables.Attempt) -> responses.Attempt:
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,
         timings=attempt.timings,
+        source=attempt.source,
     )

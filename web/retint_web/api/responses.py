@@ -128,6 +128,7 @@ class Attempt(Answer):
     started_at: datetime | None
     ended_at: datetime
     timings: dict[str, float] = Field(description="Seconds by step.")
+    source: UUID | None = Field(description="The job whose attempt it took over; null for work of its own.")
 
 
 class Job(JobSummary):
@@ -147,6 +148,7 @@ class Job(JobSummary):
     )
     facts: dict[str, dict[str, Any]] = Field(description="What each finished stage found, by the stage's name.")
     notes: list[str] = Field(description="A sentence for each thing that is not as in the original, or passed over.")
+    taken_over_from: UUID | None = Field(description="The job that made the result; null where this one did.")
 
 
 class Try(JobSummary):

@@ -64,6 +64,16 @@ class Step:
     attempts: list[Attempt]
 
     @property
+    def own(self) -> list[Attempt]:
+        """Its attempts without what was taken over."""
+        return [attempt for attempt in self.attempts if attempt.source is None]
+
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether another job has done it."""
+        return len(self.own) < len(self.attempts)
+
+    @property
     def seconds(self) -> float:
         """Total time of its attempts."""
         return sum((a.ended_at - a.started_at).total_seconds() for a in self.attempts if a.started_at)
@@ -235,7 +245,8 @@ def _original_facts(shown: PhotoDetails, page: Page, region: Region) -> Iterator
         yield "Restored part", _describe_region(region)
     yield "Deposited", words.format_time(shown.job.created_at)
     if shown.job.ended_at and shown.job.state is State.RESTORED:
-        yield "Restored", f"{words.format_time(shown.job.ended_at)}, {words.format_duration(shown.seconds)} of work"
+        work = "taken over" if shown.taken_over_from else f"{words.format_duration(shown.seconds)} of work"
+        yield "Restored", f"{words.format_time(shown.job.ended_at)}, {work}"
     yield "SHA-256", shown.photo.sha256
 
 

@@ -4,6 +4,7 @@ Nothing here touches the database, except that it beats. A stage gets leases and
 `Done` with the files that it put under the attempt's own folder, or the error. A photo's error costs no other photo.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 from structlog.contextvars import bound_contextvars
 
+from retint import recipes
 from retint.errors import RetintError
 from retint.jobs.leases import AttemptEnd, Done, Lease
 from retint.lifecycle import Stage
@@ -184,7 +186,7 @@ def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
             rendered = _render_photo(services, lease, original, folder, beat)
             files = _put_files(services, lease, _name_files(rendered), beat)
         timings = rendered.timings | {"fetch": fetch_s, "render": time.monotonic() - started}
-        return Done(files, rendered.facts, timings)
+        return Done(files, rendered.facts, timings, _hash_making(services, lease, rendered))
 
     yield from _run_each(leases, run, beat)
 
@@ -210,6 +212,20 @@ def _render_photo(services: Services, lease: Lease, original: Path, folder: Path
         read_layers=read_layers,
     )
     return render.render(request, services.settings, beat)
+
+
+def _hash_making(services: Services, lease: Lease, rendered: render.Rendered) -> str | None:
+    """Return what the result was made with, from the layers that were applied; None where nobody may take it over.
+
+    Weights may have been replaced since its layers were decided, or between two of them, and a worker of the version
+    before may have decided layers in the other order.
+    """
+    records = json.loads(rendered.files["provenance"].read_bytes())["networks"].values()
+    used = {(record.get("colorizer") or record.get("defader"), record.get("weights")) for record in records}
+    if len(dict(used)) < len(used) or any(record.get("order") != Order.TONE_FIRST for record in records):
+        return None
+    # Networks that had nothing to decide leave no layer: what they would have decided with changes nothing.
+    return recipes.hash_making(lease.recipe, recipes.find_weights(lease.recipe, services.settings.weights) | dict(used))
 
 
 def _name_files(rendered: render.Rendered) -> dict[str, tuple[str, Path | bytes]]:
