@@ -203,6 +203,10 @@ class Job(Table):
     name: Mapped[str] = mapped_column(String(1024), doc="The file's name as deposited, with its folders; only shown.")
     recipe_hash: Mapped[str | None] = mapped_column(String(64), doc="Its own recipe; NULL for the batch's.")
     replaces: Mapped[uuid.UUID | None] = mapped_column(doc="The job of the same batch whose place it takes.")
+    record_id: Mapped[uuid.UUID | None] = mapped_column(doc="What the catalogue knows of it.")
+    withheld: Mapped[bool] = mapped_column(
+        default=False, server_default=false(), doc="Its colors are not given out: the catalogue forbids them."
+    )
     fingerprint: Mapped[bytes | None] = mapped_column(
         LargeBinary(32), default=_fingerprint, doc="SHA-256 of its name and of the id of what it replaces."
     )
@@ -243,6 +247,8 @@ class Job(Table):
             "id",
             where=IS_FAILED,
         ),
+        # Jobs of a record of the catalogue.
+        partial("ix_jobs_record_id", "record_id", where="record_id IS NOT NULL"),
         # At most one job replaces another.
         partial("uq_jobs_replaces", "replaces", where="replaces IS NOT NULL", unique=True),
     )

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import ColumnElement, and_, event, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from retint import database
+from retint import database, records
 from retint.columns import fingerprint, now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, NotFound
@@ -52,13 +52,15 @@ def add_jobs(session: Session, batch: Batch, files: Sequence[tuple[uuid.UUID, st
     cancelled = session.scalar(select(Batch.cancelled_at).where(Batch.id == batch.id).with_for_update(read=True))
     refuse_cancelled(cancelled)
     place = (Job.photo_id, Job.batch_id, Job.fingerprint)
+    catalogued = records.look_up(session, batch, {name for _, name in files})
     rows = [
-        {"tenant_id": batch.tenant_id, "batch_id": batch.id, "photo_id": photo_id, "name": name}
+        {"tenant_id": batch.tenant_id, "batch_id": batch.id, "photo_id": photo_id, "name": name, **catalogued[name]}
         for photo_id, name in dict.fromkeys(files)
     ]
     added = session.scalars(
         database.insert(session, Job).on_conflict_do_nothing(index_elements=place).returning(Job), rows
     ).all()
+    records.index_words(session, batch, added)
     event.listen(session, "after_commit", partial(_log_added, added), once=True)
     jobs = {(job.photo_id, job.name): job for job in added}
     if missing := [(photo_id, fingerprint(name)) for photo_id, name in files if (photo_id, name) not in jobs]:
