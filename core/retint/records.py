@@ -167,13 +167,28 @@ def look_up(session: Session, batch: Batch, names: Collection[str]) -> dict[str,
     if contested:
         mark = update(CatalogueRecord).where(CatalogueRecord.id.in_(contested)).values(contested=True)
         session.execute(mark, execution_options=NO_SYNC)
-    gray = None
-    if any(choices[name].do_not_colorize for name in names) and (recipe := keep_colors(batch.recipe)):
-        gray = store_recipe(session, recipe)
+    gray = make_gray(session, batch, None) if any(choices[name].do_not_colorize for name in names) else None
     return {
         name: {"record_id": choices[name].record, "recipe_hash": gray if choices[name].do_not_colorize else None}
         for name in names
     }
+
+
+def obey(session: Session, batch: Batch, rows: Sequence[dict[str, Any]]) -> None:
+    """Take the colorizer from the recipe of new jobs whose record forbids colors, whatever was asked for."""
+    ids = {row["record_id"] for row in rows if row["record_id"]}
+    known = CatalogueRecord
+    forbidding = set(session.scalars(select(known.id).where(known.id.in_(ids), known.do_not_colorize))) if ids else ids
+    for row in rows:
+        if row["record_id"] in forbidding:
+            row["recipe_hash"] = make_gray(session, batch, row["recipe_hash"])
+
+
+def make_gray(session: Session, batch: Batch, recipe_hash: str | None) -> str | None:
+    """Return the hash of a recipe without its colorizer: of a job's own, or where it has none of its batch's."""
+    own = session.scalar(select(StoredRecipe.recipe).where(StoredRecipe.hash == recipe_hash)) if recipe_hash else None
+    recipe = keep_colors(own or batch.recipe)
+    return store_recipe(session, recipe) if recipe else recipe_hash
 
 
 def _load(session: Session, batch_id: UUID, names: Collection[str]) -> dict[UUID, Known]:

@@ -7,12 +7,12 @@ has: so the index finds a batch's photos without passing over those of all other
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, false, select, text
+from sqlalchemy import Select, bindparam, delete, false, select, text
 from sqlalchemy.orm import Session
 
 from retint import database
@@ -63,6 +63,11 @@ def write(session: Session, entries: Sequence[Entry]) -> None:
         session.execute(
             added.on_conflict_do_update(index_elements=[SearchEntry.job_id], set_=newer), make_rows(entries)
         )
+
+
+def forget(session: Session, job_ids: Collection[UUID]) -> None:
+    """Let jobs be found no more: others took their places."""
+    session.execute(delete(SearchEntry).where(SearchEntry.job_id.in_(job_ids)), execution_options=database.NO_SYNC)
 
 
 def make_rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:

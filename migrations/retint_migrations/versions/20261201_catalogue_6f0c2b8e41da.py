@@ -1,6 +1,6 @@
 """The catalogue of a batch; by which words photos are found.
 
-Revision: 6f0c2b8e41da, after 90d3e6c1f7ab
+Revision: 6f0c2b8e41da, after 4d1f8b27e6a0
 """
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 from retint_migrations import online
 
 revision = "6f0c2b8e41da"
-down_revision = "90d3e6c1f7ab"
+down_revision = "4d1f8b27e6a0"
 branch_labels = None
 depends_on = None
 

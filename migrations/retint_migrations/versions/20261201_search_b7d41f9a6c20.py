@@ -23,7 +23,8 @@ FOLLOWING = sa.text(
     f"""
     SELECT jobs.id, jobs.tenant_id, jobs.batch_id, jobs.name FROM jobs
     JOIN batches ON batches.id = jobs.batch_id AND batches.trial IS NULL
-    WHERE jobs.id > :after AND NOT EXISTS (SELECT 1 FROM search_entries WHERE search_entries.job_id = jobs.id)
+    WHERE jobs.id > :after AND jobs.replaced_by IS NULL
+    AND NOT EXISTS (SELECT 1 FROM search_entries WHERE search_entries.job_id = jobs.id)
     ORDER BY jobs.id LIMIT {online.ROWS}
     """
 ).bindparams(sa.bindparam("after", type_=sa.Uuid()))

@@ -136,7 +136,7 @@ def test_an_index_that_an_interrupted_migration_left_unfinished_is_built_again(p
     with engine.begin() as connection:
         connection.execute(text("CREATE INDEX ix_jobs_phase ON jobs (name)"))
         connection.execute(text(broken))
-    database.migrate(engine)
+    database.migrate(engine, FINISH)
     with engine.begin() as connection:
         found = {index["name"]: index["column_names"] for index in inspect(connection).get_indexes("jobs")}
     assert found["ix_jobs_phase"] == ["batch_id", "phase", "id"]

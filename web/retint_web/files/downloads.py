@@ -40,6 +40,7 @@ COLUMNS: Final = (
     "notes",
     "ended_at",
     "job",
+    "earlier_results",
 )
 RECEIPT: Final = ("path", "bytes", "sha256", "received_at")
 """Columns of a receipt."""
@@ -173,6 +174,7 @@ def _cells(row: ReportRow) -> tuple[object, ...]:
         " ".join(row.notes),
         row.ended_at and row.ended_at.isoformat(timespec="seconds"),
         row.job_id,
+        "; ".join(f"{link.job_id} {link.result_sha256 or link.state}" for link in row.earlier),
     )
 
 
