@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from sqlalchemy import Select, false, func, select, tuple_, union_all, update
+from sqlalchemy import Select, false, func, select, text, tuple_, union_all, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,7 +18,7 @@ from retint.errors import InvalidRequest, Refused
 from retint.jobs import changes, tallies
 from retint.lifecycle import Outcome, Stage, State, phases_of
 from retint.recipes import Recipe
-from retint.tables import Attempt, Batch, Job
+from retint.tables import IS_NEWEST, Attempt, Batch, Job
 from retint.tenancy import get_owned, select_owned
 from retint_models.weights.cards import IMPORTED
 
@@ -193,25 +193,26 @@ def list_jobs_page(
 ) -> list[JobSummary]:
     """List a batch's jobs after the job `after`, in the order of deposit: all of them, or those in one state.
 
+    Of a file that went through several jobs it is the newest.
+
     Raises:
         NotFound: no such batch, or no such job `after`.
     """
     get_owned(session, Batch, tenant_id, batch_id)
-    query = _summary_query(tenant_id, batch_id).limit(limit)
     start = UUID(int=0) if after is None else get_owned(session, Job, tenant_id, after).id
-    if state is None:
-        query = query.where(Job.id > start)
-    else:
-        # Phase by phase, each in the order of its index: finding a few refused jobs among a million is fast.
-        phases = [
-            select(Job.id)
-            .where(Job.batch_id == batch_id, Job.phase == phase, Job.state == state, Job.id > start)
-            .order_by(Job.id)
-            .limit(limit)
-            .subquery()
-            for phase in phases_of(state)
-        ]
-        query = query.where(Job.id.in_(union_all(*(select(phase.c.id) for phase in phases))))
+    # Phase by phase, each in the order of its index: finding a few refused jobs among a million is fast, and so is
+    # passing over those that are replaced.
+    states = tuple(State) if state is None else (state,)
+    phases = [
+        select(Job.id)
+        .where(text(IS_NEWEST), Job.batch_id == batch_id, Job.phase == phase, Job.state.in_(states), Job.id > start)
+        .order_by(Job.id)
+        .limit(limit)
+        .subquery()
+        for phase in dict.fromkeys(phase for each in states for phase in phases_of(each))
+    ]
+    chosen = union_all(*(select(phase.c.id) for phase in phases))
+    query = _summary_query(tenant_id, batch_id).where(Job.id.in_(chosen)).limit(limit)
     return [JobSummary(*row) for row in session.execute(query)]
 
 

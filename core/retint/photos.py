@@ -10,12 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import store_identity
+from retint import chains, store_identity
+from retint.chains import Link
 from retint.columns import new_id
 from retint.errors import InvalidPhoto, InvalidRequest, NotFound, Refused
 from retint.jobs import changes
 from retint.lifecycle import Outcome, Stage
 from retint.names import clean_name
+from retint.recipes import Recipe
 from retint.stores import NOTHING, BlobWriter, Partial, keys
 from retint.tables import Attempt, Batch, Job, Photo
 from retint.tenancy import get_owned, select_owned
@@ -147,6 +149,9 @@ class PhotoDetails:
     """The job before this one in its batch, or in its trial."""
     following: UUID | None
     """The job after it."""
+    recipe: Recipe
+    chain: Sequence[Link]
+    """All jobs of the file, the oldest first; see `chains`."""
 
     @property
     def seconds(self) -> float:
@@ -166,8 +171,7 @@ class PhotoDetails:
     @property
     def notes(self) -> list[str]:
         """A sentence for each thing that was passed over or is not as in the original; render's are all of them."""
-        newest = self.facts.get(Stage.RENDER) or self.facts.get(Stage.INGEST, {})
-        return list(newest.get("notes", ()))
+        return list((self.facts.get(Stage.RENDER) or self.facts.get(Stage.INGEST, {})).get("notes", ()))
 
 
 def deposit(
@@ -357,7 +361,7 @@ def load_details(session: Session, tenant_id: UUID, job_id: UUID) -> PhotoDetail
     ).all()
     done = [attempt for attempt in attempts if attempt.outcome is Outcome.DONE]
     batch = get_owned(session, Batch, tenant_id, job.batch_id)
-    siblings = select(Job.id).where(Job.batch_id == job.batch_id, Job.tenant_id == tenant_id)
+    siblings = select(Job.id).where(Job.batch_id == job.batch_id, Job.tenant_id == tenant_id, Job.replaced_by.is_(None))
     if batch.trial:
         tries = select(Batch.id).where(Batch.tenant_id == tenant_id, Batch.trial == batch.trial)
         siblings = select(Job.id).where(Job.batch_id.in_(tries), Job.tenant_id == tenant_id)
@@ -370,6 +374,8 @@ def load_details(session: Session, tenant_id: UUID, job_id: UUID) -> PhotoDetail
         facts={Stage(attempt.stage).value: attempt.facts for attempt in done},
         previous=session.scalar(siblings.where(Job.id < job_id).order_by(Job.id.desc()).limit(1)),
         following=session.scalar(siblings.where(Job.id > job_id).order_by(Job.id).limit(1)),
+        recipe=chains.get_recipe(session, job),
+        chain=chains.load(session, tenant_id, job_id),
     )
 
 

@@ -1,4 +1,4 @@
-"""A batch's report: every deposited file exactly once, and what became of it."""
+"""A batch's report: every deposited file exactly once, and what became of it in its newest job."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from uuid import UUID
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import Select, and_, select
 
+from retint import chains
+from retint.chains import Link
 from retint.lifecycle import Outcome, Stage, State
 from retint.names import unique_path
 from retint.tables import Attempt, Batch, Job, Photo
@@ -45,8 +47,10 @@ class ReportRow:
     """A sentence for each thing that is not as in the original."""
     files: dict[str, str]
     """The result's files: name to key in the store; empty without a result."""
-    taken_over_from: UUID | None = None
+    taken_over_from: UUID | None
     """The job that made the result; None where this one made it."""
+    earlier: list[Link]
+    """What this job replaces, the oldest first; their results stay."""
 
 
 def read(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterator[ReportRow]:
@@ -68,10 +72,11 @@ def _read_rows(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterato
     while True:
         with services.read() as session:
             found = session.execute(_chunk_query(tenant_id, batch_id, after)).all()
+            earlier = chains.load_earlier(session, [row.id for row in found if row.replaces])
         if not found:
             return
         for row in found:
-            yield _make_row(row, taken)
+            yield _make_row(row, earlier.get(row.id, []), taken)
         after = found[-1].id
 
 
@@ -86,6 +91,7 @@ def _chunk_query(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[
             Job.reason,
             Job.created_at,
             Job.ended_at,
+            Job.replaces,
             Photo.sha256,
             Photo.size,
             Attempt.files,
@@ -97,14 +103,14 @@ def _chunk_query(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[
             Attempt,
             and_(Attempt.job_id == Job.id, Attempt.stage == Stage.RENDER, Attempt.outcome == Outcome.DONE),
         )
-        .where(Job.tenant_id == tenant_id, Job.batch_id == batch_id)
+        .where(Job.tenant_id == tenant_id, Job.batch_id == batch_id, Job.replaced_by.is_(None))
         .order_by(Job.id)
         .limit(CHUNK)
     )
     return query if after is None else query.where(Job.id > after)
 
 
-def _make_row(found: SqlRow[Any], taken: set[int]) -> ReportRow:
+def _make_row(found: SqlRow[Any], earlier: list[Link], taken: set[int]) -> ReportRow:
     files: dict[str, str] = (found.files or {}) if found.state is State.RESTORED else {}
     result = files.get("result")
     return ReportRow(
@@ -116,7 +122,7 @@ def _make_row(found: SqlRow[Any], taken: set[int]) -> ReportRow:
         stage=found.stage,
         reason_code=None if found.state is State.RESTORED else found.reason_code,
         reason=None if found.state is State.RESTORED else found.reason,
-        received_at=found.created_at,
+        received_at=earlier[0].created_at if earlier else found.created_at,
         ended_at=found.ended_at,
         result_name=None if result is None else unique_path(found.name, PurePosixPath(result).suffix, taken),
         result_sha256=None if result is None else (found.facts or {}).get("sha256"),
@@ -124,4 +130,5 @@ def _make_row(found: SqlRow[Any], taken: set[int]) -> ReportRow:
         notes=[] if result is None else list((found.facts or {}).get("notes", ())),
         files=files,
         taken_over_from=found.source,
+        earlier=earlier,
     )

@@ -173,6 +173,7 @@ IS_READY = "phase LIKE 'ready%'"
 IS_IN_FLIGHT = f"phase = '{IN_FLIGHT_PHASE}'"
 IS_FAILED = f"phase IN ('{State.QUARANTINED}', '{State.REFUSED}')"
 IS_MADE = "made_with IS NOT NULL"
+IS_NEWEST = "replaced_by IS NULL"
 IS_FOLDED = "xid = 0"
 IS_NEW = "xid > 0"
 
@@ -206,6 +207,11 @@ class Job(Table):
     name: Mapped[str] = mapped_column(String(1024), doc="The file's name as deposited, with its folders; only shown.")
     recipe_hash: Mapped[str | None] = mapped_column(String(64), doc="Its own recipe; NULL for the batch's.")
     replaces: Mapped[uuid.UUID | None] = mapped_column(doc="The job of the same batch whose place it takes.")
+    replaced_by: Mapped[uuid.UUID | None] = mapped_column(
+        doc="The job that took its place: it is not counted any more."
+    )
+    record_id: Mapped[uuid.UUID | None] = mapped_column(doc="What the catalogue knows of it.")
+    withheld: Mapped[bool] = mapped_column(default=False, server_default=false(), doc="Its colors are not given out.")
     fingerprint: Mapped[bytes | None] = mapped_column(
         LargeBinary(32), default=_fingerprint, doc="SHA-256 of its name and of the id of what it replaces."
     )
@@ -231,9 +237,9 @@ class Job(Table):
         # A deposit is idempotent: the same file under the same name in a batch is the same job. A hash of the name:
         # PostgreSQL refuses index entries beyond 2,704 bytes.
         Index("uq_jobs_photo_id_batch_id_fingerprint", "photo_id", "batch_id", "fingerprint", unique=True),
-        # Pages of a batch in the order of deposit, all of it or one phase.
         Index(None, "batch_id", "id"),
-        Index("ix_jobs_phase", "batch_id", "phase", "id"),
+        # Pages of a batch in the order of deposit, all of it or one phase, and a batch's jobs that are to be moved.
+        partial("ix_jobs_newest", "batch_id", "phase", "id", where=IS_NEWEST),
         # What the dispatcher queues next.
         partial("ix_jobs_ready", "batch_id", "phase", "not_before", where=IS_READY),
         # What is queued and running: small whatever the size of the table, so deadlines need no index of their own.
@@ -249,6 +255,8 @@ class Job(Table):
             "id",
             where=IS_FAILED,
         ),
+        # Jobs of a record of the catalogue.
+        partial("ix_jobs_record_id", "record_id", where="record_id IS NOT NULL"),
         # At most one job replaces another.
         partial("uq_jobs_replaces", "replaces", where="replaces IS NOT NULL", unique=True),
         # Results that others may take over.

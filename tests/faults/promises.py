@@ -126,7 +126,9 @@ def list_wrong_counts(services: Services) -> list[str]:
         batches = {batch.id: batch.name for batch in session.scalars(select(Batch))}
         counted = tallies.count_jobs(session, batches)
         rows = session.execute(
-            select(Job.batch_id, Job.stage, Job.state, func.count()).group_by(Job.batch_id, Job.stage, Job.state)
+            select(Job.batch_id, Job.stage, Job.state, func.count())
+            .where(Job.replaced_by.is_(None))
+            .group_by(Job.batch_id, Job.stage, Job.state)
         ).all()
     for batch_id, name in batches.items():
         by_rows = {(stage, state): n for of, stage, state, n in rows if of == batch_id}

@@ -113,11 +113,11 @@ class Site:
             return tallies.count_jobs(session, [batch_id])[batch_id]
 
     def count_rows(self, batch_id: uuid.UUID) -> dict[tuple[Stage, State], int]:
-        """Count a batch's jobs by stage and state from their rows, without the tallies."""
+        """Count a batch's jobs that are not replaced by stage and state from their rows, without the tallies."""
         with self.services.begin() as session:
             rows = session.execute(
                 select(Job.stage, Job.state, func.count())
-                .where(Job.batch_id == batch_id)
+                .where(Job.batch_id == batch_id, Job.replaced_by.is_(None))
                 .group_by(Job.stage, Job.state)
             )
             return {(row[0], row[1]): row[2] for row in rows}

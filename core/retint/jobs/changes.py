@@ -1,20 +1,22 @@
-"""What a person does with jobs: adds, cancels, retries."""
+"""What a person does with jobs: adds, replaces, cancels, retries."""
 
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, and_, event, func, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, case, event, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from retint import database
-from retint.columns import fingerprint, now
+from retint import database, records, words
+from retint.columns import fingerprint, new_id, now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, NotFound
 from retint.jobs import attempts
 from retint.lifecycle import FINAL, Outcome, State
+from retint.recipes import Recipe
 from retint.tables import Batch, Job, Photo
 
 log = structlog.get_logger()
@@ -52,13 +54,15 @@ def add_jobs(session: Session, batch: Batch, files: Sequence[tuple[uuid.UUID, st
     cancelled = session.scalar(select(Batch.cancelled_at).where(Batch.id == batch.id).with_for_update(read=True))
     refuse_cancelled(cancelled)
     place = (Job.photo_id, Job.batch_id, Job.fingerprint)
+    catalogued = records.look_up(session, batch, {name for _, name in files})
     rows = [
-        {"tenant_id": batch.tenant_id, "batch_id": batch.id, "photo_id": photo_id, "name": name}
+        {"tenant_id": batch.tenant_id, "batch_id": batch.id, "photo_id": photo_id, "name": name, **catalogued[name]}
         for photo_id, name in dict.fromkeys(files)
     ]
     added = session.scalars(
         database.insert(session, Job).on_conflict_do_nothing(index_elements=place).returning(Job), rows
     ).all()
+    records.index_words(session, batch, added)
     event.listen(session, "after_commit", partial(_log_added, added), once=True)
     jobs = {(job.photo_id, job.name): job for job in added}
     if missing := [(photo_id, fingerprint(name)) for photo_id, name in files if (photo_id, name) not in jobs]:
@@ -72,6 +76,89 @@ def _log_added(jobs: Sequence[Job], _: Session) -> None:
     names = ("tenant_id", "batch_id", "photo_id")
     for job in jobs:
         log.info("job_added", job_id=str(job.id), **{name: str(getattr(job, name)) for name in names})
+
+
+def replace_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID, recipe: Recipe | None = None) -> Job:
+    """Let a new job of the same file take the place of one that has ended; see `replace_jobs`.
+
+    Raises:
+        NotFound: the tenant has no such job.
+        IllegalMove: it has not ended, a newer one has taken its place already, or its batch is cancelled.
+    """
+    job = session.scalar(select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id))
+    if job is None:
+        raise NotFound("There is no such photo.")
+    if replacing := replace_jobs(session, job.batch_id, [job_id], recipe):
+        return replacing[0]
+    session.refresh(job)
+    if job.replaced_by is not None:
+        raise IllegalMove(
+            f"A newer job took this one's place: {job.replaced_by}. Go on with that one.", code="replaced"
+        )
+    raise IllegalMove(f"This photo is {job.state}. Wait until it has ended, or cancel it.")
+
+
+def replace_jobs(
+    session: Session, batch_id: uuid.UUID, job_ids: Sequence[uuid.UUID], recipe: Recipe | None = None
+) -> list[Job]:
+    """Let new jobs of the same files take the places of jobs of one batch, whose results stay.
+
+    Those that have not ended, or are replaced already, are left as they are; quarantined ones are cancelled first.
+
+    Args:
+        session: the transaction.
+        batch_id: the batch, of the tenant who asks.
+        job_ids: the jobs that are to be replaced.
+        recipe: what the new ones go through, checked by the caller; None for the recipe that each has.
+
+    Returns:
+        The new jobs, in the order of those that they replace.
+
+    Raises:
+        IllegalMove: the batch is cancelled.
+    """
+    # Ordered against `close_batch`, as in `add_jobs`.
+    batch = session.scalars(
+        select(Batch).where(Batch.id == batch_id).with_for_update(read=True).execution_options(populate_existing=True)
+    ).one()
+    refuse_cancelled(batch.cancelled_at)
+    chosen = and_(Job.id.in_(job_ids), Job.batch_id == batch_id)
+    cancel(session, and_(chosen, Job.state == State.QUARANTINED))
+    ended = (Job.id, Job.tenant_id, Job.photo_id, Job.name, Job.recipe_hash, Job.record_id)
+    old = session.execute(
+        select(*ended).where(chosen, Job.state.in_(FINAL), Job.replaced_by.is_(None)).order_by(Job.id)
+    ).all()
+    if not old:
+        return []
+    own = None if recipe is None or recipe.hash == batch.recipe_hash else records.store_recipe(session, recipe)
+    rows = [
+        {
+            "id": new_id(),
+            "tenant_id": row.tenant_id,
+            "batch_id": batch_id,
+            "photo_id": row.photo_id,
+            "name": row.name,
+            "recipe_hash": row.recipe_hash if recipe is None else own,
+            "record_id": row.record_id,
+            "replaces": row.id,
+        }
+        for row in old
+    ]
+    records.obey(session, batch, rows)
+    return _insert_replacing(session, batch, rows)
+
+
+def _insert_replacing(session: Session, batch: Batch, rows: list[dict[str, Any]]) -> list[Job]:
+    # The index of `replaces` is the guard: of two that replace the same job one inserts nothing.
+    added = session.scalars(database.insert(session, Job).on_conflict_do_nothing().returning(Job), rows).all()
+    by_old = {job.replaces: job for job in added}
+    if by_old:
+        newer = case({old_id: job.id for old_id, job in by_old.items()}, value=Job.id)
+        session.execute(update(Job).where(Job.id.in_(by_old)).values(replaced_by=newer), execution_options=NO_SYNC)
+        words.forget(session, [job_id for job_id in by_old if job_id])
+        records.index_words(session, batch, added)
+    event.listen(session, "after_commit", partial(_log_added, added), once=True)
+    return [by_old[row["replaces"]] for row in rows if row["replaces"] in by_old]
 
 
 def close_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> None:

@@ -16,7 +16,7 @@ from retint.database import NO_SYNC
 from retint.errors import Transient
 from retint.jobs import changes
 from retint.lifecycle import FINAL, State, phases_of
-from retint.tables import IS_FAILED, Job, LongMove
+from retint.tables import IS_FAILED, IS_NEWEST, Job, LongMove
 
 if TYPE_CHECKING:
     from retint.services import Services
@@ -107,7 +107,7 @@ def advance(session: Session, move_id: uuid.UUID) -> bool:
 def _select_next(move: LongMove) -> Select[uuid.UUID]:
     """Select jobs that the move has not reached: those it has moved are in another phase."""
     if move.kind == "cancel":
-        return select(Job.id).where(Job.batch_id == move.batch_id, Job.phase.in_(_OPEN_PHASES))
+        return select(Job.id).where(text(IS_NEWEST), Job.batch_id == move.batch_id, Job.phase.in_(_OPEN_PHASES))
     # A job that failed again since then keeps its new failure.
     query = select(Job.id).where(
         text(IS_FAILED), Job.phase == State.QUARANTINED.value, Job.started_at <= move.created_at

@@ -18,7 +18,7 @@ from retint.columns import now
 from retint.database import NO_SYNC
 from retint.lifecycle import ACTIVE, FINAL, IN_FLIGHT_PHASE, READY_PHASES, Stage, State
 from retint.recipes import Recipe
-from retint.tables import IS_FAILED, IS_FOLDED, IS_NEW, IS_READY, Batch, Job, Table, Tally, Tenant, Total
+from retint.tables import IS_FAILED, IS_FOLDED, IS_NEW, IS_NEWEST, IS_READY, Batch, Job, Table, Tally, Tenant, Total
 
 TALLIES = Table.metadata.tables["tallies"]
 KEY = ("batch_id", "stage", "state", "reason_code")
@@ -249,7 +249,11 @@ def _measure_wait_s(session: Session, load: Load) -> float:
     """Measure how long the oldest of these jobs has waited, in seconds; reads one entry of an index."""
     phase = READY_PHASES[load.stage] if load.state is State.READY else IN_FLIGHT_PHASE
     oldest = select(func.min(Job.not_before), now()).where(
-        Job.batch_id == load.batch_id, Job.phase == phase, Job.state == load.state, Job.stage == load.stage
+        text(IS_NEWEST),
+        Job.batch_id == load.batch_id,
+        Job.phase == phase,
+        Job.state == load.state,
+        Job.stage == load.stage,
     )
     if load.state is State.READY:
         oldest = oldest.where(text(IS_READY))
@@ -303,7 +307,11 @@ def _find_reason(
 ) -> str:
     """Find the sentence of one job that failed for a reason; reads one entry of an index."""
     one = select(Job.reason).where(
-        text(IS_FAILED), Job.tenant_id == tenant_id, Job.phase == state.value, Job.reason_code == reason_code
+        text(IS_FAILED),
+        Job.tenant_id == tenant_id,
+        Job.phase == state.value,
+        Job.reason_code == reason_code,
+        Job.replaced_by.is_(None),
     )
     if batch_id is not None:
         one = one.where(Job.batch_id == batch_id)

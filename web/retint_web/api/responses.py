@@ -139,6 +139,9 @@ class Job(JobSummary):
     sha256: str
     size: int = Field(description="Bytes of the original.")
     seconds: float = Field(description="Total time of its attempts.")
+    recipe: Recipe
+    replaces: UUID | None = Field(description="The job of the same file whose place this one took.")
+    replaced_by: UUID | None = Field(description="The job that took this one's place.")
     created_at: datetime
     ended_at: datetime | None
     attempts: list[Attempt]

@@ -21,7 +21,6 @@ from retint.errors import NotFound
 from retint.lifecycle import Stage
 from retint.pages import Page, list_photographs
 from retint.photos import PhotoDetails
-from retint.recipes import Recipe
 from retint.stores import BlobStore
 from retint_models.weights.cards import read_cards
 from retint_web import services
@@ -83,7 +82,7 @@ def _opacities() -> Iterator[int]:
 
 def is_told(shown: PhotoDetails, page: Page) -> bool:
     """Whether a page of a photo has colors of which their network says how sure it is; of films nobody keeps it."""
-    colorizer = Recipe.model_validate(shown.batch.recipe).colorizer
+    colorizer = shown.recipe.colorizer
     card = read_cards(services().settings.weights).get(colorizer)
     is_colored = page.spell("color") in shown.files and not page.facts.get("film")
     return is_colored and card is not None and bool(card.calibration)

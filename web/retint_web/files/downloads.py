@@ -41,6 +41,7 @@ COLUMNS: Final = (
     "ended_at",
     "job",
     "taken_over_from",
+    "earlier_results",
 )
 RECEIPT: Final = ("path", "bytes", "sha256", "received_at")
 """Columns of a receipt."""
@@ -175,6 +176,7 @@ def _cells(row: ReportRow) -> tuple[object, ...]:
         row.ended_at and row.ended_at.isoformat(timespec="seconds"),
         row.job_id,
         row.taken_over_from,
+        "; ".join(f"{link.job_id} {link.result_sha256 or link.state}" for link in row.earlier),
     )
 
 

@@ -11,7 +11,6 @@ from retint import batches, folders, photos
 from retint.errors import Refused
 from retint.jobs import changes
 from retint.photos import PhotoDetails, Source, Stream
-from retint.recipes import Recipe
 from retint.tables import Batch
 from retint_web import remote_photos, services
 from retint_web.pages import parameters, recipe_form, words
@@ -43,7 +42,7 @@ def new() -> ResponseReturnValue:
         like=like,
         limit_mib=services().settings.upload_limit_mib,
         left_out=folders.LEFT_OUT,
-        **recipe_form.template_values(Recipe.model_validate(like.batch.recipe) if like else recipe_form.DEFAULT),
+        **recipe_form.template_values(like.recipe if like else recipe_form.DEFAULT),
     )
 
 

@@ -15,7 +15,6 @@ from retint.kinds import BLANK, COLOR, DOCUMENT, NEUTRAL, TONED
 from retint.lifecycle import ACTIVE, STAGES, Outcome, Stage, State
 from retint.pages import INFRARED, MASK, PHOTOGRAPH, THUMBNAIL, Page, list_photographs
 from retint.photos import PhotoDetails
-from retint.recipes import Recipe
 from retint.region import WHOLE, Region
 from retint.tables import Attempt
 from retint_web import services
@@ -92,7 +91,7 @@ def show(job_id: UUID) -> ResponseReturnValue:
     with services().read() as session:
         shown = photos.load_details(session, g.identity.tenant_id, job_id)
     pages = list_photographs(shown.facts.get(Stage.INGEST, {}))
-    page, recipe = _choose_page(pages), Recipe.model_validate(shown.batch.recipe)
+    page, recipe = _choose_page(pages), shown.recipe
     region = page.region if recipe.changes(page.facts.get("kind", "")) else WHOLE
     names = {page.spell(name) if name in PAGE_FILES else name: title for name, title in FILES.items()}
     return render_template(
@@ -180,7 +179,7 @@ def restore_again(job_id: UUID) -> ResponseReturnValue:
     identity = g.identity
     with services().begin() as session:
         shown = photos.load_details(session, identity.tenant_id, job_id)
-        recipe = recipes.parse({**shown.batch.recipe, **recipe_form.parse_region(request.form)})
+        recipe = recipes.parse({**shown.recipe.model_dump(), **recipe_form.parse_region(request.form)})
         by = {"created_by": identity.user_id, "imported": services().settings.weights}
         trial_id = shown.batch.trial
         if trial_id is None:
@@ -284,7 +283,7 @@ def _describe_restoration(shown: PhotoDetails, page: Page) -> Iterator[str]:
     """Yield sentences that say what was done to a page and how far it can be trusted."""
     if shown.job.state is not State.RESTORED:
         return
-    recipe = Recipe.model_validate(shown.batch.recipe)
+    recipe = shown.recipe
     is_colorless = _is_colorless(shown, page)
     if page.spell("color") in shown.files and not is_colorless:
         says = page.facts.get("film") or confidence.is_told(shown, page)

@@ -111,8 +111,8 @@ def _find_photo() -> tuple[Photo, str, Recipe]:
     if "job" in request.form:
         with services().read() as session:
             shown = photos.load_details(session, tenant_id, parameters.parse_id(request.form["job"]))
-        recipe = Recipe.model_validate(shown.batch.recipe)
-        return shown.photo, shown.job.name, Recipe(region=recipe.region, invert=recipe.invert)
+        base = Recipe(region=shown.recipe.region, invert=shown.recipe.invert)
+        return shown.photo, shown.job.name, base
     base = recipes.parse(recipe_form.parse_region(request.form))
     if file and file.filename:
         return photos.store_original(services(), tenant_id, Stream(file.stream)), file.filename, base

@@ -28,7 +28,7 @@ def test_the_tallies_agree_with_the_rows_whatever_moves(site: Site, seed: int) -
         some = dice.sample(job_ids, 6)
         batch = dice.choice(batches)
         with site.services.begin() as session:
-            match dice.randrange(10):
+            match dice.randrange(12):
                 case 0 | 1:
                     queueing.queue(session, batch.id, dice.choice(STAGES), 4, 30)
                 case 2 | 3 | 4:
@@ -36,16 +36,19 @@ def test_the_tallies_agree_with_the_rows_whatever_moves(site: Site, seed: int) -
                     for stage in STAGES:
                         leases += claim(session, stage, some, None, lease_s)
                 case 5 | 6:
-                    chosen = {lease.job_id: (lease, dice.choice(ends)) for lease in leases}
-                    settle(session, list(chosen.values()), backoff_s=0.001, requeue_s=30)
+                    ended = {lease.job_id: (lease, dice.choice(ends)) for lease in leases}
+                    settle(session, list(ended.values()), backoff_s=0.001, requeue_s=30)
                     leases.clear()
                 case 7:
                     queueing.reclaim_expired(session)
                 case 8:
                     changes.retry(session, true())
                     tallies.fold(session)
-                case 9 if site.get_job(some[0]).state not in FINAL:
-                    changes.cancel_job(session, batches[job_ids.index(some[0]) // 12].tenant_id, some[0])
+                case 9 if (chosen := session.get_one(Job, some[0])).state not in FINAL:
+                    changes.cancel_job(session, chosen.tenant_id, chosen.id)
+                case 10 | 11:
+                    added = changes.replace_jobs(session, batch.id, some)
+                    job_ids += [job.id for job in added]
                 case _:
                     queueing.unqueue(session, some)
         for each in batches:

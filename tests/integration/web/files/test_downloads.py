@@ -3,12 +3,14 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from tests.integration.web.conftest import Person
 from werkzeug.test import TestResponse
 
 from retint.errors import NotFound
+from retint.jobs import changes
 from retint.services import Services
 
 RESULT = bytes(range(256)) * 40
@@ -291,3 +293,27 @@ def test_a_note_reaches_the_page_the_api_and_the_report(member: Person, restore:
     assert member.api("GET", f"/jobs/{job_id}").json["notes"] == notes
     [row] = csv.DictReader(io.StringIO(member.api("GET", f"/batches/{batch_id}/report.csv").text))
     assert row["notes"] == "The profile is damaged. Thumbnails are left out."
+
+
+def test_a_file_that_was_run_again_is_in_the_report_and_the_zip_once(
+    member: Person, job_id: str, restore: Callable[..., None], services: Services
+) -> None:
+    batch_id = member.api("GET", f"/jobs/{job_id}").json["batch_id"]
+    received = member.browser().get(f"/batches/{batch_id}/receipt.csv").text
+    with services.begin() as session:
+        new = str(changes.replace_job(session, member.identity.tenant_id, UUID(job_id)).id)
+    restore(new, result=b"better")
+    assert member.browser().get(f"/batches/{batch_id}/receipt.csv").text == received
+    report = member.api("GET", f"/batches/{batch_id}/report.csv").text
+    [row] = csv.DictReader(io.StringIO(report))
+    assert (row["job"], row["result_sha256"]) == (new, hashlib.sha256(b"better").hexdigest())
+    assert row["earlier_results"] == f"{job_id} {hashlib.sha256(RESULT).hexdigest()}"
+    archive = member.api("GET", f"/batches/{batch_id}/results.zip", buffered=True).data
+    with zipfile.ZipFile(io.BytesIO(archive)) as results:
+        assert results.read("album/a.jpg") == b"better"
+        assert len(results.namelist()) == 3
+    assert _result(member, job_id).data == RESULT, "the old result stays"
+    old, newest = (member.api("GET", f"/jobs/{each}").json for each in (job_id, new))
+    assert (old["replaced_by"], newest["replaces"]) == (new, job_id)
+    assert f'href="/jobs/{new}"' in member.browser().get(f"/jobs/{job_id}").text
+    assert f'href="/jobs/{job_id}"' in member.browser().get(f"/jobs/{new}").text
