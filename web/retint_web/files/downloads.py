@@ -41,6 +41,10 @@ COLUMNS: Final = (
     "ended_at",
     "job",
     "earlier_results",
+    "verdict",
+    "judged_by",
+    "judged_at",
+    "note",
 )
 RECEIPT: Final = ("path", "bytes", "sha256", "received_at")
 """Columns of a receipt."""
@@ -175,6 +179,10 @@ def _cells(row: ReportRow) -> tuple[object, ...]:
         row.ended_at and row.ended_at.isoformat(timespec="seconds"),
         row.job_id,
         "; ".join(f"{link.job_id} {link.result_sha256 or link.state}" for link in row.earlier),
+        row.said and row.said.verdict.value,
+        row.said and row.said.by,
+        row.said and row.said.at.isoformat(timespec="seconds"),
+        row.said and row.said.note,
     )
 
 
