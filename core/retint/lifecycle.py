@@ -53,6 +53,15 @@ class State(StrEnum):
         return self in FINAL
 
 
+class Verdict(StrEnum):
+    """What a reviewer says of a result. Beside the state, and never part of it."""
+
+    UNJUDGED = "unjudged"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    REWORK = "rework"
+
+
 FINAL: Final = frozenset({State.RESTORED, State.REFUSED, State.CANCELLED})
 ACTIVE: Final = frozenset({State.READY, State.QUEUED, State.RUNNING})
 

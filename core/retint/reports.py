@@ -10,12 +10,13 @@ from uuid import UUID
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import Select, and_, select
 
-from retint import chains
+from retint import chains, verdicts
 from retint.chains import Link
-from retint.lifecycle import Outcome, Stage, State
+from retint.lifecycle import Outcome, Stage, State, Verdict
 from retint.names import unique_path
 from retint.tables import Attempt, Batch, Job, Photo
 from retint.tenancy import get_owned
+from retint.verdicts import Said
 
 if TYPE_CHECKING:
     from retint.services import Services
@@ -51,6 +52,8 @@ class ReportRow:
     """The job that made the result; None where this one made it."""
     earlier: list[Link]
     """What this job replaces, the oldest first; their results stay."""
+    said: Said | None
+    """What was said last of the result."""
 
 
 def read(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterator[ReportRow]:
@@ -73,10 +76,11 @@ def _read_rows(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterato
         with services.read() as session:
             found = session.execute(_chunk_query(tenant_id, batch_id, after)).all()
             earlier = chains.load_earlier(session, [row.id for row in found if row.replaces])
+            said = verdicts.load_said(session, [row.id for row in found if row.verdict is not Verdict.UNJUDGED])
         if not found:
             return
         for row in found:
-            yield _make_row(row, earlier.get(row.id, []), taken)
+            yield _make_row(row, earlier.get(row.id, []), said.get(row.id), taken)
         after = found[-1].id
 
 
@@ -92,6 +96,7 @@ def _chunk_query(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[
             Job.created_at,
             Job.ended_at,
             Job.replaces,
+            Job.verdict,
             Photo.sha256,
             Photo.size,
             Attempt.files,
@@ -110,7 +115,7 @@ def _chunk_query(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[
     return query if after is None else query.where(Job.id > after)
 
 
-def _make_row(found: SqlRow[Any], earlier: list[Link], taken: set[int]) -> ReportRow:
+def _make_row(found: SqlRow[Any], earlier: list[Link], said: Said | None, taken: set[int]) -> ReportRow:
     files: dict[str, str] = (found.files or {}) if found.state is State.RESTORED else {}
     result = files.get("result")
     return ReportRow(
@@ -131,4 +136,5 @@ def _make_row(found: SqlRow[Any], earlier: list[Link], taken: set[int]) -> Repor
         files=files,
         taken_over_from=found.source,
         earlier=earlier,
+        said=said,
     )

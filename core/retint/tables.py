@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Double,
     FetchedValue,
@@ -13,39 +12,18 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Text,
     UniqueConstraint,
     false,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from retint.columns import Moment, fingerprint, new_id, now, partial, text_enum
-from retint.lifecycle import IN_FLIGHT_PHASE, Outcome, Stage, State
+from retint.columns import fingerprint, new_id, now, partial
+from retint.lifecycle import IN_FLIGHT_PHASE, Outcome, Stage, State, Verdict
+from retint.schema import Table as Table
 from retint.stores import keys
-
-
-class Table(DeclarativeBase):
-    """Base of the mapped classes."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {
-        datetime: Moment(),
-        dict[str, Any]: JSON(),
-        Stage: text_enum(Stage),
-        State: text_enum(State),
-        Outcome: text_enum(Outcome),
-    }
 
 
 class Tenant(Table):
@@ -174,6 +152,7 @@ IS_IN_FLIGHT = f"phase = '{IN_FLIGHT_PHASE}'"
 IS_FAILED = f"phase IN ('{State.QUARANTINED}', '{State.REFUSED}')"
 IS_MADE = "made_with IS NOT NULL"
 IS_NEWEST = "replaced_by IS NULL"
+IS_RESULT = f"{IS_NEWEST} AND phase = '{State.RESTORED}'"
 IS_FOLDED = "xid = 0"
 IS_NEW = "xid > 0"
 
@@ -228,6 +207,10 @@ class Job(Table):
     started_at: Mapped[datetime | None] = mapped_column(doc="When the newest attempt was claimed.")
     reason_code: Mapped[str | None] = mapped_column(String(64))
     reason: Mapped[str | None] = mapped_column(Text, doc="Why refused or quarantined, or the newest fault.")
+    verdict: Mapped[Verdict] = mapped_column(
+        default=Verdict.UNJUDGED, server_default=Verdict.UNJUDGED, doc="What was said last of its result."
+    )
+    risk: Mapped[float | None] = mapped_column(Double, doc="Look at it first: 0 to 1, see `imaging.risk`.")
     created_at: Mapped[datetime] = mapped_column(default=now())
     ended_at: Mapped[datetime | None]
     made_with: Mapped[str | None] = mapped_column(
@@ -240,6 +223,8 @@ class Job(Table):
         Index(None, "batch_id", "id"),
         # Pages of a batch in the order of deposit, all of it or one phase, and a batch's jobs that are to be moved.
         partial("ix_jobs_newest", "batch_id", "phase", "id", where=IS_NEWEST),
+        # The light table: results by verdict, the riskiest last.
+        partial("ix_jobs_results", "batch_id", "verdict", "risk", "id", where=IS_RESULT),
         # What the dispatcher queues next.
         partial("ix_jobs_ready", "batch_id", "phase", "not_before", where=IS_READY),
         # What is queued and running: small whatever the size of the table, so deadlines need no index of their own.
@@ -298,6 +283,21 @@ class Attempt(Table):
     )
 
 
+class Judgement(Table):
+    """What a person said of a result, and when. Append-only; the newest of a job is its `verdict`."""
+
+    __tablename__ = "verdicts"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"))
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    result_sha256: Mapped[str] = mapped_column(String(64), doc="Of the result that was looked at.")
+    verdict: Mapped[Verdict]
+    note: Mapped[str | None] = mapped_column(Text)
+    by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
+    at: Mapped[datetime] = mapped_column(default=now())
+    __table_args__ = (Index(None, "job_id", "id"),)
+
+
 class Tally(Table):
     """A summand of a batch's count by stage and state; the count is the sum of `n`. Written by triggers on `jobs`."""
 
@@ -307,7 +307,9 @@ class Tally(Table):
     stage: Mapped[Stage]
     state: Mapped[State]
     reason_code: Mapped[str] = mapped_column(
-        String(64), server_default=text("''"), doc="Why jobs were refused or quarantined; empty in other states."
+        String(64),
+        server_default=text("''"),
+        doc="Why jobs were refused or quarantined; the verdict on results.",
     )
     xid: Mapped[int] = mapped_column(
         BigInteger, server_default=FetchedValue(), doc="The transaction that wrote it; 0: it is a sum of earlier ones."

@@ -273,7 +273,14 @@ def settle(session: Session, ends: Sequence[AttemptEnd], *, backoff_s: float, re
     rows = [_attempt_row(lease, end) for lease, end in ends if lease.job_id in written]
     if rows:
         session.execute(insert(ATTEMPTS), rows)
+    if risks := [
+        {"job": row["job_id"], "found": risk} for row in rows if (risk := row["facts"].get("risk")) is not None
+    ]:
+        session.execute(_NOTE_RISK, risks)
     return written
+
+
+_NOTE_RISK = update(JOBS).where(JOBS.c.id == bindparam("job")).values(risk=bindparam("found"))
 
 
 @dataclass(frozen=True)

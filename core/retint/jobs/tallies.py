@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Subquery, Text, cast, delete, func, or_, select, text, union_all
+from sqlalchemy import BigInteger, ColumnElement, Subquery, Text, case, cast, delete, func, or_, select, text, union_all
 from sqlalchemy.orm import Session, aliased
 
 from retint import database
 from retint.columns import now
 from retint.database import NO_SYNC
-from retint.lifecycle import ACTIVE, FINAL, IN_FLIGHT_PHASE, READY_PHASES, Stage, State
+from retint.lifecycle import ACTIVE, FINAL, IN_FLIGHT_PHASE, READY_PHASES, Stage, State, Verdict
 from retint.recipes import Recipe
 from retint.tables import IS_FAILED, IS_FOLDED, IS_NEW, IS_NEWEST, IS_READY, Batch, Job, Table, Tally, Tenant, Total
 
@@ -33,6 +33,8 @@ class Counts:
     """Numbers of jobs by stage and state."""
 
     by: dict[tuple[Stage, State], int] = field(default_factory=dict)
+    verdicts: dict[Verdict, int] = field(default_factory=dict)
+    """Of the restored ones, by what was said last of their results."""
 
     def of(self, *states: State) -> int:
         """Count the jobs in any of these states, at all stages."""
@@ -122,17 +124,17 @@ class Load:
 
 def count_jobs(session: Session, batch_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Counts]:
     """Count the jobs of batches by stage and state; the cost does not depend on the number of jobs."""
-    found: dict[uuid.UUID, dict[tuple[Stage, State], int]] = {batch_id: {} for batch_id in batch_ids}
+    found = {batch_id: Counts() for batch_id in batch_ids}
     current = _select_current(session, Tally.batch_id.in_(found))
-    rows = session.execute(
-        select(current.c.batch_id, current.c.stage, current.c.state, func.sum(current.c.n).label("n")).group_by(
-            current.c.batch_id, current.c.stage, current.c.state
-        )
-    )
-    for row in rows:
+    verdict = case((current.c.state == State.RESTORED, current.c.reason_code), else_="").label("verdict")
+    key = (current.c.batch_id, current.c.stage, current.c.state, verdict)
+    for row in session.execute(select(*key, func.sum(current.c.n).label("n")).group_by(*key)):
         if row.n:
-            found[row.batch_id][row.stage, row.state] = int(row.n)
-    return {batch_id: Counts(by) for batch_id, by in found.items()}
+            counts, place = found[row.batch_id], (row.stage, row.state)
+            counts.by[place] = counts.by.get(place, 0) + int(row.n)
+            if row.verdict:
+                counts.verdicts[Verdict(row.verdict)] = int(row.n)
+    return found
 
 
 def _select_current(session: Session, condition: ColumnElement[bool]) -> Subquery:

@@ -51,6 +51,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.open_upload": {"environ_overrides": TUS | {"HTTP_UPLOAD_LENGTH": "5"}},
     "api.send_upload": {"environ_overrides": TUS | SENT, "data": b"x"},
     "api.end_upload": {"environ_overrides": TUS},
+    "api.judge": {"json": {"verdict": "approved", "seen_sha256": "0" * 64}},
+    "api.rework": {"json": {"seen_sha256": "0" * 64}},
 }
 BOTH, ADMIN, OPERATOR = {Role.ADMIN, Role.OPERATOR}, {Role.ADMIN}, {Role.OPERATOR}
 ROLES = {

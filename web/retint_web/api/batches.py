@@ -205,6 +205,7 @@ def _counts(counts: tallies.Counts) -> responses.Counts:
         cancelled=counts.cancelled,
         ended=counts.ended,
         stages=stages,
+        verdicts=counts.verdicts,
     )
 
 

@@ -87,6 +87,8 @@ def _job(session: Session, job_id: UUID) -> responses.Job:
         recipe=shown.recipe,
         replaces=job.replaces,
         replaced_by=job.replaced_by,
+        verdict=job.verdict,
+        risk=job.risk,
         created_at=job.created_at,
         ended_at=job.ended_at,
         attempts=[_attempt(attempt) for attempt in shown.attempts],

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from retint import trials
-from retint.lifecycle import MOST_WORKERS, State
+from retint import trials, verdicts
+from retint.lifecycle import MOST_WORKERS, State, Verdict
 from retint.recipes import Recipe
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
@@ -28,6 +28,12 @@ class JobsQuery(PageQuery):
     """A page of a batch's jobs, of all or of one state."""
 
     state: State | None = Field(None, description="Only jobs in this state.")
+
+
+class ResultsQuery(PageQuery):
+    """A page of a batch's results with one verdict."""
+
+    verdict: Verdict = Verdict.UNJUDGED
 
 
 class PhotoQuery(BaseModel):
@@ -109,6 +115,28 @@ class KnownFiles(Body):
     """Files whose bytes the server may have."""
 
     files: list[KnownFile] = Field(max_length=1000)
+
+
+class Seen(Body):
+    """What a reviewer looked at: where it is something else by now, nothing is written."""
+
+    seen_sha256: Sha256
+    seen_verdict: Verdict = Field(Verdict.UNJUDGED, description="The verdict that was shown.")
+    note: str | None = Field(None, max_length=verdicts.NOTE_LENGTH)
+
+
+class NewVerdict(Seen):
+    """What a reviewer says of a result."""
+
+    verdict: Verdict = Field(
+        description="`approved`, `rejected`, or `unjudged` to take the last one back. For rework see `rework`."
+    )
+
+
+class Rework(Seen):
+    """A result that is to be made anew."""
+
+    recipe: Recipe | None = Field(None, description="What it goes through; the job's own recipe if missing.")
 
 
 class NewTrial(Body):

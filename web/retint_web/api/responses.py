@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from retint.lifecycle import Outcome, Stage, State
+from retint.lifecycle import Outcome, Stage, State, Verdict
 from retint.recipes import Recipe
 
 T = TypeVar("T")
@@ -69,6 +69,7 @@ class Counts(Answer):
     cancelled: int
     ended: int = Field(description="Restored, refused or cancelled.")
     stages: dict[Stage, dict[State, int]]
+    verdicts: dict[Verdict, int] = Field(description="Of the restored jobs, by what was said last of their results.")
 
 
 class Batch(Answer):
@@ -142,6 +143,8 @@ class Job(JobSummary):
     recipe: Recipe
     replaces: UUID | None = Field(description="The job of the same file whose place this one took.")
     replaced_by: UUID | None = Field(description="The job that took this one's place.")
+    verdict: Verdict = Field(description="What was said last of its result.")
+    risk: float | None = Field(description="0 to 1: the riskiest results are worth a look first.")
     created_at: datetime
     ended_at: datetime | None
     attempts: list[Attempt]
@@ -152,6 +155,30 @@ class Job(JobSummary):
     facts: dict[str, dict[str, Any]] = Field(description="What each finished stage found, by the stage's name.")
     notes: list[str] = Field(description="A sentence for each thing that is not as in the original, or passed over.")
     taken_over_from: UUID | None = Field(description="The job that made the result; null where this one did.")
+
+
+class Result(Answer):
+    """A result, and what was said last of it."""
+
+    id: UUID = Field(description="Of its job.")
+    name: str
+    url: str = Field(description="The photo's page in the portal.")
+    sha256: str = Field(description="Of the result.")
+    verdict: Verdict
+    risk: float | None = Field(description="0 to 1: the riskiest are worth a look first. Null where nothing is known.")
+    remark: str | None = Field(description="A sentence about the result that people must read, such as no color.")
+    note: str | None
+    judged_by: str | None = Field(description="The reviewer's email address.")
+    judged_at: datetime | None
+
+
+class Replacing(Answer):
+    """A job that takes another one's place."""
+
+    id: UUID
+    name: str
+    replaces: UUID
+    url: str = Field(description="The photo's page in the portal.")
 
 
 class Try(JobSummary):

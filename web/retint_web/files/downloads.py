@@ -42,6 +42,10 @@ COLUMNS: Final = (
     "job",
     "taken_over_from",
     "earlier_results",
+    "verdict",
+    "judged_by",
+    "judged_at",
+    "note",
 )
 RECEIPT: Final = ("path", "bytes", "sha256", "received_at")
 """Columns of a receipt."""
@@ -177,6 +181,10 @@ def _cells(row: ReportRow) -> tuple[object, ...]:
         row.job_id,
         row.taken_over_from,
         "; ".join(f"{link.job_id} {link.result_sha256 or link.state}" for link in row.earlier),
+        row.said and row.said.verdict.value,
+        row.said and row.said.by,
+        row.said and row.said.at.isoformat(timespec="seconds"),
+        row.said and row.said.note,
     )
 
 

@@ -7,6 +7,7 @@ Nothing here touches the database, except that it beats. A stage gets leases and
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from retint_workers.films import ingest as film_ingest
 from retint_workers.films import render as film_render
 from retint_workers.films.frame_renderer import RenderRequest
 from retint_workers.imaging import ingest, render
+from retint_workers.imaging.risk import COLORLESS, measure_risk
 from retint_workers.inference import colorize, defade
 from retint_workers.inference.decide import decide
 from retint_workers.queue import transfers
@@ -192,13 +194,18 @@ def run_render(services: Services, leases: Sequence[Lease], beat: Beat) -> Itera
 
 
 def _render_photo(services: Services, lease: Lease, original: Path, folder: Path, beat: Beat) -> render.Rendered:
+    risks: list[float] = []
+
     def read_layers(page: Page) -> Layers:
         def read(progress: Progress) -> Layers:
             color = transfers.read_layer(services.store, lease, page.spell("color"), ColorLayer.from_bytes, progress)
             name = page.spell("density")
             return color, transfers.read_layer(services.store, lease, name, DensityLayer.from_bytes, progress)
 
-        return transfers.start(lease, read).wait(beat)
+        layers = transfers.start(lease, read).wait(beat)
+        if any(layers):
+            risks.append(measure_risk(*layers))
+        return layers
 
     facts = lease.facts[Stage.INGEST]
     color, density = read_layers(list_photographs(facts)[0])
@@ -211,7 +218,9 @@ def _render_photo(services: Services, lease: Lease, original: Path, folder: Path
         density=density,
         read_layers=read_layers,
     )
-    return render.render(request, services.settings, beat)
+    rendered = render.render(request, services.settings, beat)
+    risk = max(risks) + COLORLESS * bool(rendered.facts["colorless"]) if risks else None
+    return replace(rendered, facts=rendered.facts | {"risk": risk})
 
 
 def _hash_making(services: Services, lease: Lease, rendered: render.Rendered) -> str | None:

@@ -1,0 +1,57 @@
+"""API operations of review: results by verdict, verdicts, rework."""
+
+from uuid import UUID
+
+from flask import g
+
+from retint import recipes, verdicts
+from retint_web import services
+from retint_web.api import requests, responses
+from retint_web.api.blueprint import api, job_url, next_cursor
+
+
+@api.operation("GET", "/batches/<uuid:batch_id>/results", responses.Page[responses.Result], query=requests.ResultsQuery)
+def list_results(batch_id: UUID, query: requests.ResultsQuery) -> responses.Page[responses.Result]:
+    """List a batch's results with one verdict, the riskiest first."""
+    with services().read() as session:
+        found = verdicts.list_page(
+            session, g.identity.tenant_id, batch_id, query.verdict, after=query.after, limit=query.limit
+        )
+    items = [_result(each) for each in found]
+    return responses.Page(items=items, next=next_cursor(items, query.limit))
+
+
+@api.operation("PUT", "/jobs/<uuid:job_id>/verdict", responses.Result, body=requests.NewVerdict)
+def judge(job_id: UUID, body: requests.NewVerdict) -> responses.Result:
+    """Judge a job's result. An approved result is the only one of its file."""
+    tenant_id = g.identity.tenant_id
+    with services().begin() as session:
+        verdicts.judge(session, tenant_id, job_id, **dict(body), by=g.identity.user_id)
+        [judged] = verdicts.load(session, tenant_id, [job_id])
+    return _result(judged)
+
+
+@api.operation("POST", "/jobs/<uuid:job_id>/rework", responses.Replacing, status=201, body=requests.Rework)
+def rework(job_id: UUID, body: requests.Rework) -> responses.Replacing:
+    """Let a result be made anew: a new job takes its place, whose result is to be judged again."""
+    if body.recipe is not None:
+        recipes.check(body.recipe, services().settings.weights)
+    with services().begin() as session:
+        new = verdicts.rework(session, g.identity.tenant_id, job_id, **dict(body), by=g.identity.user_id)
+    return responses.Replacing(id=new.id, name=new.name, replaces=job_id, url=job_url(new.id))
+
+
+def _result(result: verdicts.Result) -> responses.Result:
+    said = result.said
+    return responses.Result(
+        id=result.job_id,
+        name=result.name,
+        url=job_url(result.job_id),
+        sha256=result.sha256,
+        verdict=result.verdict,
+        risk=result.risk,
+        remark=result.remark,
+        note=said and said.note,
+        judged_by=said and said.by,
+        judged_at=said and said.at,
+    )
