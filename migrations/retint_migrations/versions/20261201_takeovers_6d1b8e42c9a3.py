@@ -1,6 +1,6 @@
 """Jobs say what their result was made with, attempts what they took over, batches whose proof they are.
 
-Revision: 6d1b8e42c9a3, after 90d3e6c1f7ab
+Revision: 6d1b8e42c9a3, after b7d41f9a6c20
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from retint_migrations import online
 
 revision = "6d1b8e42c9a3"
-down_revision = "90d3e6c1f7ab"
+down_revision = "b7d41f9a6c20"
 branch_labels = None
 depends_on = None
 
