@@ -290,7 +290,7 @@ def test_the_time_of_the_whole_batch_follows_from_what_was_measured(site: Site) 
 
 
 def test_without_workers_and_without_measurements_the_time_is_not_known(site: Site) -> None:
-    batch = open_batch(site, many(30))
+    batch = open_batch(site, many(20))
     open_proof(site, batch, PLAIN)
     job_ids = job_ids_of(load(site, batch), 0)
     run(site, job_ids[:5], PLAIN)
@@ -311,7 +311,7 @@ def test_without_workers_and_without_measurements_the_time_is_not_known(site: Si
         proof_id = proofs.load(session, again.tenant_id, again.id).columns[0].batch_id
         takeovers.take_over(session, again.tenant_id, proof_id, PLAIN, 99, site.settings.weights)
     column = load(site, again).columns[0]
-    assert (column.restored, column.estimate, column.is_taken_over) == (24, None, True)
+    assert (column.restored, column.estimate, column.is_taken_over) == (20, None, True)
 
 
 def test_a_push_that_goes_on_after_a_release_finds_its_batch(site: Site) -> None:

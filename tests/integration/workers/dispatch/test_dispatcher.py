@@ -440,7 +440,7 @@ def test_a_tick_takes_over_a_chunk_and_the_next_one_goes_on(
     for stage in Stage:
         making = made_with if stage is Stage.RENDER else None
         sqlite_site.settle(*[(lease, Done(made_with=making)) for lease in sqlite_site.claim([made], stage)])
-    restored = []
+    restored: list[int] = []
     while not restored or restored[-1] < 35:
         dispatcher.tick()
         restored.append(sqlite_site.count_states(asked)[State.RESTORED])
