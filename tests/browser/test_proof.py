@@ -80,7 +80,7 @@ def test_a_proof_fits_a_phone_and_everybody(
     expect(page.locator(".why")).to_contain_text("not")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert find_violations(page) == []
-    page.get_by_role("button", name="Discard this proof").press("Enter")
+    page.get_by_role("button", name="Discard proof").press("Enter")
     expect(page.get_by_role("button", name="Open the proof")).to_be_visible()
 
 
