@@ -30,7 +30,7 @@ from retint_models.weights.cards import IMPORTED
 
 MOST_RECIPES: Final = 3
 ENOUGH: Final = 6
-"""Photographs after which the time of the whole batch is told; all of them, where a proof has fewer."""
+"""Restored photographs after which the time of the whole batch is told; else, at the proof's end."""
 
 _BEGUN: Final = tuple(
     phase
@@ -186,20 +186,21 @@ def load(session: Session, tenant_id: UUID, batch_id: UUID) -> Proof:
         tries[one.batch_id].append(one)
     spent = _measure_spent(session, [one.job_id for column in tries.values() for one in column])
     live = Counter(worker.fleet for worker in fleets.list_live(session) if worker.trouble is None)
-    columns = []
-    for each in open_ones:
-        of_recipe = sorted(tries[each.id], key=lambda one: (one.name, one.photo_id))
-        columns.append(
-            Column(
-                batch_id=each.id,
-                recipe=Recipe.model_validate(each.recipe),
-                tries=of_recipe,
-                estimate=_estimate([spent[one.job_id] for one in of_recipe if one.job_id in spent], photos, live)
-                if sum(one.state is State.RESTORED for one in of_recipe) >= min(ENOUGH, len(of_recipe))
-                else None,
-            )
-        )
+    columns = [
+        _make_column(each, sorted(tries[each.id], key=lambda one: (one.name, one.photo_id)), spent, photos, live)
+        for each in open_ones
+    ]
     return Proof(batch, photos, columns, may_begin(session, batch))
+
+
+def _make_column(
+    of_recipe: Batch, tries: list[Try], spent: Mapping[UUID, Mapping[Stage, float]], photos: int, live: Counter[str]
+) -> Column:
+    restored = sum(one.state is State.RESTORED for one in tries)
+    is_enough = restored >= ENOUGH or not any(one.state in ACTIVE for one in tries)
+    measured = [spent[one.job_id] for one in tries if one.job_id in spent]
+    estimate = _estimate(measured, photos, live) if is_enough else None
+    return Column(of_recipe.id, Recipe.model_validate(of_recipe.recipe), tries, estimate)
 
 
 def may_begin(session: Session, batch: Batch) -> bool:
@@ -213,13 +214,15 @@ def release(session: Session, tenant_id: UUID, batch_id: UUID, recipe_hash: str)
     What the proof has made with this recipe is taken over; what is left of the other recipes is cancelled.
 
     Raises:
-        NotFound: no such batch, or its proof has no such recipe.
-        IllegalMove: the batch is cancelled, was resumed, released with another recipe, or has begun.
+        NotFound: no such batch.
+        IllegalMove: its proof has no such recipe; or it is cancelled, was resumed, released with another recipe, or has
+            begun.
     """
     batch = _lock(session, tenant_id, batch_id)
+    changes.refuse_cancelled(batch.cancelled_at)
     chosen = [each for each in _list_open(session, batch) if each.recipe_hash == recipe_hash]
     if not chosen:
-        raise NotFound("The batch's proof has no such recipe.")
+        raise IllegalMove("The batch has no proof of this recipe. Prove it first.", code="not_proved")
     if batch.paused_at is None and batch.recipe_hash == recipe_hash:
         return batch
     _refuse_begun(session, batch)

@@ -43,7 +43,7 @@ def test_a_batch_is_proved_and_all_of_it_restored_with_what_is_liked(
     page.get_by_role("link", name="Prove first").click()
     page.get_by_role("button", name="Open the proof").click()
     expect(page.locator("#gallery .card:not(.original)")).to_have_count(2 * PHOTOS)
-    ready = f"{2 * PHOTOS} of {2 * PHOTOS} pictures ready"
+    ready = f"{2 * PHOTOS} of {2 * PHOTOS} ready"
     expect(page.locator("#progress strong")).to_have_text(ready, timeout=RESTORED_MS)
     expect(page.locator("#progress:not([hx-get])")).to_have_count(1)
     expect(page.get_by_text("with the workers that run now")).to_have_count(2)
@@ -76,8 +76,8 @@ def test_a_proof_fits_a_phone_and_everybody(
     page.get_by_role("checkbox", name="Vivid").uncheck()
     page.get_by_role("button", name="Open the proof").press("Enter")
     expect(page.locator("#progress:not([hx-get])")).to_have_count(1, timeout=RESTORED_MS)
-    expect(page.locator("#progress strong")).to_have_text(f"{PHOTOS} of {PHOTOS + 1} pictures ready")
-    expect(page.locator(".why")).to_contain_text("not")
+    expect(page.locator("#progress strong")).to_have_text(f"{PHOTOS} of {PHOTOS + 1} ready")
+    expect(page.locator(".why")).to_contain_text("neither an image nor a film")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert find_violations(page) == []
     page.get_by_role("button", name="Discard proof").press("Enter")

@@ -111,7 +111,7 @@ def test_a_release_again_changes_nothing_and_one_with_another_recipe_is_refused(
     assert release(site, batch, VIVID).recipe_hash == VIVID.hash
     with pytest.raises(IllegalMove, match="runs with the colorizer compact-vivid"):
         release(site, batch, PLAIN)
-    with pytest.raises(NotFound, match="no such recipe"):
+    with pytest.raises(IllegalMove, match="no proof of this recipe"):
         release(site, batch, GRAY)
 
 
@@ -165,7 +165,7 @@ def test_a_cancelled_batch_takes_its_proof_along(site: Site) -> None:
         long_moves.cancel_batch(session, batch.tenant_id, batch.id)
     assert site.count_states(job_ids) == {State.CANCELLED: 5}
     assert load(site, batch).columns == []
-    with pytest.raises(NotFound):
+    with pytest.raises(IllegalMove, match="cancelled"):
         release(site, batch, PLAIN)
     with pytest.raises(IllegalMove, match="cancelled"):
         open_proof(site, batch)
@@ -225,13 +225,16 @@ def test_what_cannot_be_proved_is_refused(site: Site) -> None:
 def test_refused_photos_of_a_proof_are_told_and_hold_up_nothing(site: Site) -> None:
     batch = open_batch(site, many(3))
     open_proof(site, batch)
+    run(site, job_ids_of(load(site, batch), 1)[:1], VIVID)
     for column in range(2):
         for lease in site.claim(job_ids_of(load(site, batch), column)):
             site.settle((lease, InvalidPhoto("This is not a photograph.")))
     proof = load(site, batch)
     assert proof.is_over
-    assert {each.reason for row in proof.rows for each in row} == {"This is not a photograph."}
-    assert all(column.estimate is None for column in proof.columns)
+    assert [each.reason for each in proof.columns[1].tries] == [None, *["This is not a photograph."] * 2]
+    assert [column.restored for column in proof.columns] == [0, 1]
+    assert proof.columns[0].estimate is None
+    assert proof.columns[1].estimate, "no more will be measured"
     assert release(site, batch, VIVID).paused_at is None
 
 
