@@ -70,6 +70,8 @@ def open(
     created_by: UUID | None = None,
     idempotency_key: str | None = None,
     trial: UUID | None = None,
+    proof_of: UUID | None = None,
+    paused: bool = False,
     imported: Path = IMPORTED,
 ) -> Batch:
     """Open a batch. The same idempotency key returns the batch that it opened.
@@ -83,6 +85,8 @@ def open(
         created_by: the user.
         idempotency_key: any text of the caller.
         trial: the trial that it is a try of.
+        proof_of: the batch that it is a proof of.
+        paused: nothing of it starts before it is resumed.
         imported: folder of imported weights.
 
     Raises:
@@ -102,6 +106,8 @@ def open(
         created_by=created_by,
         idempotency_key=idempotency_key,
         trial=trial,
+        proof_of=proof_of,
+        paused_at=now() if paused else None,
     )
     return _insert_or_find(session, batch)
 
@@ -120,7 +126,8 @@ def _insert_or_find(session: Session, batch: Batch) -> Batch:
             raise
         same_key = Batch.idempotency_key == batch.idempotency_key
         found = session.scalars(select_owned(Batch, batch.tenant_id).where(same_key)).one()
-        if (found.name, found.recipe_hash, found.priority) != (batch.name, batch.recipe_hash, batch.priority):
+        is_same = found.recipe_hash == batch.recipe_hash or is_proved(session, found.id)
+        if not is_same or (found.name, found.priority) != (batch.name, batch.priority):
             message = "This idempotency key opened another batch already."
             raise Refused(message, code="idempotency_key_reused") from None
         return found
@@ -128,13 +135,19 @@ def _insert_or_find(session: Session, batch: Batch) -> Batch:
     return batch
 
 
+def is_proved(session: Session, batch_id: UUID) -> bool:
+    """Whether a batch has had a proof: its recipe may then be another than the one that it was opened with."""
+    proofs = select(Batch.id).where(Batch.proof_of.is_not(None), Batch.proof_of == batch_id)
+    return session.scalar(proofs.limit(1)) is not None
+
+
 def list_page(session: Session, tenant_id: UUID, after: UUID | None = None, limit: int = 50) -> Sequence[Batch]:
-    """List a tenant's batches, newest first, those after the batch `after`; without the tries of trials.
+    """List a tenant's batches, newest first, those after the batch `after`; without tries and proofs.
 
     Raises:
         NotFound: no such batch `after`.
     """
-    deposits = select_owned(Batch, tenant_id).where(Batch.trial.is_(None))
+    deposits = select_owned(Batch, tenant_id).where(Batch.trial.is_(None), Batch.proof_of.is_(None))
     query = deposits.order_by(Batch.created_at.desc(), Batch.id.desc()).limit(limit)
     if after is not None:
         last = get_owned(session, Batch, tenant_id, after)

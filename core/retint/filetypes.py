@@ -31,15 +31,21 @@ CONTENT_TYPES: Final[Mapping[str, str]] = {
 SPELLINGS: Final[Mapping[str, str]] = {".jpeg": ".jpg", ".jpe": ".jpg", ".tiff": ".tif"}
 """Other spellings of a suffix."""
 
-PICTURE_SUFFIXES: Final = frozenset(
+SUFFIXES_OF_FILMS: Final = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".dv", ".mpg", ".mpeg", ".mpe", ".m2v", ".vob"),
+        *(".ts", ".mts", ".m2ts", ".mxf", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm", ".ogg"),
+    )
+)
+"""Suffixes of films, also of kinds that Retint refuses."""
+
+PICTURE_SUFFIXES: Final = SUFFIXES_OF_FILMS | frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".webp", ".tif", ".tiff", ".btf", ".gif", ".bmp", ".dib"),
         *(".jp2", ".j2k", ".jpf", ".jpx", ".jxl", ".avif", ".heic", ".heif", ".psd", ".psb", ".tga", ".pcx", ".pcd"),
         *(".pbm", ".pgm", ".ppm", ".pnm", ".exr", ".hdr", ".dpx", ".cin"),
         *(".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".srf", ".sr2", ".raf", ".orf", ".rw2", ".raw"),
         *(".pef", ".srw", ".3fr", ".fff", ".iiq", ".mos", ".mrw", ".dcr", ".kdc", ".erf"),
-        *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".dv", ".mpg", ".mpeg", ".mpe", ".m2v", ".vob"),
-        *(".ts", ".mts", ".m2ts", ".mxf", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm", ".ogg"),
     )
 )
 """Suffixes of photos and films, also of kinds that Retint refuses. What follows the last dot of a name is a suffix only

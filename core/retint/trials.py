@@ -42,10 +42,12 @@ LEADING: Final = ("compact", "artistic", "ddcolor")
 
 @dataclass(frozen=True)
 class Try:
-    """One recipe of a trial, and the progress of its job."""
+    """One photo through one recipe, of a trial or of a proof, and the progress of its job."""
 
     batch_id: UUID
     job_id: UUID
+    photo_id: UUID
+    name: str
     recipe: Recipe
     stage: Stage
     state: State
@@ -222,8 +224,21 @@ def load(session: Session, tenant_id: UUID, trial_id: UUID) -> Trial:
     Raises:
         NotFound: no such trial.
     """
-    tried = {batch.id: batch for batch in _get_batches(session, tenant_id, trial_id)}
-    found = session.scalars(select_owned(Job, tenant_id).where(Job.batch_id.in_(tried)).order_by(Job.id)).all()
+    tried = _get_batches(session, tenant_id, trial_id)
+    tries = load_tries(session, tenant_id, tried)
+    return Trial(
+        id=trial_id,
+        name=tries[0].name,
+        created_at=min(batch.created_at for batch in tried),
+        photo=get_owned(session, Photo, tenant_id, tries[0].photo_id),
+        tries=sorted(tries, key=_sort_key),
+    )
+
+
+def load_tries(session: Session, tenant_id: UUID, tried: Sequence[Batch]) -> list[Try]:
+    """Load what has become of the jobs of batches, in the order in which they were added."""
+    recipe_of = {batch.id: Recipe.model_validate(batch.recipe) for batch in tried}
+    found = session.scalars(select_owned(Job, tenant_id).where(Job.batch_id.in_(recipe_of)).order_by(Job.id)).all()
     done: dict[UUID, list[Attempt]] = {job.id: [] for job in found}
     for attempt in session.scalars(
         select_owned(Attempt, tenant_id)
@@ -231,13 +246,7 @@ def load(session: Session, tenant_id: UUID, trial_id: UUID) -> Trial:
         .order_by(Attempt.number)
     ):
         done[attempt.job_id].append(attempt)
-    return Trial(
-        id=trial_id,
-        name=found[0].name,
-        created_at=min(batch.created_at for batch in tried.values()),
-        photo=get_owned(session, Photo, tenant_id, found[0].photo_id),
-        tries=sorted((_make_try(tried[job.batch_id], job, done[job.id]) for job in found), key=_sort_key),
-    )
+    return [_make_try(recipe_of[job.batch_id], job, done[job.id]) for job in found]
 
 
 def _sort_key(one: Try) -> tuple[Any, ...]:
@@ -248,14 +257,16 @@ def _sort_key(one: Try) -> tuple[Any, ...]:
     return place, sorted(recipe.colorizer_settings.items()), recipe.defader, recipe.strength, one.job_id
 
 
-def _make_try(batch: Batch, job: Job, done: Sequence[Attempt]) -> Try:
+def _make_try(recipe: Recipe, job: Job, done: Sequence[Attempt]) -> Try:
     files: dict[str, str] = {}
     for attempt in done:
         files |= attempt.files
     return Try(
-        batch_id=batch.id,
+        batch_id=job.batch_id,
         job_id=job.id,
-        recipe=Recipe.model_validate(batch.recipe),
+        photo_id=job.photo_id,
+        name=job.name,
+        recipe=recipe,
         stage=job.stage,
         state=job.state,
         reason_code=job.reason_code,

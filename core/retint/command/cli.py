@@ -91,6 +91,7 @@ other: it is named with the reason, and the exit status is 1.
 @click.option(
     "--priority", type=click.IntRange(0, 9), default=0, show_default=True, help="A higher priority is served first."
 )
+@click.option("--prove-first", is_flag=True, help="The batch waits until it is proved in the portal, or resumed.")
 @click.option(
     "--receipt",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -105,6 +106,7 @@ def push(
     name: str | None,
     recipe: "Recipe",
     priority: int,
+    prove_first: bool,
     receipt: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -113,7 +115,7 @@ def push(
     from retint.command import push as pushing
 
     title = show_name(name) if name else show_name(folder.resolve().name)[:MAX_TITLE] or "Photographs"
-    batch = pushing.NewBatch(title, recipe, priority)
+    batch = pushing.NewBatch(title, recipe, priority, prove_first)
     outcome = pushing.push(folder, server, token, batch, dry_run=dry_run, quiet=as_json, receipt=receipt)
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))

@@ -109,9 +109,13 @@ class Client:
             had += [job is not None for job in answer["jobs"]]
         return had
 
-    def open_batch(self, name: str, *, key: str, recipe: Recipe | None = None, priority: int = 0) -> dict[str, Any]:
+    def open_batch(
+        self, name: str, *, key: str, recipe: Recipe | None = None, priority: int = 0, paused: bool = False
+    ) -> dict[str, Any]:
         """Open a batch; the same idempotency key returns the same batch."""
-        body = {"name": name, "priority": priority}
+        body: dict[str, Any] = {"name": name, "priority": priority}
+        if paused:
+            body["paused"] = True
         if recipe:
             body["recipe"] = json.loads(recipe.canonical)  # a portal of the version before knows no newer fields
         headers = {"Idempotency-Key": key}

@@ -47,6 +47,8 @@ class NewBatch:
     name: str
     recipe: Recipe
     priority: int = 0
+    paused: bool = False
+    """Whether it waits, so that it can be proved first."""
 
     def key_for(self, folder: Path) -> str:
         """Return the idempotency key: the same folder of the same machine goes into the same batch, also when it grew.
@@ -169,7 +171,8 @@ def _push_folder(
             result.sent = len(different - client.find_known(sorted(different)))
             result.known = len(hashes) - result.sent
             return
-        batch = client.open_batch(new.name, key=new.key_for(folder), recipe=new.recipe, priority=new.priority)
+        key = new.key_for(folder)
+        batch = client.open_batch(new.name, key=key, recipe=new.recipe, priority=new.priority, paused=new.paused)
         result.url = batch["url"]
         deposit.send_files(batch["id"], hashes, progress)
         if receipt:

@@ -178,6 +178,16 @@ def close_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> 
         raise NotFound("There is no such batch.")
 
 
+def cancel_proofs(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> int:
+    """Cancel the proofs of a batch: their batches, and their jobs that have not ended. Returns how many jobs."""
+    of_batch = and_(Batch.proof_of.is_not(None), Batch.proof_of == batch_id, Batch.tenant_id == tenant_id)
+    closed = session.scalars(
+        update(Batch).where(of_batch, Batch.cancelled_at.is_(None)).values(cancelled_at=now()).returning(Batch.id),
+        execution_options=NO_SYNC,
+    ).all()
+    return cancel(session, Job.batch_id.in_(closed)) if closed else 0
+
+
 def cancel_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> None:
     """Cancel one job; cancelling it again changes nothing.
 

@@ -30,12 +30,16 @@ _OPEN_PHASES: Final = tuple(phase for state in State if state not in FINAL for p
 
 
 def cancel_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) -> uuid.UUID:
-    """Cancel a batch; from now on nothing of it starts. Returns the move that ends its jobs, see `carry_out`.
+    """Cancel a batch and its proofs; from now on nothing of it starts.
+
+    Returns:
+        The move that ends its jobs, see `carry_out`. Those of its proofs, which are few, end at once.
 
     Raises:
         NotFound: the tenant has no such batch.
     """
     changes.close_batch(session, tenant_id, batch_id)
+    changes.cancel_proofs(session, tenant_id, batch_id)
     return _add(session, LongMove(kind="cancel", tenant_id=tenant_id, batch_id=batch_id))
 
 

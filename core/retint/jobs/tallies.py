@@ -10,7 +10,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Subquery, Text, case, cast, delete, func, or_, select, text, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Subquery,
+    Text,
+    and_,
+    case,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    union_all,
+)
 from sqlalchemy.orm import Session, aliased
 
 from retint import database
@@ -268,7 +282,7 @@ def group_failures(
 ) -> list[FailureGroup]:
     """Group refused and quarantined jobs by reason, the largest group first.
 
-    Refused tries of trials count only if their batch is asked for: they are one photo, many times.
+    Refused tries of trials and proofs count only if their batch is asked for: they are one photo, many times.
 
     Args:
         session: the transaction.
@@ -280,7 +294,8 @@ def group_failures(
     filters = ((batch.tenant_id, tenant_id), (batch.id, batch_id))
     conditions = [column == value for column, value in filters if value is not None]
     if batch_id is None:
-        conditions.append(or_(current.c.state == State.QUARANTINED, batch.trial.is_(None)))
+        is_deposit = and_(batch.trial.is_(None), batch.proof_of.is_(None))
+        conditions.append(or_(current.c.state == State.QUARANTINED, is_deposit))
     by_batch = (
         select(batch.id, batch.tenant_id, current.c.reason_code, current.c.state, count.label("n"))
         .join(batch, batch.id == current.c.batch_id)

@@ -45,6 +45,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.keep_photo": {"data": b"bytes"},
     "api.begin_trial": {"json": {"sha256": "0" * 64, "name": "a.jpg"}},
     "api.add_try": {"json": {"recipe": {"colorizer": "keep"}}},
+    "api.release_batch": {"json": {"recipe_hash": "0" * 64}},
     "api.scale_fleet": {"json": {"wanted": 2}},
     "api.add_known_files": {"json": {"files": []}},
     "api.find_uploads": {"query_string": {"sha256": "0" * 64}},

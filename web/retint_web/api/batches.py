@@ -60,6 +60,7 @@ def open_batch(body: requests.NewBatch) -> responses.Batch:
             body.name,
             body.recipe,
             priority=body.priority,
+            paused=body.paused,
             created_by=g.identity.user_id,
             idempotency_key=key,
             imported=services().settings.weights,

@@ -47,6 +47,6 @@ def next_cursor(items: list[Any], limit: int) -> str | None:
     return str(items[-1].id) if len(items) == limit else None
 
 
-def record(session: Session, action: str, subject: UUID) -> None:
+def record(session: Session, action: str, subject: UUID | str) -> None:
     """Write what the caller did to a batch, job or trial into the audit log."""
     accounts.record_action(session, action, str(subject), g.identity)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from retint import trials, verdicts
+from retint import proofs, trials, verdicts
 from retint.lifecycle import MOST_WORKERS, State, Verdict
 from retint.recipes import Recipe
 
@@ -86,6 +86,7 @@ class NewBatch(Body):
         Recipe.model_validate({}), description="How the photos are restored; the default recipe if missing."
     )
     priority: int = Field(0, ge=0, le=9, description="From 0, bulk, to 9, urgent.")
+    paused: bool = Field(False, description="Whether it waits until it is resumed, or released after a proof.")
 
 
 class NewJob(Body):
@@ -164,6 +165,22 @@ class NewTry(Body):
     """One more recipe for a trial."""
 
     recipe: Recipe
+
+
+class NewProof(Body):
+    """Which recipes a batch is proved with."""
+
+    recipes: list[Recipe] = Field(
+        default_factory=list,
+        max_length=proofs.MOST_RECIPES,
+        description="If empty, the batch's own and others that differ from it in the colorizer.",
+    )
+
+
+class Release(Body):
+    """The recipe that was liked."""
+
+    recipe_hash: Sha256
 
 
 class FleetSize(Body):

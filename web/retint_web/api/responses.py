@@ -202,6 +202,32 @@ class Trial(Answer):
     tries: list[Try]
 
 
+class ProofColumn(Answer):
+    """One recipe of a proof, and what the whole batch will take with it, as measured on the proof."""
+
+    recipe: Recipe
+    recipe_hash: str = Field(description="What `release` names.")
+    tries: list[Try] = Field(description="One a photo; the same photos in the same order for each recipe.")
+    photo_s: dict[str, float] | None = Field(
+        description="Seconds that one worker has for a photo, by fleet; null until enough photos are measured."
+    )
+    total_s: dict[str, float] | None = Field(description="The same for all photos of the batch.")
+    wall_s: float | None = Field(
+        description="Seconds until all are restored with the workers that run now; null where that is not known."
+    )
+
+
+class Proof(Answer):
+    """Some photos of a batch, restored with a few recipes before all of it is."""
+
+    batch_id: UUID
+    url: str = Field(description="The proof's page in the portal.")
+    photos: int = Field(description="Photos of the whole batch.")
+    is_over: bool = Field(description="Whether nothing of it waits or runs any more.")
+    can_begin: bool = Field(description="Whether a proof can be opened or released: paused, and nothing has begun.")
+    columns: list[ProofColumn] = Field(description="None where the batch has no proof.")
+
+
 class TrialSummary(Answer):
     """A trial in a list."""
 

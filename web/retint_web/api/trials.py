@@ -88,14 +88,15 @@ def _trial(session: Session, trial_id: UUID) -> responses.Trial:
         sha256=trial.photo.sha256,
         created_at=trial.created_at,
         is_over=trial.is_over,
-        tries=[_try(attempted, trial.name) for attempted in trial.tries],
+        tries=[make_try(attempted) for attempted in trial.tries],
     )
 
 
-def _try(attempted: trials.Try, name: str) -> responses.Try:
+def make_try(attempted: trials.Try) -> responses.Try:
+    """Make the answer for one photo through one recipe, of a trial or of a proof."""
     return responses.Try(
         id=attempted.job_id,
-        name=name,
+        name=attempted.name,
         stage=attempted.stage,
         state=attempted.state,
         reason_code=attempted.reason_code,

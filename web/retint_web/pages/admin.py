@@ -144,7 +144,7 @@ def _list_unknown_files(sweep: Sweep | None) -> list[tuple[int, str]]:
 
 
 def _unfinished_batches(session: Session) -> list[UnfinishedBatch]:
-    """List the tenant's batches in which photos wait or run, oldest first. The tries of a trial are one entry."""
+    """List the tenant's batches in which photos wait or run, oldest first. A trial and a proof are one entry each."""
     counts: dict[UUID, tuple[int, int]] = {}
     for load in tallies.list_loads(session):
         if load.tenant_id == g.identity.tenant_id:
@@ -152,11 +152,10 @@ def _unfinished_batches(session: Session) -> list[UnfinishedBatch]:
             is_running = load.state is State.RUNNING
             counts[load.batch_id] = (waiting, running + load.n) if is_running else (waiting + load.n, running)
     batches = select_owned(Batch, g.identity.tenant_id).where(Batch.id.in_(counts))
-    unfinished: dict[UUID, UnfinishedBatch] = {}
+    unfinished: dict[UUID | str, UnfinishedBatch] = {}
     for batch in session.scalars(batches.order_by(Batch.created_at)):
-        entry = unfinished.get(batch.trial or batch.id, UnfinishedBatch(batch, 0, 0))
+        place = batch.trial or (batch.proof_of and f"proof of {batch.proof_of}") or batch.id
+        entry = unfinished.get(place, UnfinishedBatch(batch, 0, 0))
         waiting, running = counts[batch.id]
-        unfinished[batch.trial or batch.id] = UnfinishedBatch(
-            entry.batch, entry.waiting + waiting, entry.running + running
-        )
+        unfinished[place] = UnfinishedBatch(entry.batch, entry.waiting + waiting, entry.running + running)
     return list(unfinished.values())

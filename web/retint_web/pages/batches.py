@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from retint import accounts, batches
+from retint import accounts, batches, proofs
 from retint.batches import JobSummary, Progress
 from retint.errors import InvalidRequest
 from retint.jobs import long_moves, tallies
@@ -68,6 +68,8 @@ def show(batch_id: UUID) -> ResponseReturnValue:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
         if batch.trial:
             return redirect(url_for("trials.show", trial_id=batch.trial))
+        if batch.proof_of:
+            return redirect(url_for("proofs.show", batch_id=batch.proof_of))
         cards = batches.list_jobs_page(
             session, batch.tenant_id, batch_id, state=state, after=after, limit=PHOTOS_PER_PAGE + 1
         )
@@ -119,6 +121,8 @@ def _progress_values(session: Session, batch: Batch) -> dict[str, object]:
         "progress": progress,
         "status": words.describe_progress(batch, progress),
         "failures": tallies.group_failures(session, batch.tenant_id, batch_id=batch.id) if failed else [],
+        "is_proved": batches.is_proved(session, batch.id),
+        "may_prove": batch.paused_at is not None and proofs.may_begin(session, batch) and progress.counts.total > 0,
         "is_live": is_active or not progress.counts.total or batches.is_growing(session, batch.tenant_id, batch.id),
     }
 

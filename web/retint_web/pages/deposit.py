@@ -117,6 +117,7 @@ def _open_batch() -> Batch:
             request.form.get("name", ""),
             recipe_form.parse(request.form),
             priority=PRIORITY,
+            paused="prove" in request.form,
             created_by=g.identity.user_id,
             imported=services().settings.weights,
         )

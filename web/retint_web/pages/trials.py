@@ -1,5 +1,6 @@
 """Pages of trials: one photo restored by several networks, side by side, to choose one for a deposit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -176,15 +177,8 @@ def _page_values(trial_id: UUID) -> dict[str, object]:
         trial = trials.load(session, g.identity.tenant_id, trial_id)
     return {
         "trial": trial,
-        "cards": [
-            TryCard(
-                tried=each,
-                title=recipe_form.network_title(each.recipe.colorizer),
-                settings=recipe_form.describe_settings(each.recipe),
-            )
-            for each in trial.tries
-        ],
-        "original": _find_original(trial),
+        "cards": [make_card(each) for each in trial.tries],
+        "original": find_original(trial.tries),
         "refused": _common_refusal(trial),
         "is_live": not trial.is_over,
         "ended": sum(each.state.is_final for each in trial.tries),
@@ -193,10 +187,16 @@ def _page_values(trial_id: UUID) -> dict[str, object]:
     }
 
 
-def _find_original(trial: Trial) -> Original:
-    """Find the best picture of the original so far."""
+def make_card(tried: Try) -> TryCard:
+    """Make the card of a try, of a trial or of a proof."""
+    title = recipe_form.network_title(tried.recipe.colorizer)
+    return TryCard(tried, title, recipe_form.describe_settings(tried.recipe))
+
+
+def find_original(tries: Sequence[Try]) -> Original:
+    """Find the best picture so far of the original of some tries."""
     for is_ended in (True, False):
-        for each in trial.tries:
+        for each in tries:
             facts = each.facts.get(Stage.INGEST, {})
             name = "before" if is_ended else list_photographs(facts)[0].proxy_name
             is_picture = name in each.files and not (name == "before" and facts.get("film"))

@@ -11,6 +11,7 @@ from retint import __version__
 from retint.batches import JobSummary, Progress
 from retint.jobs.tallies import Counts
 from retint.lifecycle import ACTIVE, State
+from retint.proofs import Proof
 from retint.recipes import Recipe
 from retint.tables import Batch, LongMove
 
@@ -31,8 +32,9 @@ SIZES: Final = ("B", "kB", "MB", "GB", "TB")
 def configure(app: Flask) -> None:
     """Register the functions of this module as filters of the templates."""
     filters = (
-        format_time, format_ago, format_elapsed, format_duration, format_size, format_mib, format_number, pluralize,
-        describe_recipe, counts_by_state, count_unfinished, file_name, file_type, picture_url, describe_state,
+        format_time, format_ago, format_elapsed, format_duration, format_hours, format_size, format_mib, format_number,
+        pluralize, describe_recipe, counts_by_state, count_unfinished, file_name, file_type, picture_url,
+        describe_state,
     )  # fmt: skip
     app.jinja_env.filters.update({each.__name__: each for each in filters})
     app.context_processor(lambda: {"version": __version__, "identity": g.get("identity")})
@@ -69,6 +71,12 @@ def format_duration(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def format_hours(seconds: float) -> str:
+    """Format the work of a fleet in hours: `0.1 h`, `12 h`, `1,250 h`."""
+    hours = seconds / 3600
+    return f"{hours:,.0f} h" if hours >= 9.95 else f"{max(hours, 0.1):.1f} h"
 
 
 def format_size(n: float) -> str:
@@ -165,6 +173,17 @@ def describe_state(card: JobSummary) -> str:
     if card.state in (State.REFUSED, State.QUARANTINED):
         return card.reason or "No reason was recorded."
     return card.stage if card.state in ACTIVE else ""
+
+
+def describe_proof(proof: Proof) -> str:
+    """Describe in one line how a proof is going, and what can be done with it."""
+    if proof.batch.cancelled_at:
+        return "The batch was cancelled."
+    if proof.batch.paused_at is None:
+        return "The batch goes on."
+    if not proof.can_begin:
+        return "The restoration of the batch has begun."
+    return "" if proof.is_over else "Pictures appear when they are ready."
 
 
 def describe_progress(batch: Batch, progress: Progress) -> str:

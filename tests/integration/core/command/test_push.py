@@ -104,6 +104,12 @@ def test_a_folder_goes_through_the_recipe_that_is_asked_for(
     assert recipe["strength"] == 0.7
 
 
+def test_a_batch_that_is_to_be_proved_first_waits(platform: PlatformUnderTest, push: Push, tmp_path: Path) -> None:
+    pushed = push(make_files(tmp_path / "box", "1.jpg", "2.jpg"), "--prove-first")
+    found = platform.get("/api/v1/batches/" + pushed["batch"].rsplit("/", 1)[1]).json()
+    assert (found["paused"], found["counts"]["ready"]) == (True, 2)
+
+
 def test_a_recipe_that_the_portal_does_not_have_is_refused_before_anything_is_sent(
     platform: PlatformUnderTest, push: Push, tmp_path: Path
 ) -> None:
