@@ -151,6 +151,11 @@ def import_file(services: "Services", tenant_id: UUID, batch_id: UUID, data: byt
         return importing.outcome
 
 
+def compare(file: CatalogueFile, names: Collection[str]) -> Matching:
+    """Compare a catalogue with the names of files that are to be deposited."""
+    return _match({new_id(): row for row in file.rows}, names)
+
+
 def match(session: Session, tenant_id: UUID, batch_id: UUID) -> Matching:
     """Compare a batch's files with the catalogue that it has.
 

@@ -11,6 +11,7 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import Select, and_, select
 
 from retint import chains
+from retint.catalogue_tables import CatalogueRecord
 from retint.chains import Link
 from retint.lifecycle import Outcome, Stage, State
 from retint.names import unique_path
@@ -49,6 +50,11 @@ class ReportRow:
     """The result's files: name to key in the store; empty without a result."""
     earlier: list[Link]
     """What this job replaces, the oldest first; their results stay."""
+    title: str | None
+    identifier: str | None
+    rights: str | None
+    catalogued: list[list[str]]
+    """The catalogue's columns and what they say of this file, word for word; empty where they say nothing."""
 
 
 def read(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterator[ReportRow]:
@@ -94,7 +100,12 @@ def _chunk_query(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[
             Photo.size,
             Attempt.files,
             Attempt.facts,
+            CatalogueRecord.title,
+            CatalogueRecord.identifier,
+            CatalogueRecord.rights,
+            CatalogueRecord.columns.label("catalogued"),
         )
+        .outerjoin(CatalogueRecord, CatalogueRecord.id == Job.record_id)
         .join(Photo, Photo.id == Job.photo_id)
         .outerjoin(
             Attempt,
@@ -127,4 +138,8 @@ def _make_row(found: SqlRow[Any], earlier: list[Link], taken: set[int]) -> Repor
         notes=[] if result is None else list((found.facts or {}).get("notes", ())),
         files=files,
         earlier=earlier,
+        title=found.title,
+        identifier=found.identifier,
+        rights=found.rights,
+        catalogued=found.catalogued or [],
     )
