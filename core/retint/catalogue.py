@@ -283,7 +283,9 @@ class _Importing:
         """Give each job its record, and write by which words it is found."""
         records = {job.id: self._matching.choices[job.name].record for job in self._jobs}
         changed = [(job.id, records[job.id]) for job in self._jobs if job.record_id != records[job.id]]
-        for chunk in _cut(changed):
+        for lost in _cut([job_id for job_id, record_id in changed if record_id is None]):
+            self._session.execute(update(Job).where(Job.id.in_(lost)).values(record_id=None), execution_options=NO_SYNC)
+        for chunk in _cut([pair for pair in changed if pair[1] is not None]):
             pairs = values(column("id", Uuid()), column("record_id", Uuid()), name="pairs").data(chunk).cte("pairs")
             self._session.execute(
                 update(Job).where(Job.id == pairs.c.id).values(record_id=pairs.c.record_id), execution_options=NO_SYNC
@@ -339,9 +341,9 @@ class _Importing:
         return self._colorizes[job.recipe_hash]
 
     def _find_colored(self, jobs: Sequence[Any]) -> list[Any]:
-        """List those of some jobs whose networks have made colors, or make them now."""
+        """List those of some jobs whose networks have made colors, or make them now, and which are given out yet."""
         colored = []
-        for chunk in _cut([job for job in jobs if job.state is not State.REFUSED]):
+        for chunk in _cut([job for job in jobs if not job.withheld and job.state is not State.REFUSED]):
             files, _, _ = attempts.read_done(self._session, [job.id for job in chunk])
             for job in chunk:
                 names = files.get(job.id, {})
