@@ -225,13 +225,13 @@ def list_jobs_page(
         for phase in dict.fromkeys(phase for each in states for phase in phases_of(each))
     ]
     chosen = union_all(*(select(phase.c.id) for phase in phases))
-    query = _summary_query(tenant_id, batch_id).where(Job.id.in_(chosen)).limit(limit)
+    query = select_summaries(tenant_id).where(Job.id.in_(chosen)).order_by(Job.id).limit(limit)
     return [JobSummary(*row) for row in session.execute(query)]
 
 
 def list_jobs(session: Session, tenant_id: UUID, batch_id: UUID, job_ids: Sequence[UUID]) -> list[JobSummary]:
     """List these jobs of a batch, for a page that shows them and polls."""
-    query = _summary_query(tenant_id, batch_id).where(Job.id.in_(job_ids))
+    query = select_summaries(tenant_id).where(Job.batch_id == batch_id, Job.id.in_(job_ids)).order_by(Job.id)
     return [JobSummary(*row) for row in session.execute(query)] if job_ids else []
 
 
@@ -241,18 +241,17 @@ def is_growing(session: Session, tenant_id: UUID, batch_id: UUID) -> bool:
     return bool(session.scalar(select(newest.limit(1).scalar_subquery() > now(-GROWING_S))))
 
 
-def _summary_query(tenant_id: UUID, batch_id: UUID) -> Select[*tuple[Any, ...]]:
+def select_summaries(tenant_id: UUID) -> Select[*tuple[Any, ...]]:
+    """Select what a `JobSummary` has of a tenant's jobs."""
     # A subquery for each job of the page, not a join: the cost must not exceed the size of the page.
     film = (
         select(Attempt.facts["film"].as_boolean())
         .where(Attempt.job_id == Job.id, Attempt.stage == Stage.INGEST, Attempt.outcome == Outcome.DONE)
         .scalar_subquery()
     )
-    return (
-        select(Job.id, Job.name, Job.stage, Job.state, Job.reason_code, Job.reason, func.coalesce(film, false()))
-        .where(Job.tenant_id == tenant_id, Job.batch_id == batch_id)
-        .order_by(Job.id)
-    )
+    return select(
+        Job.id, Job.name, Job.stage, Job.state, Job.reason_code, Job.reason, func.coalesce(film, false())
+    ).where(Job.tenant_id == tenant_id)
 
 
 def _clean_name(name: str) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import chains, store_identity
+from retint import chains, store_identity, withholding
 from retint.chains import Link
 from retint.columns import new_id
 from retint.errors import InvalidPhoto, InvalidRequest, NotFound, Refused
@@ -328,24 +328,19 @@ def find_by_sha256(session: Session, tenant_id: UUID, sha256s: Collection[str]) 
 
 
 def list_files(session: Session, tenant_id: UUID, job_id: UUID) -> dict[str, str]:
-    """List a job's files, name to key in the store: `original`, and what its done attempts wrote.
+    """List a job's files, name to key in the store: `original`, and what its done attempts wrote and is given out.
 
     Raises:
         NotFound: no such job.
     """
-    photo = session.scalar(
-        select_owned(Photo, tenant_id)
-        .join(Job, Job.photo_id == Photo.id)
-        .where(Job.id == job_id, Job.tenant_id == tenant_id)
-    )
-    if photo is None:
-        raise NotFound("There is no such job.")
+    job = get_owned(session, Job, tenant_id, job_id)
+    photo = get_owned(session, Photo, tenant_id, job.photo_id)
     done = session.scalars(
         select(Attempt.files)
         .where(Attempt.job_id == job_id, Attempt.tenant_id == tenant_id, Attempt.outcome == Outcome.DONE)
         .order_by(Attempt.number)
     )
-    return _merge_files(photo, done)
+    return _merge_files(job, photo, done)
 
 
 def load_details(session: Session, tenant_id: UUID, job_id: UUID) -> PhotoDetails:
@@ -370,7 +365,7 @@ def load_details(session: Session, tenant_id: UUID, job_id: UUID) -> PhotoDetail
         batch=batch,
         photo=photo,
         attempts=attempts,
-        files=_merge_files(photo, [attempt.files for attempt in done]),
+        files=_merge_files(job, photo, [attempt.files for attempt in done]),
         facts={Stage(attempt.stage).value: attempt.facts for attempt in done},
         previous=session.scalar(siblings.where(Job.id < job_id).order_by(Job.id.desc()).limit(1)),
         following=session.scalar(siblings.where(Job.id > job_id).order_by(Job.id).limit(1)),
@@ -398,8 +393,8 @@ def _insert_photo(services: "Services", photo: Photo) -> Photo:
     return photo
 
 
-def _merge_files(photo: Photo, done: Iterable[dict[str, Any]]) -> dict[str, str]:
+def _merge_files(job: Job, photo: Photo, done: Iterable[dict[str, Any]]) -> dict[str, str]:
     merged = {"original": photo.original_key}
     for written in done:
         merged.update(written)
-    return merged
+    return withholding.leave_out(job, merged)

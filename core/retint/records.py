@@ -186,9 +186,14 @@ def obey(session: Session, batch: Batch, rows: Sequence[dict[str, Any]]) -> None
 
 def make_gray(session: Session, batch: Batch, recipe_hash: str | None) -> str | None:
     """Return the hash of a recipe without its colorizer: of a job's own, or where it has none of its batch's."""
-    own = session.scalar(select(StoredRecipe.recipe).where(StoredRecipe.hash == recipe_hash)) if recipe_hash else None
-    recipe = keep_colors(own or batch.recipe)
+    recipe = keep_colors(read_recipe(session, batch, recipe_hash))
     return store_recipe(session, recipe) if recipe else recipe_hash
+
+
+def read_recipe(session: Session, batch: Batch, recipe_hash: str | None) -> dict[str, Any]:
+    """Read a job's own recipe, or where it has none its batch's."""
+    own = session.scalar(select(StoredRecipe.recipe).where(StoredRecipe.hash == recipe_hash)) if recipe_hash else None
+    return own or batch.recipe
 
 
 def _load(session: Session, batch_id: UUID, names: Collection[str]) -> dict[UUID, Known]:

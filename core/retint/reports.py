@@ -11,6 +11,7 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import Select, and_, select
 
 from retint import chains, verdicts
+from retint.catalogue_tables import CatalogueRecord
 from retint.chains import Link
 from retint.lifecycle import Outcome, Stage, State, Verdict
 from retint.names import unique_path
@@ -54,6 +55,11 @@ class ReportRow:
     """What this job replaces, the oldest first; their results stay."""
     said: Said | None
     """What was said last of the result."""
+    title: str | None
+    identifier: str | None
+    rights: str | None
+    catalogued: list[list[str]]
+    """The catalogue's columns and what they say of this file, word for word; empty where they say nothing."""
 
 
 def read(services: "Services", tenant_id: UUID, batch_id: UUID) -> Iterator[ReportRow]:
@@ -102,7 +108,12 @@ def _chunk_query(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[
             Attempt.files,
             Attempt.facts,
             Attempt.source,
+            CatalogueRecord.title,
+            CatalogueRecord.identifier,
+            CatalogueRecord.rights,
+            CatalogueRecord.columns.label("catalogued"),
         )
+        .outerjoin(CatalogueRecord, CatalogueRecord.id == Job.record_id)
         .join(Photo, Photo.id == Job.photo_id)
         .outerjoin(
             Attempt,
@@ -137,4 +148,8 @@ def _make_row(found: SqlRow[Any], earlier: list[Link], said: Said | None, taken:
         taken_over_from=found.source,
         earlier=earlier,
         said=said,
+        title=found.title,
+        identifier=found.identifier,
+        rights=found.rights,
+        catalogued=found.catalogued or [],
     )

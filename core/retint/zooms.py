@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from retint import withholding
 from retint.errors import NotFound
 from retint.jobs import attempts
 from retint.lifecycle import Stage
@@ -52,8 +53,9 @@ def find(session: Session, tenant_id: UUID, job_id: UUID, number: int | None = N
 
     Raises:
         NotFound: there is no such job or page, it has no result, or one that shows no more than its preview.
+        Withheld: the catalogue forbids its colors.
     """
-    get_owned(session, Job, tenant_id, job_id)
+    withholding.check(get_owned(session, Job, tenant_id, job_id), "result")
     files, facts, _ = attempts.read_done(session, [job_id])
     result = files.get(job_id, {}).get("result")
     for index, page in enumerate(list_photographs(facts.get(job_id, {}).get(Stage.INGEST, {}))):

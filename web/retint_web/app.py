@@ -11,8 +11,20 @@ from retint.services import Services
 from retint_web import errors, health, security, tracing, waiting
 from retint_web import services as running_services
 from retint_web.api import blueprint as api
-from retint_web.files import confidence, downloads, zoom
-from retint_web.pages import accounts, admin, batches, deposit, networks, photos, proofs, trials, words
+from retint_web.files import catalogues, confidence, downloads, zoom
+from retint_web.pages import (
+    accounts,
+    admin,
+    batches,
+    catalogue,
+    deposit,
+    networks,
+    photos,
+    proofs,
+    search,
+    trials,
+    words,
+)
 from retint_web.proxies import TrustedProxies
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -21,6 +33,8 @@ BLUEPRINTS: Final = (
     admin,
     api,
     batches,
+    catalogue,
+    catalogues,
     confidence,
     deposit,
     downloads,
@@ -28,6 +42,7 @@ BLUEPRINTS: Final = (
     networks,
     photos,
     proofs,
+    search,
     trials,
     zoom,
 )

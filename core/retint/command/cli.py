@@ -12,6 +12,7 @@ import structlog
 
 from retint import __version__
 from retint.command import store
+from retint.command.catalogue import catalogue
 from retint.command.options import recipe_options
 from retint.errors import Refused, RetintError
 from retint.lifecycle import MOST_WORKERS
@@ -97,6 +98,11 @@ other: it is named with the reason, and the exit status is 1.
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the portal's receipt here, as CSV: path, bytes, SHA-256 and time of arrival of each file.",
 )
+@click.option(
+    "--catalogue",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Import this CSV as the batch's catalogue, before the files; see `retint catalogue --help`.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be sent, send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 def push(
@@ -108,6 +114,7 @@ def push(
     priority: int,
     prove_first: bool,
     receipt: Path | None,
+    catalogue: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -116,16 +123,23 @@ def push(
 
     title = show_name(name) if name else show_name(folder.resolve().name)[:MAX_TITLE] or "Photographs"
     batch = pushing.NewBatch(title, recipe, priority, prove_first)
-    outcome = pushing.push(folder, server, token, batch, dry_run=dry_run, quiet=as_json, receipt=receipt)
+    outcome = pushing.push(
+        folder, server, token, batch, dry_run=dry_run, quiet=as_json, receipt=receipt, catalogue=catalogue
+    )
     if as_json:
         click.echo(json.dumps(outcome.as_json(), indent=2))
     elif outcome.total:
         click.echo(outcome.sentence)
+        for line in outcome.catalogue_lines:
+            click.echo(line)
         for file, reason in (outcome.refused | outcome.not_sent).items():
             click.echo(f"{file}: {escape_surrogates(reason)}", err=True)
     if outcome.error:
         click.echo(f"Error: {escape_surrogates(outcome.error.message)}", err=True)
     sys.exit(outcome.exit_status)
+
+
+retint.add_command(catalogue)
 
 
 @retint.command()

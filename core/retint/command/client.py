@@ -121,6 +121,14 @@ class Client:
         headers = {"Idempotency-Key": key}
         return self.retry(partial(self._create, "POST", "/api/v1/batches", json=body, headers=headers))
 
+    def import_catalogue(self, batch_id: str, data: bytes, *, dry_run: bool) -> dict[str, Any]:
+        """Import a batch's catalogue, a CSV; or only say what would become of it."""
+        address, headers = f"/api/v1/batches/{batch_id}/catalogue", {"Content-Type": "text/csv"}
+        query = {"dry_run": dry_run}
+        return self.retry(
+            partial(self.call, "PUT", address, field="records", params=query, content=data, headers=headers)
+        )
+
     def upload(
         self, batch_id: str, name: str, path: Path, on_progress: Callable[[int], None], *, sha256: str | None = None
     ) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -21,12 +21,14 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from retint import catalogue_files
+from retint.command import catalogue as cataloguing
 from retint.command import resumable
 from retint.command.client import Client, PortalUnavailable, WrongToken
 from retint.digests import hash_file
 from retint.errors import InvalidRequest, Refused, RetintError, explain
 from retint.folders import check_file, count_left_out, list_files
-from retint.names import clean_name, show_name
+from retint.names import clean_name, escape_surrogates, show_name
 from retint.recipes import Recipe
 
 PARALLEL: Final = 4
@@ -74,6 +76,8 @@ class PushResult:
     """Why a file was not sent although nothing is known against it."""
     left_out: list[str] = field(default_factory=list)
     """Files that are no photographs; not among the total."""
+    catalogue: dict[str, Any] | None = None
+    """What the portal said of the catalogue, or of a dry run what would match."""
     error: RetintError | None = None
     """What ended the whole."""
 
@@ -92,6 +96,11 @@ class PushResult:
         return " ".join(sentences)
 
     @property
+    def catalogue_lines(self) -> list[str]:
+        """What became of the catalogue, in lines for people."""
+        return [escape_surrogates(line) for line in cataloguing.describe(self.catalogue)] if self.catalogue else []
+
+    @property
     def exit_status(self) -> int:
         """Status of the command: 0 all good, 1 some files refused, 2 the request is at fault, 3 the portal is away."""
         if self.error:
@@ -108,6 +117,7 @@ class PushResult:
             "refused": self.refused,
             "not_sent": self.not_sent,
             "left_out": self.left_out,
+            "catalogue": self.catalogue,
             "error": self.error.message if self.error else None,
             "dry_run": self.dry_run,
         }
@@ -122,6 +132,7 @@ def push(
     dry_run: bool,
     quiet: bool,
     receipt: Path | None = None,
+    catalogue: Path | None = None,
 ) -> PushResult:
     """Deposit every photograph under a folder as one batch, under its path in the folder.
 
@@ -136,27 +147,37 @@ def push(
         dry_run: say what would be sent, and send nothing.
         quiet: show no progress.
         receipt: where the portal's receipt is written.
+        catalogue: a CSV that is imported before the first file is sent.
     """
     result = PushResult(dry_run)
     try:
         console = Console(stderr=True, quiet=quiet)
         with Client(server, token) as client, _make_progress_bar(console) as progress:
-            _push_folder(folder, client, new, result, progress, receipt)
+            _push_folder(folder, client, new, result, progress, receipt, catalogue)
     except RetintError as error:
         result.error = error
     return result
 
 
 def _push_folder(
-    folder: Path, client: Client, new: NewBatch, result: PushResult, progress: Progress, receipt: Path | None
+    folder: Path,
+    client: Client,
+    new: NewBatch,
+    result: PushResult,
+    progress: Progress,
+    receipt: Path | None,
+    catalogue: Path | None,
 ) -> None:
     """Fill in the result.
 
     Raises:
         InvalidRequest: the folder holds no photographs, or the portal does not have what the recipe names.
+        CatalogueRefused: the catalogue cannot be read; nothing is sent.
         WrongToken: the token is not valid.
         PortalUnavailable: the portal does not answer.
     """
+    records = None if catalogue is None else cataloguing.read(catalogue)
+    rows = None if records is None else catalogue_files.read(records)
     listing = list_files(folder)
     result.left_out = [show_name(path.relative_to(folder).as_posix()) for path in listing.left_out]
     result.total = len(listing.files)
@@ -170,10 +191,14 @@ def _push_folder(
             different = set(hashes.values())
             result.sent = len(different - client.find_known(sorted(different)))
             result.known = len(hashes) - result.sent
+            if rows is not None:
+                result.catalogue = cataloguing.foretell(rows, list(deposit.names.values()))
             return
         key = new.key_for(folder)
         batch = client.open_batch(new.name, key=key, recipe=new.recipe, priority=new.priority, paused=new.paused)
         result.url = batch["url"]
+        if records is not None:
+            result.catalogue = client.import_catalogue(batch["id"], records, dry_run=False)
         deposit.send_files(batch["id"], hashes, progress)
         if receipt:
             client.save(f"/api/v1/batches/{batch['id']}/receipt.csv", receipt)

@@ -5,6 +5,16 @@ and `responses` hold its messages, `blueprint` what all operations share; the ot
 module a subject. Importing the package registers them all.
 """
 
-from retint_web.api import administration, batches, jobs, networks, proofs, trials, uploads, verdicts
+from retint_web.api import administration, batches, catalogue, jobs, networks, proofs, trials, uploads, verdicts
 
-__all__ = ["administration", "batches", "jobs", "networks", "proofs", "trials", "uploads", "verdicts"]
+__all__ = [
+    "administration",
+    "batches",
+    "catalogue",
+    "jobs",
+    "networks",
+    "proofs",
+    "trials",
+    "uploads",
+    "verdicts",
+]

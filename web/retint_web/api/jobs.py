@@ -6,7 +6,8 @@ from flask import g
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from retint import photos, tables
+from retint import catalogue, photos, tables
+from retint.catalogue_tables import CatalogueRecord
 from retint.errors import IllegalMove
 from retint.jobs import attempts, changes
 from retint.lifecycle import Stage
@@ -97,6 +98,20 @@ def _job(session: Session, job_id: UUID) -> responses.Job:
         facts=shown.facts,
         notes=shown.notes,
         taken_over_from=shown.taken_over_from,
+        catalogue=_record(catalogue.find(session, g.identity.tenant_id, job.record_id)),
+        withheld=job.withheld,
+    )
+
+
+def _record(record: CatalogueRecord | None) -> responses.CatalogueRecord | None:
+    if record is None:
+        return None
+    return responses.CatalogueRecord(
+        title=record.title,
+        identifier=record.identifier,
+        rights=record.rights,
+        do_not_colorize=record.do_not_colorize,
+        columns=record.columns,
     )
 
 

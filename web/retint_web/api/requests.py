@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from retint import proofs, trials, verdicts
 from retint.lifecycle import MOST_WORKERS, State, Verdict
 from retint.recipes import Recipe
+from retint.search import Sort
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
 ReasonCode = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
@@ -34,6 +35,26 @@ class ResultsQuery(PageQuery):
     """A page of a batch's results with one verdict."""
 
     verdict: Verdict = Verdict.UNJUDGED
+
+
+class SearchQuery(PageQuery):
+    """Which photos are wanted, in which order."""
+
+    q: str = Field(
+        "",
+        max_length=500,
+        description="Beginnings of words in the name, title, identifier or rights; all must be there.",
+    )
+    batch: UUID | None = Field(None, description="Only photos of this batch.")
+    state: State | None = Field(None, description="Only photos in this state.")
+    reason_code: ReasonCode | None = Field(None, description="Only photos that failed for this reason.")
+    sort: Sort = Field(Sort.NEWEST, description="In the order of deposit, newest first, or by name.")
+
+
+class CatalogueQuery(BaseModel):
+    """How a catalogue is imported."""
+
+    dry_run: bool = Field(False, description="Say what would become of it, and import nothing.")
 
 
 class PhotoQuery(BaseModel):

@@ -118,6 +118,16 @@ class DepositedJob(Answer):
     url: str
 
 
+class CatalogueRecord(Answer):
+    """What the catalogue says of a photo."""
+
+    title: str | None
+    identifier: str | None
+    rights: str | None
+    do_not_colorize: bool
+    columns: list[tuple[str, str]] = Field(description="Every column and its value, word for word.")
+
+
 class Attempt(Answer):
     """One attempt at one stage."""
 
@@ -155,6 +165,8 @@ class Job(JobSummary):
     facts: dict[str, dict[str, Any]] = Field(description="What each finished stage found, by the stage's name.")
     notes: list[str] = Field(description="A sentence for each thing that is not as in the original, or passed over.")
     taken_over_from: UUID | None = Field(description="The job that made the result; null where this one did.")
+    catalogue: CatalogueRecord | None = Field(description="What the catalogue says of it; null where it says nothing.")
+    withheld: bool = Field(description="Whether its colored result is not given out, as the catalogue says.")
 
 
 class Result(Answer):
@@ -179,6 +191,42 @@ class Replacing(Answer):
     name: str
     replaces: UUID
     url: str = Field(description="The photo's page in the portal.")
+
+
+class FoundPhoto(JobSummary):
+    """A photo that was found."""
+
+    batch_id: UUID
+    batch: str = Field(description="The batch's name.")
+    title: str | None = Field(description="From the catalogue, as the identifier and the rights.")
+    identifier: str | None
+    rights: str | None
+
+
+class CatalogueProblem(Answer):
+    """A file or a record without a counterpart, or with more than one."""
+
+    problem: str = Field(description="`no file`, `no record` or `ambiguous`.")
+    row: int | None = Field(description="Row of the catalogue; the header is row 1.")
+    file: str | None
+    identifier: str | None
+
+
+class CatalogueImport(Answer):
+    """What the import of a catalogue did, or would do."""
+
+    dry_run: bool
+    records: int
+    replaced: int = Field(description="Records of the batch that these replace.")
+    matched: int = Field(description="Files of the batch that have a record.")
+    no_file: int = Field(description="Records without a file, which may still be deposited.")
+    no_record: int = Field(description="Files without a record.")
+    ambiguous: int = Field(description="Files that may have several records, or whose record several files may have.")
+    not_colorized: int = Field(description="Files that the catalogue forbids to colorize.")
+    kept_gray: int = Field(description="Photos that have no colors yet and now get none.")
+    withheld: int = Field(description="Colored results that are given out no more; gray ones take their places.")
+    remarks: list[str] = Field(description="A sentence for each thing that a person should look at.")
+    examples: list[CatalogueProblem] = Field(description="The first of each kind of problem.")
 
 
 class Try(JobSummary):

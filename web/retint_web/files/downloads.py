@@ -13,7 +13,7 @@ from flask import Blueprint, Response, g, request
 from flask.typing import ResponseReturnValue
 from zipstream import ZIP_STORED, ZipStream
 
-from retint import photos, reports
+from retint import catalogue, photos, reports, withholding
 from retint.errors import NotFound
 from retint.names import unique_path
 from retint.reports import ReportRow
@@ -47,6 +47,10 @@ COLUMNS: Final = (
     "judged_at",
     "note",
 )
+CATALOGUED: Final = ("title", "identifier", "rights")
+"""Columns of a report that the catalogue tells."""
+CATALOGUE_PREFIX: Final = "catalogue:"
+"""In front of the catalogue's own columns, which end a report."""
 RECEIPT: Final = ("path", "bytes", "sha256", "received_at")
 """Columns of a receipt."""
 FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
@@ -85,6 +89,7 @@ def send_file(job_id: UUID, name: str, *, attach: bool) -> ResponseReturnValue:
 
     Raises:
         NotFound: there is no such job, or the job has no such file yet.
+        Withheld: the catalogue forbids the colors that the file shows.
     """
     deposited, key = _find_file(job_id, name)
     return blobs.send(services().store, key, _download_name(deposited, name, key), attach=attach)
@@ -96,9 +101,10 @@ def send_results(batch_id: UUID) -> ResponseReturnValue:
     Raises:
         NotFound: there is no such batch.
     """
-    name = _batch_name(batch_id)
+    name = batch_name(batch_id)
     rows = reports.read(services(), g.identity.tenant_id, batch_id)
-    response = Response(_stream_zip(services().store, rows), content_type="application/zip")
+    catalogued = _catalogued(batch_id)
+    response = Response(_stream_zip(services().store, rows, catalogued), content_type="application/zip")
     response.headers["Content-Disposition"] = blobs.content_disposition("attachment", f"{name}.zip")
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -110,9 +116,9 @@ def send_report(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
     Raises:
         NotFound: there is no such batch.
     """
-    name = _batch_name(batch_id)
+    name = batch_name(batch_id)
     rows = reports.read(services(), g.identity.tenant_id, batch_id)
-    return _send_csv(_csv_lines(rows, prefix), f"{name}.csv")
+    return send_csv(_csv_lines(rows, prefix, _catalogued(batch_id)), f"{name}.csv")
 
 
 def send_receipt(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
@@ -121,26 +127,27 @@ def send_receipt(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
     Raises:
         NotFound: there is no such batch.
     """
-    name = _batch_name(batch_id)
+    name = batch_name(batch_id)
     rows = reports.read(services(), g.identity.tenant_id, batch_id)
-    lines = (_csv_line((row.name, row.size, row.sha256, row.received_at.isoformat())) for row in rows)
-    return _send_csv(chain([prefix + _csv_line(RECEIPT)], lines), f"{name} receipt.csv")
+    lines = (csv_line((row.name, row.size, row.sha256, row.received_at.isoformat())) for row in rows)
+    return send_csv(chain([prefix + csv_line(RECEIPT)], lines), f"{name} receipt.csv")
 
 
-def _send_csv(lines: Iterable[str], name: str) -> Response:
+def send_csv(lines: Iterable[str], name: str) -> Response:
+    """Answer with a CSV."""
     response = Response(lines, content_type="text/csv; charset=utf-8; header=present")
     response.headers["Content-Disposition"] = blobs.content_disposition("attachment", name)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _stream_zip(store: BlobStore, rows: Iterable[ReportRow]) -> Iterator[bytes]:
+def _stream_zip(store: BlobStore, rows: Iterable[ReportRow], catalogued: list[str]) -> Iterator[bytes]:
     # Pictures are compressed already. Entries are added one at a time, so only the zip's directory grows in memory.
     archive = ZipStream(compress_type=ZIP_STORED)
     with SpooledTemporaryFile(max_size=1 << 20) as table:
-        table.write(_csv_line(COLUMNS).encode())
+        table.write(csv_line(_header(catalogued)).encode())
         for row in rows:
-            table.write(_csv_line(_cells(row)).encode())
+            table.write(csv_line(_cells(row) + _catalogue_cells(row, catalogued)).encode())
             if row.result_name is None:
                 continue
             archive.add(_read_blob(store, row.files["result"]), row.result_name)
@@ -158,10 +165,27 @@ def _read_blob(store: BlobStore, key: str) -> Iterator[bytes]:
             yield chunk
 
 
-def _csv_lines(rows: Iterable[ReportRow], prefix: str) -> Iterator[str]:
-    yield prefix + _csv_line(COLUMNS)
+def _csv_lines(rows: Iterable[ReportRow], prefix: str, catalogued: list[str]) -> Iterator[str]:
+    yield prefix + csv_line(_header(catalogued))
     for row in rows:
-        yield _csv_line(_cells(row))
+        yield csv_line(_cells(row) + _catalogue_cells(row, catalogued))
+
+
+def _catalogued(batch_id: UUID) -> list[str]:
+    """Return the columns of a batch's catalogue, which end the report."""
+    with services().read() as session:
+        return catalogue.list_columns(session, g.identity.tenant_id, batch_id)
+
+
+def _header(catalogued: list[str]) -> tuple[str, ...]:
+    return (*COLUMNS, *CATALOGUED, *(f"{CATALOGUE_PREFIX}{name}" for name in catalogued))
+
+
+def _catalogue_cells(row: ReportRow, catalogued: list[str]) -> tuple[object, ...]:
+    """Return what the catalogue says of a file: what is understood, then every column word for word."""
+    is_same = [name for name, _ in row.catalogued] == catalogued  # else it was imported anew meanwhile
+    values = [value for _, value in row.catalogued] if is_same else [None] * len(catalogued)
+    return (row.title, row.identifier, row.rights, *values)
 
 
 def _cells(row: ReportRow) -> tuple[object, ...]:
@@ -188,7 +212,8 @@ def _cells(row: ReportRow) -> tuple[object, ...]:
     )
 
 
-def _csv_line(cells: Iterable[object]) -> str:
+def csv_line(cells: Iterable[object]) -> str:
+    """Write one row of a CSV; nothing in it is a formula."""
     line = io.StringIO(newline="")
     csv.writer(line).writerow(["" if cell is None else _escape_formula(str(cell)) for cell in cells])
     return line.getvalue()
@@ -202,6 +227,7 @@ def _find_file(job_id: UUID, name: str) -> tuple[str, str]:
     """Return the name under which a job's photo was deposited, and the key of one of its files."""
     with services().read() as session:
         job = get_owned(session, Job, g.identity.tenant_id, job_id)
+        withholding.check(job, name)
         found = photos.list_files(session, g.identity.tenant_id, job_id)
     if name == "proxy" and name not in found:  # lists show it without knowing its name
         name = "crop"
@@ -220,6 +246,11 @@ def _download_name(deposited: str, name: str, key: str) -> str:
     return result.name if name == "result" else f"{result.stem}-{name}{suffix}"
 
 
-def _batch_name(batch_id: UUID) -> str:
+def batch_name(batch_id: UUID) -> str:
+    """Return a batch's name.
+
+    Raises:
+        NotFound: there is no such batch.
+    """
     with services().read() as session:
         return get_owned(session, Batch, g.identity.tenant_id, batch_id).name

@@ -1,6 +1,7 @@
 """Pages of batches: the list of all, one batch with its gallery, and pause, resume, cancel and retry."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -9,15 +10,16 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from retint import accounts, batches, proofs
+from retint import accounts, batches, proofs, search
 from retint.batches import JobSummary, Progress
-from retint.errors import InvalidRequest
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import State
+from retint.search import Query, Sort
 from retint.tables import Batch
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.pages import parameters, words
+from retint_web.pages import search as searching
 from retint_web.security import Role, only
 
 blueprint = Blueprint("batches", __name__)
@@ -63,27 +65,37 @@ def _preview(session: Session, batch: Batch) -> BatchPreview:
 @blueprint.get("/batches/<uuid:batch_id>")
 def show(batch_id: UUID) -> ResponseReturnValue:
     """Show one batch: its progress, its failures and their reasons, and its gallery."""
-    state, after = _state_argument(), _id_argument("after")
+    query, after = searching.read_query(Sort.DEPOSITED), _id_argument("after")
     with services().read() as session:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
         if batch.trial:
             return redirect(url_for("trials.show", trial_id=batch.trial))
         if batch.proof_of:
             return redirect(url_for("proofs.show", batch_id=batch.proof_of))
-        cards = batches.list_jobs_page(
-            session, batch.tenant_id, batch_id, state=state, after=after, limit=PHOTOS_PER_PAGE + 1
-        )
+        cards = _list_cards(session, batch, query, after)
         values = _progress_values(session, batch)
     more = cards[PHOTOS_PER_PAGE - 1].id if len(cards) > PHOTOS_PER_PAGE else None
     return render_template(
         "batches/show.html",
         **values,
         cards=cards[:PHOTOS_PER_PAGE],
-        state=state,
+        query=query,
+        asked=searching.asked(query, Sort.DEPOSITED),
+        sorts=searching.SORTS,
+        state=query.state,
         after=after,
         more=more,
         limit=PHOTOS_PER_PAGE,
     )
+
+
+def _list_cards(session: Session, batch: Batch, query: Query, after: UUID | None) -> Sequence[JobSummary]:
+    """List a page of a batch's photos, and one more if there is one."""
+    limit = PHOTOS_PER_PAGE + 1
+    if searching.asked(query, Sort.DEPOSITED):
+        query = replace(query, batch_id=batch.id)
+        return search.list_page(session, batch.tenant_id, query, after=after, limit=limit)
+    return batches.list_jobs_page(session, batch.tenant_id, batch.id, state=query.state, after=after, limit=limit)
 
 
 @blueprint.get("/batches/<uuid:batch_id>/live")
@@ -94,7 +106,8 @@ def live(batch_id: UUID) -> ResponseReturnValue:
         open: ids of the jobs on the page that had not ended, separated by commas.
         last, room: the last job on the page and how many more fit; used by the unfiltered gallery only.
     """
-    state = _state_argument()
+    query = searching.read_query(Sort.DEPOSITED)
+    state, asked = query.state, searching.asked(query, Sort.DEPOSITED)
     open_ids = [
         parameters.parse_id(job_id) for job_id in request.args.get("open", "").split(",")[:PHOTOS_PER_PAGE] if job_id
     ]
@@ -104,11 +117,13 @@ def live(batch_id: UUID) -> ResponseReturnValue:
         values = _progress_values(session, batch)
         cards = batches.list_jobs(session, batch.tenant_id, batch_id, open_ids)
         new_cards = []
-        if room > 0 and state is None:
+        if room > 0 and state is None and not asked:
             new_cards = batches.list_jobs_page(
                 session, batch.tenant_id, batch_id, after=_id_argument("last"), limit=room
             )
-    return render_template("batches/_refresh.html", **values, cards=cards, new_cards=new_cards, state=state)
+    return render_template(
+        "batches/_refresh.html", **values, cards=cards, new_cards=new_cards, state=state, asked=asked
+    )
 
 
 def _progress_values(session: Session, batch: Batch) -> dict[str, object]:
@@ -178,13 +193,6 @@ def retry(batch_id: UUID) -> ResponseReturnValue:
 
 def _redirect_to_batch(batch_id: UUID) -> Response:
     return redirect(url_for("batches.show", batch_id=batch_id), code=303)
-
-
-def _state_argument() -> State | None:
-    try:
-        return State(request.args["state"]) if request.args.get("state") else None
-    except ValueError as error:
-        raise InvalidRequest("There is no such state of a photo.") from error
 
 
 def _id_argument(name: str) -> UUID | None:

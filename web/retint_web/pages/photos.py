@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import accounts, photos, recipes, trials
+from retint import accounts, catalogue, photos, recipes, trials, withholding
 from retint.errors import NotFound
 from retint.jobs import attempts, changes
 from retint.kinds import BLANK, COLOR, DOCUMENT, NEUTRAL, TONED
@@ -90,6 +90,7 @@ def show(job_id: UUID) -> ResponseReturnValue:
     """Show a photo before and after: one of its pages, where it has several."""
     with services().read() as session:
         shown = photos.load_details(session, g.identity.tenant_id, job_id)
+        record = catalogue.find(session, g.identity.tenant_id, shown.job.record_id)
     pages = list_photographs(shown.facts.get(Stage.INGEST, {}))
     page, recipe = _choose_page(pages), shown.recipe
     region = page.region if recipe.changes(page.facts.get("kind", "")) else WHOLE
@@ -107,6 +108,8 @@ def show(job_id: UUID) -> ResponseReturnValue:
         facts=dict(_original_facts(shown, page, region)),
         story=list(_describe_restoration(shown, page)),
         remark=shown.remark,
+        record=record,
+        withheld=withholding.SENTENCE if shown.job.withheld else None,
         files={name: title for name, title in names.items() if name in shown.files},
     )
 
