@@ -12,7 +12,7 @@ from retint_web import errors, health, security, tracing, waiting
 from retint_web import services as running_services
 from retint_web.api import blueprint as api
 from retint_web.files import confidence, downloads, zoom
-from retint_web.pages import accounts, admin, batches, deposit, networks, photos, trials, words
+from retint_web.pages import accounts, admin, batches, deposit, light_table, networks, photos, run_again, trials, words
 from retint_web.proxies import TrustedProxies
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -25,8 +25,10 @@ BLUEPRINTS: Final = (
     deposit,
     downloads,
     health,
+    light_table,
     networks,
     photos,
+    run_again,
     trials,
     zoom,
 )

@@ -129,7 +129,7 @@ def replace_jobs(
     ).all()
     if not old:
         return []
-    own = None if recipe is None else _store_recipe(session, recipe, batch.recipe_hash)
+    own = None if recipe is None or recipe.hash == batch.recipe_hash else store_recipe(session, recipe)
     rows = [
         {
             "id": new_id(),
@@ -156,10 +156,8 @@ def _insert_replacing(session: Session, rows: list[dict[str, Any]]) -> list[Job]
     return [by_old[row["replaces"]] for row in rows if row["replaces"] in by_old]
 
 
-def _store_recipe(session: Session, recipe: Recipe, batchs: str) -> str | None:
-    """Store a recipe for jobs that name it. Returns what they write: its hash, or None if it is their batch's."""
-    if recipe.hash == batchs:
-        return None
+def store_recipe(session: Session, recipe: Recipe) -> str:
+    """Store a recipe, so that jobs and moves may name it. Returns its hash."""
     stored = {"hash": recipe.hash, "recipe": json.loads(recipe.canonical)}
     session.execute(database.insert(session, StoredRecipe).values(stored).on_conflict_do_nothing())
     return recipe.hash
