@@ -73,10 +73,9 @@ def _follow(job_ids: Sequence[UUID], *, forward: bool) -> CTE:
 
 
 def _select_links() -> Select[UUID, UUID | None, State, datetime, str | None]:
-    # Ids are time-ordered: so is a chain.
     rendered = and_(Attempt.job_id == Job.id, Attempt.stage == Stage.RENDER, Attempt.outcome == Outcome.DONE)
     return (
         select(Job.id, Job.replaced_by, Job.state, Job.created_at, Attempt.facts["sha256"].as_string())
         .outerjoin(Attempt, rendered)
-        .order_by(Job.id)
+        .order_by(Job.created_at, Job.id)
     )

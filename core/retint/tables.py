@@ -401,9 +401,12 @@ class LongMove(Table):
     __tablename__ = "long_moves"
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
     tenant_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("tenants.id"), doc="NULL: of all tenants.")
-    kind: Mapped[str] = mapped_column(String(16), doc="`cancel` or `retry`.")
+    kind: Mapped[str] = mapped_column(String(16), doc="`cancel`, `retry` or `again`.")
     batch_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("batches.id"))
     reason_code: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[State | None]
+    verdict: Mapped[Verdict | None]
+    recipe_hash: Mapped[str | None] = mapped_column(String(64))
     moved: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=now())
     ended_at: Mapped[datetime | None]

@@ -213,8 +213,9 @@ def list_page(
 
 
 def load(session: Session, tenant_id: UUID, job_ids: Sequence[UUID]) -> list[Result]:
-    """Load the results of these jobs, in this order; a job without a result is left out."""
-    found = {row.id: row for row in session.execute(_select_results(Job.tenant_id == tenant_id, Job.id.in_(job_ids)))}
+    """Load the results of these jobs, in this order; a job without a result, or that is replaced, is left out."""
+    chosen = (Job.tenant_id == tenant_id, Job.id.in_(job_ids), Job.replaced_by.is_(None))
+    found = {row.id: row for row in session.execute(_select_results(*chosen))}
     said = load_said(session, found)
     return [_make_result(found[job_id], said.get(job_id)) for job_id in job_ids if job_id in found]
 

@@ -20,6 +20,8 @@ from retint.names import escape_surrogates, show_name
 from retint.settings import Settings
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from retint.recipes import Recipe
     from retint.services import Services
 
@@ -140,6 +142,45 @@ def push(
 
 
 retint.add_command(catalogue)
+
+
+@retint.command(
+    epilog="""\b
+Examples:
+  retint again BATCH --server https://retint.museum.example --state refused
+  retint again BATCH --server http://127.0.0.1:8000 --verdict rejected --recipe '{"colorizer": "keep"}'
+
+The results so far stay; the new ones are to be judged again.
+"""
+)
+@click.argument("batch", type=click.UUID)
+@click.option("--server", required=True, help="Address of the portal.")
+@click.option("--token", envvar="RETINT_TOKEN", required=True, help="API token [env: RETINT_TOKEN].")
+@click.option("--state", type=click.Choice(["restored", "refused", "quarantined", "cancelled"]), help="Only these.")
+@click.option("--verdict", type=click.Choice(["unjudged", "approved", "rejected"]), help="Only results with it.")
+@click.option("--reason", help="Only photos that failed for this reason: its code in the report.")
+@click.option("--recipe", help="What they go through, as JSON; by default the recipe that each has.")
+def again(
+    batch: "UUID",
+    server: str,
+    token: str,
+    state: str | None,
+    verdict: str | None,
+    reason: str | None,
+    recipe: str | None,
+) -> None:
+    """Run photos of a batch again: all that have ended, or some."""
+    from retint.command.client import Client
+
+    try:
+        parsed = None if recipe is None else json.loads(recipe)
+    except ValueError as error:
+        raise click.BadParameter(f"It is no JSON: {error}.", param_hint="--recipe") from error
+    chosen = {"state": state, "verdict": verdict, "reason_code": reason, "recipe": parsed}
+    with Client(server, token) as client:
+        done = client.run_again(str(batch), **{name: value for name, value in chosen.items() if value is not None})
+    follows = "" if done["complete"] else " The rest follows."
+    click.echo(f"{done['replaced']} run again.{follows}")
 
 
 @retint.command()

@@ -168,6 +168,10 @@ class Client:
         """Read a batch with its counts."""
         return self.get(f"/api/v1/batches/{batch_id}")
 
+    def run_again(self, batch_id: str, **chosen: Any) -> dict[str, Any]:
+        """Run photos of a batch again. Called once: its answer may get lost after it was carried out."""
+        return self.call("POST", f"/api/v1/batches/{batch_id}/again", json=chosen)
+
     def jobs(self, batch_id: str) -> Iterator[dict[str, Any]]:
         """Read the batch's jobs, page by page."""
         query: dict[str, Any] = {"limit": 200}

@@ -7,8 +7,8 @@ that meet on PostgreSQL may deadlock: the database then aborts one of them, whic
     leases      what a worker does: claim, extend, release, settle
     queueing    what the dispatcher does: queue, unqueue, extend_deadlines, reclaim_expired
     takeovers   what the dispatcher does with jobs whose result is here: take_over
-    changes     what a person does with one job: add_job, cancel_job, retry_job
-    long_moves  what a person asks of many jobs: cancel_batch, retry_failures
+    changes     what a person does with one job: add_job, replace_job, cancel_job, retry_job
+    long_moves  what a person asks of many jobs: cancel_batch, retry_failures, run_again
     attempts    the record of how attempts ended, append-only
     tallies     how many jobs stand where, and why some failed
 

@@ -6,6 +6,8 @@ transaction of its own, so a million jobs hold up nobody.
 
 import time
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Select, select, text, update
@@ -13,10 +15,11 @@ from sqlalchemy.orm import Session
 
 from retint.columns import now
 from retint.database import NO_SYNC
-from retint.errors import Transient
+from retint.errors import IllegalMove, InvalidRequest, NotFound, Transient
 from retint.jobs import changes
-from retint.lifecycle import FINAL, State, phases_of
-from retint.tables import IS_FAILED, IS_NEWEST, Job, LongMove
+from retint.lifecycle import ACTIVE, FINAL, State, Verdict, phases_of
+from retint.recipes import Recipe
+from retint.tables import IS_FAILED, IS_NEWEST, Batch, Job, LongMove, StoredRecipe
 
 if TYPE_CHECKING:
     from retint.services import Services
@@ -61,6 +64,54 @@ def retry_failures(
     return _add(session, LongMove(kind="retry", tenant_id=tenant_id, batch_id=batch_id, reason_code=reason_code))
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which jobs of a batch are run again: those that have ended; cancelled ones only where the state says so."""
+
+    state: State | None = None
+    verdict: Verdict | None = None
+    """Only restored ones with this verdict."""
+    reason_code: str | None = None
+    """Only those that failed for this reason."""
+
+
+def run_again(
+    session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID, chosen: Selection, recipe: Recipe | None = None
+) -> uuid.UUID:
+    """Let new jobs take the places of a batch's jobs that have ended by now. Returns the move, see `carry_out`.
+
+    Args:
+        session: the transaction.
+        tenant_id: whose batch it is.
+        batch_id: the batch.
+        chosen: which of its jobs.
+        recipe: what they go through, checked by the caller; None for the recipe that each has.
+
+    Raises:
+        NotFound: the tenant has no such batch.
+        IllegalMove: it is cancelled, or photos of it are being run again already.
+        InvalidRequest: jobs in this state have not ended.
+    """
+    if chosen.state in ACTIVE:
+        raise InvalidRequest(f"A photo that is {chosen.state} has not ended: it cannot be run again.")
+    # The lock lets one of two that ask at once wait, and see the other's move.
+    batch = session.scalar(select(Batch).where(Batch.id == batch_id, Batch.tenant_id == tenant_id).with_for_update())
+    if batch is None:
+        raise NotFound("There is no such batch.")
+    changes.refuse_cancelled(batch.cancelled_at)
+    if find_run_again(session, batch_id) is not None:
+        raise IllegalMove("Photos of this batch are being run again already. Wait until all have begun.")
+    stored = None if recipe is None else records.store_recipe(session, recipe)
+    fields = {"state": chosen.state, "verdict": chosen.verdict, "reason_code": chosen.reason_code}
+    return _add(session, LongMove(kind="again", tenant_id=tenant_id, batch_id=batch_id, recipe_hash=stored, **fields))
+
+
+def find_run_again(session: Session, batch_id: uuid.UUID) -> LongMove | None:
+    """Find the move that runs photos of a batch again, if it has not ended yet."""
+    is_open = (LongMove.ended_at.is_(None), LongMove.batch_id == batch_id, LongMove.kind == "again")
+    return session.scalar(select(LongMove).where(*is_open).limit(1))
+
+
 def _add(session: Session, move: LongMove) -> uuid.UUID:
     session.add(move)
     session.flush()
@@ -93,11 +144,8 @@ def advance(session: Session, move_id: uuid.UUID) -> bool:
     )
     if move is None:
         return False
-    job_ids = session.scalars(_select_next(move).limit(CHUNK)).all()
-    chosen = Job.id.in_(job_ids)
-    moved = 0
-    if job_ids:
-        moved = changes.cancel(session, chosen) if move.kind == "cancel" else changes.retry(session, chosen)
+    job_ids = [] if _is_pointless(session, move) else session.scalars(_select_next(move).limit(CHUNK)).all()
+    moved = _carry_out_chunk(session, move, job_ids) if job_ids else 0
     is_over = len(job_ids) < CHUNK
     session.execute(
         update(LongMove)
@@ -108,10 +156,45 @@ def advance(session: Session, move_id: uuid.UUID) -> bool:
     return not is_over
 
 
+def _is_pointless(session: Session, move: LongMove) -> bool:
+    """Whether the batch was cancelled after somebody asked to run its photos again."""
+    if move.kind != "again":
+        return False
+    cancelled = select(Batch.cancelled_at).where(Batch.id == move.batch_id).with_for_update(read=True)
+    return session.scalar(cancelled) is not None
+
+
+def _carry_out_chunk(session: Session, move: LongMove, job_ids: Sequence[uuid.UUID]) -> int:
+    chosen = Job.id.in_(job_ids)
+    if move.kind == "cancel":
+        return changes.cancel(session, chosen)
+    if move.kind == "retry" or move.batch_id is None:
+        return changes.retry(session, chosen)
+    stored = session.scalar(select(StoredRecipe.recipe).where(StoredRecipe.hash == move.recipe_hash))
+    recipe = None if stored is None else Recipe.model_validate(stored)
+    return len(changes.replace_jobs(session, move.batch_id, job_ids, recipe))
+
+
+def _select_ended(move: LongMove) -> Select[uuid.UUID]:
+    """Select jobs that are to be run again; those that took another one's place meanwhile were added later."""
+    states = [State.RESTORED, State.REFUSED, State.QUARANTINED] if move.state is None else [move.state]
+    if move.verdict is not None:
+        states = [State.RESTORED]
+    phases = [phase for state in states for phase in phases_of(state)]
+    query = select(Job.id).where(
+        text(IS_NEWEST), Job.batch_id == move.batch_id, Job.phase.in_(phases), Job.created_at <= move.created_at
+    )
+    if move.verdict is not None:
+        query = query.where(Job.verdict == move.verdict)
+    return query if move.reason_code is None else query.where(Job.reason_code == move.reason_code)
+
+
 def _select_next(move: LongMove) -> Select[uuid.UUID]:
     """Select jobs that the move has not reached: those it has moved are in another phase."""
     if move.kind == "cancel":
         return select(Job.id).where(text(IS_NEWEST), Job.batch_id == move.batch_id, Job.phase.in_(_OPEN_PHASES))
+    if move.kind == "again":
+        return _select_ended(move)
     # A job that failed again since then keeps its new failure.
     query = select(Job.id).where(
         text(IS_FAILED), Job.phase == State.QUARANTINED.value, Job.started_at <= move.created_at

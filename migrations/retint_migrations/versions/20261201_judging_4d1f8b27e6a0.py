@@ -76,6 +76,9 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("replaced_by", sa.Uuid(), nullable=True))
     op.add_column("jobs", sa.Column("verdict", sa.String(length=16), nullable=False, server_default="unjudged"))
     op.add_column("jobs", sa.Column("risk", sa.Double(), nullable=True))
+    op.add_column("long_moves", sa.Column("state", sa.String(length=16), nullable=True))
+    op.add_column("long_moves", sa.Column("verdict", sa.String(length=16), nullable=True))
+    op.add_column("long_moves", sa.Column("recipe_hash", sa.String(length=64), nullable=True))
     op.create_table(
         "verdicts",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -126,5 +129,8 @@ def downgrade() -> None:
         "SELECT batch_id, stage, state, '', 0, count(*) FROM jobs WHERE state = 'restored' GROUP BY 1, 2, 3"
     )
     op.drop_table("verdicts")
+    op.execute("DELETE FROM long_moves WHERE kind = 'again'")
+    for column in ("recipe_hash", "verdict", "state"):
+        op.drop_column("long_moves", column)
     for column in ("risk", "verdict", "replaced_by"):
         op.drop_column("jobs", column)

@@ -54,6 +54,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.end_upload": {"environ_overrides": TUS},
     "api.judge": {"json": {"verdict": "approved", "seen_sha256": "0" * 64}},
     "api.rework": {"json": {"seen_sha256": "0" * 64}},
+    "api.run_again": {"json": {"state": "refused"}},
 }
 BOTH, ADMIN, OPERATOR = {Role.ADMIN, Role.OPERATOR}, {Role.ADMIN}, {Role.OPERATOR}
 ROLES = {

@@ -216,6 +216,15 @@ class FaultFilter(Body):
     reason_code: ReasonCode | None = None
 
 
+class RunAgain(Body):
+    """Which photos of a batch are run again: all that have ended, except cancelled ones, if nothing is chosen."""
+
+    state: State | None = Field(None, description="Only jobs in this state.")
+    verdict: Verdict | None = Field(None, description="Only restored jobs with this verdict.")
+    reason_code: ReasonCode | None = Field(None, description="Only jobs that failed for this reason.")
+    recipe: Recipe | None = Field(None, description="What they go through; the recipe that each has if missing.")
+
+
 class FailureFilter(Body):
     """Which quarantined jobs are retried; all of them if no field is given."""
 

@@ -419,6 +419,13 @@ class Failures(Answer):
     items: list[FailureGroup]
 
 
+class RunAgain(Answer):
+    """How many jobs of a batch new ones took the place of."""
+
+    replaced: int
+    complete: bool = Field(description="False while more follow, some thousand in a second.")
+
+
 class RetriedJobs(Answer):
     """How many jobs are retried."""
 

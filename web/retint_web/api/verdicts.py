@@ -1,13 +1,15 @@
-"""API operations of review: results by verdict, verdicts, rework."""
+"""API operations of review: results by verdict, verdicts, rework, running photos again."""
 
 from uuid import UUID
 
 from flask import g
 
 from retint import recipes, verdicts
+from retint.jobs import long_moves
+from retint.jobs.long_moves import Selection
 from retint_web import services
 from retint_web.api import requests, responses
-from retint_web.api.blueprint import api, job_url, next_cursor
+from retint_web.api.blueprint import api, job_url, next_cursor, record
 
 
 @api.operation("GET", "/batches/<uuid:batch_id>/results", responses.Page[responses.Result], query=requests.ResultsQuery)
@@ -39,6 +41,19 @@ def rework(job_id: UUID, body: requests.Rework) -> responses.Replacing:
     with services().begin() as session:
         new = verdicts.rework(session, g.identity.tenant_id, job_id, **dict(body), by=g.identity.user_id)
     return responses.Replacing(id=new.id, name=new.name, replaces=job_id, url=job_url(new.id))
+
+
+@api.operation("POST", "/batches/<uuid:batch_id>/again", responses.RunAgain, body=requests.RunAgain)
+def run_again(batch_id: UUID, body: requests.RunAgain) -> responses.RunAgain:
+    """Run photos of a batch again: new jobs take the places of those that have ended, whose results stay."""
+    if body.recipe is not None:
+        recipes.check(body.recipe, services().settings.weights)
+    chosen = Selection(body.state, body.verdict, body.reason_code)
+    with services().begin() as session:
+        move_id = long_moves.run_again(session, g.identity.tenant_id, batch_id, chosen, body.recipe)
+        record(session, "batch_run_again", batch_id)
+    move = long_moves.carry_out(services(), move_id)
+    return responses.RunAgain(replaced=move.moved, complete=move.ended_at is not None)
 
 
 def _result(result: verdicts.Result) -> responses.Result:

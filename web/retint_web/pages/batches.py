@@ -130,8 +130,10 @@ def _progress_values(session: Session, batch: Batch) -> dict[str, object]:
     """Collect the template values of the head of a batch's page."""
     progress = batches.measure_progress(session, batch.tenant_id, batch.id)
     failed = progress.counts.refused + progress.counts.quarantined
-    is_active = words.count_unfinished(progress.counts) > 0 and batch.cancelled_at is None
+    again = long_moves.find_run_again(session, batch.id)
+    is_active = again is not None or (words.count_unfinished(progress.counts) > 0 and batch.cancelled_at is None)
     return {
+        "again": again,
         "batch": batch,
         "progress": progress,
         "status": words.describe_progress(batch, progress),

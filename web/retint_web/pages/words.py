@@ -10,10 +10,11 @@ from flask import Flask, g, url_for
 from retint import __version__
 from retint.batches import JobSummary, Progress
 from retint.jobs.tallies import Counts
-from retint.lifecycle import ACTIVE, State
+from retint.lifecycle import ACTIVE, State, Verdict
 from retint.proofs import Proof
 from retint.recipes import Recipe
 from retint.tables import Batch, LongMove
+from retint.verdicts import Result
 
 STATE_ORDER: Final = (
     State.RESTORED,
@@ -34,7 +35,7 @@ def configure(app: Flask) -> None:
     filters = (
         format_time, format_ago, format_elapsed, format_duration, format_hours, format_size, format_mib, format_number,
         pluralize, describe_recipe, counts_by_state, count_unfinished, file_name, file_type, picture_url,
-        describe_state,
+        describe_state, describe_said,
     )  # fmt: skip
     app.jinja_env.filters.update({each.__name__: each for each in filters})
     app.context_processor(lambda: {"version": __version__, "identity": g.get("identity")})
@@ -147,6 +148,12 @@ def describe_retry(move: LongMove) -> str:
     return f"{photos} will be retried." if move.ended_at else f"{photos} will be retried; the rest follows."
 
 
+def describe_run_again(move: LongMove) -> str:
+    """Say how many photos are run again, and that more follow where that takes longer than a moment."""
+    photos = pluralize(move.moved, "photo is", "photos are")
+    return f"{photos} run again." if move.ended_at else f"{photos} run again; the rest follows."
+
+
 def count_unfinished(counts: Counts) -> int:
     """Count the photos that wait or run."""
     return counts.of(*ACTIVE)
@@ -184,6 +191,15 @@ def describe_proof(proof: Proof) -> str:
     if not proof.can_begin:
         return "The restoration of the batch has begun."
     return "" if proof.is_over else "Pictures appear when they are ready."
+
+
+def describe_said(result: Result) -> str:
+    """Say who judged a result, how and when; else how sure one may be of it."""
+    if result.said and result.verdict is not Verdict.UNJUDGED:
+        return f"{result.verdict.capitalize()} by {result.said.by or 'somebody'}, {format_time(result.said.at)}"
+    if result.risk is None:
+        return ""
+    return f"Risk {result.risk:.0%}"
 
 
 def describe_progress(batch: Batch, progress: Progress) -> str:

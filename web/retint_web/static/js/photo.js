@@ -1,5 +1,7 @@
 // The photo page: the slider between before and after, two film players in step, and deep zoom.
 
+import { Closer } from "./closer.js";
+
 for (const figure of document.querySelectorAll(".compare")) {
   figure.style.setProperty("--ratio", figure.dataset.width / figure.dataset.height);
   figure.classList.add("live");
@@ -60,50 +62,12 @@ function sync(player, other, maxDrift = MAX_DRIFT_S) {
   if (!other.seeking && !player.seeking && Math.abs(time - other.currentTime) > maxDrift) other.currentTime = time;
 }
 
-/** Load a script. OpenSeadragon is loaded only when it is first needed. */
-const loadScript = (address) =>
-  new Promise((resolve, reject) => {
-    const script = Object.assign(document.createElement("script"), { src: address, onload: resolve, onerror: reject });
-    document.head.append(script);
-  });
-
-// The preview is shown at once. The server makes the tiles of the full size when they are first asked for; as soon as
-// they are there, they lie over the preview.
+// From close up, with the veil where the page shows it, too.
 
 const dialog = document.querySelector("dialog.closer");
-const LONGEST_PAUSE_MS = 10_000;
-const GIVE_UP_MS = 300_000;
-let viewer;
-let wantsTiles = Boolean(dialog?.dataset.tiles);
-
-async function openDeepZoom() {
-  dialog.showModal();
-  if (!window.OpenSeadragon) await loadScript(dialog.dataset.library);
-  if (!viewer) openPreview();
-  showVeil();
-  if (wantsTiles) waitForTiles();
-}
-
-function openPreview() {
-  const picture = dialog.querySelector(".picture");
-  viewer = window.OpenSeadragon({
-    element: picture,
-    tileSources: { type: "image", url: dialog.dataset.image },
-    drawer: "canvas",
-    showNavigationControl: false,
-    maxZoomPixelRatio: 4,
-    visibilityRatio: 0.6,
-    constrainDuringPan: true,
-    animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.8,
-    gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
-  });
-  viewer.addHandler("open", () => { picture.dataset.ready = "true"; });
-  viewer.addHandler("tile-drawn", () => { picture.dataset.drawn = "true"; });
-  viewer.canvas.focus();
-}
 
 /** Lay the veil over the picture, where the page shows it, too. */
-function showVeil() {
+function showVeil({ viewer }) {
   const isWanted = Boolean(wantsVeil?.checked);
   const caption = dialog.querySelector("[data-veil]");
   if (caption) caption.hidden = !isWanted;
@@ -120,61 +84,12 @@ function showVeil() {
   });
 }
 
-/** Ask for the tiles, ever less often, until they are there or the dialog is closed. */
-async function waitForTiles() {
-  const status = dialog.querySelector("[role=status]");
-  const began = Date.now();
-  let pause = 1000;
-  wantsTiles = false;
-  status.textContent = "";
-  while (dialog.open) {
-    const answer = await fetch(dialog.dataset.tiles).catch(() => null);
-    // Without an answer, or while a part of the server is away, it is worth asking again.
-    if (answer && answer.status !== 202 && answer.status < 500) {
-      status.textContent = "";
-      if (answer.ok) addTiles();
-      return;
-    }
-    if (Date.now() - began > GIVE_UP_MS) {
-      status.textContent = "The full zoom is not ready yet.";
-      break;
-    }
-    status.textContent = "Preparing full zoom …";
-    await new Promise((resolve) => setTimeout(resolve, pause));
-    pause = Math.min(1.5 * pause, LONGEST_PAUSE_MS);
-  }
-  wantsTiles = true;
-}
-
-/** Lay the tiles over the preview, below a veil; seen when all that the view needs are loaded, so that nothing blurs. */
-function addTiles() {
-  viewer.addTiledImage({
-    tileSource: dialog.dataset.tiles,
-    index: 1,
-    width: 1,
-    opacity: 0,
-    preload: true,
-    success: ({ item }) => {
-      const show = () => {
-        item.setOpacity(1);
-        dialog.querySelector(".picture").dataset.full = "true";
-      };
-      if (item.getFullyLoaded()) show();
-      else item.addOnceHandler("fully-loaded-change", show);
-    },
-  });
-}
-
-const actions = {
-  zoomIn: () => viewer?.viewport.zoomBy(1.6).applyConstraints(),
-  zoomOut: () => viewer?.viewport.zoomBy(1 / 1.6).applyConstraints(),
-  fit: () => viewer?.viewport.goHome(),
-  close: () => dialog.close(),
-};
-
 if (dialog) {
+  const closer = new Closer(dialog);
   const button = document.querySelector("[data-look]");
   button.hidden = false;
-  button.addEventListener("click", openDeepZoom);
-  dialog.addEventListener("click", ({ target }) => actions[target.closest("[data-act]")?.dataset.act]?.());
+  button.addEventListener("click", async () => {
+    await closer.open();
+    showVeil(closer);
+  });
 }
