@@ -2,9 +2,9 @@
 
 Every operation calls the same functions of the core as the pages do. `openapi` defines what an operation is, `requests`
 and `responses` hold its messages, `blueprint` what all operations share; the other modules hold the operations, one
-module a subject. Importing the package registers them all.
+module a subject. Importing the package registers them all. `sending` offers some of them to the deposit page.
 """
 
-from retint_web.api import administration, batches, jobs, networks, trials, uploads
+from retint_web.api import administration, batches, jobs, networks, sending, trials, uploads
 
-__all__ = ["administration", "batches", "jobs", "networks", "trials", "uploads"]
+__all__ = ["administration", "batches", "jobs", "networks", "sending", "trials", "uploads"]
