@@ -25,6 +25,7 @@ let leftOut = 0;
 let reading = 0; // folders that are still being read: what they hold is not listed yet
 let startedAt = 0;
 let isOver = false;
+let awaitsFiles = false; // of a deposit that broke off, and whose files the browser has not kept
 
 const order = (name, facts = {}) => worker.postMessage({ order: name, ...facts });
 const folders = [];
@@ -44,6 +45,7 @@ const describeLeftOut = () =>
 
 function describeTotal() {
   const { sent, failed } = rows.counts;
+  if (awaitsFiles && !rows.length && !reading) return "Drop the same folder again: only what is missing is sent.";
   if (batch) return `${formatNumber(sent)} of ${pluralize(rows.length, "photo")} sent`;
   return [pluralize(rows.length - failed, "photo"), rows.bytes && formatSize(rows.bytes)].filter(Boolean).join(", ");
 }
@@ -62,7 +64,7 @@ function describeRest() {
 
 function showTotals() {
   const { waiting, sending, sent, failed } = rows.counts;
-  form.querySelector(".sending").hidden = !rows.length && !leftOut;
+  form.querySelector(".sending").hidden = !rows.length && !leftOut && !batch;
   part("total").textContent = describeTotal();
   part("rest").textContent = describeRest();
   part("meter").value = rows.bytes ? rows.bytesSent / rows.bytes : sent / Math.max(1, rows.length);
@@ -190,7 +192,8 @@ async function resume(found) {
   for (const folder of found.folders) if (await isAllowed(folder)) lent.push(folder);
   part("broken-off").hidden = true;
   for (const [name, value] of found.fields) fillIn(name, value);
-  begin(found.batch, found, { awaitsFiles: true });
+  awaitsFiles = true;
+  begin(found.batch, found);
   hasOthers = found.hasOthers;
   for (const folder of lent) choosing.addFolder(folder);
   if (lent.length < found.folders.length) showProblem("The browser may not read the folder. Drop it again: only what is missing is sent.");
@@ -238,7 +241,7 @@ async function start() {
 }
 
 /** Send what is listed, and what comes, into a batch. */
-function begin(opened, { name, fields }, { awaitsFiles = false } = {}) {
+function begin(opened, { name, fields }) {
   batch = opened;
   deposit = { id: batch.id, person: form.dataset.person, batch, name, fields };
   startedAt = performance.now();

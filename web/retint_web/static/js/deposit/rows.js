@@ -10,15 +10,15 @@ const write = (element, text) => { if (element.textContent !== text) element.tex
 
 export class Rows {
   constructor(list, template) {
-    Object.assign(this, { list, template });
+    Object.assign(this, { list, template, scroller: list.parentElement });
     this.records = []; // {name, size, state, text, sent, reason}; a file's number is its place here
     this.counts = { waiting: 0, sending: 0, sent: 0, failed: 0, gone: 0 };
     this.bytes = 0;
     this.bytesSent = 0;
     this.only = ""; // the state that is listed; empty for all
     this.order = null; // numbers of the listed files; null if they are all
-    list.addEventListener("scroll", () => this.render(), { passive: true });
-    new ResizeObserver(() => this.render()).observe(list);
+    this.scroller.addEventListener("scroll", () => this.render(), { passive: true });
+    new ResizeObserver(() => this.render()).observe(this.scroller);
   }
 
   /** How many files there are. */
@@ -48,13 +48,13 @@ export class Rows {
   show(state) {
     Object.assign(this, { only: state, order: null });
     this.list.dataset.only = state;
-    this.list.scrollTop = 0;
+    this.scroller.scrollTop = 0;
   }
 
   /** Scroll to a file, unless somebody looks at another. */
   follow(number) {
-    if (this.only || this.list.matches(":hover, :focus-within")) return;
-    this.list.scrollTop = number * this.height - this.list.clientHeight / 2;
+    if (this.only || this.scroller.matches(":hover, :focus-within")) return;
+    this.scroller.scrollTop = number * this.height - this.scroller.clientHeight / 2;
   }
 
   get height() { return this.list.firstElementChild?.offsetHeight || 1; }
@@ -73,7 +73,7 @@ export class Rows {
     const count = Math.min(total, MOST_ROWS);
     while (this.list.childElementCount < count) this.list.append(this.template.content.firstElementChild.cloneNode(true));
     while (this.list.childElementCount > count) this.list.lastElementChild.remove();
-    const first = Math.max(0, Math.min(total - count, Math.floor(this.list.scrollTop / this.height) - ABOVE));
+    const first = Math.max(0, Math.min(total - count, Math.floor(this.scroller.scrollTop / this.height) - ABOVE));
     this.list.style.paddingTop = `${first * this.height}px`;
     this.list.style.paddingBottom = `${(total - first - count) * this.height}px`;
     [...this.list.children].forEach((row, place) => {
