@@ -1,11 +1,12 @@
 """A real Chromium for tests and pictures, and the errors that pages log in it."""
 
+import base64
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
 FLAGS = [
     "--no-sandbox",
@@ -24,6 +25,16 @@ PHONE: dict[str, Any] = {
     "has_touch": True,
     "is_mobile": True,
 }
+
+
+UPLOADS = "**/deposit/uploads"
+"""Where the deposit page opens uploads."""
+
+
+def name_of_upload(request: Request) -> str:
+    """Return the file's name that an upload is opened with."""
+    pairs = (pair.split(" ") for pair in request.headers["upload-metadata"].split(","))
+    return base64.b64decode(dict(pairs)["filename"]).decode()
 
 
 def find_program() -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from tests import photographs, platforms
 from tests.browser import browsers
 from tests.platforms import PlatformUnderTest
@@ -18,6 +18,7 @@ from retint.settings import Settings
 from retint_models.datasets import fading
 
 seeds = count(1000)
+expect.set_options(timeout=20_000)  # other programs may want the machine, too
 
 
 @pytest.fixture(scope="session")

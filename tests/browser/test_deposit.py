@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from tests.browser import browsers
 from tests.platforms import PlatformUnderTest
 
@@ -89,13 +89,13 @@ def test_what_cannot_be_sent_says_why_and_is_sent_again(
     page = open_page("/deposit", forgive="422")
     refuse = True
 
-    def answer(route) -> None:  # type: ignore[no-untyped-def]
-        if refuse:
+    def answer(route: Route) -> None:
+        if refuse and browsers.name_of_upload(route.request) == "stubborn.jpg":
             route.fulfill(status=422, json={"detail": "The file is larger than today allows."})
         else:
             route.continue_()
 
-    page.route("**/files?name=stubborn.jpg", answer)
+    page.route(browsers.UPLOADS, answer)
     page.locator("#files").set_input_files([make_print(), make_print("stubborn.jpg")])
     page.get_by_role("button", name="Deposit 2 photos").click()
     stubborn = page.locator(".sending li[data-state=failed]")

@@ -4,13 +4,14 @@ import tempfile
 from pathlib import Path
 from typing import IO, Final, cast
 
-from flask import Flask, Request
+from flask import Flask, Request, request
 
 from retint import __version__, remote
 from retint.services import Services
 from retint_web import errors, health, security, tracing, waiting
 from retint_web import services as running_services
 from retint_web.api import blueprint as api
+from retint_web.api import sending
 from retint_web.files import catalogues, confidence, downloads, zoom
 from retint_web.pages import (
     accounts,
@@ -47,6 +48,7 @@ BLUEPRINTS: Final = (
     proofs,
     run_again,
     search,
+    sending,
     trials,
     zoom,
 )
@@ -67,13 +69,21 @@ class PortalRequest(Request):
         return cast(IO[bytes], tempfile.SpooledTemporaryFile(max_size=1 << 16, dir=str(spool)))
 
 
+class Portal(Flask):
+    """The application, and how long browsers keep its static files."""
+
+    def get_send_file_max_age(self, filename: str | None) -> int | None:
+        """Keep a file for a year if its address has a version; others, such as modules, are asked for again."""
+        return security.YEAR_S if "v" in request.args else None
+
+
 def create_app(services: Services) -> Flask:
     """Create the portal's application.
 
     Raises:
         ValueError: `settings.secret` is not set.
     """
-    app = Flask(__name__)
+    app = Portal(__name__)
     app.request_class = PortalRequest
     app.extensions["retint"] = services
     app.jinja_options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
@@ -88,13 +98,12 @@ def create_app(services: Services) -> Flask:
     for module in BLUEPRINTS:
         app.register_blueprint(module.blueprint)
     app.config["ACCESS_POLICY"] = remote.INTERNET
-    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = security.YEAR_S
     app.url_defaults(_version_static)
     return app
 
 
 def _version_static(endpoint: str, values: dict[str, object]) -> None:
-    """Add a version to the address of a static file: browsers cache it for a year, a changed file has a new address."""
+    """Add a version to the address of a static file: browsers keep it for a year, a changed file has a new address."""
     path = STATIC / str(values.get("filename"))
     if endpoint == "static" and path.is_file():
         values["v"] = f"{__version__}-{int(path.stat().st_mtime):x}"

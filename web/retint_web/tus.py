@@ -70,7 +70,7 @@ def describe() -> ResponseReturnValue:
 
 
 def open() -> ResponseReturnValue:
-    """Open an upload; its first bytes may come with it."""
+    """Open an upload; its first bytes may come with it. The address that it gets is one of the request's blueprint."""
     _expect_version()
     size = _read_number("Upload-Length")
     metadata = parse_metadata(request.headers.get("Upload-Metadata", ""))
@@ -91,7 +91,7 @@ def open() -> ResponseReturnValue:
     else:
         _expect_body()
         upload = wait_for("body", lambda: _Body(open_upload()))
-    return "", 201, _headers(upload) | {"Location": url_for("api.send_upload", upload_id=upload.id)}
+    return "", 201, _headers(upload) | {"Location": url_for(".send_upload", upload_id=upload.id)}
 
 
 def send(upload_id: UUID) -> ResponseReturnValue:

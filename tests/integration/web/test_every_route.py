@@ -38,7 +38,6 @@ TUS = {"HTTP_TUS_RESUMABLE": "1.0.0"}
 SENT = {"HTTP_UPLOAD_OFFSET": "0", "CONTENT_TYPE": "application/offset+octet-stream"}
 BODIES: dict[str, dict[str, Any]] = {
     "api.upload": {"data": b"bytes", "query_string": {"name": "a.jpg"}},
-    "deposit.put": {"data": b"bytes", "query_string": {"name": "a.jpg"}},
     "api.add_known": {"json": {"sha256": "0" * 64, "name": "a.jpg"}},
     "api.open_batch": {"json": {"name": "Box"}},
     "api.known": {"json": {"sha256": []}},
@@ -56,6 +55,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.rework": {"json": {"seen_sha256": "0" * 64}},
     "api.run_again": {"json": {"state": "refused"}},
 }
+BODIES |= {
+    f"sending.{name}": BODIES[f"api.{name}"] for name in ("add_known_files", "open_upload", "send_upload", "end_upload")
+}
+"""What the deposit page's script sends is what the API takes."""
 BOTH, ADMIN, OPERATOR = {Role.ADMIN, Role.OPERATOR}, {Role.ADMIN}, {Role.OPERATOR}
 ROLES = {
     "admin.index": BOTH,
@@ -156,7 +159,7 @@ def test_nobody_gets_in_without_signing_in(app: Flask, ids: dict[str, Any]) -> N
         elif rule.endpoint.startswith("api."):
             assert answer.status_code == 401, f"{method} {path}: {answer.status}"
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-        elif method == "PUT":
+        elif method in ("PUT", "PATCH", "DELETE"):
             assert (answer.status_code, answer.mimetype) == (401, "application/problem+json"), f"{method} {path}"
         else:
             assert answer.status_code == 303, f"{method} {path}: {answer.status}"

@@ -137,8 +137,10 @@ def test_a_form_from_elsewhere_does_nothing(member: Person, services: Services) 
         answer = browser.post(path, data={"name": "x"})
         assert answer.status_code == 400, path
         assert "Reload the page" in answer.text
-    put = browser.put(f"/deposit/batches/{batch_id}/files?name=a.jpg", data=JPEG)
-    assert put.status_code == 400
+    for path in (f"/deposit/batches/{batch_id}/known", "/deposit/uploads"):
+        assert browser.post(path, data=JPEG).status_code == 400, path
+    assert browser.patch(f"/deposit/uploads/{batch_id}", data=JPEG).status_code == 400
+    assert browser.delete(f"/deposit/uploads/{batch_id}").status_code == 400
     batch = member.api("GET", f"/batches/{batch_id}").json
     assert (batch["paused"], batch["cancelled"], batch["counts"]["total"]) == (False, False, 0)
 

@@ -2,10 +2,21 @@
 
 Every operation calls the same functions of the core as the pages do. `openapi` defines what an operation is, `requests`
 and `responses` hold its messages, `blueprint` what all operations share; the other modules hold the operations, one
-module a subject. Importing the package registers them all.
+module a subject. Importing the package registers them all. `sending` offers some of them to the deposit page.
 """
 
-from retint_web.api import administration, batches, catalogue, jobs, networks, proofs, trials, uploads, verdicts
+from retint_web.api import (
+    administration,
+    batches,
+    catalogue,
+    jobs,
+    networks,
+    proofs,
+    sending,
+    trials,
+    uploads,
+    verdicts,
+)
 
 __all__ = [
     "administration",
@@ -14,6 +25,7 @@ __all__ = [
     "jobs",
     "networks",
     "proofs",
+    "sending",
     "trials",
     "uploads",
     "verdicts",

@@ -48,6 +48,7 @@ class Operation:
     """Of which the caller must have one; empty if every token will do."""
     not_yet: str | None
     """What it means that the answer is 202 and `NotYet`; None where it never is."""
+    view: View
 
 
 @dataclass(frozen=True)
@@ -93,17 +94,19 @@ class Api:
                 answer_headers=answer_headers or {},
                 roles=roles,
                 not_yet=not_yet,
+                view=view,
             )
             self.operations.append(operation)
-            route = _make_route(operation, view)
-            if isinstance(body, str):
-                route = accepts_uploads(route)
-            if isinstance(answer, str):
-                route = moves_bytes(route)
-            self.blueprint.add_url_rule(path, view.__name__, route, methods=[method])
+            _add_route(self.blueprint, operation)
             return view
 
         return register
+
+    def offer(self, blueprint: Blueprint, *views: View) -> None:
+        """Offer operations under another blueprint, too: with its prefix, to those whom it lets in."""
+        for operation in self.operations:
+            if operation.view in views:
+                _add_route(blueprint, operation)
 
     def document(self, title: str, version: str, server: str) -> dict[str, Any]:
         """Build the OpenAPI 3.1 document."""
@@ -132,10 +135,19 @@ class Api:
         }
 
 
-def _make_route(operation: Operation, view: View) -> Callable[..., ResponseReturnValue]:
+def _add_route(blueprint: Blueprint, operation: Operation) -> None:
+    route = _make_route(operation)
+    if isinstance(operation.body, str):
+        route = accepts_uploads(route)
+    if isinstance(operation.answer, str):
+        route = moves_bytes(route)
+    blueprint.add_url_rule(operation.path, operation.name, route, methods=[operation.method])
+
+
+def _make_route(operation: Operation) -> Callable[..., ResponseReturnValue]:
     """Wrap a view: check permissions, parse query and body, serialize the answer."""
 
-    @functools.wraps(view)
+    @functools.wraps(operation.view)
     def route(**values: Any) -> ResponseReturnValue:
         if operation.roles:
             require(*operation.roles)
@@ -143,7 +155,7 @@ def _make_route(operation: Operation, view: View) -> Callable[..., ResponseRetur
             values["query"] = _parse(operation.query, request.args.to_dict())
         if isinstance(operation.body, type):
             values["body"] = _parse(operation.body, request.get_data(cache=False) or b"{}")
-        answer = view(**values)
+        answer = operation.view(**values)
         if isinstance(answer, BaseModel):
             return Response(answer.model_dump_json(), operation.status, content_type=JSON)
         return answer  # type: ignore[no-any-return]

@@ -1,5 +1,9 @@
-"""The deposit page: choose photos and a recipe. JavaScript sends one request a file; without it, all go in one form."""
+"""The deposit page: choose photos, and a recipe or a batch that they are added to.
 
+JavaScript sends the files one by one, by the protocol tus (`api/sending.py`); without it, all go in one form.
+"""
+
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -8,14 +12,14 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from retint import batches, folders, photos
-from retint.errors import Refused
+from retint.errors import NotFound, Refused
 from retint.jobs import changes
 from retint.photos import PhotoDetails, Source, Stream
 from retint.tables import Batch
+from retint.tenancy import get_owned
 from retint_web import remote_photos, services
 from retint_web.pages import parameters, recipe_form, words
 from retint_web.security import accepts_uploads, moves_bytes
-from retint_web.uploads import RequestBody
 
 blueprint = Blueprint("deposit", __name__)
 
@@ -33,13 +37,17 @@ def new() -> ResponseReturnValue:
 
     Query:
         like: id of a job whose recipe is filled in. If it is a trial's, depositing its photo as well is offered.
+        batch: id of a batch that the photos are added to; it has a recipe.
     """
     today = datetime.now(UTC)
-    like = _find_like()
+    batch = _find_batch(request.args)
+    like = None if batch else _find_like()
     return render_template(
         "deposit.html",
         name=f"Deposit of {today.day} {today:%B %Y}",
         like=like,
+        batch=batch,
+        addresses=_addresses(batch.id) if batch else None,
         limit_mib=services().settings.upload_limit_mib,
         left_out=folders.LEFT_OUT,
         **recipe_form.template_values(like.recipe if like else recipe_form.DEFAULT),
@@ -49,20 +57,7 @@ def new() -> ResponseReturnValue:
 @blueprint.post("/deposit/batches")
 def open_batch() -> ResponseReturnValue:
     """Open a batch for files that JavaScript sends one by one."""
-    batch = _open_batch()
-    return {
-        "page": url_for("batches.show", batch_id=batch.id),
-        "files": url_for("deposit.put", batch_id=batch.id),
-        "addresses": url_for("deposit.fetch", batch_id=batch.id),
-    }, 201
-
-
-@blueprint.put("/deposit/batches/<uuid:batch_id>/files")
-@accepts_uploads
-def put(batch_id: UUID) -> ResponseReturnValue:
-    """Deposit one file, which is the request's body."""
-    job = photos.deposit(services(), g.identity.tenant_id, batch_id, request.args.get("name", ""), RequestBody())
-    return {"id": str(job.id)}, 201
+    return _addresses(_open_batch().id), 201
 
 
 @blueprint.post("/deposit/batches/<uuid:batch_id>/addresses")
@@ -90,7 +85,7 @@ def send() -> ResponseReturnValue:
             sources.append((photo.name, photo))
     except Refused as error:
         refused.append(f"{address}: {error.message}")
-    batch = _open_batch()
+    batch = _find_batch(request.form) or _open_batch()
     for name, source in sources:
         try:
             photos.deposit(services(), g.identity.tenant_id, batch.id, name, source)
@@ -124,6 +119,35 @@ def _open_batch() -> Batch:
         if "include" in request.form:
             shown = photos.load_details(session, g.identity.tenant_id, parameters.parse_id(request.form["include"]))
             changes.add_job(session, batch, shown.photo, shown.job.name)
+        return batch
+
+
+def _addresses(batch_id: UUID) -> dict[str, str]:
+    """Return the batch's id, and the addresses by which JavaScript fills it and shows what became of it."""
+    return {
+        "id": str(batch_id),
+        "page": url_for("batches.show", batch_id=batch_id),
+        "receipt": url_for("downloads.receipt", batch_id=batch_id),
+        "known": url_for("sending.add_known_files", batch_id=batch_id),
+        "uploads": url_for("sending.open_upload"),
+        "addresses": url_for("deposit.fetch", batch_id=batch_id),
+    }
+
+
+def _find_batch(values: Mapping[str, str]) -> Batch | None:
+    """Find the batch that photos are added to.
+
+    Raises:
+        NotFound: there is no such batch, or it is a trial's, which has one photo.
+        IllegalMove: the batch was cancelled.
+    """
+    if not values.get("batch"):
+        return None
+    with services().read() as session:
+        batch = get_owned(session, Batch, g.identity.tenant_id, parameters.parse_id(values["batch"]))
+        if batch.trial:
+            raise NotFound("A trial has one photo. Deposit others in a batch.")
+        changes.refuse_cancelled(batch.cancelled_at)
         return batch
 
 

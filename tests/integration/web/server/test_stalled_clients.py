@@ -101,14 +101,15 @@ def take_every_place(stack: ExitStack, portal: Portal, settings: Settings, batch
 @pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 class TestOnePortal:
     @pytest.mark.parametrize(
-        "path", [f"/api/v1/batches/{NOBODY}/files?name=a", f"/deposit/batches/{NOBODY}/files?name=a"]
+        "request_line",
+        [f"PUT /api/v1/batches/{NOBODY}/files?name=a", "POST /api/v1/uploads", "POST /deposit/uploads"],
     )
     @pytest.mark.parametrize("length", ["Content-Length: 52428800", "Transfer-Encoding: chunked"])
     def test_nobody_is_refused_before_the_body_is_read(
-        self, portal: Portal, settings: Settings, path: str, length: str
+        self, portal: Portal, settings: Settings, request_line: str, length: str
     ) -> None:
         started = time.monotonic()
-        with portal.connect(f"PUT {path} HTTP/1.1\r\n{length}") as connection:
+        with portal.connect(f"{request_line} HTTP/1.1\r\n{length}") as connection:
             answer = connection.recv(65536)
             assert time.monotonic() - started < AT_ONCE_S
             assert answer.startswith(b"HTTP/1.1 401 ")

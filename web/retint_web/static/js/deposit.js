@@ -1,285 +1,260 @@
-// The deposit form: choose or drop files or a folder, send each as a request of its own, retry those that failed.
-// Without JavaScript the same form works as well; then the browser sends all files in one request.
+// The deposit page: what is chosen, how far it is, what failed and why, and going on with what broke off.
+// Files are hashed and sent by a thread of its own (deposit/worker.js). Without JavaScript, or in a browser without such
+// threads, the same form works as well; then the browser sends all files in one request.
 
-const PARALLEL = 4;
-const RETRY_AFTER_MS = [1000, 4000];
-const ENTRY_MS = 60_000; // how long the browser may take to read one entry of a dropped folder
-const LONGEST_NAME = 7900; // characters of a name in an address: servers take 8190 in all
-const SENDING = new Set(["waiting", "sending"]);
+import { Choosing, describeMemory } from "./deposit/choosing.js";
+import { Journal } from "./deposit/journal.js";
+import { Rows } from "./deposit/rows.js";
+import { findFault, parseAnswer } from "./deposit/answers.js";
+import { formatDuration, formatNumber, formatSize, pluralize } from "./deposit/texts.js";
+
+const SAY_AFTER_MS = 10_000; // a screen reader is told how far it is so often
+const KEEP_AFTER_MS = 2000;
+const ANSWER_MS = 300; // how long another tab may take to say that it has a deposit
 
 const form = document.querySelector("form.deposit");
-const LEFT_OUT = new RegExp(form.dataset.leftOut, "i"); // what is no photograph, by its name: retint/folders.py
-const drop = form.querySelector(".drop");
-const list = form.querySelector(".sending ol");
-const template = form.querySelector("template");
-let token = document.querySelector("meta[name=csrf-token]").content;
 const part = (name) => form.querySelector(`[data-${name}]`);
-
-const items = []; // one a file: {file, name, row, state, sent}, and `address` or `entry` where there is no file yet
+const rows = new Rows(form.querySelector(".sending ol"), form.querySelector("template"));
+const opening = Journal.open();
+const others = new BroadcastChannel("retint-deposits");
+let token = document.querySelector("meta[name=csrf-token]").content;
 let batch = null;
-let hasEnded = false; // whether the session has ended: nothing is sent until somebody signs in again
-let startedAt = 0;
-let isLeaving = false;
+let deposit = null; // what the journal keeps of this deposit
+let worker;
 let leftOut = 0;
 let reading = 0; // folders that are still being read: what they hold is not listed yet
+let startedAt = 0;
+let isOver = false;
+let awaitsFiles = false; // of a deposit that broke off, and whose files the browser has not kept
+
+const order = (name, facts = {}) => worker.postMessage({ order: name, ...facts });
+const folders = [];
+let hasOthers = false; // files that no folder has which the browser lends
+const choosing = new Choosing(order, {
+  onFolder: (folder) => { folders.push(folder); keepSoon(); },
+  onOthers: () => { hasOthers = true; keepSoon(); },
+});
 
 /** Whether the photo of a trial is deposited as well. */
 const includesTrialPhoto = () => form.querySelector(".bring input")?.checked ?? false;
 
-// ── Texts ────────────────────────────────────────────────
-
-const formatSize = (bytes) => {
-  const step = Math.min(4, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
-  const value = bytes / 1000 ** step;
-  return `${value >= 100 || step === 0 ? Math.round(value) : value.toFixed(1)} ${["B", "kB", "MB", "GB", "TB"][step]}`;
-};
-const formatDuration = (seconds) => (seconds < 55 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
-const secondsSince = (time) => (performance.now() - time) / 1000;
-const pluralize = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
-
-// ── Choosing ─────────────────────────────────────────────
-
-/** Whether a file is no photograph. What somebody chose, the outermost folder, is not judged by its name. */
-const isLeftOut = (name) => LEFT_OUT.test(name.replace(/^[^/]+\//, ""));
-
-/** Write out lone surrogates: names may have them, addresses cannot. */
-const wellFormed = (name) => name.replace(/[\ud800-\udfff]/gu, (half) => `<U+${half.charCodeAt(0).toString(16).toUpperCase()}>`);
-
-/** Ask a dropped entry for something. It answers by callbacks, or, as some do, not at all. */
-const ask = (call) =>
-  new Promise((resolve, reject) => {
-    setTimeout(() => reject(new Error("it does not answer")), ENTRY_MS);
-    call(resolve, reject);
-  });
-
-/** Add a dropped file, or all files of a dropped folder. An entry that cannot be read gets a row that says so. */
-async function addEntry(entry) {
-  const name = entry.fullPath.replace(/^\//, "");
-  try {
-    if (!entry.isFile) return await addFolder(entry);
-    if (isLeftOut(name)) leftOut += 1;
-    else addFiles([[await ask((resolve, reject) => entry.file(resolve, reject)), name]]);
-  } catch (error) {
-    if (isLeftOut(`${name}/`)) leftOut += 1;
-    else addUnreadable(entry, name, error);
-  }
-  showTotalsSoon();
-}
-
-/** A directory reader returns at most a hundred entries at a time. */
-async function addFolder(entry) {
-  const reader = entry.createReader();
-  for (;;) {
-    const entries = await ask((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!entries.length) return;
-    for (const inner of entries) await addEntry(inner);
-  }
-}
-
-function addUnreadable(entry, name, error) {
-  const item = addItem({ file: { size: 0 }, name, entry });
-  setState(item, "failed", "not read", `It cannot be read: ${error.message || error.name}.`);
-}
-
-const waitingText = (item) => (item.address ? "to be downloaded" : formatSize(item.file.size));
-
-function addItem(facts) {
-  const row = template.content.firstElementChild.cloneNode(true);
-  const item = { ...facts, name: wellFormed(facts.name), row, sent: 0 };
-  row.querySelector(".name").textContent = item.name;
-  row.querySelector(".name").title = item.name;
-  items.push(item);
-  list.append(row);
-  return item;
-}
-
-function addFiles(files, more = {}) {
-  for (const [file, name] of files) {
-    if (!more.address && isLeftOut(name)) { leftOut += 1; continue; }
-    const item = addItem({ file, name, ...more });
-    setState(item, "waiting", waitingText(item));
-  }
-  showTotalsSoon();
-  if (batch) sendWaiting();
-}
-
-/** Add a web address to the list. Returns false if it is not valid. */
-function addAddress() {
-  const input = part("address");
-  const address = input.value.trim();
-  if (!address) return true;
-  if (!input.reportValidity()) return false;
-  addFiles([[{ size: 0 }, address]], { address });
-  input.value = "";
-  return true;
-}
-
-const chosenFiles = (input) => [...input.files].map((file) => [file, file.webkitRelativePath || file.name]);
-
-for (const input of form.querySelectorAll("input[type=file]")) {
-  input.addEventListener("change", () => { addFiles(chosenFiles(input)); input.value = ""; });
-}
-for (const button of form.querySelectorAll("[data-opens]")) {
-  button.addEventListener("click", () => document.getElementById(button.dataset.opens).click());
-}
-drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
-drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-drop.addEventListener("drop", async (event) => {
-  event.preventDefault();
-  drop.classList.remove("over");
-  // The items are valid only during this event: read all entries before the first await.
-  const dropped = [...event.dataTransfer.items].filter(({ kind }) => kind === "file");
-  const found = dropped.map((item) => item.webkitGetAsEntry?.() || item.getAsFile()).filter(Boolean);
-  reading += 1;
-  for (const each of found) {
-    if (each instanceof File) addFiles([[each, each.name]]);
-    else await addEntry(each);
-  }
-  reading -= 1;
-  showTotals();
-});
-
 // ── Showing ──────────────────────────────────────────────
 
-function setState(item, state, text, reason = "") {
-  item.state = state;
-  item.row.dataset.state = state;
-  item.row.querySelector(".state").textContent = text;
-  item.row.querySelector(".reason").textContent = reason;
-  item.row.querySelector(".reason").hidden = !reason;
+const describeLeftOut = () =>
+  leftOut === 1 ? "1 file is not a photograph and was left out" : `${formatNumber(leftOut)} files are not photographs and were left out`;
+
+function describeTotal() {
+  const { sent, failed } = rows.counts;
+  if (awaitsFiles && !rows.length && !reading) return "Drop the same folder again: only what is missing is sent.";
+  if (batch) return `${formatNumber(sent)} of ${pluralize(rows.length, "photo")} sent`;
+  return [pluralize(rows.length - failed, "photo"), rows.bytes && formatSize(rows.bytes)].filter(Boolean).join(", ");
+}
+
+function describeRest() {
+  const { sending, failed } = rows.counts;
+  const left = rows.bytes - rows.bytesSent;
+  return [
+    reading && "the folder is being read",
+    batch && rows.bytes && `${formatSize(rows.bytesSent)} of ${formatSize(rows.bytes)}`,
+    rows.bytesSent > 0 && left > 0 && sending && `about ${formatDuration((left / rows.bytesSent) * ((performance.now() - startedAt) / 1000))} left`,
+    failed && `${formatNumber(failed)} could not be ${batch ? "sent" : "read"}`,
+    leftOut && describeLeftOut(),
+  ].filter(Boolean).join(" · ");
 }
 
 function showTotals() {
-  const countState = (state) => items.filter((item) => item.state === state).length;
-  const total = items.reduce((bytes, item) => bytes + item.file.size, 0);
-  const sent = items.reduce((bytes, item) => bytes + (item.state === "sent" ? item.file.size : item.sent), 0);
-  form.querySelector(".sending").hidden = !items.length && !leftOut;
-  part("total").textContent = batch
-    ? `${countState("sent").toLocaleString("en")} of ${pluralize(items.length, "photo")} sent`
-    : [pluralize(items.length - countState("failed"), "photo"), total && formatSize(total)].filter(Boolean).join(", ");
-  part("rest").textContent = [
-    reading && "the folder is being read",
-    batch && total && `${formatSize(sent)} of ${formatSize(total)}`,
-    sent > 0 && sent < total && countState("sending") && `about ${formatDuration(((total - sent) / sent) * secondsSince(startedAt))} left`,
-    countState("failed") && `${countState("failed").toLocaleString("en")} could not be ${batch ? "sent" : "read"}`,
-    leftOut && (leftOut === 1 ? "1 file is not a photograph and was left out" : `${leftOut.toLocaleString("en")} files are not photographs and were left out`),
-  ].filter(Boolean).join(" · ");
-  part("meter").value = total ? sent / total : countState("sent") / Math.max(1, items.length);
-  const ready = items.length - (batch ? 0 : countState("failed")) + (includesTrialPhoto() ? 1 : 0) + (part("address").value.trim() ? 1 : 0);
+  const { waiting, sending, sent, failed } = rows.counts;
+  form.querySelector(".sending").hidden = !rows.length && !leftOut && !batch;
+  part("total").textContent = describeTotal();
+  part("rest").textContent = describeRest();
+  part("meter").value = rows.bytes ? rows.bytesSent / rows.bytes : sent / Math.max(1, rows.length);
+  const ready = rows.length - (batch ? 0 : failed) + (includesTrialPhoto() ? 1 : 0) + (part("address").value.trim() ? 1 : 0);
   part("start").textContent = `Deposit ${ready ? pluralize(ready, "photo") : "photos"}`;
   part("start").disabled = !ready;
-  part("again").hidden = !(batch && countState("failed") && !countState("waiting") && !countState("sending"));
-  if (batch && !isLeaving && !reading && countState("sent") === items.length) {
-    isLeaving = true;
-    location.assign(batch.page);
-  }
+  part("again").hidden = !(batch && failed && !waiting && !sending);
+  part("filters").hidden = !failed && !rows.only;
+  part("problems").textContent = formatNumber(failed);
+  rows.render();
 }
 
-/** Progress events are frequent and counting thousands of files is slow, so totals are shown once a frame. */
+/** News is frequent, so it is shown once a frame. */
 let isDue = false;
-function showTotalsSoon() {
+function showSoon() {
   if (isDue) return;
   isDue = true;
   requestAnimationFrame(() => { isDue = false; showTotals(); });
 }
 
-// ── Sending ──────────────────────────────────────────────
-
-/** The JSON object of an answer; an empty one where it is anything else. */
-const parseAnswer = (text) => {
-  try { return Object(JSON.parse(text)); } catch { return {}; }
-};
-
-/**
- * Judge an answer. Only 201 with an id says that the portal has what was sent: a sign-in page says 200, too.
- * Returns null, or the fault: {reason, canRetry, hasEnded}.
- */
-function findFault(status, isRedirected, text) {
-  const { id, detail, code } = parseAnswer(text);
-  if (status === 201 && id && !isRedirected) return null;
-  if (status === 401 || isRedirected || code === "csrf") return { reason: "The session has ended.", hasEnded: true };
-  const reason = detail || (status < 400 ? "The answer did not come from the portal." : `The portal answered ${status}.`);
-  return { reason, canRetry: status >= 500 || status === 429 };
+let saidAt = 0;
+function say() {
+  if (!isOver && performance.now() < saidAt + SAY_AFTER_MS) return;
+  saidAt = performance.now();
+  part("said").textContent = [describeTotal(), describeRest()].filter(Boolean).join(" · ");
 }
 
-const CONNECTION_LOST = { reason: "The connection was lost.", canRetry: true };
+function showProblem(sentence) {
+  part("problem").hidden = !sentence;
+  part("problem").querySelector("p").textContent = sentence;
+}
 
-/** Find out why a file was not sent: the network, or the file itself, which was moved, changed or locked meanwhile. */
-async function explainLoss(file) {
-  try {
-    await file.slice(0, 1).arrayBuffer();
-    return CONNECTION_LOST;
-  } catch (error) {
-    return { reason: `It cannot be read: ${error.message || error.name}.` };
+// ── What the worker tells ────────────────────────────────
+
+function onNews({ added = [], changed = new Map(), ...news }) {
+  for (const record of added) rows.add({ text: record.size ? formatSize(record.size) : "", ...record });
+  let newest = null;
+  for (const [number, facts] of changed) {
+    if (facts.text === "") facts.text = facts.state === "waiting" ? formatSize(rows.records[number].size) : "";
+    rows.change(number, facts);
+    if (facts.state === "sending") newest = number;
   }
+  leftOut += news.leftOut ?? 0;
+  reading = news.reading ?? reading;
+  if (newest !== null) rows.follow(newest);
+  if (news.hasEnded) part("ended").hidden = false;
+  if ("waitsFor" in news) {
+    part("waits").hidden = !news.waitsFor;
+    part("waits").querySelector("p").textContent = news.waitsFor ?? "";
+  }
+  isOver = Boolean(news.isDone);
+  keepSoon();
+  say();
+  if (isOver && !rows.counts.failed) location.assign(batch.page);
+  showSoon();
 }
 
-/** Send one file once. Resolves to null or to the fault. */
-const sendFile = (item) =>
+/** Start the worker. Returns false in a browser without workers that are modules. */
+function startWorker() {
+  let hasModules = false;
+  const options = { get type() { hasModules = true; return "module"; } };
+  worker = new Worker(new URL("deposit/worker.js", import.meta.url), options);
+  if (!hasModules) worker.terminate();
+  worker.addEventListener("message", ({ data }) => onNews(data));
+  worker.addEventListener("error", (event) => showProblem(`The page cannot send files: ${event.message || "its thread did not start"}. Reload it.`));
+  order("start", { leftOut: form.dataset.leftOut });
+  return hasModules;
+}
+
+// ── Going on with what broke off ─────────────────────────
+
+let isKeeping = false;
+/** Keep what is needed to go on. A browser that cannot, for want of room, goes on without. */
+function keepSoon() {
+  if (!deposit || isKeeping || isOver) return;
+  isKeeping = true;
+  setTimeout(async () => {
+    isKeeping = false;
+    if (isOver && !rows.counts.failed) return;
+    Object.assign(deposit, { folders, hasOthers, total: rows.length, sent: rows.counts.sent, at: Date.now() });
+    await (await opening).keepDeposit(deposit).catch(console.warn);
+  }, KEEP_AFTER_MS);
+}
+
+/** Whether another tab is at a deposit. */
+const isElsewhere = (id) =>
   new Promise((resolve) => {
-    const request = new XMLHttpRequest();
-    const meter = item.row.querySelector(".meter");
-    const name = encodeURIComponent(item.name);
-    if (name.length > LONGEST_NAME) return resolve({ reason: "Its name is too long. Give its folders shorter names." });
-    const address = new URL(`${batch.files}?name=${name}`, location).href;
-    request.open("PUT", address);
-    request.setRequestHeader("X-CSRFToken", token);
-    request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.upload.addEventListener("progress", (event) => {
-      item.sent = event.loaded;
-      meter.value = event.lengthComputable ? event.loaded / event.total : 0;
-      item.row.querySelector(".state").textContent = `${Math.round(meter.value * 100)} %`;
-      showTotalsSoon();
-    });
-    request.addEventListener("load", () => resolve(findFault(request.status, request.responseURL !== address, request.responseText)));
-    for (const end of ["error", "abort", "timeout"]) request.addEventListener(end, () => resolve(explainLoss(item.file)));
-    request.send(item.file);
+    const listen = ({ data }) => { if (data.has === id) resolve(true); };
+    others.addEventListener("message", listen);
+    others.postMessage({ asks: id });
+    setTimeout(() => { others.removeEventListener("message", listen); resolve(false); }, ANSWER_MS);
   });
+others.addEventListener("message", ({ data }) => {
+  if (batch && data.asks === batch.id) others.postMessage({ has: batch.id });
+});
 
-/** Let the portal download one address once. Returns the same as `sendFile`. */
-async function sendAddress(item) {
+/** Offer to go on with the newest deposit that broke off, of this batch if the page is one's. */
+async function offerToGoOn() {
+  const here = form.dataset.batch && JSON.parse(form.dataset.batch).id;
+  for (const found of await (await opening).findDeposits(form.dataset.person)) {
+    if ((here && found.id !== here) || (await isElsewhere(found.id))) continue;
+    const { name, sent, total } = found;
+    const how = found.folders.length && !found.hasOthers
+      ? ""
+      : " Go on, then drop the same folder or files again: only what is missing is sent.";
+    part("story").textContent = `The deposit “${name}” broke off: ${formatNumber(sent)} of ${pluralize(total, "photo")} sent.${how}`;
+    part("broken-off").hidden = false;
+    part("resume").onclick = () => resume(found);
+    part("forget").onclick = async () => {
+      part("broken-off").hidden = true;
+      await (await opening).forget(found.id);
+    };
+    return;
+  }
+}
+
+/** Ask for a folder that the browser has lent before. */
+async function isAllowed(folder) {
+  if ((await folder.queryPermission({ mode: "read" })) === "granted") return true;
+  return (await folder.requestPermission({ mode: "read" })) === "granted";
+}
+
+async function resume(found) {
+  const lent = [];
+  for (const folder of found.folders) if (await isAllowed(folder)) lent.push(folder);
+  part("broken-off").hidden = true;
+  for (const [name, value] of found.fields) fillIn(name, value);
+  awaitsFiles = true;
+  begin(found.batch, found);
+  hasOthers = found.hasOthers;
+  for (const folder of lent) choosing.addFolder(folder);
+  if (lent.length < found.folders.length) showProblem("The browser may not read the folder. Drop it again: only what is missing is sent.");
+}
+
+function fillIn(name, value) {
+  for (const field of form.querySelectorAll(`[data-fixed] [name="${CSS.escape(name)}"]`)) {
+    if (["radio", "checkbox"].includes(field.type)) field.checked = field.value === value;
+    else field.value = value;
+  }
+}
+
+// ── Starting ─────────────────────────────────────────────
+
+/** The form's fields without its files. */
+function formFields() {
+  const data = new FormData(form);
+  for (const [name, value] of [...data]) if (value instanceof File) data.delete(name);
+  return data;
+}
+
+/** Open the batch that receives the files. Returns it, or the fault. */
+async function openBatch() {
+  if (form.dataset.batch) return { opened: JSON.parse(form.dataset.batch) };
   try {
-    const body = new URLSearchParams({ address: item.address });
-    const answer = await fetch(batch.addresses, { method: "POST", body, headers: { "X-CSRFToken": token } });
-    return findFault(answer.status, answer.redirected, await answer.text());
+    const answer = await fetch(form.dataset.opens, { method: "POST", body: formFields(), headers: { "X-CSRFToken": token } });
+    const text = await answer.text();
+    const opened = parseAnswer(text);
+    if (answer.status === 201 && !answer.redirected && opened.uploads) return { opened };
+    return { fault: findFault(answer.status, answer.redirected, text) };
   } catch {
-    return CONNECTION_LOST;
+    return { fault: { message: "The portal cannot be reached." } };
   }
 }
 
-async function send(item) {
-  setState(item, "sending", item.address ? "being downloaded" : "0 %");
-  if (!list.matches(":hover, :focus-within")) list.scrollTop = item.row.offsetTop - list.clientHeight / 2;
-  for (const wait of [...RETRY_AFTER_MS, null]) {
-    const fault = await (item.address ? sendAddress(item) : sendFile(item));
-    if (!fault) return setState(item, "sent", "sent");
-    item.sent = 0;
-    if (fault.hasEnded) return endSession(item);
-    if (!fault.canRetry || wait === null) return setState(item, "failed", "not sent", fault.reason);
-    setState(item, "sending", "retrying", fault.reason);
-    await new Promise((resolve) => setTimeout(resolve, wait));
-  }
-}
-
-let running = 0;
-function sendWaiting() {
-  while (running < PARALLEL && !hasEnded) {
-    const item = items.find(({ state }) => state === "waiting");
-    if (!item) break;
-    running += 1;
-    // Whatever happens to one file, the others go on.
-    send(item)
-      .catch((error) => setState(item, "failed", "not sent", `It cannot be sent: ${error.message}.`))
-      .finally(() => { running -= 1; showTotals(); sendWaiting(); });
-  }
+/** Open the batch, and send what is listed. */
+async function start() {
+  part("start").disabled = true;
+  showProblem("");
+  const { opened, fault } = await openBatch();
+  if (opened) begin(opened, { name: form.querySelector("[name=name]")?.value ?? form.dataset.batchName, fields: [...formFields()] });
+  else if (fault.kind === "signIn") part("ended").hidden = false;
+  else showProblem(fault.message);
   showTotals();
 }
 
-/** Stop until somebody signs in again. The list stays, and what was not sent waits. */
-function endSession(item) {
-  if (item) setState(item, "waiting", "not sent: sign in again");
-  hasEnded = true;
-  part("ended").hidden = false;
+/** Send what is listed, and what comes, into a batch. */
+function begin(opened, { name, fields }) {
+  batch = opened;
+  deposit = { id: batch.id, person: form.dataset.person, batch, name, fields };
+  startedAt = performance.now();
+  order("begin", { batch, token, awaitsFiles });
+  part("broken-off").hidden = true;
+  for (const set of form.querySelectorAll("[data-fixed]")) set.disabled = true;
+  part("start").hidden = true;
+  form.classList.add("under-way");
+  part("open").href = batch.page;
+  part("receipt").href = batch.receipt;
+  for (const link of ["open", "receipt"]) part(link).hidden = false;
+  keepSoon();
+  showTotals();
 }
 
 /** Go on after a sign-in in another tab: a new session has another token. */
@@ -292,9 +267,8 @@ async function goOn() {
     if (!answer.ok || answer.redirected || !page.querySelector("form.deposit")) throw new Error("signed out");
     token = page.querySelector("meta[name=csrf-token]").content;
     form.querySelector("[name=csrf_token]").value = token;
-    hasEnded = false;
     part("ended").hidden = true;
-    if (batch) sendWaiting();
+    if (batch) order("signIn", { token });
     else await start();
   } catch {
     part("still").hidden = false;
@@ -302,75 +276,75 @@ async function goOn() {
   part("go-on").disabled = false;
 }
 
-/** Open the batch that receives the files. Returns null, or the fault. */
-async function openBatch() {
-  try {
-    const answer = await fetch(form.dataset.opens, { method: "POST", body: formFields(), headers: { "X-CSRFToken": token } });
-    const text = await answer.text();
-    const { page, files, addresses } = parseAnswer(text);
-    if (answer.status !== 201 || answer.redirected || !files) return findFault(answer.status, answer.redirected, text);
-    batch = { page, files, addresses };
-    return null;
-  } catch {
-    return { reason: "The portal cannot be reached." };
-  }
+function retry() {
+  rows.records.forEach(({ state, name }, number) => {
+    if (state === "failed" && !choosing.readAgain(number, name)) order("again", { number });
+  });
+  rows.show("");
+  showFilter();
 }
 
-/** The form's fields without its files. */
-function formFields() {
-  const data = new FormData(form);
-  for (const [name, value] of [...data]) if (value instanceof File) data.delete(name);
-  return data;
+// ── What a person does ───────────────────────────────────
+
+/** Add a web address to the list. Returns false if it is not valid. */
+function addAddress() {
+  const input = part("address");
+  const address = input.value.trim();
+  if (!address) return true;
+  if (!input.reportValidity()) return false;
+  order("address", { address });
+  input.value = "";
+  return true;
 }
 
-/** Open the batch, and send what is listed. */
-async function start() {
-  part("start").disabled = true;
-  part("problem").hidden = true;
-  const fault = await openBatch();
-  if (fault?.hasEnded) endSession();
-  else if (fault) {
-    part("problem").hidden = false;
-    part("problem").querySelector("p").textContent = fault.reason;
-  }
-  if (fault) return showTotals();
-  for (const set of form.querySelectorAll("[data-fixed]")) set.disabled = true;
-  part("start").hidden = true;
-  form.classList.add("under-way");
-  startedAt = performance.now();
-  part("open").href = batch.page;
-  part("open").hidden = false;
-  sendWaiting();
+function showFilter() {
+  for (const button of form.querySelectorAll("[data-filter]")) button.ariaPressed = button.dataset.filter === rows.only;
+  showTotals();
 }
 
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  if (!batch && addAddress() && (items.length || includesTrialPhoto())) await start();
-});
-
-part("go-on").addEventListener("click", goOn);
-
-part("again").addEventListener("click", async () => {
-  for (const item of items.filter(({ state }) => state === "failed")) {
-    if (!item.entry) { setState(item, "waiting", waitingText(item)); continue; }
-    items.splice(items.indexOf(item), 1);
-    item.row.remove();
-    await addEntry(item.entry);
+function listen() {
+  const [files, folder] = ["files", "folder"].map((id) => document.getElementById(id));
+  for (const input of [files, folder]) input.addEventListener("change", () => choosing.addChosen(input));
+  form.querySelector("[data-opens=files]").addEventListener("click", () => files.click());
+  form.querySelector("[data-opens=folder]").addEventListener("click", () => choosing.chooseFolder(folder));
+  const drop = form.querySelector(".drop");
+  drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
+  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    choosing.addDropped(event.dataTransfer.items);
+  });
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const hasAny = rows.length || includesTrialPhoto() || part("address").value.trim();
+    if (!batch && addAddress() && hasAny) await start();
+  });
+  for (const button of form.querySelectorAll("[data-filter]")) {
+    button.addEventListener("click", () => { rows.show(button.dataset.filter); showFilter(); });
   }
-  sendWaiting();
-});
+  part("go-on").addEventListener("click", goOn);
+  part("again").addEventListener("click", retry);
+  part("add").addEventListener("click", addAddress);
+  part("address").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && part("address").value.trim()) { event.preventDefault(); addAddress(); }
+  });
+  for (const input of form.querySelectorAll("[data-address], .bring input")) input.addEventListener("input", showTotals);
+  addEventListener("beforeunload", (event) => {
+    if (batch && (reading || rows.counts.waiting || rows.counts.sending)) event.preventDefault();
+  });
+}
 
-addEventListener("beforeunload", (event) => {
-  if (batch && (reading || items.some(({ state }) => SENDING.has(state)))) event.preventDefault();
-});
+async function showMemory() {
+  part("remembers").textContent = describeMemory((await opening).isKept);
+}
 
-for (const input of form.querySelectorAll("[data-address], .bring input")) input.addEventListener("input", showTotals);
-part("add").addEventListener("click", addAddress);
-part("address").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && part("address").value.trim()) { event.preventDefault(); addAddress(); }
-});
-
-form.classList.add("live");
-for (const shown of form.querySelectorAll("[data-script]")) shown.hidden = false;
-for (const plain of form.querySelectorAll("[data-plain]")) plain.hidden = true;
-showTotals();
+if (startWorker()) {
+  listen();
+  form.classList.add("live");
+  for (const shown of form.querySelectorAll("[data-script]")) shown.hidden = false;
+  for (const plain of form.querySelectorAll("[data-plain]")) plain.hidden = true;
+  showTotals();
+  showMemory();
+  offerToGoOn();
+}
