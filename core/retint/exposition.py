@@ -13,7 +13,8 @@ from retint.columns import now
 from retint.jobs import tallies
 from retint.lifecycle import FINAL, FLEETS, State
 from retint.metrics import METRICS, SUM, UNBOUNDED, Counts, Kind, Metric
-from retint.tables import Leader, StoreIdentity, Sweep
+from retint.store_tables import StoreIdentity, Sweep
+from retint.tables import Leader
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Content type of what `render` returns."""

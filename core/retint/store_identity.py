@@ -27,8 +27,9 @@ from retint.columns import new_id, now
 from retint.database import NO_SYNC
 from retint.errors import NotFound, Refused, Transient
 from retint.filetypes import content_type_for
+from retint.store_tables import StoreIdentity, Sweep
 from retint.stores import BlobStore, keys
-from retint.tables import Leader, Photo, StoreIdentity, Sweep
+from retint.tables import Leader, Photo
 
 if TYPE_CHECKING:
     from retint.services import Services

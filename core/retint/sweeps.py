@@ -35,9 +35,10 @@ from retint import fleets, store_identity, uploads
 from retint.columns import new_id, now
 from retint.errors import IllegalMove, Transient
 from retint.lifecycle import STAGES, Outcome
+from retint.store_tables import Sweep
 from retint.stores import keys
 from retint.stores.keys import ParsedKey
-from retint.tables import Attempt, Job, Photo, Sweep, Upload
+from retint.tables import Attempt, Job, Photo, Upload
 
 if TYPE_CHECKING:
     from retint.services import Services

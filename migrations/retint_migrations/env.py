@@ -9,7 +9,8 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy import Connection
 
-import retint.catalogue_tables  # noqa: F401  its tables are part of the schema
+import retint.catalogue_tables
+import retint.store_tables  # noqa: F401  its tables, too
 from retint import database
 from retint.columns import Moment
 from retint.settings import Settings

@@ -11,7 +11,7 @@ from retint.columns import new_id
 from retint.errors import InvalidPhoto
 from retint.jobs import changes
 from retint.metrics import METRICS
-from retint.tables import StoreIdentity, Sweep
+from retint.store_tables import StoreIdentity, Sweep
 
 
 def test_the_page_tells_what_waits_runs_ended_and_failed(site: Site) -> None:

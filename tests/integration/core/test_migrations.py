@@ -11,7 +11,8 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
-import retint.catalogue_tables  # noqa: F401  its tables are part of the schema
+import retint.catalogue_tables
+import retint.store_tables  # noqa: F401  its tables, too
 from retint import database
 from retint.columns import fingerprint
 from retint.tables import Table

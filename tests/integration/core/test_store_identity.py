@@ -19,8 +19,9 @@ from retint.errors import Refused, StoreUnavailable
 from retint.services import Services
 from retint.settings import Settings
 from retint.store_identity import WrongStore
+from retint.store_tables import StoreIdentity, Sweep
 from retint.stores import keys
-from retint.tables import Photo, StoreIdentity, Sweep, Tenant
+from retint.tables import Photo, Tenant
 
 Connect = Callable[..., Services]
 

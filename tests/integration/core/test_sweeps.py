@@ -23,9 +23,10 @@ from retint.lifecycle import STAGES, Stage, State
 from retint.services import Services
 from retint.settings import Settings
 from retint.store_identity import WrongStore
+from retint.store_tables import Sweep
 from retint.stores import keys
 from retint.sweeps import Findings, Kept
-from retint.tables import Attempt, Job, Photo, Sweep, Upload
+from retint.tables import Attempt, Job, Photo, Upload
 
 AT_ONCE = timedelta(seconds=-60)
 

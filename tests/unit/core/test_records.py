@@ -23,9 +23,9 @@ def match_fully(
     letters = {record_id: letter for letter, record_id in ids.items()}
     known = []
     for letter, (path, identifier) in records.items():
-        keys = keys_of(path) if path else None
+        path_key, base_key = (keys_of(path).path, keys_of(path).base) if path else (None, None)
         named = key_of(identifier.casefold()) if identifier else None
-        known.append(Known(ids[letter], keys and keys.path, keys and keys.base, named, letter.isupper()))
+        known.append(Known(ids[letter], path_key, base_key, named, letter.isupper()))
     choices, contested = choose(Catalogue.of(known), names)
     return choices, letters, {letters[each] for each in contested}
 

@@ -11,19 +11,20 @@ from retint.jobs import long_moves, tallies
 from retint.lifecycle import FLEETS, QUEUES, State
 from retint.tenancy import get_owned
 from retint_web import services
-from retint_web.api import requests, responses
+from retint_web.api import administration_responses as answers
+from retint_web.api import requests
 from retint_web.api.blueprint import api
 from retint_web.security import Role
 
 
-@api.operation("GET", "/workers", responses.Workers, roles=(Role.OPERATOR,))
-def list_workers() -> responses.Workers:
+@api.operation("GET", "/workers", answers.Workers, roles=(Role.OPERATOR,))
+def list_workers() -> answers.Workers:
     """List the running workers."""
     with services().read() as session:
         live = fleets.list_live(session)
-    return responses.Workers(
+    return answers.Workers(
         items=[
-            responses.Worker(
+            answers.Worker(
                 id=worker.id,
                 fleet=worker.fleet,
                 host=worker.host,
@@ -41,14 +42,14 @@ def list_workers() -> responses.Workers:
     )
 
 
-@api.operation("GET", "/queues", responses.Queues, roles=(Role.OPERATOR,))
-def list_queues() -> responses.Queues:
+@api.operation("GET", "/queues", answers.Queues, roles=(Role.OPERATOR,))
+def list_queues() -> answers.Queues:
     """Count the jobs that wait or run at each stage."""
     with services().read() as session:
         depths = tallies.measure_depths(session)
-    return responses.Queues(
+    return answers.Queues(
         items=[
-            responses.Queue(
+            answers.Queue(
                 stage=depth.stage,
                 fleet=QUEUES[depth.stage],
                 ready=depth.ready,
@@ -61,15 +62,15 @@ def list_queues() -> responses.Queues:
     )
 
 
-@api.operation("GET", "/fleets/<name>", responses.Fleet, roles=(Role.OPERATOR,))
-def show_fleet(name: str) -> responses.Fleet:
+@api.operation("GET", "/fleets/<name>", answers.Fleet, roles=(Role.OPERATOR,))
+def show_fleet(name: str) -> answers.Fleet:
     """Get how many workers a fleet has and how many are wanted."""
     with services().read() as session:
         return _fleet(session, name)
 
 
-@api.operation("PUT", "/fleets/<name>", responses.Fleet, body=requests.FleetSize, roles=(Role.OPERATOR,))
-def scale_fleet(name: str, body: requests.FleetSize) -> responses.Fleet:
+@api.operation("PUT", "/fleets/<name>", answers.Fleet, body=requests.FleetSize, roles=(Role.OPERATOR,))
+def scale_fleet(name: str, body: requests.FleetSize) -> answers.Fleet:
     """Set how many workers a fleet should have; surplus workers finish their current jobs, then stop."""
     with services().begin() as session:
         _check_fleet(name)
@@ -79,36 +80,36 @@ def scale_fleet(name: str, body: requests.FleetSize) -> responses.Fleet:
         return _fleet(session, name)
 
 
-@api.operation("GET", "/failures", responses.Failures, roles=(Role.ADMIN,))
-def list_failures() -> responses.Failures:
+@api.operation("GET", "/failures", answers.Failures, roles=(Role.ADMIN,))
+def list_failures() -> answers.Failures:
     """Count the institution's refused and quarantined jobs by reason."""
     return _list_failures(g.identity.tenant_id)
 
 
-@api.operation("POST", "/failures/retry", responses.RetriedJobs, body=requests.FailureFilter, roles=(Role.ADMIN,))
-def retry_failures(body: requests.FailureFilter) -> responses.RetriedJobs:
+@api.operation("POST", "/failures/retry", answers.RetriedJobs, body=requests.FailureFilter, roles=(Role.ADMIN,))
+def retry_failures(body: requests.FailureFilter) -> answers.RetriedJobs:
     """Give the institution's quarantined jobs another three attempts."""
     return _retry_failures(g.identity.tenant_id, body)
 
 
-@api.operation("GET", "/faults", responses.Failures, roles=(Role.OPERATOR,))
-def list_faults() -> responses.Failures:
+@api.operation("GET", "/faults", answers.Failures, roles=(Role.OPERATOR,))
+def list_faults() -> answers.Failures:
     """Count every institution's quarantined jobs by reason: what the house failed at."""
     return _list_failures(None)
 
 
-@api.operation("POST", "/faults/retry", responses.RetriedJobs, body=requests.FaultFilter, roles=(Role.OPERATOR,))
-def retry_faults(body: requests.FaultFilter) -> responses.RetriedJobs:
+@api.operation("POST", "/faults/retry", answers.RetriedJobs, body=requests.FaultFilter, roles=(Role.OPERATOR,))
+def retry_faults(body: requests.FaultFilter) -> answers.RetriedJobs:
     """Give every institution's quarantined jobs another three attempts."""
     return _retry_failures(None, requests.FailureFilter(reason_code=body.reason_code))
 
 
-def _list_failures(tenant_id: UUID | None) -> responses.Failures:
+def _list_failures(tenant_id: UUID | None) -> answers.Failures:
     with services().read() as session:
         groups = tallies.group_failures(session, tenant_id)
-    return responses.Failures(
+    return answers.Failures(
         items=[
-            responses.FailureGroup(
+            answers.FailureGroup(
                 reason_code=group.reason_code,
                 reason=group.reason,
                 state=group.state,
@@ -121,7 +122,7 @@ def _list_failures(tenant_id: UUID | None) -> responses.Failures:
     )
 
 
-def _retry_failures(tenant_id: UUID | None, chosen: requests.FailureFilter) -> responses.RetriedJobs:
+def _retry_failures(tenant_id: UUID | None, chosen: requests.FailureFilter) -> answers.RetriedJobs:
     with services().begin() as session:
         if chosen.batch_id is not None:
             get_owned(session, tables.Batch, g.identity.tenant_id, chosen.batch_id)
@@ -131,7 +132,7 @@ def _retry_failures(tenant_id: UUID | None, chosen: requests.FailureFilter) -> r
         action = "failures_retried" if tenant_id else "faults_retried"
         accounts.record_action(session, action, chosen.reason_code or "all", g.identity)
     move = long_moves.carry_out(services(), move_id)
-    return responses.RetriedJobs(retried=move.moved, complete=move.ended_at is not None)
+    return answers.RetriedJobs(retried=move.moved, complete=move.ended_at is not None)
 
 
 def _check_fleet(name: str) -> None:
@@ -139,7 +140,7 @@ def _check_fleet(name: str) -> None:
         raise NotFound(f"There is no fleet {name}.")
 
 
-def _fleet(session: Session, name: str) -> responses.Fleet:
+def _fleet(session: Session, name: str) -> answers.Fleet:
     _check_fleet(name)
     live = sum(worker.fleet == name for worker in fleets.list_live(session))
-    return responses.Fleet(name=name, wanted=fleets.get_wanted(session)[name], live=live)
+    return answers.Fleet(name=name, wanted=fleets.get_wanted(session)[name], live=live)

@@ -12,8 +12,9 @@ from retint import accounts, fleets
 from retint.errors import InvalidRequest, NotFound
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import FLEETS, MOST_WORKERS, QUEUES, Stage, State
+from retint.store_tables import Sweep
 from retint.sweeps import Kept
-from retint.tables import Batch, Sweep, Worker
+from retint.tables import Batch, Worker
 from retint.tenancy import select_owned
 from retint_web import services
 from retint_web.pages import words

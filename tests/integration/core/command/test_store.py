@@ -17,8 +17,8 @@ from retint import store_identity
 from retint.jobs.leases import Lease
 from retint.lifecycle import Stage
 from retint.settings import Settings
+from retint.store_tables import StoreIdentity
 from retint.stores import keys
-from retint.tables import StoreIdentity
 
 TWO_DAYS_S = 2 * 86_400
 

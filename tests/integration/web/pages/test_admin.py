@@ -7,8 +7,8 @@ from tests.integration.web.conftest import Person
 
 from retint.columns import now
 from retint.services import Services
+from retint.store_tables import Sweep
 from retint.sweeps import Kept
-from retint.tables import Sweep
 
 MakePerson = Callable[..., Person]
 

@@ -12,7 +12,7 @@ from tests.integration.core.test_sweeps import leave_orphans, list_keys
 
 from retint import fleets, store_identity, sweeps
 from retint.columns import now
-from retint.tables import StoreIdentity, Sweep
+from retint.store_tables import StoreIdentity, Sweep
 from retint_workers.dispatch import sweep
 from retint_workers.dispatch.dispatcher import Dispatcher
 from retint_workers.dispatch.sweep import SweepProcess
