@@ -15,9 +15,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Row, Select, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from retint import batches, fleets, recipes, samples, trials
+from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest, NotFound
 from retint.jobs import changes, tallies
@@ -31,6 +32,9 @@ from retint_models.weights.cards import IMPORTED
 MOST_RECIPES: Final = 3
 ENOUGH: Final = 6
 """Restored photographs after which the time of the whole batch is told; else, at the proof's end."""
+
+WAIT_S: Final = 120.0
+"""How long a released batch waits for those photos of its proof that are not restored yet, in seconds."""
 
 _BEGUN: Final = tuple(
     phase
@@ -232,10 +236,19 @@ def release(session: Session, tenant_id: UUID, batch_id: UUID, recipe_hash: str)
         .values(recipe=chosen[0].recipe, recipe_hash=recipe_hash, paused_at=None),
         execution_options=NO_SYNC,
     )
+    _let_wait_for(session, batch, chosen[0])
     others = [each.id for each in _list_open(session, batch) if each.recipe_hash != recipe_hash]
     changes.cancel(session, Job.batch_id.in_(others))
     session.refresh(batch)
     return batch
+
+
+def _let_wait_for(session: Session, batch: Batch, chosen: Batch) -> None:
+    """Let jobs of a released batch wait for what the proof is still making of their photos, so that it is made once."""
+    own, proof = aliased(Job), aliased(Job)
+    unfinished = select(proof.photo_id).where(proof.batch_id == chosen.id, proof.state.in_(ACTIVE))
+    waiting = select(own.id).where(own.batch_id == batch.id, own.photo_id.in_(unfinished))
+    session.execute(update(Job).where(Job.id.in_(waiting)).values(not_before=now(WAIT_S)), execution_options=NO_SYNC)
 
 
 def discard(session: Session, tenant_id: UUID, batch_id: UUID) -> None:
@@ -288,7 +301,9 @@ def _has_begun(session: Session, batch_id: UUID) -> bool:
 def _list_open(session: Session, batch: Batch) -> Sequence[Batch]:
     """List the batches of a proof that is not discarded, in the order of their recipes."""
     of_batch = (Batch.proof_of.is_not(None), Batch.proof_of == batch.id, Batch.cancelled_at.is_(None))
-    return session.scalars(select_owned(Batch, batch.tenant_id).where(*of_batch).order_by(Batch.id)).all()
+    return session.scalars(
+        select_owned(Batch, batch.tenant_id).where(*of_batch).order_by(Batch.created_at, Batch.id)
+    ).all()
 
 
 # --- how long all of them will take -----------------------------------------------------------------------------------

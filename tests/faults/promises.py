@@ -47,14 +47,22 @@ def list_inputs_without_one_outcome(services: Services, inputs: Sequence[Input],
 
 
 def list_results_not_made_once(services: Services) -> list[str]:
-    """A restored job has one done attempt at each stage, and no file is named by two attempts."""
+    """A restored job has one done attempt at each stage; no file is named by two attempts, but by those that took it
+    over from the one that made it.
+    """
     with services.read() as session:
         restored = session.execute(select(Job.id, Job.name).where(Job.state == State.RESTORED)).all()
         done = session.execute(
-            select(Attempt.job_id, Attempt.stage, Attempt.files).where(Attempt.outcome == Outcome.DONE)
+            select(Attempt.job_id, Attempt.stage, Attempt.files, Attempt.source).where(Attempt.outcome == Outcome.DONE)
         ).all()
     made = Counter((row.job_id, row.stage) for row in done)
-    named = Counter(key for row in done for key in row.files.values())
+    named = Counter(key for row in done if row.source is None for key in row.files.values())
+    makers = {(row.job_id, row.stage): row.files for row in done if row.source is None}
+    wrong = [
+        f"{row.job_id} names other files of {row.stage} than {row.source}, which made them"
+        for row in done
+        if row.source is not None and makers.get((row.source, row.stage)) != row.files
+    ]
     broken = [
         f"{name}: {made[job_id, stage]} × {stage}"
         for job_id, name in restored
@@ -62,7 +70,7 @@ def list_results_not_made_once(services: Services) -> list[str]:
         if made[job_id, stage] != 1
     ]
     twice = [f"{job_id}: {times} × {stage}" for (job_id, stage), times in made.items() if times > 1]
-    return broken + twice + [f"{key} is named {times} times" for key, times in named.items() if times > 1]
+    return broken + twice + wrong + [f"{key} is named {times} times" for key, times in named.items() if times > 1]
 
 
 def list_files_lost(services: Services) -> list[str]:

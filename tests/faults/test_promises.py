@@ -63,6 +63,11 @@ def do_a_stage_twice(installation: Installation) -> None:
         session.execute(insert(ATTEMPTS), {**row, "number": 99})
 
 
+def take_over_from_a_job_that_did_not_make_it(installation: Installation) -> None:
+    with installation.site.services.begin() as session:
+        session.scalars(select(Attempt).where(Attempt.stage == Stage.RENDER).limit(1)).one().source = uuid4()
+
+
 def lose_a_result(installation: Installation) -> None:
     with installation.site.services.read() as session:
         files = session.scalars(select(Attempt.files).where(Attempt.stage == Stage.RENDER).limit(1)).one()
@@ -110,6 +115,7 @@ def mix_up_a_result(installation: Installation) -> None:
         (deposit_twice, "one outcome for each input"),
         (lose_an_attempt, "one result for each recipe"),
         (do_a_stage_twice, "one result for each recipe"),
+        (take_over_from_a_job_that_did_not_make_it, "one result for each recipe"),
         (lose_a_result, "no file lost"),
         (lose_an_original, "no file lost"),
         (leave_an_orphan, "no orphan that stays"),

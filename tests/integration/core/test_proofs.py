@@ -13,7 +13,7 @@ from tests.integration.conftest import Site
 
 from retint import batches, fleets, proofs, recipes, samples
 from retint.errors import IllegalMove, InvalidPhoto, InvalidRequest, NotFound, Refused
-from retint.jobs import changes, long_moves, takeovers
+from retint.jobs import changes, long_moves, queueing, takeovers
 from retint.jobs.leases import Done
 from retint.lifecycle import STAGES, Stage, State
 from retint.proofs import Proof
@@ -102,6 +102,19 @@ def test_the_batch_goes_on_with_the_recipe_that_was_liked_and_takes_over_what_th
     assert (counts.restored, counts.ready) == (24, 16)
     after = load(site, batch)
     assert (after.can_begin, len(after.columns), after.is_over) == (False, 2, True)
+
+
+def test_what_the_proof_is_still_making_is_not_begun_a_second_time(site: Site) -> None:
+    batch = open_batch(site, many(10))
+    open_proof(site, batch)
+    job_ids = job_ids_of(load(site, batch), 1)
+    run(site, job_ids[:4], VIVID)
+    run(site, job_ids[4:7], VIVID, [Stage.INGEST])
+    release(site, batch, VIVID)
+    with site.services.begin() as session:
+        assert takeovers.take_over(session, batch.tenant_id, batch.id, VIVID, 99, site.settings.weights) == 4
+        assert queueing.queue(session, batch.id, Stage.INGEST, 99, 60) == []
+    assert site.read_counts(batch.id).ready == 6
 
 
 def test_a_release_again_changes_nothing_and_one_with_another_recipe_is_refused(site: Site) -> None:

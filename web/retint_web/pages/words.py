@@ -75,9 +75,11 @@ def format_duration(seconds: float) -> str:
 
 
 def format_hours(seconds: float) -> str:
-    """Format the work of a fleet in hours: `0.1 h`, `12 h`, `1,250 h`."""
+    """Format the work of a fleet, in hours from one on: `6.4 s`, `12 min`, `1.5 h`, `1,250 h`."""
     hours = seconds / 3600
-    return f"{hours:,.0f} h" if hours >= 9.95 else f"{max(hours, 0.1):.1f} h"
+    if hours < 0.995:
+        return format_duration(seconds)
+    return f"{hours:,.0f} h" if hours >= 9.95 else f"{hours:.1f} h"
 
 
 def format_size(n: float) -> str:

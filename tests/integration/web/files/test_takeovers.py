@@ -38,7 +38,7 @@ def test_the_report_says_from_which_job_a_result_was_taken_over(member: Person, 
 
 def test_the_page_says_so_with_a_link_and_offers_the_same_files(member: Person, taken_over: dict[str, str]) -> None:
     page = member.browser().get(f"/jobs/{taken_over['job']}").text
-    assert f'href="/jobs/{taken_over["source"]}">an earlier deposit of this photo' in page
+    assert f'href="/jobs/{taken_over["source"]}">made of this photo before' in page
     assert "of work" not in page
     assert "0 s" not in page
     files = [member.browser().get(f"/jobs/{taken_over[which]}/files/result").data for which in ("job", "source")]

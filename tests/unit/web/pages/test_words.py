@@ -82,3 +82,11 @@ def test_a_file_is_called_by_its_last_part(name: str, shown: str) -> None:
 )
 def test_a_file_says_of_which_kind_it_is(key: str, word: str) -> None:
     assert words.file_type(key) == word
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(6.4, "6.4 s"), (720, "12 min"), (3600, "1.0 h"), (5400, "1.5 h"), (43_200, "12 h"), (4_500_000, "1,250 h")],
+)
+def test_the_work_of_a_fleet_is_told_in_hours_from_one_on(seconds: float, expected: str) -> None:
+    assert words.format_hours(seconds) == expected
