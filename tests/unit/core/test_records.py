@@ -23,9 +23,10 @@ def match_fully(
     letters = {record_id: letter for letter, record_id in ids.items()}
     known = []
     for letter, (path, identifier) in records.items():
-        keys = keys_of(path) if path else None
+        keys = keys_of(path or "")
+        by_path = (keys.path, keys.base) if path else (None, None)
         named = key_of(identifier.casefold()) if identifier else None
-        known.append(Known(ids[letter], keys and keys.path, keys and keys.base, named, letter.isupper()))
+        known.append(Known(ids[letter], *by_path, named, letter.isupper()))
     choices, contested = choose(Catalogue.of(known), names)
     return choices, letters, {letters[each] for each in contested}
 
