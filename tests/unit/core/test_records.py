@@ -24,9 +24,9 @@ def match_fully(
     known = []
     for letter, (path, identifier) in records.items():
         keys = keys_of(path or "")
-        by_path = (keys.path, keys.base) if path else (None, None)
+        path_key, base_key = (keys.path, keys.base) if path else (None, None)
         named = key_of(identifier.casefold()) if identifier else None
-        known.append(Known(ids[letter], *by_path, named, letter.isupper()))
+        known.append(Known(ids[letter], path_key, base_key, named, letter.isupper()))
     choices, contested = choose(Catalogue.of(known), names)
     return choices, letters, {letters[each] for each in contested}
 
