@@ -82,6 +82,8 @@ def find_pages(client: Client, batch_id: str) -> dict[str, str]:
         "not-here": "/networks/stable",
         "try": "/trials/new",
         "account": "/account",
+        "catalogue": f"/batches/{batch_id}/catalogue",
+        "search": "/search?q=cat",
     }
 
 

@@ -50,6 +50,11 @@ def paths(
         cards = {state: page.locator(f".card:has(.{state}) .name").first for state in ("restored", "refused")}
         gallery |= {state: str(card.get_attribute("href")) for state, card in cards.items()}
         gallery |= {"batches": "/", "batch": batch, "deposit": "/deposit", "workers": "/admin/", "account": "/account"}
+        gallery |= {
+            "catalogue": f"{batch}/catalogue",
+            "search": "/search?q=print",
+            "found": f"{batch}?q=print&sort=name",
+        }
         gallery |= {"networks": "/networks", "card": "/networks/compact", "not here": "/networks/stable"}
         page.goto(gallery["restored"])
         page.get_by_role("button", name="Try other networks").click()
@@ -61,7 +66,7 @@ def paths(
 
 PAGES = [
     "batches", "batch", "restored", "refused", "deposit", "workers", "account", "networks", "card", "not here", "trial",
-    "try",
+    "try", "catalogue", "search", "found",
 ]  # fmt: skip
 
 

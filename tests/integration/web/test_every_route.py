@@ -47,6 +47,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.release_batch": {"json": {"recipe_hash": "0" * 64}},
     "api.scale_fleet": {"json": {"wanted": 2}},
     "api.add_known_files": {"json": {"files": []}},
+    "api.import_catalogue": {"data": b"filename,title\na.jpg,A\n"},
     "api.find_uploads": {"query_string": {"sha256": "0" * 64}},
     "api.open_upload": {"environ_overrides": TUS | {"HTTP_UPLOAD_LENGTH": "5"}},
     "api.send_upload": {"environ_overrides": TUS | SENT, "data": b"x"},

@@ -23,7 +23,8 @@ def match_fully(
     letters = {record_id: letter for letter, record_id in ids.items()}
     known = []
     for letter, (path, identifier) in records.items():
-        path_key, base_key = (keys_of(path).path, keys_of(path).base) if path else (None, None)
+        keys = keys_of(path or "")
+        path_key, base_key = (keys.path, keys.base) if path else (None, None)
         named = key_of(identifier.casefold()) if identifier else None
         known.append(Known(ids[letter], path_key, base_key, named, letter.isupper()))
     choices, contested = choose(Catalogue.of(known), names)

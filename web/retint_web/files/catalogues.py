@@ -30,8 +30,9 @@ def unmatched(batch_id: UUID) -> ResponseReturnValue:
 @accepts_uploads
 def would_be_unmatched(batch_id: UUID) -> ResponseReturnValue:
     """Send the same of a catalogue that is not imported."""
+    name = downloads.batch_name(batch_id)
     preview = import_file(batch_id, read_form(), dry_run=True)
-    return _send(batch_id, preview.matching.told, downloads.BOM)
+    return _send(name, preview.matching.told, downloads.BOM)
 
 
 def import_file(batch_id: UUID, data: bytes, *, dry_run: bool) -> Import:
@@ -75,13 +76,13 @@ def send_unmatched(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
     """
     with services().read() as session:
         matching = catalogue.match(session, g.identity.tenant_id, batch_id)
-    return _send(batch_id, matching.told, prefix)
+    return _send(downloads.batch_name(batch_id), matching.told, prefix)
 
 
-def _send(batch_id: UUID, told: Iterable[Told], prefix: str) -> ResponseReturnValue:
+def _send(name: str, told: Iterable[Told], prefix: str) -> ResponseReturnValue:
     def lines() -> Iterator[str]:
         yield prefix + downloads.csv_line(COLUMNS)
         for each in told:
             yield downloads.csv_line((each.problem, each.row, each.file, each.identifier))
 
-    return downloads.send_csv(lines(), f"{downloads.batch_name(batch_id)} unmatched.csv")
+    return downloads.send_csv(lines(), f"{name} unmatched.csv")

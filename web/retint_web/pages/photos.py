@@ -106,7 +106,7 @@ def show(job_id: UUID) -> ResponseReturnValue:
         tells_guesses=not _is_colorless(shown, page) and confidence.is_told(shown, page),
         rectangles=recipe_form.format_rectangles(region),
         facts=dict(_original_facts(shown, page, region)),
-        story=list(_describe_restoration(shown, page)),
+        story=list(_describe_restoration(shown, page, forbids_colors=record is not None and record.do_not_colorize)),
         remark=shown.remark,
         record=record,
         withheld=withholding.SENTENCE if shown.job.withheld else None,
@@ -282,9 +282,9 @@ def _is_colorless(shown: PhotoDetails, page: Page) -> bool:
     return shown.remark is not None and page.number in without_color
 
 
-def _describe_restoration(shown: PhotoDetails, page: Page) -> Iterator[str]:
+def _describe_restoration(shown: PhotoDetails, page: Page, *, forbids_colors: bool) -> Iterator[str]:
     """Yield sentences that say what was done to a page and how far it can be trusted."""
-    if shown.job.state is not State.RESTORED:
+    if shown.job.state is not State.RESTORED or shown.job.withheld:
         return
     recipe = shown.recipe
     is_colorless = _is_colorless(shown, page)
@@ -294,6 +294,8 @@ def _describe_restoration(shown: PhotoDetails, page: Page) -> Iterator[str]:
             f"The colors are conjecture. The network {recipe.colorizer} chose them from the black-and-white picture; "
             f"it cannot know the true colors{'' if says else ', and does not say where it guesses'}."
         )
+    elif forbids_colors:
+        yield "No color was added, as the catalogue says."
     elif not is_colorless:
         yield "No color was added; the original's own colors were kept."
     if page.spell("density") in shown.files:

@@ -32,6 +32,7 @@ def test_what_the_server_has_is_not_sent_again(platform: PlatformUnderTest, push
         "refused": {},
         "not_sent": {},
         "left_out": [],
+        "catalogue": None,
         "error": None,
         "dry_run": True,
     }

@@ -126,11 +126,15 @@ def test_colors_that_are_forbidden_later_are_given_out_nowhere(
     assert member.api("GET", f"/jobs/{job_id}/zoom").status_code == 403
     assert member.browser().get(f"/jobs/{job_id}/zoom.dzi").status_code in (403, 404)
     assert member.api("GET", f"/jobs/{job_id}/files/original").status_code == 200
-    assert "Its colored result is not given out." in member.browser().get(f"/jobs/{job_id}").text
+    page = member.browser().get(f"/jobs/{job_id}").text
+    assert "Its colored result is not given out." in page
+    assert "No color was added" not in page
     [row] = csv.DictReader(io.StringIO(member.api("GET", f"/batches/{batch_id}/report.csv").text))
     assert (row["outcome"], row["result"], row["catalogue:do_not_colorize"]) == ("ready", "", "yes")
     archive = member.api("GET", f"/batches/{batch_id}/results.zip").data
     assert b"the result" not in archive
+    restore(row["job"])
+    assert "No color was added, as the catalogue says." in member.browser().get(f"/jobs/{row['job']}").text
 
 
 def test_a_bad_catalogue_is_refused_with_all_that_is_wrong(member: Person) -> None:
