@@ -50,6 +50,8 @@ def ask(batch_id: UUID) -> ResponseReturnValue:
 @blueprint.post("/batches/<uuid:batch_id>/again")
 def start(batch_id: UUID) -> ResponseReturnValue:
     """Run the chosen photos again. Their results so far stay."""
+    with services().read() as session:
+        get_owned(session, Batch, g.identity.tenant_id, batch_id)
     if request.form.get("which") not in CHOICES:
         raise InvalidRequest("Choose which photos are run again.")
     chosen = CHOICES[request.form["which"]][1]

@@ -67,6 +67,7 @@ def test_what_is_no_whole_page_is_no_proxy_that_a_worker_of_the_version_before_f
         run_bundle(site.services, stages.STAGES[stage], [job_id], stage)
     assert site.get_job(job_id).state is State.RESTORED
     assert site.list_attempts(job_id)[0].files.keys() == {"crop", "crop-2", "crop-3"}
+    assert site.get_job(job_id).risk is None, "no network said anything"
 
 
 def test_a_worker_that_dies_between_pages_loses_nothing(
@@ -92,6 +93,10 @@ def test_a_worker_that_dies_between_pages_loses_nothing(
     run_bundle(site.services, stages.run_render, [job_id], Stage.RENDER)
     assert site.get_job(job_id).state is State.RESTORED
     assert site.count_outcomes([job_id])[Stage.RENDER, Outcome.DONE] == 1
+    risk = site.get_job(job_id).risk
+    assert risk is not None
+    assert 0 < risk < 1
+    assert risk == site.list_attempts(job_id)[-1].facts["risk"]
 
 
 def test_work_on_a_long_file_ends_soon_after_it_was_cancelled(
