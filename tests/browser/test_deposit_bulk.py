@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
+from tests import bulk
 from tests.browser import browsers
 from tests.browser.test_look import find_violations
 from tests.platforms import PlatformUnderTest
@@ -142,6 +143,22 @@ def test_thousands_of_files_are_a_hundred_rows_in_the_page(open_page: Callable[.
     expect(rows).to_have_count(100)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert find_violations(page) == []
+
+
+def test_a_dropped_folder_is_walked_with_the_folders_in_it(
+    running_platform: PlatformUnderTest, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    contents = {"one.jpg": "dropped 1", "attic/two.jpg": "dropped 2", "attic/box/three.jpg": "dropped 3"}
+    for name, text in (contents | {"attic/.DS_Store": "of no use"}).items():
+        path = tmp_path / "estate" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    page = open_page("/deposit")
+    bulk.drop(page, tmp_path / "estate")
+    expect(page.locator("[data-rest]")).to_contain_text("1 file is not a photograph and was left out")
+    page.get_by_role("button", name="Deposit 3 photos").click()
+    page.wait_for_url("**/batches/*")
+    expect_receipt(running_platform, page, hash_all(contents))
 
 
 def test_a_killed_tab_and_a_killed_portal_go_on_with_one_click(

@@ -118,8 +118,14 @@ function onNews({ added = [], changed = new Map(), ...news }) {
   isOver = Boolean(news.isDone);
   keepSoon();
   say();
-  if (isOver && !rows.counts.failed) location.assign(batch.page);
+  if (isOver && !rows.counts.failed) leave();
   showSoon();
+}
+
+/** Show the batch: all is sent, and there is nothing to go on with. */
+async function leave() {
+  await (await opening).forget(batch.id).catch(console.warn);
+  location.assign(batch.page);
 }
 
 /** Start the worker. Returns false in a browser without workers that are modules. */
@@ -136,17 +142,18 @@ function startWorker() {
 
 // ── Going on with what broke off ─────────────────────────
 
-let isKeeping = false;
 /** Keep what is needed to go on. A browser that cannot, for want of room, goes on without. */
+async function keep() {
+  if (isOver && !rows.counts.failed) return;
+  Object.assign(deposit, { folders, hasOthers, total: rows.length, sent: rows.counts.sent, at: Date.now() });
+  await (await opening).keepDeposit(deposit).catch(console.warn);
+}
+
+let isKeeping = false;
 function keepSoon() {
   if (!deposit || isKeeping || isOver) return;
   isKeeping = true;
-  setTimeout(async () => {
-    isKeeping = false;
-    if (isOver && !rows.counts.failed) return;
-    Object.assign(deposit, { folders, hasOthers, total: rows.length, sent: rows.counts.sent, at: Date.now() });
-    await (await opening).keepDeposit(deposit).catch(console.warn);
-  }, KEEP_AFTER_MS);
+  setTimeout(() => { isKeeping = false; keep(); }, KEEP_AFTER_MS);
 }
 
 /** Whether another tab is at a deposit. */
@@ -253,7 +260,7 @@ function begin(opened, { name, fields }) {
   part("open").href = batch.page;
   part("receipt").href = batch.receipt;
   for (const link of ["open", "receipt"]) part(link).hidden = false;
-  keepSoon();
+  keep();
   showTotals();
 }
 
