@@ -5,8 +5,8 @@ SHELL := /bin/bash
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_PROGRESS_BAR := off
-# For demo and up; handed on by the environment, so that a folder's name may hold anything.
-export PHOTOS DATA PORT ONCE
+# For demo, up and bulk; handed on by the environment, so that a folder's name may hold anything.
+export PHOTOS DATA PORT ONCE FILES
 
 BIN := .venv/bin
 
@@ -42,6 +42,9 @@ cases: .venv/.dev system ## try the files of public bug reports, and write docs/
 hostile: .venv/.dev ## try thousands of hostile files: changed ones, bombs, and those of image libraries
 	$(BIN)/pytest -m "hostile or not hostile" --durations 10 tests/integration/workers/hostile tests/integration/workers/sandbox
 
+bulk: .venv/.dev system ## deposit a folder from a browser while everything is killed once [FILES=50000]
+	$(BIN)/python -m tests.bulk $${FILES:+--files "$$FILES"}
+
 bench: .venv/.dev system ## run the benchmarks, one after the other
 	@for script in tests/benchmarks/bench_*.py; do \
 		name=$${script%.py}; echo "== $$name"; $(BIN)/python -m $${name//\//.} || exit 1; \
@@ -56,7 +59,7 @@ lint: .venv/.dev ## check style, types and layering
 lock: ## pin the newest dependencies in requirements/ (needs uv)
 	requirements/lock --upgrade
 
-.PHONY: help setup demo up test faults cases hostile bench lint lock system
+.PHONY: help setup demo up test faults cases hostile bulk bench lint lock system
 
 .venv/bin/python:
 	@for python in python3.11 python3.12 python3.13 python3.14 python3; do \

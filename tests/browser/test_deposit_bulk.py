@@ -5,11 +5,14 @@ import hashlib
 import io
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
+from tests import bulk
 from tests.browser import browsers
 from tests.browser.test_look import find_violations
 from tests.platforms import PlatformUnderTest
@@ -144,6 +147,22 @@ def test_thousands_of_files_are_a_hundred_rows_in_the_page(open_page: Callable[.
     assert find_violations(page) == []
 
 
+def test_a_dropped_folder_is_walked_with_the_folders_in_it(
+    running_platform: PlatformUnderTest, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    contents = {"one.jpg": "dropped 1", "attic/two.jpg": "dropped 2", "attic/box/three.jpg": "dropped 3"}
+    for name, text in (contents | {"attic/.DS_Store": "of no use"}).items():
+        path = tmp_path / "estate" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    page = open_page("/deposit")
+    bulk.drop(page, tmp_path / "estate")
+    expect(page.locator("[data-rest]")).to_contain_text("1 file is not a photograph and was left out")
+    page.get_by_role("button", name="Deposit 3 photos").click()
+    page.wait_for_url("**/batches/*")
+    expect_receipt(running_platform, page, hash_all(contents))
+
+
 def test_a_killed_tab_and_a_killed_portal_go_on_with_one_click(
     running_platform: PlatformUnderTest, context: BrowserContext
 ) -> None:
@@ -160,8 +179,8 @@ def test_a_killed_tab_and_a_killed_portal_go_on_with_one_click(
     page.close()
     running_platform.kill("portal")
 
-    page = context.new_page()
-    wait_for_portal(page)
+    wait_for_portal(running_platform)
+    page = open_deposit(context)
     expect(page.locator("[data-story]")).to_contain_text("“Killed” broke off: 10 of 40 photos sent.")
     sent = count_uploads(page)
     page.route("**/noble-hashes/sha2.js", lambda route: route.fulfill(content_type="text/javascript", body=NO_HASHING))
@@ -176,17 +195,15 @@ def test_a_killed_tab_and_a_killed_portal_go_on_with_one_click(
     assert page.evaluate(COUNT_KEPT) == [0, []], "what is done is forgotten"
 
 
-def wait_for_portal(page: Page) -> None:
-    """Open the deposit page as soon as the portal is back."""
-    for _ in range(300):
-        try:
-            page.goto("/deposit")
-            return
-        except Exception as error:
-            if "ERR_CONNECTION" not in str(error):
-                raise
-            page.wait_for_timeout(100)
-    raise AssertionError("the portal did not come back")
+def wait_for_portal(platform: PlatformUnderTest) -> None:
+    """Wait until the portal is back."""
+    deadline = time.monotonic() + 90
+    while True:
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{platform.url}/readyz").status_code == 200:
+                return
+        assert time.monotonic() < deadline, platform.logs()
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("lends", [True, False], ids=["other browser", "no https"])
@@ -216,10 +233,13 @@ def test_a_browser_that_lends_no_folder_goes_on_when_it_is_dropped_again(
     sent = count_uploads(page)
     page.get_by_role("button", name="Go on", exact=True).click()
     expect(page.locator("[data-total]")).to_contain_text("Drop the same folder again")
+    page.locator("#files").set_input_files([folder / "000.jpg"])
+    expect(page.locator("[data-rest]")).to_contain_text("drop the other files again, too")
     page.locator("#folder").set_input_files(folder)
     page.wait_for_url("**/batches/*")
     assert len(sent) == 15
-    expect_receipt(running_platform, page, hash_all(contents))
+    alone = {"000.jpg": hashlib.sha256(contents["000.jpg"].encode()).hexdigest()}
+    expect_receipt(running_platform, page, hash_all(contents) | alone)
 
 
 def test_a_deposit_that_another_tab_is_at_is_not_offered(context: BrowserContext) -> None:

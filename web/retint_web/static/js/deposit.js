@@ -25,7 +25,7 @@ let leftOut = 0;
 let reading = 0; // folders that are still being read: what they hold is not listed yet
 let startedAt = 0;
 let isOver = false;
-let awaitsFiles = false; // of a deposit that broke off, and whose files the browser has not kept
+let expected = 0; // files of a deposit that broke off, and that the browser cannot read by itself
 
 const order = (name, facts = {}) => worker.postMessage({ order: name, ...facts });
 const folders = [];
@@ -45,8 +45,8 @@ const describeLeftOut = () =>
 
 function describeTotal() {
   const { sent, failed } = rows.counts;
-  if (awaitsFiles && !rows.length && !reading) return "Drop the same folder again: only what is missing is sent.";
-  if (batch) return `${formatNumber(sent)} of ${pluralize(rows.length, "photo")} sent`;
+  if (expected && !rows.length && !reading) return "Drop the same folder again: only what is missing is sent.";
+  if (batch) return `${formatNumber(sent)} of ${pluralize(Math.max(rows.length, expected), "photo")} sent`;
   return [pluralize(rows.length - failed, "photo"), rows.bytes && formatSize(rows.bytes)].filter(Boolean).join(", ");
 }
 
@@ -59,6 +59,7 @@ function describeRest() {
     rows.bytesSent > 0 && left > 0 && sending && `about ${formatDuration((left / rows.bytesSent) * ((performance.now() - startedAt) / 1000))} left`,
     failed && `${formatNumber(failed)} could not be ${batch ? "sent" : "read"}`,
     leftOut && describeLeftOut(),
+    isOver && rows.length && rows.length < expected && "drop the other files again, too",
   ].filter(Boolean).join(" · ");
 }
 
@@ -118,8 +119,17 @@ function onNews({ added = [], changed = new Map(), ...news }) {
   isOver = Boolean(news.isDone);
   keepSoon();
   say();
-  if (isOver && !rows.counts.failed) location.assign(batch.page);
+  if (isOver && isWhole()) leave();
   showSoon();
+}
+
+/** Whether nothing is left to be sent or dropped. */
+const isWhole = () => !rows.counts.failed && rows.length >= expected;
+
+/** Show the batch: all is sent, and there is nothing to go on with. */
+async function leave() {
+  await (await opening).forget(batch.id).catch(console.warn);
+  location.assign(batch.page);
 }
 
 /** Start the worker. Returns false in a browser without workers that are modules. */
@@ -136,17 +146,18 @@ function startWorker() {
 
 // ── Going on with what broke off ─────────────────────────
 
-let isKeeping = false;
 /** Keep what is needed to go on. A browser that cannot, for want of room, goes on without. */
+async function keep() {
+  if (isOver && isWhole()) return;
+  Object.assign(deposit, { folders, hasOthers, total: Math.max(rows.length, expected), sent: rows.counts.sent, at: Date.now() });
+  await (await opening).keepDeposit(deposit).catch(console.warn);
+}
+
+let isKeeping = false;
 function keepSoon() {
   if (!deposit || isKeeping || isOver) return;
   isKeeping = true;
-  setTimeout(async () => {
-    isKeeping = false;
-    if (isOver && !rows.counts.failed) return;
-    Object.assign(deposit, { folders, hasOthers, total: rows.length, sent: rows.counts.sent, at: Date.now() });
-    await (await opening).keepDeposit(deposit).catch(console.warn);
-  }, KEEP_AFTER_MS);
+  setTimeout(() => { isKeeping = false; keep(); }, KEEP_AFTER_MS);
 }
 
 /** Whether another tab is at a deposit. */
@@ -192,9 +203,10 @@ async function resume(found) {
   for (const folder of found.folders) if (await isAllowed(folder)) lent.push(folder);
   part("broken-off").hidden = true;
   for (const [name, value] of found.fields) fillIn(name, value);
-  awaitsFiles = true;
-  begin(found.batch, found);
   hasOthers = found.hasOthers;
+  const isLent = lent.length === found.folders.length && lent.length && !hasOthers;
+  expected = isLent ? 0 : found.total;
+  begin(found.batch, found, true);
   for (const folder of lent) choosing.addFolder(folder);
   if (lent.length < found.folders.length) showProblem("The browser may not read the folder. Drop it again: only what is missing is sent.");
 }
@@ -241,7 +253,7 @@ async function start() {
 }
 
 /** Send what is listed, and what comes, into a batch. */
-function begin(opened, { name, fields }) {
+function begin(opened, { name, fields }, awaitsFiles = false) {
   batch = opened;
   deposit = { id: batch.id, person: form.dataset.person, batch, name, fields };
   startedAt = performance.now();
@@ -253,7 +265,7 @@ function begin(opened, { name, fields }) {
   part("open").href = batch.page;
   part("receipt").href = batch.receipt;
   for (const link of ["open", "receipt"]) part(link).hidden = false;
-  keepSoon();
+  keep();
   showTotals();
 }
 

@@ -45,7 +45,6 @@ let known = new Map(); // what the journal knows of files of this batch that wer
 let leftOutPattern;
 let reading = 0; // folders that are being read, here or in the page
 let pending = 0; // files that are neither sent nor refused
-let failed = 0;
 let hasBegun = false;
 
 // ── Telling the page ─────────────────────────────────────
@@ -68,7 +67,6 @@ const show = (number, facts) =>
 async function settle() {
   if (!hasBegun || reading || pending) return;
   await keep();
-  if (!failed) await journal.forget(portal.batch.id).catch(console.warn);
   if (!reading && !pending) tell((all) => { all.isDone = true; });
 }
 
@@ -83,7 +81,7 @@ const wellFormed = (name) => name.replace(/[\ud800-\udfff]/gu, (half) => `<U+${h
 function add(file, record) {
   const number = files.push({ ...file, name: wellFormed(file.name) }) - 1;
   tell(({ added }) => added.push({ ...record, name: files[number].name }));
-  if (record.state === "failed") { failed += 1; return; }
+  if (record.state === "failed") return;
   pending += 1;
   (file.address ? toSend : toHash).put(number);
 }
@@ -216,7 +214,6 @@ function succeed(number, text) {
 
 function fail(number, { message }) {
   Object.assign(files[number], { sha256: undefined, upload: undefined }); // the next try looks at the file anew
-  failed += 1;
   end(number, { state: "failed", text: "not sent", reason: message, sent: 0 });
 }
 
@@ -277,11 +274,10 @@ const orders = {
   address({ address }) { add({ name: address, address }, { size: 0, text: "to be downloaded" }); },
   read({ change }) { reading += change; tell(() => {}); return settle(); },
   signIn({ token }) { portal.signIn(token); },
-  drop({ number }) { failed -= 1; show(number, { state: "gone" }); },
+  drop({ number }) { show(number, { state: "gone" }); },
   again({ number }) {
     const { name, folder, address } = files[number];
     if (folder) { orders.drop({ number }); return addFolder(folder, name); }
-    failed -= 1;
     pending += 1;
     show(number, { state: "waiting", text: "", reason: "" });
     (address ? toSend : toHash).put(number);
