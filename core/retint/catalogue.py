@@ -291,7 +291,7 @@ class _Importing:
                 update(Job).where(Job.id == pairs.c.id).values(record_id=pairs.c.record_id), execution_options=NO_SYNC
             )
         found = [job for job in self._jobs if job.replaced_by is None and (job.record_id or records[job.id])]
-        for part in _cut(found if self._batch.trial is None else []):
+        for part in _cut(found if self._batch.is_deposit else []):
             words.write(self._session, [self._make_entry(job, records[job.id]) for job in part])
 
     def _make_entry(self, job: Any, record_id: UUID | None) -> words.Entry:

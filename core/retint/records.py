@@ -211,8 +211,8 @@ def _load(session: Session, batch_id: UUID, names: Collection[str]) -> dict[UUID
 
 
 def index_words(session: Session, batch: Batch, jobs: Sequence[Job]) -> None:
-    """Write by which words jobs are found; the tries of trials are not searched."""
-    if batch.trial is not None or not jobs:
+    """Write by which words jobs are found; tries of trials and proofs are not searched."""
+    if not batch.is_deposit or not jobs:
         return
     columns = (CatalogueRecord.id, CatalogueRecord.title, CatalogueRecord.identifier, CatalogueRecord.rights)
     record_ids = {job.record_id for job in jobs if job.record_id}

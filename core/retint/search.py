@@ -1,6 +1,6 @@
 """Finds photos of a tenant, in one batch or in all: by words, state and kind of failure, in an order for people.
 
-Tries of trials are not found, and of a file that went through several jobs the newest is.
+Tries of trials and proofs are not found, and of a file that went through several jobs the newest is.
 """
 
 from dataclasses import dataclass

@@ -107,6 +107,11 @@ class Batch(Table):
         partial("ix_batches_proof_of", "proof_of", where="proof_of IS NOT NULL"),
     )
 
+    @property
+    def is_deposit(self) -> bool:
+        """Whether people see it as a batch: it is no try of a trial, and no proof."""
+        return self.trial is None and self.proof_of is None
+
 
 class Photo(Table):
     """One original file, identified by its bytes: deposited twice, it is stored once. Immutable."""

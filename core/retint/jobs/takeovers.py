@@ -8,8 +8,9 @@ files have several users, and stay as long as a done attempt of any of them name
 import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import case, insert, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from retint import recipes
@@ -22,6 +23,13 @@ from retint.tables import IS_MADE, IS_READY, Batch, Job, StoredRecipe
 
 Making = tuple[uuid.UUID, str]
 """A photo, and the hash of what a result of it is made with."""
+
+
+class Source(NamedTuple):
+    """A job that made a result, and how risky that is."""
+
+    job_id: uuid.UUID
+    risk: float | None
 
 
 def take_over(
@@ -77,13 +85,13 @@ def _hash_makings(
     return {key: made_with for key, made_with in found.items() if made_with}
 
 
-def _find_made(session: Session, tenant_id: uuid.UUID, wanted: Collection[Making]) -> dict[Making, uuid.UUID]:
+def _find_made(session: Session, tenant_id: uuid.UUID, wanted: Collection[Making]) -> dict[Making, Source]:
     """Find the jobs that made these results, the first one of each."""
     if not wanted:
         return {}
     photo_ids, made_with = {photo_id for photo_id, _ in wanted}, {made_with for _, made_with in wanted}
     made = (
-        select(Job.id, Job.photo_id, Job.made_with)
+        select(Job.id, Job.photo_id, Job.made_with, Job.risk)
         .where(
             text(IS_MADE),
             Job.tenant_id == tenant_id,
@@ -93,13 +101,14 @@ def _find_made(session: Session, tenant_id: uuid.UUID, wanted: Collection[Making
         )
         .order_by(Job.id.desc())
     )
-    return {(row.photo_id, row.made_with): row.id for row in session.execute(made)}
+    return {(row.photo_id, row.made_with): Source(row.id, row.risk) for row in session.execute(made)}
 
 
-def _restore(session: Session, sources: Mapping[uuid.UUID, uuid.UUID]) -> int:
+def _restore(session: Session, sources: Mapping[uuid.UUID, Source]) -> int:
     """Move ready jobs to restored, each with the done attempts of its source. Returns how many moved."""
     if not sources:
         return 0
+    risks = {job_id: literal(source.risk, Job.risk.type) for job_id, source in sources.items()}
     moved = session.execute(
         update(Job)
         .where(Job.id.in_(sources), Job.state == State.READY, Job.stage == Stage.INGEST)
@@ -113,13 +122,16 @@ def _restore(session: Session, sources: Mapping[uuid.UUID, uuid.UUID]) -> int:
             reason_code=None,
             reason=None,
             ended_at=now(),
+            risk=case(
+                {job_id: literal(source.risk, Job.risk.type) for job_id, source in sources.items()}, value=Job.id
+            ),
         )
         .returning(Job.id, Job.tenant_id, Job.attempt),
         execution_options=NO_SYNC,
     ).all()
     done = session.execute(
         select(*(ATTEMPTS.c[name] for name in ("job_id", "stage", "files", "facts"))).where(
-            ATTEMPTS.c.job_id.in_(set(sources.values())), ATTEMPTS.c.outcome == Outcome.DONE
+            ATTEMPTS.c.job_id.in_({source.job_id for source in sources.values()}), ATTEMPTS.c.outcome == Outcome.DONE
         )
     )
     found = {(row.job_id, Stage(row.stage)): row for row in done}
@@ -136,7 +148,7 @@ def _restore(session: Session, sources: Mapping[uuid.UUID, uuid.UUID]) -> int:
             "source": source,
         }
         for job in moved
-        for source in [sources[job.id]]
+        for source in [sources[job.id].job_id]
         for place, stage in enumerate(STAGES, 1)
     ]
     if rows:

@@ -116,7 +116,7 @@ def test_states_and_kinds_of_failure_choose(site: Site, batch: Batch) -> None:
     assert find(site, batch, reason_code="unknown") == [TEN]
 
 
-def test_of_a_file_the_newest_job_is_found_and_tries_are_not(site: Site, batch: Batch) -> None:
+def test_of_a_file_the_newest_job_is_found_and_tries_and_proofs_are_not(site: Site, batch: Batch) -> None:
     [job_id] = site.add_jobs("rework.tif", batch=batch)
     for stage in STAGES:
         site.settle(*((lease, Done({}, {}, {})) for lease in site.claim([job_id], stage)))
@@ -124,11 +124,12 @@ def test_of_a_file_the_newest_job_is_found_and_tries_are_not(site: Site, batch: 
         newest = changes.replace_job(session, batch.tenant_id, job_id).id
     with site.services.read() as session:
         assert [each.id for each in search.list_page(session, batch.tenant_id, Query("rework"))] == [newest]
-    attempt = site.add_batch()
-    with site.services.begin() as session:
-        session.get_one(Batch, attempt.id).trial = attempt.id
-    attempt.trial = attempt.id
-    site.add_jobs("rework.tif", batch=attempt)
+    for kind in ("trial", "proof_of"):
+        hidden = site.add_batch()
+        with site.services.begin() as session:
+            setattr(session.get_one(Batch, hidden.id), kind, batch.id)
+        setattr(hidden, kind, batch.id)
+        site.add_jobs("rework.tif", batch=hidden)
     with site.services.read() as session:
         assert len(search.list_page(session, batch.tenant_id, Query("rework"))) == 1
         assert session.scalar(select(SearchEntry.job_id).where(SearchEntry.job_id == job_id)) is None

@@ -41,7 +41,7 @@ def restore(site: Site, job_id: uuid.UUID, made_with: str | None) -> None:
     for stage in STAGES:
         [lease] = site.claim([job_id], stage)
         making = made_with if stage is Stage.RENDER else None
-        facts = {"sha256": "f" * 64, "stage": stage}
+        facts = {"sha256": "f" * 64, "stage": stage, "risk": 0.25}
         assert site.settle((lease, Done({str(stage): lease.file_key("file")}, facts, {"work": 1.0}, making)))
     assert site.get_job(job_id).state is State.RESTORED
 
@@ -65,6 +65,7 @@ def test_a_job_takes_over_the_files_and_facts_of_a_result_that_is_here(site: Sit
     assert take_over(site, batch) == 1
     job = site.get_job(job_id)
     assert (job.stage, job.state, job.made_with) == (Stage.RENDER, State.RESTORED, None)
+    assert job.risk == site.get_job(source).risk == 0.25
     assert job.ended_at is not None
     own, others = site.list_attempts(job_id), site.list_attempts(source)
     assert [(each.stage, each.files, each.facts) for each in own] == [
