@@ -122,9 +122,7 @@ def _restore(session: Session, sources: Mapping[uuid.UUID, Source]) -> int:
             reason_code=None,
             reason=None,
             ended_at=now(),
-            risk=case(
-                {job_id: literal(source.risk, Job.risk.type) for job_id, source in sources.items()}, value=Job.id
-            ),
+            risk=case(risks, value=Job.id),
         )
         .returning(Job.id, Job.tenant_id, Job.attempt),
         execution_options=NO_SYNC,
