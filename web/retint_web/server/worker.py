@@ -18,6 +18,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
     def connection_made(self, transport: Any) -> None:
         """Begin, and give the head of the first request as long as gunicorn gives that of all others."""
         self._stalled: asyncio.TimerHandle | None = None
+        self._is_lost = False
         super().connection_made(transport)
         self.worker.connections.add(self)
         self._arm_keepalive_timer()
@@ -37,6 +38,7 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
+        self._is_lost = True  # what is still to be closed after it has no socket any more
         self._stop_watching()
         self.worker.connections.discard(self)
         super().connection_lost(exc)
@@ -52,7 +54,8 @@ class Protocol(ASGIProtocol):  # type: ignore[misc]
 
     def _watch(self) -> None:
         self._stop_watching()
-        self._stalled = self.worker.loop.call_later(STALL_S, self._abort)
+        if not self._is_lost:
+            self._stalled = self.worker.loop.call_later(STALL_S, self._abort)
 
     def _abort(self) -> None:
         # Without the option, the system would hold megabytes for as long as the client likes.

@@ -214,6 +214,18 @@ class TestOnePortal:
                 with pytest.raises(ConnectionResetError):
                     read_all(connection)
 
+    def test_a_connection_that_was_cut_is_watched_no_more(
+        self, settings: Settings, member: Person, tmp_path: Path
+    ) -> None:
+        with run_portal(settings, member.token, tmp_path, IMPATIENT) as portal:
+            batch_id = portal.open_batch()
+            for method in (f"PUT /api/v1/batches/{batch_id}/files?name=a", "POST /api/v1/uploads"):
+                with portal.connect(f"{method} HTTP/1.1\r\nContent-Length: 50000000", b"x" * MIB, member.token):
+                    time.sleep(0.3)
+            time.sleep(2)
+            assert is_live(portal)
+        assert "Bad file descriptor" not in (tmp_path / "portal.log").read_text()
+
     def test_connections_that_ask_nothing_are_closed_and_counted(
         self, settings: Settings, member: Person, tmp_path: Path
     ) -> None:
