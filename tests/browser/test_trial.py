@@ -41,7 +41,7 @@ def test_a_photo_is_tried_and_the_one_that_is_liked_is_used_for_others(
     expect(page.get_by_role("radio", name="Vivid")).to_be_checked()
     expect(page.locator("[name='compact-vivid.gain']")).to_have_value(STRONGEST)
     sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.url) if request.method == "PUT" else None)
+    page.on("request", lambda request: sent.append(request.url) if request.url.endswith("/uploads") else None)
     page.locator("#files").set_input_files([make_print()])
     page.get_by_role("button", name="Deposit 2 photos").click()
     page.wait_for_url("**/batches/*")
