@@ -22,15 +22,16 @@ up: setup ## run the whole platform on this machine [DATA=folder] [PORT=n]
 	@$(BIN)/retint up $${DATA:+--data "$$DATA"} $${PORT:+--port "$$PORT"}
 
 # Platforms that are killed and must be back in time want the machine for themselves; the rest shares it. What takes
-# longest comes first, so that neither of two processes is left alone with it.
-ALONE := tests/acceptance/test_nothing_is_lost.py tests/faults
-SHARED := tests/acceptance/test_installed.py tests/browser tests/integration tests/cases tests/unit
+# longest comes first, so that neither of two processes is left alone with it. A process that has driven a browser runs
+# no other tests: an event loop stays in it.
+SHARED := -n 2 --dist loadfile --no-loadscope-reorder --durations 20
 test: .venv/.dev system ## run all tests, with real servers and a browser [TESTS=path]
 ifdef TESTS
 	$(BIN)/pytest --no-skips $(TESTS)
 else
-	OMP_NUM_THREADS=1 $(BIN)/pytest --no-skips -n 2 --dist loadfile --no-loadscope-reorder --durations 30 $(SHARED)
-	$(BIN)/pytest --no-skips --durations 10 $(ALONE)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --no-skips $(SHARED) tests/acceptance/test_installed.py tests/integration tests/cases tests/unit
+	$(BIN)/pytest --no-skips $(SHARED) tests/browser
+	$(BIN)/pytest --no-skips --durations 10 tests/acceptance/test_nothing_is_lost.py tests/faults
 endif
 
 faults: .venv/.dev system ## make every kind of fault, and write docs/faults.md from what is seen
