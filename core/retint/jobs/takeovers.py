@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import case, insert, literal, select, text, update
+from sqlalchemy import Double, case, cast, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from retint import recipes
@@ -108,7 +108,7 @@ def _restore(session: Session, sources: Mapping[uuid.UUID, Source]) -> int:
     """Move ready jobs to restored, each with the done attempts of its source. Returns how many moved."""
     if not sources:
         return 0
-    risks = {job_id: literal(source.risk, Job.risk.type) for job_id, source in sources.items()}
+    risks = {job_id: source.risk for job_id, source in sources.items()}
     moved = session.execute(
         update(Job)
         .where(Job.id.in_(sources), Job.state == State.READY, Job.stage == Stage.INGEST)
@@ -122,7 +122,7 @@ def _restore(session: Session, sources: Mapping[uuid.UUID, Source]) -> int:
             reason_code=None,
             reason=None,
             ended_at=now(),
-            risk=case(risks, value=Job.id),
+            risk=cast(case(risks, value=Job.id), Double),  # PostgreSQL takes unknown risks for text
         )
         .returning(Job.id, Job.tenant_id, Job.attempt),
         execution_options=NO_SYNC,

@@ -36,12 +36,12 @@ def add_job(site: Site, batch: Batch, photo: Photo, name: str = "a.jpg") -> uuid
         return changes.add_job(session, batch, photo, name).id
 
 
-def restore(site: Site, job_id: uuid.UUID, made_with: str | None) -> None:
+def restore(site: Site, job_id: uuid.UUID, made_with: str | None, risk: float | None = 0.25) -> None:
     """Run a job through all stages as a worker would."""
     for stage in STAGES:
         [lease] = site.claim([job_id], stage)
         making = made_with if stage is Stage.RENDER else None
-        facts = {"sha256": "f" * 64, "stage": stage, "risk": 0.25}
+        facts = {"sha256": "f" * 64, "stage": stage, "risk": risk}
         assert site.settle((lease, Done({str(stage): lease.file_key("file")}, facts, {"work": 1.0}, making)))
     assert site.get_job(job_id).state is State.RESTORED
 
@@ -77,6 +77,18 @@ def test_a_job_takes_over_the_files_and_facts_of_a_result_that_is_here(site: Sit
     assert all(each.seconds == 0 and each.timings == {} and each.worker_id is None for each in own)
     assert site.read_counts(batch.id).restored == 1
     assert site.read_counts(batch.id).by == site.count_rows(batch.id)
+
+
+def test_known_and_unknown_risks_are_taken_over_together(site: Site) -> None:
+    photos, batch = [add_photo(site) for _ in range(3)], site.add_batch()
+    for photo, risk in zip(photos, (0.25, None, 0.75), strict=True):
+        restore(site, add_job(site, site.add_batch(), photo), hash_making(), risk)
+    taken = [add_job(site, batch, photo) for photo in photos[:2]]
+    assert take_over(site, batch) == 2
+    assert [site.get_job(job_id).risk for job_id in taken] == [0.25, None]
+    alone = add_job(site, batch, photos[1], "b.jpg")
+    assert take_over(site, batch) == 1
+    assert site.get_job(alone).risk is None
 
 
 def test_a_job_that_took_over_is_no_source_itself_but_its_source_is(site: Site) -> None:
