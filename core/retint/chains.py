@@ -8,10 +8,11 @@ from uuid import UUID
 from sqlalchemy import CTE, Select, and_, select, union
 from sqlalchemy.orm import Session, aliased
 
+from retint import records
 from retint.errors import NotFound
 from retint.lifecycle import Outcome, Stage, State
 from retint.recipes import Recipe
-from retint.tables import Attempt, Batch, Job, StoredRecipe
+from retint.tables import Attempt, Batch, Job
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,8 @@ def load_earlier(session: Session, job_ids: Iterable[UUID]) -> dict[UUID, list[L
 
 def get_recipe(session: Session, job: Job) -> Recipe:
     """Return the recipe that a job goes through: its own, or its batch's."""
-    own = select(StoredRecipe.recipe).where(StoredRecipe.hash == job.recipe_hash)
-    batchs = select(Batch.recipe).where(Batch.id == job.batch_id)
-    return Recipe.model_validate(session.scalar(own if job.recipe_hash else batchs))
+    batch = session.get_one(Batch, job.batch_id)
+    return Recipe.model_validate(records.read_recipe(session, batch, job.recipe_hash))
 
 
 def _follow(job_ids: Sequence[UUID], *, forward: bool) -> CTE:

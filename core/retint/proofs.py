@@ -272,7 +272,7 @@ def _lock(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
 
 def _refuse_hidden(batch: Batch) -> None:
     """Refuse the batches of trials and proofs: they have no proof."""
-    if batch.trial or batch.proof_of:
+    if not batch.is_deposit:
         raise NotFound("There is no such batch.")
 
 

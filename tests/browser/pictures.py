@@ -84,6 +84,8 @@ def find_pages(client: Client, batch_id: str) -> dict[str, str]:
         "account": "/account",
         "catalogue": f"/batches/{batch_id}/catalogue",
         "search": "/search?q=cat",
+        "light-table": f"/batches/{batch_id}/light-table",
+        "again": f"/batches/{batch_id}/again",
     }
 
 
@@ -98,6 +100,18 @@ def try_photo(browser: Browser, url: str, state: object, photo: str) -> dict[str
     found = {"trial": page.url.removeprefix(url), "use": str(use)}
     context.close()
     return found
+
+
+def prove(client: Client, files: list[Path]) -> dict[str, str]:
+    """Open the proof of a paused batch and wait for its results; return the path of its page."""
+    batch = client.open_batch("Glass plates", key="Glass plates", paused=True)
+    address = f"/batches/{batch['id']}/proof"
+    for file in files:
+        client.upload(batch["id"], file.name, file, lambda _: None)
+    client.call("POST", f"/api/v1{address}", status=201, json={})
+    while not client.get(f"/api/v1{address}")["is_over"]:
+        sleep(0.5)
+    return {"proof": address}
 
 
 def take_pictures(browser: Browser, url: str, state: object, paths: dict[str, str], folder: Path) -> Iterator[Path]:
@@ -172,6 +186,7 @@ def main(folder: Path) -> None:
             picture_unfinished(browser, running_platform.url, state, batch_id, folder / "portal-batch.jpg")
             wait(client, batch_id)
             paths = find_pages(client, batch_id)
+            paths |= prove(client, prints[:4])
             paths |= try_photo(browser, running_platform.url, state, paths["photo"])
             for picture in take_pictures(browser, running_platform.url, state, paths, folder):
                 print(picture, picture.stat().st_size // 1000, "kB")

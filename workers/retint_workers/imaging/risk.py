@@ -11,8 +11,6 @@ STEP: Final = 4
 """Every fourth row and column of a layer is looked at: shares do not need more."""
 SEEN: Final = 2 / 255
 """Chroma that is lost at the gamut's edge counts from here on."""
-
-
 COLORLESS: Final = 0.15
 """What a remark that the result has no color adds to its risk."""
 

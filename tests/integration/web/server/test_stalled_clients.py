@@ -222,7 +222,7 @@ class TestOnePortal:
             for method in (f"PUT /api/v1/batches/{batch_id}/files?name=a", "POST /api/v1/uploads"):
                 with portal.connect(f"{method} HTTP/1.1\r\nContent-Length: 50000000", b"x" * MIB, member.token):
                     time.sleep(0.3)
-            time.sleep(2)
+            time.sleep(2)  # twice as long as the portal waits before it ends what stalls
             assert is_live(portal)
         assert "Bad file descriptor" not in (tmp_path / "portal.log").read_text()
 
