@@ -14,16 +14,20 @@ from retint_models.layers.color import LUMA
 Pixels = NDArray[Any]
 
 NAMES = ("astronaut", "chelsea", "coffee", "rocket")
+LEAST_DETAIL = 2.5
+"""Mean difference of neighbors' luma, of 255, below which a print of a crop may be called blank."""
 
 
 def color_photo(number: int, side: int = 256) -> NDArray[np.uint8]:
-    """Return a color photograph, uint8 (side, side, 3): a different crop for every number."""
+    """Return a color photograph, uint8 (side, side, 3): a different crop for every number, never of sky alone."""
     photo = getattr(skimage.data, NAMES[number % len(NAMES)])()
     random = np.random.default_rng(number)
-    crop = int(random.integers(220, min(photo.shape[:2])))
-    top, left = (int(random.integers(0, extent - crop + 1)) for extent in photo.shape[:2])
-    picture = Image.fromarray(photo[top : top + crop, left : left + crop])
-    return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
+    while True:
+        size = int(random.integers(220, min(photo.shape[:2])))
+        top, left = (int(random.integers(0, extent - size + 1)) for extent in photo.shape[:2])
+        crop = photo[top : top + size, left : left + size]
+        if np.abs(np.diff(to_gray(crop).astype(float))).mean() >= LEAST_DETAIL:
+            return np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def write_old_prints(folder: Path, count: int, side: int = 256, first: int = 0) -> Path:

@@ -1,5 +1,7 @@
 """One platform and one browser for all browser tests; each test has its own page and its own batches."""
 
+import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -17,7 +19,6 @@ from retint.services import Services
 from retint.settings import Settings
 from retint_models.datasets import fading
 
-seeds = count(1000)
 expect.set_options(timeout=20_000)  # other programs may want the machine, too
 
 
@@ -86,8 +87,9 @@ def new_link(running_platform: PlatformUnderTest) -> Callable[[], str]:
 
 
 @pytest.fixture
-def make_print(tmp_path: Path) -> Callable[..., Path]:
-    """Make a gray and faded print that was not deposited before."""
+def make_print(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Path]:
+    """Make a gray and faded print that was not deposited before; a test gets the same ones whatever runs before it."""
+    seeds = count(zlib.crc32(request.node.nodeid.encode()))
 
     def make(name: str = "", side: int = 256) -> Path:
         seed = next(seeds)
@@ -105,7 +107,7 @@ def deposit(running_platform: PlatformUnderTest) -> Callable[..., str]:
 
     def deposit_files(name: str, files: list[Path]) -> str:
         with running_platform.client() as client:
-            batch = client.open_batch(name, key=str(next(seeds)))
+            batch = client.open_batch(name, key=str(uuid.uuid4()))
             for file in files:
                 client.upload(batch["id"], file.name, file, lambda _: None)
         return f"/batches/{batch['id']}"

@@ -60,11 +60,11 @@ def test_the_slider_moves_by_keyboard_and_by_mouse(open_restored: Callable[..., 
 
 def test_the_pictures_before_and_after_lie_on_each_other(open_restored: Callable[..., Page]) -> None:
     page = open_restored()
-    boxes = [page.locator(f".compare .{which}").bounding_box() for which in ("before", "after")]
-    assert boxes[0] == boxes[1]
     for which in ("before", "after"):
         expect(page.locator(f".compare .{which}")).to_have_js_property("complete", True)
         assert page.locator(f".compare .{which}").evaluate("img => img.naturalWidth") > 0
+    boxes = [page.locator(f".compare .{which}").bounding_box() for which in ("before", "after")]
+    assert boxes[0] == boxes[1]
 
 
 def test_the_preview_is_shown_until_the_tiles_of_the_full_size_are_made(open_restored: Callable[..., Page]) -> None:
