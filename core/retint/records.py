@@ -153,13 +153,9 @@ def look_up(session: Session, batch: Batch, names: Collection[str]) -> dict[str,
     one loses its record, too.
     """
     nothing = {"record_id": None, "recipe_hash": None}
-    of_batch = CatalogueRecord.batch_id == batch.id
-    if session.scalar(select(CatalogueRecord.id).where(of_batch).limit(1)) is None:
+    if not _has_catalogue(session, batch):
         return dict.fromkeys(names, nothing)
-    known = _load(session, batch.id, names)
-    held = select(Job.name, Job.record_id).where(Job.batch_id == batch.id, Job.record_id.in_(known))
-    holders = {row.name: row.record_id for row in session.execute(held)}
-    choices, contested = choose(Catalogue.of(known.values()), {*names, *holders})
+    holders, choices, contested = _choose(session, batch, names)
     lost = [name for name, record in holders.items() if choices[name].record != record]
     if lost:
         given_up = update(Job).where(Job.record_id.in_({holders[name] for name in lost}), Job.name.in_(lost))
@@ -175,13 +171,33 @@ def look_up(session: Session, batch: Batch, names: Collection[str]) -> dict[str,
 
 
 def obey(session: Session, batch: Batch, rows: Sequence[dict[str, Any]]) -> None:
-    """Take the colorizer from the recipe of new jobs whose record forbids colors, whatever was asked for."""
-    ids = {row["record_id"] for row in rows if row["record_id"]}
-    known = CatalogueRecord
-    forbidding = set(session.scalars(select(known.id).where(known.id.in_(ids), known.do_not_colorize))) if ids else ids
+    """Take the colorizer from the recipe of new jobs that the catalogue forbids to color, whatever was asked for."""
+    forbidden = find_forbidden(session, batch, {row["name"] for row in rows})
     for row in rows:
-        if row["record_id"] in forbidding:
+        if row["name"] in forbidden:
             row["recipe_hash"] = make_gray(session, batch, row["recipe_hash"])
+
+
+def find_forbidden(session: Session, batch: Batch, names: Collection[str]) -> set[str]:
+    """Find those of a batch's files that are not to be colorized by any record that could be meant."""
+    if not _has_catalogue(session, batch):
+        return set()
+    _, choices, _ = _choose(session, batch, names)
+    return {name for name in names if choices[name].do_not_colorize}
+
+
+def _has_catalogue(session: Session, batch: Batch) -> bool:
+    return session.scalar(select(CatalogueRecord.id).where(CatalogueRecord.batch_id == batch.id).limit(1)) is not None
+
+
+def _choose(
+    session: Session, batch: Batch, names: Collection[str]
+) -> tuple[dict[str, UUID | None], dict[str, Choice], set[UUID]]:
+    """Choose the records of these files and of those that have one of theirs; also say who has one, as `choose`."""
+    known = _load(session, batch.id, names)
+    held = select(Job.name, Job.record_id).where(Job.batch_id == batch.id, Job.record_id.in_(known))
+    holders = {row.name: row.record_id for row in session.execute(held)}
+    return holders, *choose(Catalogue.of(known.values()), {*names, *holders})
 
 
 def make_gray(session: Session, batch: Batch, recipe_hash: str | None) -> str | None:

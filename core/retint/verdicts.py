@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, select, text, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
-from retint import chains
+from retint import chains, records
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest
 from retint.jobs import changes
@@ -107,11 +107,19 @@ def rework(
     Raises:
         NotFound: no such job.
         IllegalMove: as `judge`; or the batch is cancelled.
-        InvalidRequest: the note is too long.
+        InvalidRequest: the note is too long, or the catalogue forbids the colors that the recipe asks for.
     """
     said = Judgement(note=_clean_note(note), by=by)
+    if recipe is not None and recipe.colorizer != "keep":
+        _refuse_forbidden_colors(session, get_owned(session, Job, tenant_id, job_id))
     _judge(session, tenant_id, job_id, Verdict.REWORK, said, seen_sha256, seen_verdict)
     return changes.replace_job(session, tenant_id, job_id, recipe)
+
+
+def _refuse_forbidden_colors(session: Session, job: Job) -> None:
+    if records.find_forbidden(session, session.get_one(Batch, job.batch_id), [job.name]):
+        message = "The catalogue says that this photo is not to be colorized. Choose no color, or change the catalogue."
+        raise InvalidRequest(message, code="do_not_colorize")
 
 
 def _judge(

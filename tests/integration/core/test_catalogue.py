@@ -7,14 +7,14 @@ import pytest
 from sqlalchemy import func, select, update
 from tests.integration.conftest import Site
 
-from retint import catalogue, search
+from retint import catalogue, search, verdicts
 from retint.catalogue import Import
 from retint.catalogue_files import CatalogueRefused
 from retint.catalogue_tables import CatalogueRecord
-from retint.errors import IllegalMove, NotFound
+from retint.errors import IllegalMove, InvalidRequest, NotFound
 from retint.jobs import changes, long_moves
 from retint.jobs.leases import AttemptEnd, Done
-from retint.lifecycle import STAGES, Stage, State
+from retint.lifecycle import STAGES, Stage, State, Verdict
 from retint.recipes import Recipe
 from retint.search import Query
 from retint.tables import Batch, Job
@@ -204,6 +204,22 @@ def test_a_photo_that_is_not_to_be_colorized_is_not_by_another_recipe_either(sit
         vivid: Any = batch.recipe | {"colorizer": "compact-vivid"}
         replacing = changes.replace_job(session, batch.tenant_id, job_id, Recipe.model_validate(vivid))
     assert colorizers(site, [replacing.id]) == [GRAY]
+
+
+def test_a_photo_that_any_record_could_forbid_to_colorize_stays_gray_by_every_recipe(site: Site) -> None:
+    batch = site.add_batch()
+    run_import(site, batch, "1.tif,,,x,")
+    job_ids = site.add_jobs("a/1.tif", "b/1.tif", batch=batch)
+    assert titles(site, batch) == {"a/1.tif": None, "b/1.tif": None}
+    run(site, job_ids, *STAGES)
+    vivid = Recipe.model_validate(batch.recipe | {"colorizer": "compact-vivid"})
+    seen: dict[str, Any] = {"seen_sha256": "0" * 64, "seen_verdict": Verdict.UNJUDGED}
+    with site.services.begin() as session:
+        with pytest.raises(InvalidRequest, match="not to be colorized"):
+            verdicts.rework(session, batch.tenant_id, job_ids[0], vivid, **seen)
+        again = changes.replace_jobs(session, batch.id, job_ids[:1], vivid)
+        again.append(verdicts.rework(session, batch.tenant_id, job_ids[1], None, **seen))
+    assert colorizers(site, [job.id for job in again]) == [GRAY, GRAY]
 
 
 def test_names_that_no_index_could_hold_are_taken(site: Site) -> None:
