@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Uuid, and_, column, delete, func, insert, or_, select, update, values
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from retint import catalogue_files, words
@@ -283,13 +283,8 @@ class _Importing:
         """Give each job its record, and write by which words it is found."""
         records = {job.id: self._matching.choices[job.name].record for job in self._jobs}
         changed = [(job.id, records[job.id]) for job in self._jobs if job.record_id != records[job.id]]
-        for lost in _cut([job_id for job_id, record_id in changed if record_id is None]):
-            self._session.execute(update(Job).where(Job.id.in_(lost)).values(record_id=None), execution_options=NO_SYNC)
-        for chunk in _cut([pair for pair in changed if pair[1] is not None]):
-            pairs = values(column("id", Uuid()), column("record_id", Uuid()), name="pairs").data(chunk).cte("pairs")
-            self._session.execute(
-                update(Job).where(Job.id == pairs.c.id).values(record_id=pairs.c.record_id), execution_options=NO_SYNC
-            )
+        for chunk in _cut(changed):
+            self._session.execute(update(Job), [{"id": job_id, "record_id": record} for job_id, record in chunk])
         found = [job for job in self._jobs if job.replaced_by is None and (job.record_id or records[job.id])]
         for part in _cut(found if self._batch.is_deposit else []):
             words.write(self._session, [self._make_entry(job, records[job.id]) for job in part])

@@ -45,9 +45,11 @@ class Entry:
 
 def split(text: str) -> list[str]:
     """Split a text into its words."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
-    return [word[:LONGEST_WORD] for word in _WORD.findall(plain.casefold())]
+    plain = text.casefold()
+    if not plain.isascii():
+        decomposed = unicodedata.normalize("NFKD", plain)
+        plain = "".join(character for character in decomposed if not unicodedata.combining(character)).casefold()
+    return [word[:LONGEST_WORD] for word in _WORD.findall(plain)]
 
 
 def sort_key(name: str) -> str:
