@@ -8,6 +8,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from retint.columns import Moment, text_enum
 from retint.lifecycle import Outcome, Stage, State, Verdict
+from retint.roles import Role
 
 
 class Table(DeclarativeBase):
@@ -29,4 +30,5 @@ class Table(DeclarativeBase):
         State: text_enum(State),
         Outcome: text_enum(Outcome),
         Verdict: text_enum(Verdict),
+        Role: text_enum(Role),
     }

@@ -22,6 +22,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from retint.columns import fingerprint, new_id, now, partial
 from retint.lifecycle import IN_FLIGHT_PHASE, Outcome, Stage, State, Verdict
+from retint.people_tables import BrowserSession as BrowserSession
+from retint.people_tables import Token as Token
+from retint.people_tables import User as User
 from retint.schema import Table as Table
 from retint.stores import keys
 
@@ -34,38 +37,6 @@ class Tenant(Table):
     name: Mapped[str] = mapped_column(String(200), unique=True)
     weight: Mapped[int] = mapped_column(default=1, doc="Share of the workers under load, against other tenants.")
     created_at: Mapped[datetime] = mapped_column(default=now())
-
-
-class User(Table):
-    """A person who signs in."""
-
-    __tablename__ = "users"
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
-    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
-    email: Mapped[str] = mapped_column(String(254), unique=True, doc="Lower case.")
-    password_hash: Mapped[str | None] = mapped_column(String(200), doc="argon2; none until one was chosen.")
-    is_admin: Mapped[bool] = mapped_column(default=False)
-    is_operator: Mapped[bool] = mapped_column(
-        default=False, server_default=false(), doc="Rules the house: fleets, queues, every tenant's health."
-    )
-    sign_in_hash: Mapped[str | None] = mapped_column(String(64), doc="SHA-256 of the one-time link's secret.")
-    sign_in_until: Mapped[datetime | None]
-    created_at: Mapped[datetime] = mapped_column(default=now())
-    disabled_at: Mapped[datetime | None]
-
-
-class Token(Table):
-    """A key for the API, of one user."""
-
-    __tablename__ = "tokens"
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
-    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
-    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), index=True)
-    name: Mapped[str] = mapped_column(String(100))
-    hash: Mapped[str] = mapped_column(String(64), unique=True, doc="SHA-256 of the secret.")
-    created_at: Mapped[datetime] = mapped_column(default=now())
-    used_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
 
 
 class AuditEntry(Table):

@@ -62,7 +62,7 @@ class _Fetch:
         self._address, self._policy = address, current_app.config["ACCESS_POLICY"]
         self._limit_bytes = settings.upload_limit_mib << 20
         self._incoming = Incoming(services(), g.identity.tenant_id)
-        self._place = Place.take(settings, g.identity.user_id, None)
+        self._place = Place.take(settings, g.identity.actor_id, None)
 
     async def run(self, connection: Connection) -> RemotePhoto:
         write = partial(connection.run, self._incoming.write)

@@ -2,9 +2,8 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from enum import StrEnum
 from typing import Final, ParamSpec, cast
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -13,14 +12,16 @@ from flask import Flask, after_this_request, current_app, g, request, session, u
 from flask.typing import ResponseReturnValue
 from flask.wrappers import Response
 from flask_wtf import CSRFProtect
+from sqlalchemy.orm import Session
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from retint import accounts
-from retint.accounts import Identity, Unauthorized
+from retint.accounts import Identity, MissingScope, Unauthorized
 from retint.database import DatabaseUnavailable
 from retint.errors import NotAllowed
+from retint.roles import OPERATOR, Duty, Role, Scope
 from retint.settings import Settings
-from retint_web import services
+from retint_web import browsers, services
 
 P = ParamSpec("P")
 View = Callable[P, ResponseReturnValue]
@@ -30,23 +31,14 @@ BODY_LIMIT: Final = 1 << 20
 FORM_FILES: Final = 2000
 """Most files in one form that is sent without JavaScript."""
 NOTE_S: Final = 60
-"""How often a process notes the use of a token, also where it does not succeed."""
+"""How often a process notes the use of a session or a token, also where it does not succeed."""
 YEAR_S: Final = 31_536_000
 
 csrf: Final = CSRFProtect()
 
 
-class Role(StrEnum):
-    """What a user may be besides a member of an institution, in words."""
-
-    ADMIN = "an administrator"
-    """Rules the institution."""
-    OPERATOR = "an operator of this installation"
-    """Rules the house: fleets, hosts, every institution's faults."""
-
-
 _noted_at: dict[UUID, float] = {}
-"""When this process last noted the use of a token."""
+"""When this process last noted the use of a session or a token."""
 
 
 def configure(app: Flask, settings: Settings) -> None:
@@ -83,16 +75,24 @@ def configure(app: Flask, settings: Settings) -> None:
 
 
 def start_session(identity: Identity) -> None:
-    """Sign this browser in."""
-    session.clear()
-    session["user"], session["stamp"] = str(identity.user_id), identity.stamp
+    """Sign this browser in: its session begins. The one that it had, if any, ends."""
+    end_session()
+    browser = browsers.describe(request.headers.get("User-Agent", ""))
+    with services().begin() as transaction:
+        begun = accounts.begin_session(transaction, identity, request.remote_addr or "unknown", browser)
+    # The version before knows a session by the user and the stamp.
+    session["id"], session["user"], session["stamp"] = str(begun.session_id), str(begun.user_id), begun.stamp
     session.permanent = True
-    g.identity = identity
+    g.identity = begun
 
 
 def end_session() -> None:
-    """Sign this browser out."""
+    """Sign this browser out: its session ends here and on the server."""
     session.clear()
+    found: Identity | None = g.identity
+    if found is not None and found.user_id is not None and found.session_id is not None:
+        with services().begin() as transaction:
+            accounts.end_session(transaction, found.tenant_id, found.user_id, found.session_id)
     g.identity = None
 
 
@@ -122,13 +122,13 @@ def has_mark(name: str) -> bool:
     return getattr(current_app.view_functions.get(request.endpoint or ""), name, False)
 
 
-def only(*roles: Role) -> Callable[[View[P]], View[P]]:
-    """Require one of some roles for a view."""
+def only(*duties: Duty) -> Callable[[View[P]], View[P]]:
+    """Require one of some roles, or an operator, for a view. A role may all that the ones below it may."""
 
     def decorate(view: View[P]) -> View[P]:
         @functools.wraps(view)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
-            require(*roles)
+            require(*duties)
             return view(*args, **kwargs)
 
         return wrapper
@@ -136,15 +136,30 @@ def only(*roles: Role) -> Callable[[View[P]], View[P]]:
     return decorate
 
 
-def require(*roles: Role) -> None:
-    """Check that the user has one of some roles.
+def require(*duties: Duty) -> None:
+    """Check that the user has one of some roles, or is an operator where that is named.
 
     Raises:
-        NotAllowed: the user has none of them.
+        NotAllowed: they have none of them.
     """
-    held = {Role.ADMIN: g.identity.is_admin, Role.OPERATOR: g.identity.is_operator}
-    if not any(held[role] for role in roles):
-        raise NotAllowed(f"Only {' or '.join(roles)} may do this.")
+    if not any(g.identity.has(duty) for duty in duties):
+        raise NotAllowed(f"Only {describe_duties(duties)} may do this.")
+
+
+def describe_duties(duties: Sequence[Duty]) -> str:
+    """Return who may, in words: `a reviewer or an administrator`."""
+    words = [role.words for role in Role if any(duty != OPERATOR and role.may(Role(duty)) for duty in duties)]
+    return " or ".join(words + ["an operator of this installation"] * (OPERATOR in duties))
+
+
+def require_scope(scope: Scope) -> None:
+    """Check that the token is for this; a browser's session is for everything.
+
+    Raises:
+        MissingScope: it is not.
+    """
+    if scope not in g.identity.scopes:
+        raise MissingScope(f"This token lacks the scope `{scope}`. Use one that has it.")
 
 
 def safe_next_url(target: str | None) -> str:
@@ -160,7 +175,7 @@ def _identify() -> None:
     g.identity = None
     if request.blueprint == "api" and not has_mark("is_public"):
         g.identity = _identify_by_token()
-    elif "user" in session and request.endpoint != "static":
+    elif "id" in session and request.endpoint != "static":
         g.identity = _identify_by_session()
 
 
@@ -176,32 +191,40 @@ def _identify_by_token() -> Identity:
         raise Unauthorized("A token is missing. Send it in the header `Authorization: Bearer retint_…`.")
     with services().read() as transaction:
         found = accounts.identify_token(transaction, secret)
-    token_id, now = found.token_to_note, time.monotonic()
-    if token_id is not None and now > _noted_at.get(token_id, 0) + NOTE_S:
-        _noted_at[token_id] = now
-        after_this_request(functools.partial(_note_use, token_id))
+    if found.token_id is not None and found.is_stale:
+        _note_soon(found.token_id, accounts.note_token_use)
     return found
 
 
-def _note_use(token_id: UUID, response: Response) -> Response:
+def _note_soon(id_: UUID, note: Callable[[Session, UUID], None]) -> None:
+    """Note the use of a session or a token after the answer is sent: a request that only reads waits for no writer."""
+    if (now := time.monotonic()) <= _noted_at.get(id_, 0) + NOTE_S:
+        return
+    _noted_at[id_] = now
     connected = services()
 
-    def note() -> None:
+    def write() -> None:
         with suppress(DatabaseUnavailable), connected.begin() as transaction:
-            accounts.note_token_use(transaction, token_id)
+            note(transaction, id_)
 
-    response.call_on_close(note)  # a request that only reads waits for nobody who writes
-    return response
+    def follow(response: Response) -> Response:
+        response.call_on_close(write)
+        return response
+
+    after_this_request(follow)
 
 
 def _identify_by_session() -> Identity | None:
     try:
-        user_id, stamp = UUID(session["user"]), str(session["stamp"])
+        session_id, stamp = UUID(session["id"]), str(session["stamp"])
     except (KeyError, ValueError, AttributeError):  # a valid signature, but the content of an older version
         session.clear()
         return None
     with services().read() as transaction:
-        return accounts.identify_session(transaction, user_id, stamp)
+        found = accounts.identify_session(transaction, session_id, stamp)
+    if found is not None and found.is_stale:
+        _note_soon(session_id, accounts.note_session_use)
+    return found
 
 
 def _require_identity() -> None:

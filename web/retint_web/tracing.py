@@ -33,7 +33,7 @@ def configure(app: Flask) -> None:
 def name_person() -> None:
     """Name the person, if one is signed in, in every further line of this request."""
     if identity := g.get("identity"):
-        bind_contextvars(tenant_id=str(identity.tenant_id), user_id=str(identity.user_id))
+        bind_contextvars(tenant_id=str(identity.tenant_id), user_id=str(identity.actor_id))
 
 
 def _begin() -> None:

@@ -89,4 +89,4 @@ class _Form:
 
 
 def _take_place() -> Place:
-    return Place.take(services().settings, g.identity.user_id, request.content_length)
+    return Place.take(services().settings, g.identity.actor_id, request.content_length)

@@ -17,6 +17,7 @@ from retint.command.options import recipe_options
 from retint.errors import Refused, RetintError
 from retint.lifecycle import MOST_WORKERS
 from retint.names import escape_surrogates, show_name
+from retint.roles import Role
 from retint.settings import Settings
 
 if TYPE_CHECKING:
@@ -229,7 +230,8 @@ def create_user(services: "Services", email: str, tenant_name: str, is_admin: bo
     with services.begin() as session:
         tenant = accounts.get_or_create_tenant(session, tenant_name)
         is_operator = is_admin and not accounts.has_operator(session)
-        user = accounts.create_user(session, tenant.id, email, is_admin=is_admin, is_operator=is_operator)
+        role = Role.ADMIN if is_admin else Role.MEMBER
+        user = accounts.create_user(session, tenant.id, email, role=role, is_operator=is_operator)
         link = _link(services, accounts.invite(session, user))
     _print({"email": user.email, "tenant": tenant_name, "sign_in": link}, link, as_json)
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from retint.accounts import Identity
 from retint.jobs.leases import AttemptEnd, Done, claim, settle
 from retint.lifecycle import STAGES, Stage
 from retint.pages import list_photographs
+from retint.roles import Role, Scope
 from retint.services import Services
 from retint_web.api.blueprint import api
 from retint_web.api.openapi import PATH_PARAMETER
@@ -72,7 +73,7 @@ class Person:
         """Return a browser in which this person is signed in."""
         browser = make_browser(self.app)
         with browser.session_transaction() as session:
-            session["user"], session["stamp"] = str(self.identity.user_id), self.identity.stamp
+            session["id"], session["stamp"] = str(self.identity.session_id), self.identity.stamp
         return browser
 
     def api(self, method: str, path: str, **request: Any) -> Any:
@@ -103,20 +104,24 @@ def make_person(services: Services, app: Flask) -> Callable[..., Person]:
     """Make a person of a tenant, as a member or an administrator."""
 
     def make(
-        tenant: str = "museum", *, is_admin: bool = False, is_operator: bool = False, email: str | None = None
+        tenant: str = "museum",
+        role: Role = Role.MEMBER,
+        *,
+        is_operator: bool = False,
+        email: str | None = None,
+        scopes: Collection[Scope] | None = None,
     ) -> Person:
         with services.begin() as session:
             user = accounts.create_user(
                 session,
                 accounts.get_or_create_tenant(session, tenant).id,
-                email or f"{'admin' if is_admin else 'operator' if is_operator else 'member'}@{tenant}.example",
-                is_admin=is_admin,
+                email or f"{'operator' if is_operator and role is Role.MEMBER else role}@{tenant}.example",
+                role=role,
                 is_operator=is_operator,
                 password=PASSWORD,
             )
-            token = accounts.issue_token(session, user, "tests")
-            session.flush()
-            identity = accounts.identify_token(session, token)
+            token = accounts.issue_token(session, user, "tests", scopes=scopes)
+            identity = accounts.begin_session(session, accounts.identify(user), "192.0.2.7", "Firefox on Linux")
         return Person(identity, token, app)
 
     return make
@@ -128,9 +133,14 @@ def member(make_person: Callable[..., Person]) -> Person:
 
 
 @pytest.fixture
+def reviewer(make_person: Callable[..., Person]) -> Person:
+    return make_person(role=Role.REVIEWER)
+
+
+@pytest.fixture
 def admin(make_person: Callable[..., Person]) -> Person:
     """An administrator who is the operator, too, as on a laptop."""
-    return make_person(is_admin=True, is_operator=True)
+    return make_person(role=Role.ADMIN, is_operator=True)
 
 
 @pytest.fixture
@@ -142,7 +152,7 @@ def operator(make_person: Callable[..., Person]) -> Person:
 @pytest.fixture
 def stranger(make_person: Callable[..., Person]) -> Person:
     """An administrator of another tenant."""
-    return make_person("archive", is_admin=True)
+    return make_person("archive", Role.ADMIN)
 
 
 def make_deep_zoom(prefix: str = "") -> bytes:

@@ -17,8 +17,8 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from retint import accounts, uploads
+from retint.roles import OPERATOR, Role
 from retint.services import Services
-from retint_web.security import Role
 
 pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
@@ -60,24 +60,33 @@ BODIES |= {
     f"sending.{name}": BODIES[f"api.{name}"] for name in ("add_known_files", "open_upload", "send_upload", "end_upload")
 }
 """What the deposit page's script sends is what the API takes."""
-BOTH, ADMIN, OPERATOR = {Role.ADMIN, Role.OPERATOR}, {Role.ADMIN}, {Role.OPERATOR}
+BOTH, ADMIN, HOUSE, REVIEWER = {Role.ADMIN, OPERATOR}, {Role.ADMIN}, {OPERATOR}, {Role.REVIEWER, Role.ADMIN}
 ROLES = {
     "admin.index": BOTH,
     "admin.live": BOTH,
-    "admin.scale": OPERATOR,
+    "admin.scale": HOUSE,
     "admin.retry": ADMIN,
-    "admin.retry_faults": OPERATOR,
-    "batches.retry": ADMIN,
-    "photos.retry": ADMIN,
-    "api.list_workers": OPERATOR,
-    "api.list_queues": OPERATOR,
-    "api.show_fleet": OPERATOR,
-    "api.scale_fleet": OPERATOR,
+    "admin.retry_faults": HOUSE,
+    "batches.retry": HOUSE,
+    "photos.retry": HOUSE,
+    "api.list_workers": HOUSE,
+    "api.list_queues": HOUSE,
+    "api.show_fleet": HOUSE,
+    "api.scale_fleet": HOUSE,
     "api.list_failures": ADMIN,
     "api.retry_failures": ADMIN,
-    "api.list_faults": OPERATOR,
-    "api.retry_faults": OPERATOR,
-    "api.retry_job": ADMIN,
+    "api.list_faults": HOUSE,
+    "api.retry_faults": HOUSE,
+    "api.retry_job": HOUSE,
+    "api.judge": REVIEWER,
+    "api.rework": REVIEWER,
+    "light_table.show": REVIEWER,
+    "light_table.more": REVIEWER,
+    "light_table.frame": REVIEWER,
+    "light_table.judge": REVIEWER,
+    "light_table.judge_here": REVIEWER,
+    "light_table.rework": REVIEWER,
+    "light_table.rework_here": REVIEWER,
 }
 """Routes that not every user may use, and who may. A new one must be added here deliberately."""
 SECRET_NAME = "Grandmother's love letters"
@@ -211,7 +220,7 @@ def test_only_administrators_and_operators_rule_each_what_is_theirs(
     """Nobody else than those who are listed; the stranger is an administrator, but no operator."""
     walked = [each for each in _requests(app, ids) if each[0].endpoint not in PUBLIC]
     for rule, method, path in walked:
-        for person, role in ((member, None), (stranger, Role.ADMIN), (operator, Role.OPERATOR)):
+        for person, role in ((member, None), (stranger, Role.ADMIN), (operator, OPERATOR)):
             answer = _send(person, app, rule, method, path)
             needed = ROLES.get(rule.endpoint)
             is_refused = needed is not None and role not in needed

@@ -224,7 +224,7 @@ def test_a_large_body_is_taken_for_files_only(app: Flask, services: Services, se
     with services.begin() as session:
         user = accounts.create_user(session, accounts.get_or_create_tenant(session, "x").id, "x@x.example")
         token = accounts.issue_token(session, user, "t")
-        person = Person(accounts.Identity(user.tenant_id, user.id, is_admin=False), token, app)
+        person = Person(accounts.Identity(user.tenant_id, user.id), token, app)
     too_much = b"x" * ((1 << 20) + 1)
     answer = person.api("POST", "/batches", data=too_much)
     assert (answer.status_code, answer.json["code"]) == (413, "request_entity_too_large")

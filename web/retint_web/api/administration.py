@@ -9,15 +9,15 @@ from retint import accounts, fleets, tables
 from retint.errors import NotFound
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import FLEETS, QUEUES, State
+from retint.roles import OPERATOR, Role, Scope
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import administration_responses as answers
 from retint_web.api import requests
 from retint_web.api.blueprint import api
-from retint_web.security import Role
 
 
-@api.operation("GET", "/workers", answers.Workers, roles=(Role.OPERATOR,))
+@api.operation("GET", "/workers", answers.Workers, roles=(OPERATOR,), scope=Scope.ADMIN)
 def list_workers() -> answers.Workers:
     """List the running workers."""
     with services().read() as session:
@@ -42,7 +42,7 @@ def list_workers() -> answers.Workers:
     )
 
 
-@api.operation("GET", "/queues", answers.Queues, roles=(Role.OPERATOR,))
+@api.operation("GET", "/queues", answers.Queues, roles=(OPERATOR,), scope=Scope.ADMIN)
 def list_queues() -> answers.Queues:
     """Count the jobs that wait or run at each stage."""
     with services().read() as session:
@@ -62,14 +62,14 @@ def list_queues() -> answers.Queues:
     )
 
 
-@api.operation("GET", "/fleets/<name>", answers.Fleet, roles=(Role.OPERATOR,))
+@api.operation("GET", "/fleets/<name>", answers.Fleet, roles=(OPERATOR,), scope=Scope.ADMIN)
 def show_fleet(name: str) -> answers.Fleet:
     """Get how many workers a fleet has and how many are wanted."""
     with services().read() as session:
         return _fleet(session, name)
 
 
-@api.operation("PUT", "/fleets/<name>", answers.Fleet, body=requests.FleetSize, roles=(Role.OPERATOR,))
+@api.operation("PUT", "/fleets/<name>", answers.Fleet, body=requests.FleetSize, roles=(OPERATOR,), scope=Scope.ADMIN)
 def scale_fleet(name: str, body: requests.FleetSize) -> answers.Fleet:
     """Set how many workers a fleet should have; surplus workers finish their current jobs, then stop."""
     with services().begin() as session:
@@ -80,25 +80,29 @@ def scale_fleet(name: str, body: requests.FleetSize) -> answers.Fleet:
         return _fleet(session, name)
 
 
-@api.operation("GET", "/failures", answers.Failures, roles=(Role.ADMIN,))
+@api.operation("GET", "/failures", answers.Failures, roles=(Role.ADMIN,), scope=Scope.ADMIN)
 def list_failures() -> answers.Failures:
     """Count the institution's refused and quarantined jobs by reason."""
     return _list_failures(g.identity.tenant_id)
 
 
-@api.operation("POST", "/failures/retry", answers.RetriedJobs, body=requests.FailureFilter, roles=(Role.ADMIN,))
+@api.operation(
+    "POST", "/failures/retry", answers.RetriedJobs, body=requests.FailureFilter, roles=(Role.ADMIN,), scope=Scope.ADMIN
+)
 def retry_failures(body: requests.FailureFilter) -> answers.RetriedJobs:
     """Give the institution's quarantined jobs another three attempts."""
     return _retry_failures(g.identity.tenant_id, body)
 
 
-@api.operation("GET", "/faults", answers.Failures, roles=(Role.OPERATOR,))
+@api.operation("GET", "/faults", answers.Failures, roles=(OPERATOR,), scope=Scope.ADMIN)
 def list_faults() -> answers.Failures:
     """Count every institution's quarantined jobs by reason: what the house failed at."""
     return _list_failures(None)
 
 
-@api.operation("POST", "/faults/retry", answers.RetriedJobs, body=requests.FaultFilter, roles=(Role.OPERATOR,))
+@api.operation(
+    "POST", "/faults/retry", answers.RetriedJobs, body=requests.FaultFilter, roles=(OPERATOR,), scope=Scope.ADMIN
+)
 def retry_faults(body: requests.FaultFilter) -> answers.RetriedJobs:
     """Give every institution's quarantined jobs another three attempts."""
     return _retry_failures(None, requests.FailureFilter(reason_code=body.reason_code))

@@ -11,6 +11,7 @@ from retint import batches, photos, tables
 from retint.errors import InvalidRequest
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import Stage, State
+from retint.roles import Scope
 from retint.tenancy import get_owned
 from retint_web import remote_photos, services
 from retint_web.api import requests, responses
@@ -23,7 +24,7 @@ KEY_LENGTH: Final = 100
 """Most characters of an idempotency key."""
 
 
-@api.operation("POST", "/photos/known", responses.KnownHashes, body=requests.Hashes)
+@api.operation("POST", "/photos/known", responses.KnownHashes, body=requests.Hashes, scope=Scope.DEPOSIT)
 def known(body: requests.Hashes) -> responses.KnownHashes:
     """Find out which files the server has already."""
     with services().read() as session:
@@ -31,7 +32,9 @@ def known(body: requests.Hashes) -> responses.KnownHashes:
     return responses.KnownHashes(known=sorted(found))
 
 
-@api.operation("PUT", "/photos", responses.StoredPhoto, status=201, query=requests.PhotoQuery, body=OCTETS)
+@api.operation(
+    "PUT", "/photos", responses.StoredPhoto, status=201, query=requests.PhotoQuery, body=OCTETS, scope=Scope.DEPOSIT
+)
 def keep_photo(query: requests.PhotoQuery) -> responses.StoredPhoto:
     """Upload a photo that batches and trials may name later; the same bytes sent again are the same photo."""
     photo = photos.store_original(services(), g.identity.tenant_id, RequestBody(), sha256=query.sha256)
@@ -47,6 +50,7 @@ def keep_photo(query: requests.PhotoQuery) -> responses.StoredPhoto:
     headers={
         "Idempotency-Key": "A repeated request with the same key returns the first one's batch. At most 100 characters."
     },
+    scope=Scope.DEPOSIT,
 )
 def open_batch(body: requests.NewBatch) -> responses.Batch:
     """Open a batch."""
@@ -68,7 +72,7 @@ def open_batch(body: requests.NewBatch) -> responses.Batch:
         return _batch(batch, tallies.count_jobs(session, [batch.id])[batch.id])
 
 
-@api.operation("GET", "/batches", responses.Page[responses.Batch], query=requests.PageQuery)
+@api.operation("GET", "/batches", responses.Page[responses.Batch], query=requests.PageQuery, scope=Scope.READ)
 def list_batches(query: requests.PageQuery) -> responses.Page[responses.Batch]:
     """List batches, newest first."""
     with services().read() as session:
@@ -78,7 +82,7 @@ def list_batches(query: requests.PageQuery) -> responses.Page[responses.Batch]:
     return responses.Page(items=items, next=next_cursor(items, query.limit))
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>", responses.BatchWithProgress)
+@api.operation("GET", "/batches/<uuid:batch_id>", responses.BatchWithProgress, scope=Scope.READ)
 def show_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Get a batch and its progress."""
     with services().read() as session:
@@ -92,6 +96,7 @@ def show_batch(batch_id: UUID) -> responses.BatchWithProgress:
     status=201,
     query=requests.UploadQuery,
     body=OCTETS,
+    scope=Scope.DEPOSIT,
 )
 def upload(batch_id: UUID, query: requests.UploadQuery) -> responses.DepositedJob:
     """Upload a file into a batch; the same bytes sent again under the same name are the same job."""
@@ -101,7 +106,14 @@ def upload(batch_id: UUID, query: requests.UploadQuery) -> responses.DepositedJo
         return _deposited_job(session, job)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/jobs", responses.DepositedJob, status=201, body=requests.NewJob)
+@api.operation(
+    "POST",
+    "/batches/<uuid:batch_id>/jobs",
+    responses.DepositedJob,
+    status=201,
+    body=requests.NewJob,
+    scope=Scope.DEPOSIT,
+)
 def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
     """Deposit a photo that the server has, or one from a web address."""
     if body.url is not None:
@@ -113,7 +125,9 @@ def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
         return _deposited_job(session, job)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/known", responses.AddedFiles, body=requests.KnownFiles)
+@api.operation(
+    "POST", "/batches/<uuid:batch_id>/known", responses.AddedFiles, body=requests.KnownFiles, scope=Scope.DEPOSIT
+)
 def add_known_files(batch_id: UUID, body: requests.KnownFiles) -> responses.AddedFiles:
     """Deposit all those of up to 1,000 files whose bytes the server has; the others are to be uploaded."""
     files = [(file.name, file.sha256) for file in body.files]
@@ -122,7 +136,13 @@ def add_known_files(batch_id: UUID, body: requests.KnownFiles) -> responses.Adde
         return responses.AddedFiles(jobs=[job and job.id for job in jobs])
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>/jobs", responses.Page[responses.JobSummary], query=requests.JobsQuery)
+@api.operation(
+    "GET",
+    "/batches/<uuid:batch_id>/jobs",
+    responses.Page[responses.JobSummary],
+    query=requests.JobsQuery,
+    scope=Scope.READ,
+)
 def list_jobs(batch_id: UUID, query: requests.JobsQuery) -> responses.Page[responses.JobSummary]:
     """List a batch's jobs in the order of deposit."""
     with services().read() as session:
@@ -144,7 +164,7 @@ def list_jobs(batch_id: UUID, query: requests.JobsQuery) -> responses.Page[respo
     return responses.Page(items=items, next=next_cursor(items, query.limit))
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/pause", responses.BatchWithProgress)
+@api.operation("POST", "/batches/<uuid:batch_id>/pause", responses.BatchWithProgress, scope=Scope.DEPOSIT)
 def pause_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Pause a batch: running jobs finish their stage, no more are started."""
     with services().begin() as session:
@@ -153,7 +173,7 @@ def pause_batch(batch_id: UUID) -> responses.BatchWithProgress:
         return _batch_with_progress(session, batch_id)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/resume", responses.BatchWithProgress)
+@api.operation("POST", "/batches/<uuid:batch_id>/resume", responses.BatchWithProgress, scope=Scope.DEPOSIT)
 def resume_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Resume a paused batch."""
     with services().begin() as session:
@@ -162,7 +182,7 @@ def resume_batch(batch_id: UUID) -> responses.BatchWithProgress:
         return _batch_with_progress(session, batch_id)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/cancel", responses.BatchWithProgress)
+@api.operation("POST", "/batches/<uuid:batch_id>/cancel", responses.BatchWithProgress, scope=Scope.DEPOSIT)
 def cancel_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Cancel all jobs of a batch that have not ended; results stay."""
     with services().begin() as session:
@@ -173,19 +193,19 @@ def cancel_batch(batch_id: UUID) -> responses.BatchWithProgress:
         return _batch_with_progress(session, batch_id)
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>/results.zip", "application/zip")
+@api.operation("GET", "/batches/<uuid:batch_id>/results.zip", "application/zip", scope=Scope.HANDOVER)
 def download_results(batch_id: UUID) -> ResponseReturnValue:
     """Download the results so far, with their provenance records and the report."""
     return downloads.send_results(batch_id)
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>/report.csv", "text/csv")
+@api.operation("GET", "/batches/<uuid:batch_id>/report.csv", "text/csv", scope=Scope.READ)
 def download_report(batch_id: UUID) -> ResponseReturnValue:
     """Download the report: one row for each deposited file."""
     return downloads.send_report(batch_id)
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>/receipt.csv", "text/csv")
+@api.operation("GET", "/batches/<uuid:batch_id>/receipt.csv", "text/csv", scope=Scope.READ)
 def download_receipt(batch_id: UUID) -> ResponseReturnValue:
     """Download the receipt: path, bytes, SHA-256 and time of arrival of each deposited file."""
     return downloads.send_receipt(batch_id)

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from retint import search
 from retint.catalogue import EXAMPLES, Import, Told
+from retint.roles import Scope
 from retint_web import services
 from retint_web.api import requests, responses
 from retint_web.api.blueprint import api, job_url, next_cursor
@@ -19,6 +20,7 @@ from retint_web.files import catalogues
     responses.CatalogueImport,
     query=requests.CatalogueQuery,
     body="text/csv",
+    scope=Scope.DEPOSIT,
 )
 def import_catalogue(batch_id: UUID, query: requests.CatalogueQuery) -> responses.CatalogueImport:
     """Import a batch's catalogue in place of the one that it has, all of it or nothing; or try to."""
@@ -26,13 +28,13 @@ def import_catalogue(batch_id: UUID, query: requests.CatalogueQuery) -> response
     return _describe(done, dry_run=query.dry_run)
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>/catalogue/unmatched.csv", "text/csv")
+@api.operation("GET", "/batches/<uuid:batch_id>/catalogue/unmatched.csv", "text/csv", scope=Scope.READ)
 def download_unmatched(batch_id: UUID) -> ResponseReturnValue:
     """Download which files and records of a batch have no counterpart, or more than one."""
     return catalogues.send_unmatched(batch_id)
 
 
-@api.operation("GET", "/photos", responses.Page[responses.FoundPhoto], query=requests.SearchQuery)
+@api.operation("GET", "/photos", responses.Page[responses.FoundPhoto], query=requests.SearchQuery, scope=Scope.READ)
 def find_photos(query: requests.SearchQuery) -> responses.Page[responses.FoundPhoto]:
     """Find photos by words, state and kind of failure, in one batch or in all."""
     wanted = search.Query(query.q, query.batch, query.state, query.reason_code, query.sort)

@@ -12,43 +12,48 @@ from retint.errors import IllegalMove
 from retint.jobs import attempts, changes
 from retint.lifecycle import Stage
 from retint.pages import list_photographs
+from retint.roles import OPERATOR, Scope
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import requests, responses
 from retint_web.api.blueprint import PREFIX, api, file_urls, job_url, portal_url, record
 from retint_web.api.openapi import OCTETS
 from retint_web.files import confidence, downloads, zoom
-from retint_web.security import Role
 
 
-@api.operation("GET", "/jobs/<uuid:job_id>", responses.Job)
+@api.operation("GET", "/jobs/<uuid:job_id>", responses.Job, scope=Scope.READ)
 def show_job(job_id: UUID) -> responses.Job:
     """Get a job with its attempts, files and facts."""
     with services().read() as session:
         return _job(session, job_id)
 
 
-@api.operation("GET", "/jobs/<uuid:job_id>/files/<name>", OCTETS, query=requests.FileQuery)
+@api.operation("GET", "/jobs/<uuid:job_id>/files/<name>", OCTETS, query=requests.FileQuery, scope=Scope.READ)
 def download_file(job_id: UUID, name: str, query: requests.FileQuery) -> ResponseReturnValue:
     """Download one of a job's files; range requests are supported."""
     return downloads.send_file(job_id, name, attach=query.download)
 
 
 @api.operation(
-    "GET", "/jobs/<uuid:job_id>/zoom", OCTETS, query=requests.PhotoPageQuery, not_yet="The zoom is being prepared."
+    "GET",
+    "/jobs/<uuid:job_id>/zoom",
+    OCTETS,
+    query=requests.PhotoPageQuery,
+    not_yet="The zoom is being prepared.",
+    scope=Scope.READ,
 )
 def download_zoom(job_id: UUID, query: requests.PhotoPageQuery) -> ResponseReturnValue:
     """Download a result as tiles to zoom into: DeepZoom in an uncompressed zip, made when it is first asked for."""
     return zoom.send_zoom(job_id, query.page)
 
 
-@api.operation("GET", "/jobs/<uuid:job_id>/confidence", confidence.PNG, query=requests.PhotoPageQuery)
+@api.operation("GET", "/jobs/<uuid:job_id>/confidence", confidence.PNG, query=requests.PhotoPageQuery, scope=Scope.READ)
 def show_confidence(job_id: UUID, query: requests.PhotoPageQuery) -> ResponseReturnValue:
     """Get where the network guessed, as a picture to lay over the proxy: the less sure of a color, the more opaque."""
     return confidence.send_picture(job_id, query.page)
 
 
-@api.operation("POST", "/jobs/<uuid:job_id>/retry", responses.Job, roles=(Role.ADMIN,))
+@api.operation("POST", "/jobs/<uuid:job_id>/retry", responses.Job, roles=(OPERATOR,), scope=Scope.ADMIN)
 def retry_job(job_id: UUID) -> responses.Job:
     """Give a quarantined job another three attempts."""
     with services().begin() as session:
@@ -59,7 +64,7 @@ def retry_job(job_id: UUID) -> responses.Job:
         return _job(session, job_id)
 
 
-@api.operation("POST", "/jobs/<uuid:job_id>/cancel", responses.Job)
+@api.operation("POST", "/jobs/<uuid:job_id>/cancel", responses.Job, scope=Scope.DEPOSIT)
 def cancel_job(job_id: UUID) -> responses.Job:
     """Cancel a job that has not ended."""
     with services().begin() as session:

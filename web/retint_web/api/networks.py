@@ -3,19 +3,20 @@
 from dataclasses import asdict
 
 from retint.errors import NotFound
+from retint.roles import Scope
 from retint_models.weights.cards import Card, read_cards
 from retint_web import services
 from retint_web.api import responses
 from retint_web.api.blueprint import api, portal_url
 
 
-@api.operation("GET", "/networks", responses.Networks)
+@api.operation("GET", "/networks", responses.Networks, scope=Scope.READ)
 def list_networks() -> responses.Networks:
     """List all networks, also those whose weights are not installed."""
     return responses.Networks(items=[_network(card) for card in read_cards(services().settings.weights).values()])
 
 
-@api.operation("GET", "/networks/<network>", responses.Network)
+@api.operation("GET", "/networks/<network>", responses.Network, scope=Scope.READ)
 def show_network(network: str) -> responses.Network:
     """Get a network's card."""
     card = read_cards(services().settings.weights).get(network)

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 
 from retint.errors import InvalidRequest
+from retint.roles import Duty, Scope
 from retint_web.api.responses import NotYet, Problem
-from retint_web.security import Role, accepts_uploads, moves_bytes, require
+from retint_web.security import accepts_uploads, describe_duties, moves_bytes, require, require_scope
 
 JSON: Final = "application/json"
 OCTETS: Final = "application/octet-stream"
@@ -44,8 +45,10 @@ class Operation:
     """Request headers and their descriptions; one that is required says so first."""
     answer_headers: dict[str, str]
     """Headers of the answer and their descriptions."""
-    roles: tuple[Role, ...]
-    """Of which the caller must have one; empty if every token will do."""
+    scope: Scope
+    """Which a token needs."""
+    roles: tuple[Duty, ...]
+    """Of which the caller must have one; empty if everybody may."""
     not_yet: str | None
     """What it means that the answer is 202 and `NotYet`; None where it never is."""
     view: View
@@ -64,13 +67,14 @@ class Api:
         path: str,
         answer: type[BaseModel] | str | None,
         *,
+        scope: Scope,
         status: int = 200,
         query: type[BaseModel] | None = None,
         body: type[BaseModel] | str | None = None,
         needs_body: bool = True,
         headers: dict[str, str] | None = None,
         answer_headers: dict[str, str] | None = None,
-        roles: tuple[Role, ...] = (),
+        roles: tuple[Duty, ...] = (),
         not_yet: str | None = None,
     ) -> Callable[[View], View]:
         """Register a function as an operation. It receives `query` and `body` as models and returns the answer's model.
@@ -92,6 +96,7 @@ class Api:
                 needs_body=needs_body,
                 headers=headers or {},
                 answer_headers=answer_headers or {},
+                scope=scope,
                 roles=roles,
                 not_yet=not_yet,
                 view=view,
@@ -149,6 +154,7 @@ def _make_route(operation: Operation) -> Callable[..., ResponseReturnValue]:
 
     @functools.wraps(operation.view)
     def route(**values: Any) -> ResponseReturnValue:
+        require_scope(operation.scope)
         if operation.roles:
             require(*operation.roles)
         if operation.query is not None:
@@ -193,6 +199,7 @@ def _describe_operation(operation: Operation, schemas: dict[Any, Any]) -> dict[s
     description: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
+        "security": [{"token": [operation.scope]}],
         "parameters": [*_path_parameters(operation), *_query_parameters(operation), *_header_parameters(operation)],
         "responses": {str(operation.status): answer, "default": problem},
     }
@@ -207,7 +214,7 @@ def _describe_operation(operation: Operation, schemas: dict[Any, Any]) -> dict[s
         description["requestBody"] = {"required": operation.needs_body} | _content_object(operation.body, schemas)
     if operation.roles:
         description["tags"] = ["administration"]
-        description["description"] = f"Only {' or '.join(operation.roles)} may do this."
+        description["description"] = f"Only {describe_duties(operation.roles)} may do this."
     return description
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from retint import proofs, tables
 from retint.proofs import Column
 from retint.recipes import Recipe
+from retint.roles import Scope
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import requests, responses
@@ -15,7 +16,9 @@ from retint_web.api.blueprint import api, portal_url, record
 from retint_web.api.trials import make_try
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/proof", responses.Proof, status=201, body=requests.NewProof)
+@api.operation(
+    "POST", "/batches/<uuid:batch_id>/proof", responses.Proof, status=201, body=requests.NewProof, scope=Scope.DEPOSIT
+)
 def open_proof(batch_id: UUID, body: requests.NewProof) -> responses.Proof:
     """Prove a paused batch of which nothing has begun; asked again with the same recipes, it is the same proof."""
     tenant_id, imported = g.identity.tenant_id, services().settings.weights
@@ -26,14 +29,16 @@ def open_proof(batch_id: UUID, body: requests.NewProof) -> responses.Proof:
         return _proof(session, batch_id)
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>/proof", responses.Proof)
+@api.operation("GET", "/batches/<uuid:batch_id>/proof", responses.Proof, scope=Scope.READ)
 def show_proof(batch_id: UUID) -> responses.Proof:
     """Get a batch's proof, its results, and what the whole batch will take; without columns where there is none."""
     with services().read() as session:
         return _proof(session, batch_id)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/proof/release", responses.Proof, body=requests.Release)
+@api.operation(
+    "POST", "/batches/<uuid:batch_id>/proof/release", responses.Proof, body=requests.Release, scope=Scope.DEPOSIT
+)
 def release_batch(batch_id: UUID, body: requests.Release) -> responses.Proof:
     """Resume a batch with a recipe of its proof, whose results are taken over."""
     with services().begin() as session:
@@ -42,7 +47,7 @@ def release_batch(batch_id: UUID, body: requests.Release) -> responses.Proof:
         return _proof(session, batch_id)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/proof/discard", responses.Proof)
+@api.operation("POST", "/batches/<uuid:batch_id>/proof/discard", responses.Proof, scope=Scope.DEPOSIT)
 def discard_proof(batch_id: UUID) -> responses.Proof:
     """Cancel what is left of a batch's proof, so that another one can be opened."""
     with services().begin() as session:

@@ -7,6 +7,7 @@ from flask import Response, g
 from flask.typing import ResponseReturnValue
 
 from retint import tables, uploads
+from retint.roles import Scope
 from retint_web import services, tus
 from retint_web.api import requests, responses
 from retint_web.api.blueprint import api, blueprint
@@ -34,6 +35,7 @@ blueprint.add_url_rule("/uploads", "describe_uploads", public(tus.describe), met
     }
     | CHECKSUM,
     answer_headers={"Location": "Where the bytes are sent to."} | OFFSET,
+    scope=Scope.DEPOSIT,
 )
 def open_upload() -> ResponseReturnValue:
     """Open a resumable upload (tus 1.0.0); the first bytes may be its body."""
@@ -48,6 +50,7 @@ def open_upload() -> ResponseReturnValue:
     body=tus.CONTENT_TYPE,
     headers=VERSION | {"Upload-Offset": "Required: how many bytes come before these."} | CHECKSUM,
     answer_headers=OFFSET,
+    scope=Scope.DEPOSIT,
 )
 def send_upload(upload_id: UUID) -> ResponseReturnValue:
     """Send bytes of a resumable upload; with the last ones the photo is kept, and deposited if a batch was named."""
@@ -59,6 +62,7 @@ def send_upload(upload_id: UUID) -> ResponseReturnValue:
     "/uploads/<uuid:upload_id>",
     responses.Upload,
     answer_headers={"Upload-Length": "Bytes of the whole file."} | OFFSET,
+    scope=Scope.DEPOSIT,
 )
 def show_upload(upload_id: UUID) -> ResponseReturnValue:
     """Get how far a resumable upload is; HEAD answers with the headers alone."""
@@ -66,7 +70,7 @@ def show_upload(upload_id: UUID) -> ResponseReturnValue:
     return Response(_describe(upload).model_dump_json(), 200, headers, content_type=JSON)
 
 
-@api.operation("GET", "/uploads", responses.Uploads, query=requests.HashQuery)
+@api.operation("GET", "/uploads", responses.Uploads, query=requests.HashQuery, scope=Scope.DEPOSIT)
 def find_uploads(query: requests.HashQuery) -> responses.Uploads:
     """Find your own uploads of a file that broke off, the newest first, to go on with one."""
     with services().read() as session:
@@ -74,7 +78,7 @@ def find_uploads(query: requests.HashQuery) -> responses.Uploads:
         return responses.Uploads(items=[_describe(upload) for upload in found])
 
 
-@api.operation("DELETE", "/uploads/<uuid:upload_id>", None, status=204, headers=VERSION)
+@api.operation("DELETE", "/uploads/<uuid:upload_id>", None, status=204, headers=VERSION, scope=Scope.DEPOSIT)
 def end_upload(upload_id: UUID) -> ResponseReturnValue:
     """Give a resumable upload up, with the bytes that have arrived; a photo that it became stays."""
     return tus.end(upload_id)

@@ -41,7 +41,7 @@ def redeem(secret: str) -> ResponseReturnValue:
         return render_template("accounts/redeem.html")
     with services().begin() as session:
         identity = accounts.redeem(session, secret)
-        has_password = get_owned(session, User, identity.tenant_id, identity.user_id).password_hash is not None
+        has_password = get_owned(session, User, identity.tenant_id, identity.actor_id).password_hash is not None
     start_session(identity)
     if not has_password:
         flash("You are signed in. Set a password under Account to sign in without a link next time.")
@@ -65,7 +65,7 @@ def show() -> ResponseReturnValue:
 def issue() -> ResponseReturnValue:
     """Create a token and show its secret once. It is part of this response, so that no session or database holds it."""
     with services().begin() as session:
-        user = get_owned(session, User, g.identity.tenant_id, g.identity.user_id)
+        user = get_owned(session, User, g.identity.tenant_id, g.identity.actor_id)
         secret = accounts.issue_token(session, user, request.form.get("name", ""))
     return _render_account(secret)
 

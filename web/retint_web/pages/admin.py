@@ -12,13 +12,14 @@ from retint import accounts, fleets
 from retint.errors import InvalidRequest, NotFound
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import FLEETS, MOST_WORKERS, QUEUES, Stage, State
+from retint.roles import OPERATOR, Role
 from retint.store_tables import Sweep
 from retint.sweeps import Kept
 from retint.tables import Batch, Worker
 from retint.tenancy import select_owned
 from retint_web import services
 from retint_web.pages import words
-from retint_web.security import Role, only
+from retint_web.security import only
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
@@ -56,7 +57,7 @@ class UnfinishedBatch:
 
 
 @blueprint.get("/")
-@only(Role.ADMIN, Role.OPERATOR)
+@only(Role.ADMIN, OPERATOR)
 def index() -> ResponseReturnValue:
     """Show the page."""
     with services().read() as session:
@@ -64,7 +65,7 @@ def index() -> ResponseReturnValue:
 
 
 @blueprint.get("/live")
-@only(Role.ADMIN, Role.OPERATOR)
+@only(Role.ADMIN, OPERATOR)
 def live() -> ResponseReturnValue:
     """Return the fragments that the page polls."""
     with services().read() as session:
@@ -72,7 +73,7 @@ def live() -> ResponseReturnValue:
 
 
 @blueprint.post("/fleets/<name>")
-@only(Role.OPERATOR)
+@only(OPERATOR)
 def scale(name: str) -> ResponseReturnValue:
     """Set how many workers a fleet should have; the supervisor starts and stops them."""
     if name not in FLEETS:
@@ -94,7 +95,7 @@ def retry() -> ResponseReturnValue:
 
 
 @blueprint.post("/faults/retry")
-@only(Role.OPERATOR)
+@only(OPERATOR)
 def retry_faults() -> ResponseReturnValue:
     """Retry every institution's photos that were quarantined for one reason, or for any."""
     return _retry(None, "faults_retried")

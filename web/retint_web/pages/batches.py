@@ -14,13 +14,14 @@ from retint import accounts, batches, proofs, search
 from retint.batches import JobSummary, Progress
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import State
+from retint.roles import OPERATOR
 from retint.search import Query, Sort
 from retint.tables import Batch
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.pages import parameters, words
 from retint_web.pages import search as searching
-from retint_web.security import Role, only
+from retint_web.security import only
 
 blueprint = Blueprint("batches", __name__)
 
@@ -181,7 +182,7 @@ def cancel(batch_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.post("/batches/<uuid:batch_id>/retry")
-@only(Role.ADMIN)
+@only(OPERATOR)
 def retry(batch_id: UUID) -> ResponseReturnValue:
     """Give a batch's quarantined photos another three attempts: all, or those that failed for one reason."""
     with services().begin() as session:

@@ -16,11 +16,12 @@ from retint.lifecycle import ACTIVE, STAGES, Outcome, Stage, State
 from retint.pages import INFRARED, MASK, PHOTOGRAPH, THUMBNAIL, Page, list_photographs
 from retint.photos import PhotoDetails
 from retint.region import WHOLE, Region
+from retint.roles import OPERATOR
 from retint.tables import Attempt
 from retint_web import services
 from retint_web.files import confidence
 from retint_web.pages import recipe_form, words
-from retint_web.security import Role, moves_bytes, only
+from retint_web.security import moves_bytes, only
 
 blueprint = Blueprint("photos", __name__)
 
@@ -165,7 +166,7 @@ def _progress_values(shown: PhotoDetails, page: Page) -> dict[str, object]:
 
 
 @blueprint.post("/jobs/<uuid:job_id>/retry")
-@only(Role.ADMIN)
+@only(OPERATOR)
 def retry(job_id: UUID) -> ResponseReturnValue:
     """Give a quarantined photo another three attempts."""
     with services().begin() as session:

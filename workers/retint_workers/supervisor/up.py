@@ -22,6 +22,7 @@ from sqlalchemy import select
 
 from retint import accounts, database, store_identity
 from retint.errors import IllegalMove, Transient
+from retint.roles import Role
 from retint.services import Services
 from retint.settings import Settings
 from retint.tables import User
@@ -186,7 +187,7 @@ def _make_administrator(platform: Platform) -> str | None:
         if session.scalar(select(User.id).limit(1)):
             return None
         tenant = accounts.get_or_create_tenant(session, "Archive")
-        user = accounts.create_user(session, tenant.id, ADMIN, is_admin=True, is_operator=True)
+        user = accounts.create_user(session, tenant.id, ADMIN, role=Role.ADMIN, is_operator=True)
         return f"{platform.url}/sign-in/{accounts.invite(session, user)}"
 
 
