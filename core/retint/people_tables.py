@@ -32,6 +32,11 @@ class User(Table):
     seen_at: Mapped[datetime | None] = mapped_column(doc="When they last asked for anything, to a minute.")
     disabled_at: Mapped[datetime | None]
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether they ever came in; False while they are only invited."""
+        return self.seen_at is not None or self.password_hash is not None
+
     @validates("role")
     def _keep_in_step(self, _: str, role: Role) -> Role:
         self.is_admin = role is Role.ADMIN

@@ -7,6 +7,7 @@ transaction of its own, so a million jobs hold up nobody.
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -107,6 +108,22 @@ def run_again(
     return _add(session, LongMove(kind="again", tenant_id=tenant_id, batch_id=batch_id, recipe_hash=stored, **fields))
 
 
+def run_refused_again(session: Session, tenant_id: uuid.UUID, reason_code: str | None = None) -> list[uuid.UUID]:
+    """Run an institution's refused photos again, each with the recipe that it has. Returns a move for each batch.
+
+    Batches that are cancelled, or whose photos are being run again already, are left alone.
+    """
+    refused = select(Job.batch_id).where(text(IS_FAILED), Job.tenant_id == tenant_id, Job.phase == State.REFUSED.value)
+    if reason_code is not None:
+        refused = refused.where(Job.reason_code == reason_code)
+    moves = []
+    chosen = Selection(State.REFUSED, reason_code=reason_code)
+    for batch_id in session.scalars(refused.distinct().order_by(Job.batch_id)).all():
+        with suppress(IllegalMove):
+            moves.append(run_again(session, tenant_id, batch_id, chosen))
+    return moves
+
+
 def find_run_again(session: Session, batch_id: uuid.UUID) -> LongMove | None:
     """Find the move that runs photos of a batch again, if it has not ended yet."""
     is_open = (LongMove.ended_at.is_(None), LongMove.batch_id == batch_id, LongMove.kind == "again")
@@ -131,6 +148,22 @@ def carry_out(services: "Services", move_id: uuid.UUID, within_s: float = MOMENT
         pass
     with services.read() as session:
         return session.get_one(LongMove, move_id)
+
+
+def carry_out_all(services: "Services", move_ids: Sequence[uuid.UUID]) -> tuple[int, bool]:
+    """Carry out as much of some moves as fits into a moment; the dispatcher does the rest.
+
+    Returns:
+        How many jobs have moved, and whether that is all.
+    """
+    began, moved, is_complete = time.monotonic(), 0, True
+    for move_id in move_ids:
+        left_s = MOMENT_S - (time.monotonic() - began)
+        if left_s <= 0:
+            return moved, False
+        move = carry_out(services, move_id, left_s)
+        moved, is_complete = moved + move.moved, is_complete and move.ended_at is not None
+    return moved, is_complete
 
 
 def list_open(session: Session) -> list[uuid.UUID]:

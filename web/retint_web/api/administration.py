@@ -5,12 +5,12 @@ from uuid import UUID
 from flask import g
 from sqlalchemy.orm import Session
 
-from retint import accounts, fleets, tables
+from retint import accounts, fleets
 from retint.errors import NotFound
 from retint.jobs import long_moves, tallies
+from retint.jobs.long_moves import Selection
 from retint.lifecycle import FLEETS, QUEUES, State
 from retint.roles import OPERATOR, Role, Scope
-from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import administration_responses as answers
 from retint_web.api import requests
@@ -90,8 +90,16 @@ def list_failures() -> answers.Failures:
     "POST", "/failures/retry", answers.RetriedJobs, body=requests.FailureFilter, roles=(Role.ADMIN,), scope=Scope.ADMIN
 )
 def retry_failures(body: requests.FailureFilter) -> answers.RetriedJobs:
-    """Give the institution's quarantined jobs another three attempts."""
-    return _retry_failures(g.identity.tenant_id, body)
+    """Run the institution's refused jobs again, each with its recipe: an upgrade may take their files."""
+    with services().begin() as session:
+        if body.batch_id is None:
+            move_ids = long_moves.run_refused_again(session, g.identity.tenant_id, body.reason_code)
+        else:
+            chosen = Selection(State.REFUSED, reason_code=body.reason_code)
+            move_ids = [long_moves.run_again(session, g.identity.tenant_id, body.batch_id, chosen)]
+        accounts.record_action(session, "failures_retried", body.reason_code or "all", g.identity)
+    moved, is_complete = long_moves.carry_out_all(services(), move_ids)
+    return answers.RetriedJobs(retried=moved, complete=is_complete)
 
 
 @api.operation("GET", "/faults", answers.Failures, roles=(OPERATOR,), scope=Scope.ADMIN)
@@ -105,7 +113,11 @@ def list_faults() -> answers.Failures:
 )
 def retry_faults(body: requests.FaultFilter) -> answers.RetriedJobs:
     """Give every institution's quarantined jobs another three attempts."""
-    return _retry_failures(None, requests.FailureFilter(reason_code=body.reason_code))
+    with services().begin() as session:
+        move_id = long_moves.retry_failures(session, None, reason_code=body.reason_code)
+        accounts.record_action(session, "faults_retried", body.reason_code or "all", g.identity)
+    moved, is_complete = long_moves.carry_out_all(services(), [move_id])
+    return answers.RetriedJobs(retried=moved, complete=is_complete)
 
 
 def _list_failures(tenant_id: UUID | None) -> answers.Failures:
@@ -124,19 +136,6 @@ def _list_failures(tenant_id: UUID | None) -> answers.Failures:
             if tenant_id is not None or group.state is State.QUARANTINED
         ]
     )
-
-
-def _retry_failures(tenant_id: UUID | None, chosen: requests.FailureFilter) -> answers.RetriedJobs:
-    with services().begin() as session:
-        if chosen.batch_id is not None:
-            get_owned(session, tables.Batch, g.identity.tenant_id, chosen.batch_id)
-        move_id = long_moves.retry_failures(
-            session, tenant_id, batch_id=chosen.batch_id, reason_code=chosen.reason_code
-        )
-        action = "failures_retried" if tenant_id else "faults_retried"
-        accounts.record_action(session, action, chosen.reason_code or "all", g.identity)
-    move = long_moves.carry_out(services(), move_id)
-    return answers.RetriedJobs(retried=move.moved, complete=move.ended_at is not None)
 
 
 def _check_fleet(name: str) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 from uuid import UUID
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, g, jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from retint import __version__, accounts
-from retint_web import services
 from retint_web.api.openapi import Api
+from retint_web.links import portal_url as portal_url
 from retint_web.security import csrf, public
 
 PREFIX: Final = "/api/v1"
@@ -25,11 +25,6 @@ csrf.exempt(blueprint)  # a browser never sends a bearer token by itself
 def openapi() -> ResponseReturnValue:
     """The OpenAPI document, which anyone may read."""
     return jsonify(api.document("Retint", __version__, portal_url() + PREFIX))
-
-
-def portal_url() -> str:
-    """Return the portal's web address, without a trailing slash."""
-    return (services().settings.public_url or request.url_root).rstrip("/")
 
 
 def job_url(job_id: UUID) -> str:

@@ -19,6 +19,7 @@ from retint_web.api import requests, responses
 from retint_web.api.blueprint import PREFIX, api, file_urls, job_url, portal_url, record
 from retint_web.api.openapi import OCTETS
 from retint_web.files import confidence, downloads, zoom
+from retint_web.security import require_scope
 
 
 @api.operation("GET", "/jobs/<uuid:job_id>", responses.Job, scope=Scope.READ)
@@ -30,7 +31,9 @@ def show_job(job_id: UUID) -> responses.Job:
 
 @api.operation("GET", "/jobs/<uuid:job_id>/files/<name>", OCTETS, query=requests.FileQuery, scope=Scope.READ)
 def download_file(job_id: UUID, name: str, query: requests.FileQuery) -> ResponseReturnValue:
-    """Download one of a job's files; range requests are supported."""
+    """Download one of a job's files; range requests are supported. `original` and `result` need `handover`, too."""
+    if name in ("original", "result"):
+        require_scope(Scope.HANDOVER)
     return downloads.send_file(job_id, name, attach=query.download)
 
 
@@ -125,7 +128,7 @@ def _attempt(attempt: tables.Attempt) -> responses.Attempt:
         number=attempt.number,
         stage=attempt.stage,
         outcome=attempt.outcome,
-        error=attempts.describe(attempt.error, in_full=g.identity.is_admin or g.identity.is_operator),
+        error=attempts.describe(attempt.error, in_full=g.identity.is_operator),
         worker_id=attempt.worker_id,
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,

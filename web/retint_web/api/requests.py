@@ -5,9 +5,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from retint import proofs, trials, verdicts
+from retint import accounts, proofs, trials, verdicts
 from retint.lifecycle import MOST_WORKERS, State, Verdict
 from retint.recipes import Recipe
+from retint.roles import Role, Scope
 from retint.search import Sort
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
@@ -225,8 +226,36 @@ class RunAgain(Body):
     recipe: Recipe | None = Field(None, description="What they go through; the recipe that each has if missing.")
 
 
+class PeopleQuery(PageQuery):
+    """A page of the institution's people."""
+
+    email: str = Field("", max_length=254, description="Only those whose email contains this.")
+
+
+class NewPerson(Body):
+    """Somebody to invite."""
+
+    email: str = Field(min_length=3, max_length=254)
+    role: Role = Role.MEMBER
+
+
+class PersonChange(Body):
+    """What changes of a person; what is not given stays."""
+
+    role: Role | None = None
+    disabled: bool | None = None
+
+
+class NewServiceAccount(Body):
+    """A token of the institution without a person."""
+
+    name: str = Field(min_length=1, max_length=100, description="Where it is used.")
+    scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
+    days: int = Field(accounts.DAYS, ge=1, le=accounts.MOST_DAYS, description="How long it lasts.")
+
+
 class FailureFilter(Body):
-    """Which quarantined jobs are retried; all of them if no field is given."""
+    """Which refused jobs are run again; all of them if no field is given."""
 
     reason_code: ReasonCode | None = None
     batch_id: UUID | None = None

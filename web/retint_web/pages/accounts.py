@@ -7,10 +7,13 @@ from flask.typing import ResponseReturnValue
 
 from retint import accounts
 from retint.errors import Refused
+from retint.roles import parse_scopes
 from retint.tables import User
 from retint.tenancy import get_owned
-from retint_web import services
-from retint_web.security import end_session, public, safe_next_url, start_session
+from retint_web import security, services
+from retint_web.links import portal_url
+from retint_web.pages import people
+from retint_web.security import public, safe_next_url, start_session
 
 blueprint = Blueprint("accounts", __name__)
 
@@ -43,6 +46,8 @@ def redeem(secret: str) -> ResponseReturnValue:
         identity = accounts.redeem(session, secret)
         has_password = get_owned(session, User, identity.tenant_id, identity.actor_id).password_hash is not None
     start_session(identity)
+    if request.args.get("choose") == "password":
+        return redirect(url_for("accounts.show", choose="password", _anchor="password-title"), code=303)
     if not has_password:
         flash("You are signed in. Set a password under Account to sign in without a link next time.")
     return redirect(url_for("batches.index"), code=303)
@@ -50,8 +55,8 @@ def redeem(secret: str) -> ResponseReturnValue:
 
 @blueprint.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
-    """Sign this browser out."""
-    end_session()
+    """Sign this browser out; its session ends on the server, too."""
+    security.end_session()
     return redirect(url_for("accounts.sign_in"), code=303)
 
 
@@ -64,9 +69,10 @@ def show() -> ResponseReturnValue:
 @blueprint.post("/account/tokens")
 def issue() -> ResponseReturnValue:
     """Create a token and show its secret once. It is part of this response, so that no session or database holds it."""
+    scopes, days = parse_scopes(request.form.getlist("scope")), people.parse_days()
     with services().begin() as session:
         user = get_owned(session, User, g.identity.tenant_id, g.identity.actor_id)
-        secret = accounts.issue_token(session, user, request.form.get("name", ""))
+        secret = accounts.issue_token(session, user, request.form.get("name", ""), scopes=scopes, days=days)
     return _render_account(secret)
 
 
@@ -76,6 +82,16 @@ def revoke(token_id: UUID) -> ResponseReturnValue:
     with services().begin() as session:
         accounts.revoke_token(session, g.identity, token_id)
     flash("The token is revoked.")
+    return redirect(url_for("accounts.show"), code=303)
+
+
+@blueprint.post("/account/sessions/<uuid:session_id>/end")
+def end_session(session_id: UUID) -> ResponseReturnValue:
+    """Sign the user out of one of their browsers, also of this one."""
+    with services().begin() as session:
+        accounts.end_session(session, g.identity.tenant_id, g.identity.actor_id, session_id)
+        accounts.record_action(session, "session_ended", g.identity.email, g.identity)
+    flash("The session has ended.")
     return redirect(url_for("accounts.show"), code=303)
 
 
@@ -96,5 +112,15 @@ def set_password() -> ResponseReturnValue:
 def _render_account(secret: str | None = None) -> ResponseReturnValue:
     with services().read() as session:
         tokens = accounts.list_tokens(session, g.identity)
-    server = services().settings.public_url or request.host_url.rstrip("/")
-    return render_template("accounts/show.html", tokens=tokens, secret=secret, server=server)
+        sessions = accounts.list_sessions(session, g.identity.tenant_id, g.identity.actor_id)
+    return render_template(
+        "accounts/show.html",
+        tokens=tokens,
+        sessions=sessions,
+        secret=secret,
+        server=portal_url(),
+        scopes=people.scope_choices(),
+        days=people.TOKEN_DAYS,
+        chosen_days=accounts.DAYS,
+        must_choose=request.args.get("choose") == "password",
+    )

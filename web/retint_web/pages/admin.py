@@ -90,23 +90,24 @@ def scale(name: str) -> ResponseReturnValue:
 @blueprint.post("/failures/retry")
 @only(Role.ADMIN)
 def retry() -> ResponseReturnValue:
-    """Retry the institution's photos that were quarantined for one reason, or for any."""
-    return _retry(g.identity.tenant_id, "failures_retried")
+    """Run the institution's photos again that were refused for one reason, or for any."""
+    reason_code = request.form.get("reason_code") or None
+    with services().begin() as session:
+        move_ids = long_moves.run_refused_again(session, g.identity.tenant_id, reason_code)
+        accounts.record_action(session, "failures_retried", reason_code or "all", g.identity)
+    flash(words.describe_run_again(*long_moves.carry_out_all(services(), move_ids)))
+    return _redirect_to_index()
 
 
 @blueprint.post("/faults/retry")
 @only(OPERATOR)
 def retry_faults() -> ResponseReturnValue:
     """Retry every institution's photos that were quarantined for one reason, or for any."""
-    return _retry(None, "faults_retried")
-
-
-def _retry(tenant_id: UUID | None, action: str) -> ResponseReturnValue:
     reason_code = request.form.get("reason_code") or None
     with services().begin() as session:
-        move_id = long_moves.retry_failures(session, tenant_id, reason_code=reason_code)
-        accounts.record_action(session, action, reason_code or "all", g.identity)
-    flash(words.describe_retry(long_moves.carry_out(services(), move_id)))
+        move_id = long_moves.retry_failures(session, None, reason_code=reason_code)
+        accounts.record_action(session, "faults_retried", reason_code or "all", g.identity)
+    flash(words.describe_retry(*long_moves.carry_out_all(services(), [move_id])))
     return _redirect_to_index()
 
 

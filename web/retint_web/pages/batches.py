@@ -190,7 +190,7 @@ def retry(batch_id: UUID) -> ResponseReturnValue:
         reason_code = request.form.get("reason_code") or None
         move_id = long_moves.retry_failures(session, g.identity.tenant_id, batch_id=batch_id, reason_code=reason_code)
         accounts.record_action(session, "failures_retried", str(batch_id), g.identity)
-    flash(words.describe_retry(long_moves.carry_out(services(), move_id)))
+    flash(words.describe_retry(*long_moves.carry_out_all(services(), [move_id])))
     return _redirect_to_batch(batch_id)
 
 

@@ -80,10 +80,9 @@ class Step:
 
     @property
     def faults(self) -> list[str]:
-        """What went wrong in the attempts that were retried: in a sentence, for those who rule with the traceback."""
-        in_full = g.identity.is_admin or g.identity.is_operator
+        """What went wrong in the attempts that were retried: in a sentence, for operators with the traceback."""
         failed = [a for a in self.attempts if a.outcome in (Outcome.FAULT, Outcome.EXPIRED)]
-        return [attempts.describe(a.error, in_full=in_full) or a.outcome for a in failed]
+        return [attempts.describe(a.error, in_full=g.identity.is_operator) or a.outcome for a in failed]
 
 
 @blueprint.get("/jobs/<uuid:job_id>")

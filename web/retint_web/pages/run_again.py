@@ -62,7 +62,7 @@ def start(batch_id: UUID) -> ResponseReturnValue:
     with services().begin() as session:
         move_id = long_moves.run_again(session, g.identity.tenant_id, batch_id, chosen, recipe)
         accounts.record_action(session, "batch_run_again", str(batch_id), g.identity)
-    flash(words.describe_run_again(long_moves.carry_out(services(), move_id)))
+    flash(words.describe_run_again(*long_moves.carry_out_all(services(), [move_id])))
     return redirect(url_for("batches.show", batch_id=batch_id), code=303)
 
 
