@@ -16,11 +16,6 @@ down_revision = "6d1b8e42c9a3"
 branch_labels = None
 depends_on = None
 
-TOKEN_COLUMNS = (
-    sa.Column("prefix", sa.String(length=16), nullable=True),
-    sa.Column("scopes", sa.String(length=100), nullable=True),
-    sa.Column("ends_at", sa.DateTime(timezone=True), nullable=True),
-)
 MAKER = "fk_tokens_created_by_users"
 
 
@@ -47,8 +42,9 @@ def upgrade() -> None:
     )
     online.create_index("ix_sessions_open", "sessions", ["user_id"], where="ended_at IS NULL")
     with op.batch_alter_table("tokens") as tokens:  # nothing refers to them, so SQLite may make the table anew
-        for column in TOKEN_COLUMNS:
-            tokens.add_column(column.copy())
+        tokens.add_column(sa.Column("prefix", sa.String(length=16), nullable=True))
+        tokens.add_column(sa.Column("scopes", sa.String(length=100), nullable=True))
+        tokens.add_column(sa.Column("ends_at", sa.DateTime(timezone=True), nullable=True))
         tokens.add_column(sa.Column("created_by", sa.Uuid(), nullable=True))
         tokens.create_foreign_key(MAKER, "users", ["created_by"], ["id"])
         tokens.alter_column("user_id", existing_type=sa.Uuid(), nullable=True)
