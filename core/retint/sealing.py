@@ -1,7 +1,7 @@
 """Secrets in the database, sealed: encrypted and authenticated with keys that are derived from RETINT_SECRET.
 
-Fernet (AES-CBC with HMAC-SHA256) from `cryptography`, a key for each purpose by HKDF (RFC 5869): what was sealed for one
-purpose cannot be opened for another. The newest secret seals; the former ones still open, so that it can be changed.
+Fernet (AES-CBC with HMAC-SHA256) from `cryptography`, a key for each purpose by HKDF (RFC 5869): what was sealed for
+one purpose cannot be opened for another. The newest secret seals; the former ones still open, so that it can change.
 """
 
 import base64
