@@ -48,7 +48,8 @@ class Notification(Table):
         Text, doc="To a webhook word for word; an e-mail's is sealed, since it may hold a link, and cleared at the end."
     )
     created_at: Mapped[datetime] = mapped_column(default=now())
-    tries: Mapped[int] = mapped_column(default=0)
+    tries: Mapped[int] = mapped_column(default=0, doc="Those that began: also the fencing token of the newest.")
+    tries_before: Mapped[int] = mapped_column(default=0, doc="Tries before a person had it sent again.")
     not_before: Mapped[datetime] = mapped_column(default=now(), doc="Of the next try.")
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(String(16), doc="`delivered` or `given_up`; NULL while it waits.")

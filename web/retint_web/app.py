@@ -26,6 +26,7 @@ from retint_web.pages import (
     run_again,
     search,
     trials,
+    webhooks,
     words,
 )
 from retint_web.proxies import TrustedProxies
@@ -50,6 +51,7 @@ BLUEPRINTS: Final = (
     search,
     sending,
     trials,
+    webhooks,
     zoom,
 )
 

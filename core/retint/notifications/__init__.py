@@ -71,6 +71,7 @@ def tell(
     fields: Mapping[str, Any],
     *,
     depositor: UUID | None = None,
+    unless: Kind | None = None,
 ) -> None:
     """Tell an institution what happened: its webhooks that chose the kind, and the people who want e-mail of it.
 
@@ -81,6 +82,7 @@ def tell(
         tenant_id: the institution.
         fields: those of the kind; see its example.
         depositor: the user who deposited what it is about.
+        unless: people who get e-mail of this kind get none: it says the same.
     """
     body = make_body(kind, fields)
     if kind.for_webhooks:
@@ -88,7 +90,10 @@ def tell(
             if kind.name in webhook.kinds:
                 session.add(Notification(tenant_id=tenant_id, kind=kind.name, webhook_id=webhook.id, body=body))
     if kind.write is not None and can_mail(settings):
+        told = set(_list_addresses(session, unless, tenant_id, depositor)) if unless else set()
         for address in _list_addresses(session, kind, tenant_id, depositor):
+            if address in told:
+                continue
             try:
                 send_mail(session, settings, kind.name, address, fields, tenant_id=tenant_id)
             except InvalidRequest:

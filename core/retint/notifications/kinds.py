@@ -117,8 +117,7 @@ PASSWORD_RESET: Final = Kind(
 )
 
 KINDS: Final = {
-    kind.name: kind
-    for kind in (BATCH_ENDED, PHOTO_REFUSED, WEBHOOK_DISABLED, WEBHOOK_TEST, INVITATION, PASSWORD_RESET)
+    kind.name: kind for kind in (BATCH_ENDED, PHOTO_REFUSED, WEBHOOK_DISABLED, WEBHOOK_TEST, INVITATION, PASSWORD_RESET)
 }
 """All kinds by name, in the order of the pages."""
 OFFERED: Final = tuple(name for name, kind in KINDS.items() if kind.for_webhooks)

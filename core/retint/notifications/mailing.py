@@ -74,7 +74,9 @@ def _make_html(text: str) -> str:
     paragraphs = []
     for paragraph in text.strip().split("\n\n"):
         lines = [html.escape(line) for line in paragraph.splitlines()]
-        linked = [f'<a href="{line}">{line}</a>' if line.startswith(("https://", "http://")) else line for line in lines]
+        linked = [
+            f'<a href="{line}">{line}</a>' if line.startswith(("https://", "http://")) else line for line in lines
+        ]
         paragraphs.append(f"<p>{'<br>'.join(linked)}</p>")
     style = "font-family: sans-serif; line-height: 1.5; max-width: 36em"
     return f'<!doctype html><html lang="en"><body style="{style}">{"".join(paragraphs)}</body></html>'
@@ -84,7 +86,9 @@ def send(settings: Settings, message: EmailMessage) -> MailAnswer:
     """Hand one message to the operator's server; whatever goes wrong is in the answer."""
     url = urlsplit(settings.smtp_url.get_secret_value() if settings.smtp_url else "")
     try:
-        with _connect(url.scheme, url.hostname or "", url.port, (settings.mail_from or "").rpartition("@")[2]) as server:
+        with _connect(
+            url.scheme, url.hostname or "", url.port, (settings.mail_from or "").rpartition("@")[2]
+        ) as server:
             if url.scheme == "smtp" and server.has_extn("starttls"):
                 server.starttls(context=ssl.create_default_context())
                 server.ehlo()

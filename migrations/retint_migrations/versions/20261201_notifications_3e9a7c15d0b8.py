@@ -73,6 +73,7 @@ def _create_outbox() -> None:
         sa.Column("body", sa.Text(), nullable=True),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("tries_before", sa.Integer(), nullable=False),
         sa.Column("not_before", MOMENT, nullable=False),
         sa.Column("ended_at", MOMENT, nullable=True),
         sa.Column("outcome", sa.String(length=16), nullable=True),
@@ -82,10 +83,10 @@ def _create_outbox() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
     )
-    online.create_index("ix_notifications_webhook", "notifications", ["webhook_id", "id"], where=IS_WAITING)
-    online.create_index("ix_notifications_due", "notifications", ["not_before"], where=IS_WAITING)
+    _create_index("ix_notifications_webhook", ["webhook_id", "id"], IS_WAITING)
+    _create_index("ix_notifications_due", ["not_before"], IS_WAITING)
     op.create_index("ix_notifications_of", "notifications", ["webhook_id", "id"])
-    online.create_index("ix_notifications_ended", "notifications", ["ended_at"], where="ended_at IS NOT NULL")
+    _create_index("ix_notifications_ended", ["ended_at"], "ended_at IS NOT NULL")
     op.create_table(
         "deliveries",
         sa.Column("notification_id", sa.Uuid(), nullable=False),
@@ -102,6 +103,11 @@ def _create_outbox() -> None:
         ),
         sa.PrimaryKeyConstraint("notification_id", "number", name=op.f("pk_deliveries")),
     )
+
+
+def _create_index(name: str, columns: list[str], where: str) -> None:
+    condition = sa.text(where)
+    op.create_index(name, "notifications", columns, postgresql_where=condition, sqlite_where=condition)
 
 
 def downgrade() -> None:

@@ -16,6 +16,7 @@ from retint_web.api import (
     trials,
     uploads,
     verdicts,
+    webhooks,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "trials",
     "uploads",
     "verdicts",
+    "webhooks",
 ]

@@ -4,9 +4,11 @@ from uuid import UUID
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
-from retint import accounts
+from retint import accounts, notifications
 from retint.errors import Refused
+from retint.notifications.kinds import KINDS
 from retint.tables import User
 from retint.tenancy import get_owned
 from retint_web import services
@@ -93,8 +95,29 @@ def set_password() -> ResponseReturnValue:
     return redirect(url_for("accounts.show"), code=303)
 
 
+@blueprint.post("/account/mail")
+def choose_mail() -> ResponseReturnValue:
+    """Choose which kinds of notifications the user gets by e-mail."""
+    chosen = set(request.form.getlist("kind"))
+    with services().begin() as session:
+        offered = notifications.list_mail_kinds(session, g.identity.user_id, is_admin=g.identity.is_admin)
+        notifications.choose_mail(session, g.identity.user_id, {name: name in chosen for name in offered})
+        accounts.record_action(session, "mail_chosen", ", ".join(sorted(chosen & set(offered))) or "none", g.identity)
+    flash("Saved.")
+    return redirect(url_for("accounts.show"), code=303)
+
+
+def _list_mail(session: Session) -> list[tuple[str, str, bool]] | None:
+    """List the kinds that the user may get by e-mail: name, words, whether; None where there is no e-mail."""
+    if not notifications.can_mail(services().settings):
+        return None
+    offered = notifications.list_mail_kinds(session, g.identity.user_id, is_admin=g.identity.is_admin)
+    return [(name, KINDS[name].words, wanted) for name, wanted in offered.items()]
+
+
 def _render_account(secret: str | None = None) -> ResponseReturnValue:
     with services().read() as session:
         tokens = accounts.list_tokens(session, g.identity)
+        mail = _list_mail(session)
     server = services().settings.public_url or request.host_url.rstrip("/")
-    return render_template("accounts/show.html", tokens=tokens, secret=secret, server=server)
+    return render_template("accounts/show.html", tokens=tokens, secret=secret, server=server, mail=mail)
