@@ -13,6 +13,7 @@ from retint.columns import now
 from retint.jobs import tallies
 from retint.lifecycle import FINAL, FLEETS, State
 from retint.metrics import METRICS, SUM, UNBOUNDED, Counts, Kind, Metric
+from retint.notifications import outbox
 from retint.store_tables import StoreIdentity, Sweep
 from retint.tables import Leader
 
@@ -26,7 +27,7 @@ Values = dict[Metric, dict[tuple[str, ...], float]]
 def render(session: Session) -> bytes:
     """Render the metrics of all tenants."""
     values = _group_by_metric(totals.read(session))
-    for measure in (_measure_jobs, _measure_workers, _measure_leaders, _measure_store):
+    for measure in (_measure_jobs, _measure_workers, _measure_leaders, _measure_store, _measure_outbox):
         for metric, labels, value in measure(session):
             values.setdefault(metric, {})[labels] = value
     registry = CollectorRegistry()
@@ -129,3 +130,8 @@ def _measure_store(session: Session) -> Measured:
         yield metrics.SWEEP_SEEN, (), sweep.looked_at
         yield metrics.SWEEP_DELETED, (), sweep.deleted
         yield metrics.SWEEP_STOPPED, (), sweep.stopped is not None
+
+
+def _measure_outbox(session: Session) -> Measured:
+    yield metrics.WEBHOOKS_DISABLED, (), outbox.count_disabled(session)
+    yield metrics.OUTBOX_OLDEST, (), outbox.measure_oldest_s(session)

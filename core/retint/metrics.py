@@ -80,6 +80,12 @@ LEADER = _define(
 SWEEP_SEEN = _define(Kind.GAUGE, "sweep_looked_at_files", "Files that this round of the sweep has looked at.")
 SWEEP_DELETED = _define(Kind.GAUGE, "sweep_deleted_files", "Orphans that this round of the sweep has deleted.")
 SWEEP_STOPPED = _define(Kind.GAUGE, "sweep_stopped", "1 where the sweep has stopped and waits for the operator.")
+WEBHOOKS_DISABLED = _define(
+    Kind.GAUGE, "webhooks_disabled", "Webhooks that were disabled, because their receivers take nothing."
+)
+OUTBOX_OLDEST = _define(
+    Kind.GAUGE, "outbox_oldest_seconds", "Age of the oldest notification that is not told and that nobody holds back."
+)
 
 # --- what processes count ---------------------------------------------------------------------------------------------
 
@@ -131,6 +137,13 @@ DATABASE_ERRORS = _define(Kind.COUNTER, "database_errors_total", "Transactions t
 BUNDLES = _define(Kind.COUNTER, "bundles_sent_total", "Bundles that the dispatcher sent.", "stage")
 BUNDLED_JOBS = _define(Kind.COUNTER, "bundled_jobs_total", "Jobs in the bundles that the dispatcher sent.", "stage")
 MESSAGES_LOST = _define(Kind.COUNTER, "messages_lost_total", "Jobs whose message was lost, to be sent again.")
+DELIVERIES = _define(
+    Kind.COUNTER,
+    "deliveries_total",
+    "Tries to tell a webhook, or to send an e-mail: delivered, failed, or given up after the last try.",
+    "channel",
+    "outcome",
+)
 LEADS_TAKEN = _define(Kind.COUNTER, "leads_taken_total", "How often a dispatcher became the leader.")
 REQUESTS = _define(
     Kind.COUNTER, "http_requests_total", "Requests that the portal answered.", "method", "route", "status"

@@ -54,6 +54,10 @@ class AuditEntry(Table):
     __table_args__ = (Index(None, "action", "subject", "at"), Index(None, "tenant_id", "at"))
 
 
+IS_UNTOLD = "told_at IS NULL"
+"""Condition of a partial index (see below)."""
+
+
 class Batch(Table):
     """What one deposit brought: a name, a recipe, a priority, its photos."""
 
@@ -71,11 +75,15 @@ class Batch(Table):
     cancelled_at: Mapped[datetime | None]
     trial: Mapped[uuid.UUID | None] = mapped_column(doc="The trial that it is a try of; NULL for most batches.")
     proof_of: Mapped[uuid.UUID | None] = mapped_column(doc="The batch that it is a proof of; NULL for most batches.")
+    told_at: Mapped[datetime | None] = mapped_column(doc="When its end was told; NULL while it runs (see `endings`).")
+    told_failures: Mapped[int] = mapped_column(default=0, server_default=text("0"), doc="Failures that were told.")
+    failures_told_at: Mapped[datetime | None]
     __table_args__ = (
         Index(None, "tenant_id", "created_at"),
         UniqueConstraint("tenant_id", "idempotency_key"),
         partial("ix_batches_trial", "tenant_id", "trial", where="trial IS NOT NULL"),
         partial("ix_batches_proof_of", "proof_of", where="proof_of IS NOT NULL"),
+        partial("ix_batches_untold", "id", where=IS_UNTOLD),
     )
 
     @property

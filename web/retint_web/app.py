@@ -27,6 +27,7 @@ from retint_web.pages import (
     run_again,
     search,
     trials,
+    webhooks,
     words,
 )
 from retint_web.proxies import TrustedProxies
@@ -52,6 +53,7 @@ BLUEPRINTS: Final = (
     search,
     sending,
     trials,
+    webhooks,
     zoom,
 )
 

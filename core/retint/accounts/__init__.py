@@ -13,7 +13,7 @@ This module is the face of the package: callers write `accounts.verb(session, â€
 
 from retint.accounts.actions import record_action
 from retint.accounts.identities import Identity, MissingScope, Unauthorized, identify
-from retint.accounts.links import invite, redeem
+from retint.accounts.links import forget_password, invite, redeem
 from retint.accounts.passwords import FAILURES_PER_PAIR, LIMIT_WINDOW_S, TooManyFailures, set_password, sign_in
 from retint.accounts.people import (
     INVITATION_H,
@@ -72,6 +72,7 @@ __all__ = [
     "end_session",
     "end_sessions",
     "find_user",
+    "forget_password",
     "get_or_create_tenant",
     "give_role",
     "has_operator",

@@ -58,6 +58,17 @@ class Identity:
         """The person's id, or the token's for a service account."""
         return cast(UUID, self.user_id or self.token_id)  # every identity comes from a user or a token
 
+    @property
+    def person_id(self) -> UUID:
+        """The person's id.
+
+        Raises:
+            NotAllowed: a service account asks, which is no person.
+        """
+        if self.user_id is None:
+            raise NotAllowed("A service account is no person, and has nothing of this kind.", code="no_person")
+        return self.user_id
+
     def has(self, duty: Duty) -> bool:
         """Whether they have a role, or are an operator."""
         return self.is_operator if duty == OPERATOR else self.role.may(duty)

@@ -1,8 +1,9 @@
 """One-time links to sign in with: an invitation, a way back for who forgot the password."""
 
 import secrets
+from typing import Final
 
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from retint.accounts.actions import record_action
@@ -10,7 +11,11 @@ from retint.accounts.identities import Identity, hash_secret, identify
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import NotAllowed
-from retint.tables import User
+from retint.tables import AuditEntry, User
+
+MOST_RESETS: Final = 3
+"""Links that one address gets in `RESET_WINDOW_S` seconds because somebody forgot a password."""
+RESET_WINDOW_S: Final = 3600.0
 
 
 def invite(session: Session, user: User, hours: float = 24) -> str:
@@ -23,6 +28,23 @@ def invite(session: Session, user: User, hours: float = 24) -> str:
         .execution_options(**NO_SYNC)
     )
     return secret
+
+
+def forget_password(session: Session, email: str, hours: float) -> tuple[User, str] | None:
+    """Make the secret of a link for somebody who says that they forgot the password, which stays until they choose.
+
+    Returns:
+        The user and the secret; None if nobody who may sign in has this address, or got `MOST_RESETS` links lately.
+        Callers never tell which.
+    """
+    email = email.strip().lower()[:254].replace("\0", "")
+    asked = select(func.count()).where(
+        AuditEntry.action == "reset_asked", AuditEntry.subject == email, AuditEntry.at > now(-RESET_WINDOW_S)
+    )
+    too_many = (session.scalar(asked) or 0) >= MOST_RESETS
+    user = session.scalar(select(User).where(User.email == email, User.disabled_at.is_(None)))
+    record_action(session, "reset_asked", email, identify(user) if user else None)
+    return None if user is None or too_many else (user, invite(session, user, hours))
 
 
 def redeem(session: Session, secret: str) -> Identity:

@@ -48,7 +48,7 @@ def set_password(session: Session, identity: Identity, password: str) -> Identit
     Raises:
         InvalidRequest: the password is too short or too long.
     """
-    user = get_owned(session, User, identity.tenant_id, identity.actor_id)
+    user = get_owned(session, User, identity.tenant_id, identity.person_id)
     user.password_hash = hash_password(password)
     end_sessions(session, user.id)
     record_action(session, "password_set", user.email, identity)

@@ -1,6 +1,6 @@
 """People have roles, sessions on the server, and tokens with scopes and an end; service accounts have no person.
 
-Revision: 3f8a5d20c1b7, after 6d1b8e42c9a3
+Revision: 3f8a5d20c1b7, after 3e9a7c15d0b8
 
 The version before goes on with `is_admin`: it reads what this one keeps in step, and for the users that it adds
 meanwhile, a trigger sets the role. It knows no service accounts, and refuses their tokens.
@@ -12,7 +12,7 @@ from alembic import op
 from retint_migrations import online
 
 revision = "3f8a5d20c1b7"
-down_revision = "6d1b8e42c9a3"
+down_revision = "3e9a7c15d0b8"
 branch_labels = None
 depends_on = None
 

@@ -17,6 +17,7 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from retint import accounts, uploads
+from retint.notifications import webhooks
 from retint.roles import OPERATOR, Role
 from retint.services import Services
 
@@ -55,6 +56,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.judge": {"json": {"verdict": "approved", "seen_sha256": "0" * 64}},
     "api.rework": {"json": {"seen_sha256": "0" * 64}},
     "api.run_again": {"json": {"state": "refused"}},
+    "api.add_webhook": {"json": {"url": "https://dams.example.org/retint", "kinds": ["batch.ended"]}},
+    "api.change_webhook": {"json": {"url": "https://dams.example.org/retint", "kinds": ["batch.ended"]}},
+    "api.choose_mail": {"json": {"kinds": {"batch.ended": True}}},
 }
 BODIES |= {
     f"sending.{name}": BODIES[f"api.{name}"] for name in ("add_known_files", "open_upload", "send_upload", "end_upload")
@@ -88,6 +92,11 @@ ROLES = {
     "light_table.rework": REVIEWER,
     "light_table.rework_here": REVIEWER,
 }
+WEBHOOK_PAGES = ("index", "add", "show", "change", "pause", "resume", "rotate", "test", "send_again", "delete")
+WEBHOOK_OPERATIONS = ("add", "show", "change", "delete", "pause", "resume", "rotate", "test")
+ROLES |= dict.fromkeys((f"webhooks.{page}" for page in WEBHOOK_PAGES), ADMIN)
+ROLES |= dict.fromkeys((f"api.{operation}_webhook" for operation in WEBHOOK_OPERATIONS), ADMIN)
+ROLES |= dict.fromkeys(("api.list_webhooks", "api.list_notifications", "api.send_notification_again"), ADMIN)
 """Routes that not every user may use, and who may. A new one must be added here deliberately."""
 SECRET_NAME = "Grandmother's love letters"
 
@@ -114,6 +123,9 @@ def ids(
     trial = admin.api("POST", "/trials", json={"sha256": job["sha256"], "name": f"{SECRET_NAME}.jpg"})
     with services.begin() as session:
         [token] = accounts.list_tokens(session, admin.identity)
+        tenant_id, url = admin.identity.tenant_id, f"https://dams.example.org/{SECRET_NAME.replace(' ', '-')}"
+        webhook, _ = webhooks.add(session, services.settings, tenant_id, url, ["batch.ended"])
+        notification_id = webhooks.send_test(session, webhook)
     upload = uploads.open(services, admin.identity.tenant_id, 5, created_by=admin.identity.user_id)
     return {
         "upload_id": upload.id,
@@ -122,6 +134,8 @@ def ids(
         "batch_id": batch_id,
         "job_id": job["id"],
         "token_id": token.id,
+        "webhook_id": webhook.id,
+        "notification_id": notification_id,
         "name": "result",
         "level": 0,
         "page": 2,
@@ -142,7 +156,7 @@ def _requests(app: Flask, ids: dict[str, Any]) -> Iterator[tuple[Rule, str, str]
         values = {name: ids[name] for name in rule.arguments}
         if rule.endpoint in ("api.show_fleet", "api.scale_fleet", "admin.scale"):
             values["name"] = "gpu"
-        for part in ("batch_id", "job_id", "token_id", "trial_id", "upload_id"):
+        for part in ("batch_id", "job_id", "token_id", "trial_id", "upload_id", "webhook_id", "notification_id"):
             if part in values:
                 values[part] = UUID(str(values[part]))
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
@@ -181,7 +195,7 @@ def test_a_tenant_cannot_reach_what_is_anothers(
 ) -> None:
     walked = 0
     for rule, method, path in _requests(app, ids):
-        if rule.arguments & {"batch_id", "job_id", "token_id", "trial_id", "upload_id"}:
+        if rule.arguments & {"batch_id", "job_id", "token_id", "trial_id", "upload_id", "webhook_id"}:
             answer = _send(stranger, app, rule, method, path)
             assert answer.status_code == 404, f"{method} {path}: {answer.status}"
             assert SECRET_NAME not in answer.text

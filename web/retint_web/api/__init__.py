@@ -17,6 +17,7 @@ from retint_web.api import (
     trials,
     uploads,
     verdicts,
+    webhooks,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "trials",
     "uploads",
     "verdicts",
+    "webhooks",
 ]

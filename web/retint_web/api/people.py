@@ -13,7 +13,7 @@ from retint_web.api import people_responses as answers
 from retint_web.api import requests
 from retint_web.api.blueprint import api, next_cursor
 from retint_web.api.responses import Page
-from retint_web.links import sign_in_url
+from retint_web.links import mail_invitation, sign_in_url
 
 ADMIN = (Role.ADMIN,)
 
@@ -31,10 +31,12 @@ def list_people(query: requests.PeopleQuery) -> Page[answers.Person]:
 
 @api.operation("POST", "/people", answers.Link, status=201, body=requests.NewPerson, roles=ADMIN, scope=Scope.ADMIN)
 def invite_person(body: requests.NewPerson) -> answers.Link:
-    """Invite a person: they join with the link of the answer."""
+    """Invite a person: they join with the link of the answer, which is sent to them, too, where there is e-mail."""
     with services().begin() as session:
         user, secret = accounts.invite_person(session, g.identity, body.email, body.role)
-        return answers.Link(person=_person(user), link=sign_in_url(secret), hours=accounts.INVITATION_H)
+        link = sign_in_url(secret)
+        mail_invitation(session, user, link)
+        return answers.Link(person=_person(user), link=link, hours=accounts.INVITATION_H)
 
 
 @api.operation("GET", "/people/<uuid:user_id>", answers.Person, roles=ADMIN, scope=Scope.ADMIN)

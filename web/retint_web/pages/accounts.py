@@ -4,14 +4,15 @@ from uuid import UUID
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
-from retint import accounts
+from retint import accounts, notifications
 from retint.errors import Refused
+from retint.notifications.kinds import KINDS
 from retint.roles import parse_scopes
 from retint.tables import User
 from retint.tenancy import get_owned
-from retint_web import security, services
-from retint_web.links import portal_url
+from retint_web import links, security, services
 from retint_web.pages import people
 from retint_web.security import public, safe_next_url, start_session
 
@@ -44,13 +45,23 @@ def redeem(secret: str) -> ResponseReturnValue:
         return render_template("accounts/redeem.html")
     with services().begin() as session:
         identity = accounts.redeem(session, secret)
-        has_password = get_owned(session, User, identity.tenant_id, identity.actor_id).password_hash is not None
+        has_password = get_owned(session, User, identity.tenant_id, identity.person_id).password_hash is not None
     start_session(identity)
     if request.args.get("choose") == "password":
         return redirect(url_for("accounts.show", choose="password", _anchor="password-title"), code=303)
     if not has_password:
         flash("You are signed in. Set a password under Account to sign in without a link next time.")
     return redirect(url_for("batches.index"), code=303)
+
+
+@blueprint.route("/forgot", methods=["GET", "POST"])
+@public
+def forgot() -> ResponseReturnValue:
+    """Send who forgot the password a link; the answer is the same for an address that nobody has."""
+    can_mail = links.can_mail_resets()
+    if is_asked := request.method == "POST" and can_mail:
+        links.mail_reset(request.form.get("email", ""))
+    return render_template("accounts/forgot.html", sent=is_asked, can_mail=can_mail, hours=links.RESET_H)
 
 
 @blueprint.post("/sign-out")
@@ -71,7 +82,7 @@ def issue() -> ResponseReturnValue:
     """Create a token and show its secret once. It is part of this response, so that no session or database holds it."""
     scopes, days = parse_scopes(request.form.getlist("scope")), people.parse_days()
     with services().begin() as session:
-        user = get_owned(session, User, g.identity.tenant_id, g.identity.actor_id)
+        user = get_owned(session, User, g.identity.tenant_id, g.identity.person_id)
         secret = accounts.issue_token(session, user, request.form.get("name", ""), scopes=scopes, days=days)
     return _render_account(secret)
 
@@ -89,7 +100,7 @@ def revoke(token_id: UUID) -> ResponseReturnValue:
 def end_session(session_id: UUID) -> ResponseReturnValue:
     """Sign the user out of one of their browsers, also of this one."""
     with services().begin() as session:
-        accounts.end_session(session, g.identity.tenant_id, g.identity.actor_id, session_id)
+        accounts.end_session(session, g.identity.tenant_id, g.identity.person_id, session_id)
         accounts.record_action(session, "session_ended", g.identity.email, g.identity)
     flash("The session has ended.")
     return redirect(url_for("accounts.show"), code=303)
@@ -109,18 +120,40 @@ def set_password() -> ResponseReturnValue:
     return redirect(url_for("accounts.show"), code=303)
 
 
+@blueprint.post("/account/mail")
+def choose_mail() -> ResponseReturnValue:
+    """Choose which kinds of notifications the user gets by e-mail."""
+    chosen = set(request.form.getlist("kind"))
+    with services().begin() as session:
+        offered = notifications.list_mail_kinds(session, g.identity.person_id, is_admin=g.identity.is_admin)
+        notifications.choose_mail(session, g.identity.person_id, {name: name in chosen for name in offered})
+        accounts.record_action(session, "mail_chosen", ", ".join(sorted(chosen & set(offered))) or "none", g.identity)
+    flash("Saved.")
+    return redirect(url_for("accounts.show"), code=303)
+
+
+def _list_mail(session: Session) -> list[tuple[str, str, bool]] | None:
+    """List the kinds that the user may get by e-mail: name, words, whether; None where there is no e-mail."""
+    if not notifications.can_mail(services().settings):
+        return None
+    offered = notifications.list_mail_kinds(session, g.identity.person_id, is_admin=g.identity.is_admin)
+    return [(name, KINDS[name].words, wanted) for name, wanted in offered.items()]
+
+
 def _render_account(secret: str | None = None) -> ResponseReturnValue:
     with services().read() as session:
         tokens = accounts.list_tokens(session, g.identity)
-        sessions = accounts.list_sessions(session, g.identity.tenant_id, g.identity.actor_id)
+        mail = _list_mail(session)
+        sessions = accounts.list_sessions(session, g.identity.tenant_id, g.identity.person_id)
     return render_template(
         "accounts/show.html",
         tokens=tokens,
         sessions=sessions,
         secret=secret,
-        server=portal_url(),
+        server=links.portal_url(),
         scopes=people.scope_choices(),
         days=people.TOKEN_DAYS,
         chosen_days=accounts.DAYS,
+        mail=mail,
         must_choose=request.args.get("choose") == "password",
     )

@@ -12,8 +12,7 @@ from retint.errors import InvalidRequest, Refused
 from retint.roles import Role, Scope, parse_role, parse_scopes, scopes_of
 from retint.tables import User
 from retint.tenancy import get_owned
-from retint_web import services
-from retint_web.links import sign_in_url
+from retint_web import links, services
 from retint_web.pages import parameters
 from retint_web.security import only
 
@@ -46,9 +45,11 @@ def invite() -> ResponseReturnValue:
         with services().begin() as session:
             role = parse_role(request.form.get("role", Role.MEMBER))
             user, secret = accounts.invite_person(session, g.identity, email, role)
+            link = links.sign_in_url(secret)
+            is_sent = links.mail_invitation(session, user, link)
     except Refused as error:
         return _render_index(problem=error.message, email=email), error.status
-    return _render_person(user.id, link=sign_in_url(secret))
+    return _render_person(user.id, link=link, is_sent=is_sent)
 
 
 @blueprint.get("/people/<uuid:user_id>")
@@ -95,7 +96,7 @@ def reset_password(user_id: UUID) -> ResponseReturnValue:
     """Take a person's password and sessions away, and show the link once with which they choose a new one."""
     with services().begin() as session:
         _, secret = accounts.reset_password(session, g.identity, user_id)
-    return _render_person(user_id, link=sign_in_url(secret, chooses_password=True))
+    return _render_person(user_id, link=links.sign_in_url(secret, chooses_password=True))
 
 
 @blueprint.post("/people/<uuid:user_id>/sessions/<uuid:session_id>/end")
@@ -176,7 +177,7 @@ def _render_index(problem: str = "", email: str = "") -> str:
     )
 
 
-def _render_person(user_id: UUID, link: str | None = None) -> str:
+def _render_person(user_id: UUID, link: str | None = None, *, is_sent: bool = False) -> str:
     with services().read() as session:
         person = get_owned(session, User, g.identity.tenant_id, user_id)
         sessions = accounts.list_sessions(session, person.tenant_id, person.id)
@@ -185,6 +186,7 @@ def _render_person(user_id: UUID, link: str | None = None) -> str:
         person=person,
         sessions=sessions,
         link=link,
+        is_sent=is_sent,
         days=accounts.INVITATION_H // 24,
         roles=list(Role),
         may_change=g.identity.is_operator or not person.is_operator,

@@ -25,6 +25,7 @@ from retint.jobs.tallies import Load
 from retint.lifecycle import FLEETS, QUEUES, Outcome, State
 from retint.services import Services
 from retint_workers.dispatch.bundles import Bundle, BundleChooser
+from retint_workers.dispatch.news import News
 from retint_workers.dispatch.pace import Pace
 from retint_workers.dispatch.sweep import SweepProcess
 from retint_workers.dispatch.turns import Turns
@@ -77,6 +78,7 @@ class Dispatcher:
         self._leads_until = self._folded_at = 0.0
         self._lead_renewed_at = float("-inf")
         self._sweep = SweepProcess(services)
+        self._news = News(services)
 
     def tick(self) -> int:
         """Do all that is due once, and return how many bundles were sent; does nothing while another one leads.
@@ -86,17 +88,20 @@ class Dispatcher:
         """
         if not self._is_leader():
             self._sweep.end()
+            self._news.end()
             return 0
         self._reclaim_expired()
         self._fold_tallies()
         self._carry_on_long_moves()
         self._sweep.keep_running()
+        self._news.keep_delivering()
         self._unqueue_lost()
         return self._send_bundles()
 
     def step_down(self) -> None:
         """Give up the lead, so that a standby takes over at once."""
         self._sweep.end()
+        self._news.end()
         try:
             with self.services.begin() as session:
                 fleets.release_lead(session, ROLE, self._name)
@@ -179,6 +184,7 @@ class Dispatcher:
             loads = tallies.list_loads(session)
             if self._pace.is_due:
                 self._pace.measure(totals.read(session))
+        self._news.look(loads)
         if not any(load.state is State.READY and live[QUEUES[load.stage]] for load in loads):
             return 0
         self._windows.bundle_sizes = self._measure_bundles(loads)
