@@ -19,7 +19,6 @@ from retint_web.api import requests, responses
 from retint_web.api.blueprint import PREFIX, api, file_urls, job_url, portal_url, record
 from retint_web.api.openapi import OCTETS
 from retint_web.files import confidence, downloads, zoom
-from retint_web.security import require_scope
 
 
 @api.operation("GET", "/jobs/<uuid:job_id>", responses.Job, scope=Scope.READ)
@@ -29,11 +28,16 @@ def show_job(job_id: UUID) -> responses.Job:
         return _job(session, job_id)
 
 
-@api.operation("GET", "/jobs/<uuid:job_id>/files/<name>", OCTETS, query=requests.FileQuery, scope=Scope.READ)
+@api.operation(
+    "GET",
+    "/jobs/<uuid:job_id>/files/<name>",
+    OCTETS,
+    query=requests.FileQuery,
+    scope=Scope.READ,
+    scope_of=lambda name: Scope.HANDOVER if name in ("original", "result") else Scope.READ,
+)
 def download_file(job_id: UUID, name: str, query: requests.FileQuery) -> ResponseReturnValue:
-    """Download one of a job's files; range requests are supported. `original` and `result` need `handover`, too."""
-    if name in ("original", "result"):
-        require_scope(Scope.HANDOVER)
+    """Download one of a job's files; range requests are supported. `original` and `result` need `handover`."""
     return downloads.send_file(job_id, name, attach=query.download)
 
 

@@ -47,6 +47,8 @@ class Operation:
     """Headers of the answer and their descriptions."""
     scope: Scope
     """Which a token needs."""
+    scope_of: Callable[[str], Scope] | None
+    """Which it needs instead for the `name` in the path; None where it is always the same."""
     roles: tuple[Duty, ...]
     """Of which the caller must have one; empty if everybody may."""
     not_yet: str | None
@@ -68,6 +70,7 @@ class Api:
         answer: type[BaseModel] | str | None,
         *,
         scope: Scope,
+        scope_of: Callable[[str], Scope] | None = None,
         status: int = 200,
         query: type[BaseModel] | None = None,
         body: type[BaseModel] | str | None = None,
@@ -97,6 +100,7 @@ class Api:
                 headers=headers or {},
                 answer_headers=answer_headers or {},
                 scope=scope,
+                scope_of=scope_of,
                 roles=roles,
                 not_yet=not_yet,
                 view=view,
@@ -154,7 +158,7 @@ def _make_route(operation: Operation) -> Callable[..., ResponseReturnValue]:
 
     @functools.wraps(operation.view)
     def route(**values: Any) -> ResponseReturnValue:
-        require_scope(operation.scope)
+        require_scope(operation.scope_of(values["name"]) if operation.scope_of else operation.scope)
         if operation.roles:
             require(*operation.roles)
         if operation.query is not None:
