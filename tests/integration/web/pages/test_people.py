@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -310,7 +311,7 @@ def mailing(services: Services, monkeypatch: pytest.MonkeyPatch) -> Flask:
             "public_url": "http://localhost",
         }
     )
-    app = create_app(Services(**{**vars(services), "settings": settings}))
+    app = create_app(replace(services, settings=settings))
     app.config["WTF_CSRF_ENABLED"] = False
     return app
 
