@@ -50,6 +50,7 @@ def paths(
         cards = {state: page.locator(f".card:has(.{state}) .name").first for state in ("restored", "refused")}
         gallery |= {state: str(card.get_attribute("href")) for state, card in cards.items()}
         gallery |= {"batches": "/", "batch": batch, "deposit": "/deposit", "workers": "/admin/", "account": "/account"}
+        gallery |= {"people": "/people", "service accounts": "/service-accounts", "forgot": "/forgot"}
         gallery |= {
             "catalogue": f"{batch}/catalogue",
             "search": "/search?q=print",
@@ -66,7 +67,7 @@ def paths(
 
 PAGES = [
     "batches", "batch", "restored", "refused", "deposit", "workers", "account", "networks", "card", "not here", "trial",
-    "try", "catalogue", "search", "found",
+    "try", "catalogue", "search", "found", "people", "service accounts", "forgot",
 ]  # fmt: skip
 
 

@@ -177,3 +177,43 @@ def make_jobs_anew(engine: Engine) -> None:
         with op.batch_alter_table("jobs") as jobs:
             jobs.alter_column("reason", new_column_name="because")
         assert connection.scalar(text("SELECT count(*) FROM attempts")) == 1
+
+
+BEFORE_PEOPLE = "3e9a7c15d0b8"
+"""The schema before roles."""
+
+
+def add_user(engine: Engine, email: str, *, is_admin: bool) -> uuid.UUID:
+    """Insert a user and their token with the columns that the version before knows."""
+    user, tenant, token = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    shown = str if engine.dialect.name == "postgresql" else lambda id_: id_.hex
+    values = {"user": shown(user), "tenant": shown(tenant), "token": shown(token), "email": email, "admin": is_admin}
+    rows = (
+        "tenants (id, name, weight, created_at) VALUES (:tenant, :email, 1, '2026-11-01 00:00:00')",
+        "users (id, tenant_id, email, is_admin, created_at)"
+        " VALUES (:user, :tenant, :email, :admin, '2026-11-01 00:00:00')",
+        "tokens (id, tenant_id, user_id, name, hash, created_at)"
+        " VALUES (:token, :tenant, :user, 'old', :email, '2026-11-01 00:00:00')",
+    )
+    with engine.begin() as connection:
+        for row in rows:
+            connection.execute(text(f"INSERT INTO {row}"), values)
+    return user
+
+
+def test_people_get_the_role_that_they_had_and_those_whom_the_version_before_adds_get_it_too(empty: Engine) -> None:
+    database.migrate(empty, BEFORE_PEOPLE)
+    for name, is_admin in (("admin", True), ("member", False)):
+        add_user(empty, name, is_admin=is_admin)
+    database.migrate(empty)
+    for name, is_admin in (("late admin", True), ("late member", False)):
+        add_user(empty, name, is_admin=is_admin)
+    with empty.begin() as connection:
+        roles = dict(connection.execute(text("SELECT email, role FROM users")).tuples().all())
+        tokens = connection.execute(text("SELECT scopes, ends_at FROM tokens")).all()
+    assert roles == {"admin": "admin", "member": "member", "late admin": "admin", "late member": "member"}
+    assert tokens == [(None, None)] * 4
+    with empty.begin() as connection:
+        connection.execute(text("UPDATE tokens SET scopes = 'read' WHERE hash = 'member'"))
+    database.migrate(empty, BEFORE_PEOPLE)
+    assert count_rows(empty, "tokens") == 3, "a token that is not for everything is none in the version before"

@@ -184,7 +184,9 @@ def test_over_https_cookies_and_headers_are_strict(services: Services, settings:
 
 def test_a_cookie_that_was_tampered_with_is_nobody(app: Flask, member: Person) -> None:
     browser = make_browser(app)
-    for session in ({"user": "x"}, {"user": str(member.identity.user_id)}, {"user": str(UUID(int=0)), "stamp": "é"}):
+    mine = {"id": str(member.identity.session_id), "stamp": member.identity.stamp}
+    before = {"user": str(member.identity.user_id), "stamp": member.identity.stamp}  # of the version before
+    for session in ({"id": "x"}, mine | {"stamp": "é"}, mine | {"id": str(UUID(int=0))}, {"id": mine["id"]}, before):
         with browser.session_transaction() as values:
             values.clear()
             values.update(session)
