@@ -139,8 +139,11 @@ def _discard(services: "Services", upload: Upload) -> None:
             Incoming(services, upload.tenant_id, upload.id, Partial.from_json(upload.partial)).discard()
 
 
-def find(session: Session, tenant_id: UUID, user_id: UUID, sha256: str) -> Sequence[Upload]:
-    """List a user's uploads of these bytes that are not whole, the newest first: to go on with one."""
+def find(session: Session, tenant_id: UUID, user_id: UUID | None, sha256: str) -> Sequence[Upload]:
+    """List a user's uploads of these bytes that are not whole, the newest first: to go on with one.
+
+    Those of service accounts, which are no users, belong to all of them.
+    """
     unfinished = select_owned(Upload, tenant_id).where(
         Upload.created_by == user_id, Upload.sha256 == sha256, Upload.photo_id.is_(None)
     )

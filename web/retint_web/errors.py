@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
-from retint.accounts import Unauthorized
+from retint.accounts import MissingScope, Unauthorized
 from retint.errors import RetintError, Transient
 
 RETRY_AFTER_S: Final = 5
@@ -69,6 +69,10 @@ def _on_retint_error(error: RetintError) -> ResponseReturnValue:
     response = _error_response(error.status, error.code, error.message)
     if isinstance(error, Transient):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, MissingScope):  # RFC 6750
+        response.headers["WWW-Authenticate"] = (
+            f'Bearer realm="Retint", error="insufficient_scope", scope="{error.scope}"'
+        )
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = 'Bearer realm="Retint"'
         if _audience() is Audience.HTMX:

@@ -160,7 +160,7 @@ def require_scope(scope: Scope) -> None:
         MissingScope: it is not.
     """
     if scope not in g.identity.scopes:
-        raise MissingScope(f"This token lacks the scope `{scope}`. Use one that has it.")
+        raise MissingScope(scope)
 
 
 def safe_next_url(target: str | None) -> str:

@@ -22,6 +22,10 @@ class MissingScope(NotAllowed):
 
     code = "missing_scope"
 
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(f"This token lacks the scope `{scope}`. Use one that has it.")
+        self.scope = scope
+
 
 @dataclass(frozen=True)
 class Identity:

@@ -20,6 +20,11 @@ JSON: Final = "application/json"
 OCTETS: Final = "application/octet-stream"
 BINARY: Final = {"type": "string", "format": "binary"}
 PATH_PARAMETER: Final = re.compile(r"<(?:(\w+):)?(\w+)>")
+SCOPES: Final = (
+    "A token, made on the page Account or by an administrator. It has scopes, of which each operation needs the one "
+    "that it names: `read` to see, `deposit` to deposit, pause and cancel, `review` to judge, `handover` to take "
+    "originals and results home, `admin` for what administrators and operators do. It never may more than its person."
+)
 
 View = Callable[..., Any]
 
@@ -139,7 +144,7 @@ class Api:
             "paths": paths,
             "components": {
                 "schemas": definitions["$defs"],
-                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": SCOPES}},
             },
         }
 
