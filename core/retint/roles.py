@@ -51,6 +51,9 @@ class Scope(StrEnum):
 
 
 ALL_SCOPES: Final = frozenset(Scope)
+TOKEN_DAYS: Final = 365
+"""How long a token lasts, unless chosen otherwise."""
+MOST_TOKEN_DAYS: Final = 3660
 _ROLE_OF: Final = {Scope.REVIEW: Role.REVIEWER, Scope.ADMIN: Role.ADMIN}
 
 

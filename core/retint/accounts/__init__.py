@@ -43,8 +43,6 @@ from retint.accounts.sessions import (
     note_session_use,
 )
 from retint.accounts.tokens import (
-    DAYS,
-    MOST_DAYS,
     identify_token,
     issue_service_token,
     issue_token,
@@ -56,11 +54,9 @@ from retint.accounts.tokens import (
 )
 
 __all__ = [
-    "DAYS",
     "FAILURES_PER_PAIR",
     "INVITATION_H",
     "LIMIT_WINDOW_S",
-    "MOST_DAYS",
     "Identity",
     "MissingScope",
     "TooManyFailures",

@@ -14,20 +14,17 @@ from retint.accounts.identities import Identity, Unauthorized, hash_secret, iden
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import InvalidRequest, NotAllowed, NotFound
-from retint.roles import Scope, role_of, scopes_of, write_scopes
+from retint.roles import MOST_TOKEN_DAYS, TOKEN_DAYS, Scope, role_of, scopes_of, write_scopes
 from retint.tables import Token, User
 from retint.tenancy import get_owned, select_owned
 
 TOKEN_PREFIX: Final = "retint_"  # noqa: S105  not secret
 SHOWN: Final = len(TOKEN_PREFIX) + 5
 """How many characters of the secret are kept, so that people tell tokens apart."""
-DAYS: Final = 365
-"""How long a token lasts, unless chosen otherwise."""
-MOST_DAYS: Final = 3660
 
 
 def issue_token(
-    session: Session, user: User, name: str, *, scopes: Collection[Scope] | None = None, days: float = DAYS
+    session: Session, user: User, name: str, *, scopes: Collection[Scope] | None = None, days: float = TOKEN_DAYS
 ) -> str:
     """Create a token for the API. Only the hash of its secret is stored; the secret is returned this once.
 
@@ -50,7 +47,7 @@ def issue_token(
 
 
 def issue_service_token(
-    session: Session, identity: Identity, name: str, scopes: Collection[Scope], days: float = DAYS
+    session: Session, identity: Identity, name: str, scopes: Collection[Scope], days: float = TOKEN_DAYS
 ) -> str:
     """Create a service account of the institution: a token without a person. Returns its secret, this once.
 
@@ -154,8 +151,8 @@ def _issue(
         raise InvalidRequest("A token needs a name of at most 100 characters.")
     if not scopes:
         raise InvalidRequest("A token needs at least one scope.")
-    if not 0 < days <= MOST_DAYS:
-        raise InvalidRequest(f"A token lasts for at most {MOST_DAYS} days.")
+    if not 0 < days <= MOST_TOKEN_DAYS:
+        raise InvalidRequest(f"A token lasts for at most {MOST_TOKEN_DAYS} days.")
     if beyond := set(scopes) - set(most):
         raise NotAllowed(f"You cannot give a token more than you have yourself: {write_scopes(beyond)}.")
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)

@@ -5,13 +5,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from retint.roles import Role, Scope
+from retint.roles import MOST_TOKEN_DAYS, TOKEN_DAYS, Role, Scope
 
 if TYPE_CHECKING:
     from retint.services import Services
-
-DAYS: Final = 365
-"""How long a token lasts, unless chosen otherwise; `accounts.DAYS` is the same, and takes longer to load."""
 
 _json: Final = click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 _dry_run: Final = click.option("--dry-run", is_flag=True, help="Say what would be done, do nothing.")
@@ -27,7 +24,7 @@ _scope: Final = click.option(
     help="What it is for; give it several times for several. By default all that the user may.",
 )
 _days: Final = click.option(
-    "--days", type=click.IntRange(1, 3660), default=DAYS, show_default=True, help="How long it lasts."
+    "--days", type=click.IntRange(1, MOST_TOKEN_DAYS), default=TOKEN_DAYS, show_default=True, help="How long it lasts."
 )
 
 

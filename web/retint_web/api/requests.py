@@ -5,10 +5,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from retint import accounts, proofs, trials, verdicts
+from retint import proofs, trials, verdicts
 from retint.lifecycle import MOST_WORKERS, State, Verdict
 from retint.recipes import Recipe
-from retint.roles import Role, Scope
+from retint.roles import MOST_TOKEN_DAYS, TOKEN_DAYS, Role, Scope
 from retint.search import Sort
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex.")]
@@ -251,7 +251,7 @@ class NewServiceAccount(Body):
 
     name: str = Field(min_length=1, max_length=100, description="Where it is used.")
     scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
-    days: int = Field(accounts.DAYS, ge=1, le=accounts.MOST_DAYS, description="How long it lasts.")
+    days: int = Field(TOKEN_DAYS, ge=1, le=MOST_TOKEN_DAYS, description="How long it lasts.")
 
 
 class FailureFilter(Body):

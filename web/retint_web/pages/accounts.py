@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from retint import accounts, notifications
 from retint.errors import Refused
 from retint.notifications.kinds import KINDS
-from retint.roles import parse_scopes
+from retint.roles import TOKEN_DAYS, parse_scopes
 from retint.tables import User
 from retint.tenancy import get_owned
 from retint_web import links, security, services
@@ -152,8 +152,8 @@ def _render_account(secret: str | None = None) -> ResponseReturnValue:
         secret=secret,
         server=links.portal_url(),
         scopes=people.scope_choices(),
-        days=people.TOKEN_DAYS,
-        chosen_days=accounts.DAYS,
+        days=people.DAY_CHOICES,
+        chosen_days=TOKEN_DAYS,
         mail=mail,
         must_choose=request.args.get("choose") == "password",
     )

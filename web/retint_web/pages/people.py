@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from retint import accounts
 from retint.errors import InvalidRequest, Refused
-from retint.roles import Role, Scope, parse_role, parse_scopes, scopes_of
+from retint.roles import TOKEN_DAYS, Role, Scope, parse_role, parse_scopes, scopes_of
 from retint.tables import User
 from retint.tenancy import get_owned
 from retint_web import links, services
@@ -20,7 +20,7 @@ blueprint = Blueprint("people", __name__)
 
 SHOWN: Final = 100
 """People on a page."""
-TOKEN_DAYS: Final = {30: "30 days", 90: "90 days", 365: "1 year", 1095: "3 years"}
+DAY_CHOICES: Final = {30: "30 days", 90: "90 days", 365: "1 year", 1095: "3 years"}
 """How long a token may last, as the forms offer it."""
 
 
@@ -147,8 +147,8 @@ def parse_days() -> int:
     Raises:
         InvalidRequest: it does not say a number of days.
     """
-    days = request.form.get("days", accounts.DAYS, type=int)
-    if days not in TOKEN_DAYS:
+    days = request.form.get("days", TOKEN_DAYS, type=int)
+    if days not in DAY_CHOICES:
         raise InvalidRequest("Choose how long the token lasts.")
     return days
 
@@ -202,8 +202,8 @@ def _render_service_accounts(secret: str | None = None, problem: str = "") -> st
         secret=secret,
         problem=problem,
         scopes=scope_choices(),
-        days=TOKEN_DAYS,
-        chosen_days=accounts.DAYS,
+        days=DAY_CHOICES,
+        chosen_days=TOKEN_DAYS,
     )
 
 
