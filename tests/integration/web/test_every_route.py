@@ -138,7 +138,7 @@ def make_ids(
         put_zoom(admin, job["id"], number)
     trial = admin.api("POST", "/trials", json={"sha256": job["sha256"], "name": f"{SECRET_NAME}.jpg"})
     with services.begin() as session:
-        [token] = accounts.list_tokens(session, admin.identity)
+        token = accounts.list_tokens(session, admin.identity)[0]
         colleague = accounts.create_user(session, admin.identity.tenant_id, "colleague@museum.example")
         theirs = accounts.begin_session(session, accounts.identify(colleague), "192.0.2.8", "Firefox on Linux")
         tenant_id, url = admin.identity.tenant_id, f"https://dams.example.org/{SECRET_NAME.replace(' ', '-')}"

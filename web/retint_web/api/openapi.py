@@ -163,9 +163,9 @@ def _make_route(operation: Operation) -> Callable[..., ResponseReturnValue]:
 
     @functools.wraps(operation.view)
     def route(**values: Any) -> ResponseReturnValue:
-        require_scope(operation.scope_of(values["name"]) if operation.scope_of else operation.scope)
         if operation.roles:
             require(*operation.roles)
+        require_scope(operation.scope_of(values["name"]) if operation.scope_of else operation.scope)
         if operation.query is not None:
             values["query"] = _parse(operation.query, request.args.to_dict())
         if isinstance(operation.body, type):

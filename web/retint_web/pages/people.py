@@ -64,6 +64,7 @@ def show(user_id: UUID) -> ResponseReturnValue:
 def set_role(user_id: UUID) -> ResponseReturnValue:
     """Change a person's role."""
     with services().begin() as session:
+        get_owned(session, User, g.identity.tenant_id, user_id)
         user = accounts.set_role(session, g.identity, user_id, parse_role(request.form.get("role", "")))
     flash(f"{user.email} is {user.role.words} now.")
     is_myself_no_more = user_id == g.identity.user_id and user.role is not Role.ADMIN
