@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 
 from retint import accounts, uploads
 from retint.notifications import webhooks
-from retint.roles import OPERATOR, Role
+from retint.roles import OPERATOR, Duty, Role
 from retint.services import Services
 
 pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
@@ -65,8 +65,10 @@ BODIES |= {
     f"sending.{name}": BODIES[f"api.{name}"] for name in ("add_known_files", "open_upload", "send_upload", "end_upload")
 }
 """What the deposit page's script sends is what the API takes."""
-BOTH, ADMIN, HOUSE, REVIEWER = {Role.ADMIN, OPERATOR}, {Role.ADMIN}, {OPERATOR}, {Role.REVIEWER, Role.ADMIN}
-ROLES = {
+ADMIN: set[Duty] = {Role.ADMIN}
+HOUSE: set[Duty] = {OPERATOR}
+BOTH, REVIEWER = ADMIN | HOUSE, ADMIN | {Role.REVIEWER}
+ROLES: dict[str, set[Duty]] = {
     "admin.index": BOTH,
     "admin.live": BOTH,
     "admin.scale": HOUSE,
@@ -93,10 +95,14 @@ ROLES = {
     "light_table.rework": REVIEWER,
     "light_table.rework_here": REVIEWER,
 }
-PEOPLE_PAGES = ("index", "invite", "show", "set_role", "disable", "enable", "reset_password", "end_session")
-PEOPLE_PAGES += ("service_accounts", "make_service_account", "revoke_service_account")
-PEOPLE_OPERATIONS = ("list_people", "invite_person", "show_person", "change_person", "make_link", "list_sessions")
-PEOPLE_OPERATIONS += ("end_session", "list_service_accounts", "make_service_account", "revoke_service_account")
+PEOPLE_PAGES = (
+    "index", "invite", "show", "set_role", "disable", "enable", "reset_password", "end_session", "service_accounts",
+    "make_service_account", "revoke_service_account",
+)  # fmt: skip
+PEOPLE_OPERATIONS = (
+    "list_people", "invite_person", "show_person", "change_person", "make_link", "list_sessions", "end_session",
+    "list_service_accounts", "make_service_account", "revoke_service_account",
+)  # fmt: skip
 ROLES |= dict.fromkeys((f"people.{page}" for page in PEOPLE_PAGES), ADMIN)
 ROLES |= dict.fromkeys((f"api.{operation}" for operation in PEOPLE_OPERATIONS), ADMIN)
 WEBHOOK_PAGES = ("index", "add", "show", "change", "pause", "resume", "rotate", "test", "send_again", "delete")
