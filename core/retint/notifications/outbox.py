@@ -130,13 +130,13 @@ def _is_open() -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _select_open_webhooks() -> Select[tuple[UUID]]:
+def _select_open_webhooks() -> Select[UUID]:
     """Select the webhooks for which something is due, those first that were served longest ago."""
     waiting = exists().where(text(IS_WAITING), Notification.webhook_id == Webhook.id, _is_due())
     return select(Webhook.id).where(*_is_open(), waiting).order_by(Webhook.busy_until.asc().nulls_first(), Webhook.id)
 
 
-def _select_due_mail() -> Select[tuple[Notification]]:
+def _select_due_mail() -> Select[Notification]:
     mails = select(Notification).where(text(IS_WAITING), Notification.webhook_id.is_(None), _is_due())
     return mails.order_by(Notification.id)
 
