@@ -1,0 +1,545 @@
+"""Deliveries to real receivers: slow, redirecting, overloaded, inside, gone; killed processes and changed secrets."""
+
+import email
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+from standardwebhooks import Webhook as Verifier
+from tests.receivers import Mailbox, Receiver, run_mailbox, run_receiver
+
+from retint import accounts, notifications, sealing
+from retint.columns import new_id, now
+from retint.notification_tables import Delivery as Try
+from retint.notification_tables import Notification, Webhook
+from retint.notifications import kinds, webhooks
+from retint.services import Services
+from retint.settings import Settings
+from retint_workers.dispatch import delivery as delivery_module
+from retint_workers.dispatch.delivery import Delivery
+
+FIELDS = kinds.BATCH_ENDED.example
+
+
+@dataclass
+class Outbox:
+    """An installation with receivers, and a delivery that steps when the test says so."""
+
+    services: Services
+    stack: ExitStack
+    tenant_id: UUID
+    hosts: list[str] = field(default_factory=list)
+
+    def add_receiver(self, receiver: Receiver | None = None) -> tuple[Receiver, UUID, str]:
+        """Run a receiver that the operator lists, and add a webhook to it; return its id and secret, too."""
+        receiver = self.stack.enter_context(run_receiver(receiver or Receiver()))
+        self.hosts.append(receiver.host)
+        self.change_settings(webhook_hosts=",".join(self.hosts))
+        return receiver, *self.add_webhook(receiver.url)
+
+    def add_webhook(self, url: str) -> tuple[UUID, str]:
+        with self.services.begin() as session:
+            webhook, secret = webhooks.add(session, self.services.settings, self.tenant_id, url, ["batch.ended"])
+            return webhook.id, secret
+
+    def change_settings(self, **values: object) -> None:
+        settings = self.services.settings.model_copy(update=values)
+        self.services = Services(settings, self.services.engine, self.services.store, self.services.counters)
+
+    def tell(self) -> None:
+        with self.services.begin() as session:
+            notifications.tell(session, self.services.settings, kinds.BATCH_ENDED, self.tenant_id, FIELDS)
+
+    def deliver(self, until: Callable[[], bool] = lambda: False, *, timeout_s: float = 30) -> None:
+        """Step until the condition holds, or nothing is due and nothing on its way."""
+        delivery = Delivery(self.services)
+        deadline = time.monotonic() + timeout_s
+        while not until():
+            before = delivery._busy_at
+            delivery.step()
+            if not delivery._flying and delivery._busy_at == before and not until():
+                break
+            assert time.monotonic() < deadline, "it was not delivered in time"
+        delivery._threads.shutdown(wait=False)
+
+    def skip_time(self) -> None:
+        """Let all waits be over."""
+        with self.services.begin() as session:
+            session.execute(update(Notification).values(not_before=now(-1.0)))
+            session.execute(update(Webhook).values(not_before=None, busy_until=now(-1.0)))
+
+    def get(self, webhook_id: UUID) -> Webhook:
+        with self.services.read() as session:
+            return session.get_one(Webhook, webhook_id)
+
+    def list_outcomes(self) -> list[str | None]:
+        with self.services.read() as session:
+            return list(session.scalars(select(Notification.outcome).order_by(Notification.id)))
+
+    def list_tries(self) -> list[tuple[int | None, str | None]]:
+        with self.services.read() as session:
+            tries = session.execute(select(Try.status, Try.problem).order_by(Try.notification_id, Try.number))
+            return [(row.status, row.problem) for row in tries]
+
+    def wait_s(self) -> float:
+        """Return for how many seconds the only notification still waits, with its webhook."""
+        with self.services.read() as session:
+            own, its, at = session.execute(
+                select(Notification.not_before, Webhook.not_before, now()).join(
+                    Webhook, Webhook.id == Notification.webhook_id
+                )
+            ).one()
+            return (max(own, its) - at).total_seconds()
+
+
+def open_outbox(database_url: str, tmp_path: Path) -> Iterator[Outbox]:
+    services = Services.connect(
+        Settings(data=tmp_path, database_url=database_url, secret=SecretStr("a secret of the tests"))
+    )
+    with services.begin() as session:
+        tenant_id = accounts.get_or_create_tenant(session, "museum").id
+    with ExitStack() as stack:
+        yield Outbox(services, stack, tenant_id)
+    services.engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "POLL_S", 0.05)
+
+
+@pytest.fixture
+def each_outbox(database_url: str, tmp_path: Path) -> Iterator[Outbox]:
+    yield from open_outbox(database_url, tmp_path)
+
+
+@pytest.fixture
+def outbox(sqlite_url: str, tmp_path: Path) -> Iterator[Outbox]:
+    yield from open_outbox(sqlite_url, tmp_path)
+
+
+def test_a_webhook_is_told_once_with_a_signature_that_verifies(each_outbox: Outbox) -> None:
+    receiver, webhook_id, secret = each_outbox.add_receiver()
+    each_outbox.tell()
+    each_outbox.deliver()
+    [(headers, body)] = receiver.came
+    assert Verifier(secret).verify(body, headers)["data"] == FIELDS
+    assert headers["content-type"] == "application/json"
+    assert each_outbox.list_outcomes() == ["delivered"]
+    assert each_outbox.get(webhook_id).delivered_at is not None
+    each_outbox.deliver()
+    assert len(receiver.came) == 1
+
+
+def test_what_is_rolled_back_is_not_told(each_outbox: Outbox) -> None:
+    receiver, _, _ = each_outbox.add_receiver()
+
+    def tell_and_fail() -> None:
+        with each_outbox.services.begin() as session:
+            notifications.tell(session, each_outbox.services.settings, kinds.BATCH_ENDED, each_outbox.tenant_id, FIELDS)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        tell_and_fail()
+    each_outbox.deliver()
+    assert receiver.came == []
+
+
+def test_only_webhooks_of_the_institution_that_chose_the_kind_are_told(outbox: Outbox) -> None:
+    receiver, webhook_id, _ = outbox.add_receiver()
+    with outbox.services.begin() as session:
+        other = accounts.get_or_create_tenant(session, "archive").id
+        notifications.tell(session, outbox.services.settings, kinds.BATCH_ENDED, other, FIELDS)
+        webhook = session.get_one(Webhook, webhook_id)
+        webhooks.change(session, outbox.services.settings, webhook, receiver.url, ["photo.refused"])
+    outbox.tell()
+    assert outbox.list_outcomes() == []
+
+
+@pytest.mark.parametrize(
+    ("receiver", "sentence"),
+    [
+        (Receiver(status=500), "It answered 500 Internal Server Error."),
+        (Receiver(status=404), "It answered 404 Not Found."),
+        (Receiver(drops=True), "Nothing came from 127.0.0.1: Server disconnected without sending a response."),
+    ],
+)
+def test_a_failure_is_tried_again_and_its_body_never_kept(outbox: Outbox, receiver: Receiver, sentence: str) -> None:
+    receiver, webhook_id, _ = outbox.add_receiver(receiver)
+    outbox.tell()
+    outbox.deliver()
+    assert outbox.list_tries() == [(receiver.status if not receiver.drops else None, sentence)]
+    assert outbox.list_outcomes() == [None]
+    assert 3 < outbox.wait_s() < 6.5
+    receiver.status, receiver.drops = 200, False
+    outbox.skip_time()
+    outbox.deliver()
+    assert outbox.list_outcomes() == ["delivered"]
+    assert receiver.ids[0] == receiver.ids[1]
+    assert outbox.get(webhook_id).failures == 0
+
+
+def test_a_redirection_is_a_failure_and_not_followed(outbox: Outbox) -> None:
+    goal, _, _ = outbox.add_receiver()
+    receiver, _, _ = outbox.add_receiver(Receiver(status=307, headers={"Location": goal.url}))
+    with outbox.services.begin() as session:
+        session.execute(update(Webhook).where(Webhook.url == goal.url).values(kinds=["photo.refused"]))
+    outbox.tell()
+    outbox.deliver()
+    assert (len(receiver.came), len(goal.came)) == (1, 0)
+    [(status, problem)] = outbox.list_tries()
+    assert status == 307
+    assert "redirections are not followed" in (problem or "")
+
+
+def test_a_receiver_that_is_gone_is_disabled_at_once_and_its_owners_are_told(outbox: Outbox) -> None:
+    mailbox = outbox.stack.enter_context(run_mailbox(Mailbox()))
+    outbox.change_settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mailbox.port}"), mail_from="retint@museum.example")
+    with outbox.services.begin() as session:
+        accounts.create_user(session, outbox.tenant_id, "head@museum.example", is_admin=True)
+        accounts.create_user(session, outbox.tenant_id, "member@museum.example")
+    receiver, webhook_id, _ = outbox.add_receiver(Receiver(status=410))
+    outbox.tell()
+    outbox.tell()
+    outbox.deliver()
+    webhook = outbox.get(webhook_id)
+    assert webhook.disabled_at is not None
+    assert "410" in (webhook.disabled_because or "")
+    assert len(receiver.came) == 1
+    [(addresses, message)] = mailbox.came
+    assert addresses == ["head@museum.example"]
+    text = read_mail(message)
+    assert "The webhook to 127.0.0.1 was disabled. It answered 410 Gone" in text
+    assert f"/webhooks/{webhook_id}" in text
+    receiver.status = 200
+    with outbox.services.begin() as session:
+        webhooks.resume(session, session.get_one(Webhook, webhook_id))
+    outbox.deliver()
+    assert outbox.list_outcomes().count("delivered") == 2, "what waited is sent; the mail, too"
+
+
+@pytest.mark.parametrize(("status", "header", "low", "high"), [(429, "120", 119, 121), (503, None, 47, 73)])
+def test_a_receiver_that_is_overloaded_is_left_alone(
+    outbox: Outbox, status: int, header: str | None, low: float, high: float
+) -> None:
+    headers = {"Retry-After": header} if header else {}
+    receiver, _, _ = outbox.add_receiver(Receiver(status=status, headers=headers))
+    outbox.tell()
+    outbox.deliver()
+    assert low <= outbox.wait_s() <= high
+    outbox.tell()
+    outbox.deliver()
+    assert len(receiver.came) == 1, "the second waits, too"
+
+
+def test_after_the_last_try_the_webhook_is_disabled(each_outbox: Outbox) -> None:
+    receiver, webhook_id, _ = each_outbox.add_receiver(Receiver(status=500))
+    each_outbox.tell()
+    for _ in range(10):
+        assert each_outbox.get(webhook_id).disabled_at is None
+        each_outbox.skip_time()
+        each_outbox.deliver()
+    assert len(receiver.came) == 10
+    assert len(set(receiver.ids)) == 1
+    assert each_outbox.list_outcomes() == ["given_up"]
+    assert "All 10 tries" in (each_outbox.get(webhook_id).disabled_because or "")
+
+
+def test_one_message_that_is_not_liked_disables_nothing_and_can_be_sent_again(outbox: Outbox) -> None:
+    receiver, webhook_id, _ = outbox.add_receiver(Receiver(status=400))
+    outbox.tell()
+    with outbox.services.begin() as session:
+        session.execute(update(Notification).values(tries=9))
+        session.execute(update(Webhook).values(delivered_at=now(60.0)))
+    outbox.deliver()
+    assert outbox.list_outcomes() == ["given_up"]
+    assert outbox.get(webhook_id).disabled_at is None
+    receiver.status = 200
+    with outbox.services.begin() as session:
+        notification_id = session.scalars(select(Notification.id)).one()
+        webhooks.send_again(session, outbox.tenant_id, webhook_id, notification_id)
+    outbox.deliver()
+    assert outbox.list_outcomes() == ["delivered"]
+    assert len(set(receiver.ids)) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/",
+        "https://localhost/",
+        "https://[::1]/",
+        "https://2130706433/",
+        "https://0x7f.1/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://[64:ff9b::7f00:1]/",
+        "https://[64:ff9b::a9fe:a9fe]/",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://192.168.0.10/",
+        "https://[fd00::1]/",
+        "https://8.8.8.8:8443/",
+    ],
+)
+def test_an_address_inside_is_never_asked(outbox: Outbox, url: str) -> None:
+    outbox.add_webhook(url)
+    outbox.tell()
+    outbox.deliver()
+    [(status, problem)] = outbox.list_tries()
+    assert status is None
+    assert "only public servers on ports 80 and 443 may be" in (problem or ""), problem
+
+
+def test_a_listed_name_is_told_wherever_it_is_but_not_a_clouds_metadata(outbox: Outbox) -> None:
+    receiver, _, _ = outbox.add_receiver()
+    outbox.change_settings(webhook_hosts=f"localhost:{receiver.port}, 169.254.169.254:80")
+    outbox.add_webhook(f"http://localhost:{receiver.port}/")
+    outbox.tell()
+    outbox.deliver()
+    assert len(receiver.came) == 1, "127.0.0.1 with this port is not listed any more"
+    outbox.add_webhook("http://169.254.169.254/")
+    outbox.tell()
+    outbox.skip_time()
+    outbox.deliver()
+    assert any("may be" in (problem or "") for _, problem in outbox.list_tries())
+
+
+def test_a_slow_receiver_holds_up_no_other_and_gets_one_at_a_time(outbox: Outbox) -> None:
+    slow, _, _ = outbox.add_receiver(Receiver(slow_s=1.5))
+    quick, _, _ = outbox.add_receiver()
+    for _ in range(5):
+        outbox.tell()
+    began = time.monotonic()
+    outbox.deliver(lambda: len(quick.came) == 5)
+    assert time.monotonic() - began < 1.5
+    outbox.deliver(lambda: len(slow.came) >= 2)
+    assert (slow.most_at_once, quick.most_at_once) == (1, 1)
+
+
+def test_a_receiver_that_never_answers_is_given_up_after_the_time_limit(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retint.notifications.posting.TIMEOUT_S", 0.3)
+    outbox.add_receiver(Receiver(slow_s=2))
+    outbox.tell()
+    outbox.deliver()
+    assert outbox.list_tries() == [(None, "127.0.0.1 did not answer within 0.3 seconds.")]
+
+
+def add_many(session: Session, tenant_id: UUID, webhook_id: UUID, n: int) -> None:
+    body = notifications.make_body(kinds.BATCH_ENDED, FIELDS)
+    common = {"tenant_id": tenant_id, "kind": "batch.ended", "webhook_id": webhook_id, "body": body}
+    session.execute(insert(Notification), [{"id": new_id(), **common} for _ in range(n)])
+
+
+def test_ten_thousand_waiting_for_a_dead_one_hold_up_no_other(each_outbox: Outbox) -> None:
+    dead, dead_id, _ = each_outbox.add_receiver(Receiver(drops=True))
+    quick, quick_id, _ = each_outbox.add_receiver()
+    with each_outbox.services.begin() as session:
+        add_many(session, each_outbox.tenant_id, dead_id, 10_000)
+        add_many(session, each_outbox.tenant_id, quick_id, 20)
+    began = time.monotonic()
+    each_outbox.deliver(lambda: len(quick.came) == 20)
+    assert time.monotonic() - began < 15
+    assert len(dead.came) <= 3, "it is left alone after a failure"
+    print(f"20 delivered beside 10,000 that wait, in {time.monotonic() - began:.2f} s")
+
+
+KILLED = """
+import os, signal, sys
+from retint.notifications import outbox
+from retint.services import Services
+from retint.settings import Settings
+from retint_workers.dispatch.delivery import run
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)  # between the delivery and its commit
+
+outbox.settle = die
+run(Services.connect(Settings()), lambda: True)
+"""
+
+
+def test_a_process_killed_between_delivery_and_commit_delivers_twice_with_one_id(each_outbox: Outbox) -> None:
+    receiver, webhook_id, _ = each_outbox.add_receiver()
+    each_outbox.tell()
+    environment = each_outbox.services.settings.environment()
+    killed = subprocess.run([sys.executable, "-c", KILLED], env=environment, check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(receiver.came) == 1
+    each_outbox.deliver()
+    assert len(receiver.came) == 1, "the claim of the dead process is not over yet"
+    each_outbox.skip_time()
+    each_outbox.deliver()
+    assert len(receiver.came) == 2
+    assert len(set(receiver.ids)) == 1
+    assert each_outbox.list_outcomes() == ["delivered"]
+    assert each_outbox.get(webhook_id).delivered_at is not None
+
+
+def test_a_new_secret_and_the_one_before_both_sign_for_a_day(outbox: Outbox) -> None:
+    receiver, webhook_id, old = outbox.add_receiver()
+    with outbox.services.begin() as session:
+        new = webhooks.rotate(session, outbox.services.settings, session.get_one(Webhook, webhook_id))
+    outbox.tell()
+    outbox.deliver()
+    headers, body = receiver.came[0]
+    assert len(headers["webhook-signature"].split()) == 2
+    for secret in (old, new):
+        Verifier(secret).verify(body, headers)
+    with outbox.services.begin() as session:
+        session.execute(update(Webhook).values(former_until=now(-1.0)))
+    outbox.tell()
+    outbox.deliver()
+    assert len(receiver.came[1][0]["webhook-signature"].split()) == 1
+    Verifier(new).verify(receiver.came[1][1], receiver.came[1][0])
+
+
+def test_retints_secret_is_changed_by_naming_the_old_one(outbox: Outbox) -> None:
+    receiver, webhook_id, secret = outbox.add_receiver()
+    assert secret not in outbox.get(webhook_id).secret
+    outbox.tell()
+    outbox.change_settings(secret=SecretStr("another"))
+    outbox.deliver()
+    assert receiver.came == []
+    assert "RETINT_FORMER_SECRETS" in (outbox.list_tries()[0][1] or "")
+    outbox.change_settings(former_secrets=SecretStr("a secret of the tests"))
+    outbox.skip_time()
+    outbox.deliver()
+    Verifier(secret).verify(receiver.came[0][1], receiver.came[0][0])
+    with outbox.services.begin() as session:
+        assert webhooks.reseal(session, outbox.services.settings) == 1
+    outbox.change_settings(former_secrets=None)
+    assert sealing.unseal(outbox.services.settings, webhooks.PURPOSE, outbox.get(webhook_id).secret) == secret
+
+
+def test_a_paused_webhook_is_told_when_it_is_resumed(outbox: Outbox) -> None:
+    receiver, webhook_id, _ = outbox.add_receiver()
+    with outbox.services.begin() as session:
+        webhooks.pause(session, session.get_one(Webhook, webhook_id))
+    outbox.tell()
+    outbox.deliver()
+    assert receiver.came == []
+    with outbox.services.begin() as session:
+        webhooks.resume(session, session.get_one(Webhook, webhook_id))
+    outbox.deliver()
+    assert len(receiver.came) == 1
+
+
+def test_what_is_deleted_takes_what_waits_along(each_outbox: Outbox) -> None:
+    receiver, webhook_id, _ = each_outbox.add_receiver()
+    each_outbox.tell()
+    with each_outbox.services.begin() as session:
+        webhooks.delete(session, session.get_one(Webhook, webhook_id))
+    each_outbox.deliver()
+    assert receiver.came == []
+    with each_outbox.services.read() as session:
+        assert session.scalar(select(func.count()).select_from(Notification)) == 0
+
+
+def read_mail(message: bytes) -> str:
+    parsed = email.message_from_bytes(message, policy=default)
+    assert isinstance(parsed, EmailMessage)
+    plain = parsed.get_body(("plain",))
+    assert plain is not None
+    return str(plain.get_content())
+
+
+@pytest.fixture
+def mailing(each_outbox: Outbox) -> Mailbox:
+    mailbox = each_outbox.stack.enter_context(run_mailbox(Mailbox()))
+    each_outbox.change_settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mailbox.port}"), mail_from="r@museum.example")
+    return mailbox
+
+
+INVITATION = {
+    "institution": "Museum",
+    "by": "head@museum.example",
+    "link": "https://a.example/sign-in/x",
+    "hours": "24",
+}
+
+
+def test_an_invitation_arrives_and_leaves_no_link_behind(each_outbox: Outbox, mailing: Mailbox) -> None:
+    with each_outbox.services.begin() as session:
+        notifications.send_mail(session, each_outbox.services.settings, "invitation", "new@museum.example", INVITATION)
+    with each_outbox.services.read() as session:
+        body = session.scalars(select(Notification.body)).one() or ""
+    assert INVITATION["link"] not in body
+    each_outbox.deliver()
+    [(addresses, message)] = mailing.came
+    assert addresses == ["new@museum.example"]
+    assert INVITATION["link"] in read_mail(message)
+    with each_outbox.services.read() as session:
+        assert session.scalars(select(Notification.body)).one() is None
+
+
+def test_mail_that_is_refused_for_now_is_tried_again_and_for_good_given_up(
+    each_outbox: Outbox, mailing: Mailbox
+) -> None:
+    mailing.refused = {"full@museum.example": "452 full", "gone@museum.example": "550 unknown"}
+    with each_outbox.services.begin() as session:
+        for address in ("full@museum.example", "gone@museum.example", "good@museum.example"):
+            notifications.send_mail(session, each_outbox.services.settings, "invitation", address, INVITATION)
+    each_outbox.deliver()
+    assert each_outbox.list_outcomes() == [None, "given_up", "delivered"]
+    assert sorted(status or 0 for status, _ in each_outbox.list_tries()) == [250, 452, 550]
+    mailing.refused = {}
+    each_outbox.skip_time()
+    each_outbox.deliver()
+    assert each_outbox.list_outcomes() == ["delivered", "given_up", "delivered"]
+    message_ids = [email.message_from_bytes(message)["Message-ID"] for _, message in mailing.came]
+    assert len(set(message_ids)) == 2
+
+
+def test_a_mail_server_that_is_away_is_asked_once_and_nothing_is_lost(outbox: Outbox) -> None:
+    outbox.change_settings(smtp_url=SecretStr("smtp://127.0.0.1:9"), mail_from="r@museum.example")
+    with outbox.services.begin() as session:
+        for _ in range(3):
+            notifications.send_mail(session, outbox.services.settings, "invitation", "a@museum.example", INVITATION)
+    outbox.deliver()
+    [(status, problem)] = outbox.list_tries()
+    assert status is None
+    assert problem == "The mail server did not answer (ConnectionRefusedError)."
+    mailbox = outbox.stack.enter_context(run_mailbox(Mailbox()))
+    outbox.change_settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mailbox.port}"))
+    outbox.skip_time()
+    outbox.deliver()
+    assert len(mailbox.came) == 3
+
+
+def test_a_password_is_not_sent_without_tls(outbox: Outbox) -> None:
+    mailbox = outbox.stack.enter_context(run_mailbox(Mailbox()))
+    outbox.change_settings(
+        smtp_url=SecretStr(f"smtp://retint:pass%40word@127.0.0.1:{mailbox.port}"), mail_from="r@museum.example"
+    )
+    with outbox.services.begin() as session:
+        notifications.send_mail(session, outbox.services.settings, "invitation", "a@museum.example", INVITATION)
+    outbox.deliver()
+    assert mailbox.came == []
+    assert outbox.list_tries() == [(None, "The mail server offers no STARTTLS, so the password is not sent to it.")]
+
+
+def test_old_notifications_are_forgotten(each_outbox: Outbox) -> None:
+    each_outbox.add_receiver()
+    each_outbox.tell()
+    each_outbox.deliver()
+    with each_outbox.services.begin() as session:
+        session.execute(update(Notification).values(ended_at=now(-31 * 86_400.0)))
+    each_outbox.tell()
+    each_outbox.deliver()
+    with each_outbox.services.read() as session:
+        assert session.scalar(select(func.count()).select_from(Notification)) == 1
+        assert json.loads(session.scalars(select(Notification.body)).one() or "")["type"] == "batch.ended"
