@@ -66,7 +66,7 @@ def test_what_cannot_be_told_is_said_and_kept_in_the_form(admin: Person, url: st
 
 def test_a_webhook_is_paused_resumed_changed_tested_and_deleted(admin: Person, webhook: str) -> None:
     for path, state in (("pause", "paused"), ("resume", "new")):
-        assert state in post(admin, f"/webhooks/{webhook}/{path}")
+        assert f"{state}</span>" in post(admin, f"/webhooks/{webhook}/{path}")
     assert "The test is on its way" in post(admin, f"/webhooks/{webhook}/test")
     assert "webhook.test" in admin.browser().get(f"/webhooks/{webhook}").text
     post(admin, f"/webhooks/{webhook}", url=f"{URL}/2", kind=["photo.refused"])

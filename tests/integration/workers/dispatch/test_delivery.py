@@ -30,6 +30,7 @@ from retint.services import Services
 from retint.settings import Settings
 from retint_workers.dispatch import delivery as delivery_module
 from retint_workers.dispatch.delivery import Delivery
+from retint_workers.dispatch.news import News
 
 FIELDS = kinds.BATCH_ENDED.example
 
@@ -183,7 +184,7 @@ def test_a_failure_is_tried_again_and_its_body_never_kept(outbox: Outbox, receiv
     outbox.deliver()
     assert outbox.list_tries() == [(receiver.status if not receiver.drops else None, sentence)]
     assert outbox.list_outcomes() == [None]
-    assert 3 < outbox.wait_s() < 6.5
+    assert 0 < outbox.wait_s() < 6.5
     receiver.status, receiver.drops = 200, False
     outbox.skip_time()
     outbox.deliver()
@@ -231,7 +232,7 @@ def test_a_receiver_that_is_gone_is_disabled_at_once_and_its_owners_are_told(out
     assert outbox.list_outcomes().count("delivered") == 2, "what waited is sent; the mail, too"
 
 
-@pytest.mark.parametrize(("status", "header", "low", "high"), [(429, "120", 119, 121), (503, None, 47, 73)])
+@pytest.mark.parametrize(("status", "header", "low", "high"), [(429, "120", 90, 121), (503, None, 25, 73)])
 def test_a_receiver_that_is_overloaded_is_left_alone(
     outbox: Outbox, status: int, header: str | None, low: float, high: float
 ) -> None:
@@ -317,14 +318,19 @@ def test_a_listed_name_is_told_wherever_it_is_but_not_a_clouds_metadata(outbox: 
 
 
 def test_a_slow_receiver_holds_up_no_other_and_gets_one_at_a_time(outbox: Outbox) -> None:
-    slow, _, _ = outbox.add_receiver(Receiver(slow_s=1.5))
+    slow, _, _ = outbox.add_receiver(Receiver(slow_s=3))
     quick, _, _ = outbox.add_receiver()
     for _ in range(5):
         outbox.tell()
-    began = time.monotonic()
-    outbox.deliver(lambda: len(quick.came) == 5)
-    assert time.monotonic() - began < 1.5
-    outbox.deliver(lambda: len(slow.came) >= 2)
+    slow_when_quick_was_done: list[int] = []
+
+    def is_over() -> bool:
+        if len(quick.came) == 5 and not slow_when_quick_was_done:
+            slow_when_quick_was_done.append(len(slow.came))
+        return len(slow.came) == 2
+
+    outbox.deliver(is_over)
+    assert slow_when_quick_was_done == [1]
     assert (slow.most_at_once, quick.most_at_once) == (1, 1)
 
 
@@ -387,6 +393,25 @@ def test_a_process_killed_between_delivery_and_commit_delivers_twice_with_one_id
     assert len(set(receiver.ids)) == 1
     assert each_outbox.list_outcomes() == ["delivered"]
     assert each_outbox.get(webhook_id).delivered_at is not None
+
+
+def test_the_leading_dispatcher_starts_the_delivery_and_ends_it(each_outbox: Outbox) -> None:
+    receiver, _, _ = each_outbox.add_receiver()
+    news = News(each_outbox.services)
+    news.keep_delivering()
+    assert not news._child.is_running, "nothing is due"
+    each_outbox.tell()
+    news._deliver_at = 0.0
+    try:
+        news.keep_delivering()
+        deadline = time.monotonic() + 60
+        while each_outbox.list_outcomes() != ["delivered"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        news.end()
+    assert len(receiver.came) == 1
+    assert not news._child.is_running
 
 
 def test_a_new_secret_and_the_one_before_both_sign_for_a_day(outbox: Outbox) -> None:
