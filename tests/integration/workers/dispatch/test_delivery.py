@@ -1,17 +1,10 @@
 """Deliveries to real receivers: slow, redirecting, overloaded, inside, gone; killed processes and changed secrets."""
 
-import email
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from email.message import EmailMessage
-from email.policy import default
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -19,122 +12,14 @@ from pydantic import SecretStr
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook as Verifier
-from tests.receivers import Mailbox, Receiver, run_mailbox, run_receiver
+from tests.outboxes import FIELDS, Outbox
+from tests.receivers import Receiver
 
 from retint import accounts, notifications, sealing
 from retint.columns import new_id, now
-from retint.notification_tables import Delivery as Try
 from retint.notification_tables import Notification, Webhook
 from retint.notifications import kinds, webhooks
-from retint.services import Services
-from retint.settings import Settings
-from retint_workers.dispatch import delivery as delivery_module
-from retint_workers.dispatch.delivery import Delivery
 from retint_workers.dispatch.news import News
-
-FIELDS = kinds.BATCH_ENDED.example
-
-
-@dataclass
-class Outbox:
-    """An installation with receivers, and a delivery that steps when the test says so."""
-
-    services: Services
-    stack: ExitStack
-    tenant_id: UUID
-    hosts: list[str] = field(default_factory=list)
-
-    def add_receiver(self, receiver: Receiver | None = None) -> tuple[Receiver, UUID, str]:
-        """Run a receiver that the operator lists, and add a webhook to it; return its id and secret, too."""
-        receiver = self.stack.enter_context(run_receiver(receiver or Receiver()))
-        self.hosts.append(receiver.host)
-        self.change_settings(webhook_hosts=",".join(self.hosts))
-        return receiver, *self.add_webhook(receiver.url)
-
-    def add_webhook(self, url: str) -> tuple[UUID, str]:
-        with self.services.begin() as session:
-            webhook, secret = webhooks.add(session, self.services.settings, self.tenant_id, url, ["batch.ended"])
-            return webhook.id, secret
-
-    def change_settings(self, **values: object) -> None:
-        settings = self.services.settings.model_copy(update=values)
-        self.services = Services(settings, self.services.engine, self.services.store, self.services.counters)
-
-    def tell(self) -> None:
-        with self.services.begin() as session:
-            notifications.tell(session, self.services.settings, kinds.BATCH_ENDED, self.tenant_id, FIELDS)
-
-    def deliver(self, until: Callable[[], bool] = lambda: False, *, timeout_s: float = 30) -> None:
-        """Step until the condition holds, or nothing is due and nothing on its way."""
-        delivery = Delivery(self.services)
-        deadline = time.monotonic() + timeout_s
-        while not until():
-            before = delivery._busy_at
-            delivery.step()
-            if not delivery._flying and delivery._busy_at == before and not until():
-                break
-            assert time.monotonic() < deadline, "it was not delivered in time"
-        delivery._threads.shutdown(wait=False)
-
-    def skip_time(self) -> None:
-        """Let all waits be over."""
-        with self.services.begin() as session:
-            session.execute(update(Notification).values(not_before=now(-1.0)))
-            session.execute(update(Webhook).values(not_before=None, busy_until=now(-1.0)))
-
-    def get(self, webhook_id: UUID) -> Webhook:
-        with self.services.read() as session:
-            return session.get_one(Webhook, webhook_id)
-
-    def list_outcomes(self) -> list[str | None]:
-        with self.services.read() as session:
-            return list(session.scalars(select(Notification.outcome).order_by(Notification.id)))
-
-    def list_mails(self) -> dict[str | None, str | None]:
-        with self.services.read() as session:
-            rows = session.execute(select(Notification.address, Notification.outcome))
-            return {row.address: row.outcome for row in rows}
-
-    def list_tries(self) -> list[tuple[int | None, str | None]]:
-        with self.services.read() as session:
-            tries = session.execute(select(Try.status, Try.problem).order_by(Try.notification_id, Try.number))
-            return [(row.status, row.problem) for row in tries]
-
-    def wait_s(self) -> float:
-        """Return for how many seconds the only notification still waits, with its webhook."""
-        with self.services.read() as session:
-            own, its, at = session.execute(
-                select(Notification.not_before, Webhook.not_before, now()).join(
-                    Webhook, Webhook.id == Notification.webhook_id
-                )
-            ).one()
-            return (max(own, its) - at).total_seconds()
-
-
-def open_outbox(database_url: str, tmp_path: Path) -> Iterator[Outbox]:
-    services = Services.connect(
-        Settings(data=tmp_path, database_url=database_url, secret=SecretStr("a secret of the tests"))
-    )
-    with services.begin() as session:
-        tenant_id = accounts.get_or_create_tenant(session, "museum").id
-    with ExitStack() as stack:
-        yield Outbox(services, stack, tenant_id)
-    services.engine.dispose()
-
-
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery_module, "POLL_S", 0.05)
-
-
-@pytest.fixture
-def each_outbox(database_url: str, tmp_path: Path) -> Iterator[Outbox]:
-    yield from open_outbox(database_url, tmp_path)
-
-
-@pytest.fixture
-def outbox(sqlite_url: str, tmp_path: Path) -> Iterator[Outbox]:
-    yield from open_outbox(sqlite_url, tmp_path)
 
 
 def test_a_webhook_is_told_once_with_a_signature_that_verifies(each_outbox: Outbox) -> None:
@@ -209,32 +94,6 @@ def test_a_redirection_is_a_failure_and_not_followed(outbox: Outbox) -> None:
     [(status, problem)] = outbox.list_tries()
     assert status == 307
     assert "redirections are not followed" in (problem or "")
-
-
-def test_a_receiver_that_is_gone_is_disabled_at_once_and_its_owners_are_told(outbox: Outbox) -> None:
-    mailbox = outbox.stack.enter_context(run_mailbox(Mailbox()))
-    outbox.change_settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mailbox.port}"), mail_from="retint@museum.example")
-    with outbox.services.begin() as session:
-        accounts.create_user(session, outbox.tenant_id, "head@museum.example", is_admin=True)
-        accounts.create_user(session, outbox.tenant_id, "member@museum.example")
-    receiver, webhook_id, _ = outbox.add_receiver(Receiver(status=410))
-    outbox.tell()
-    outbox.tell()
-    outbox.deliver()
-    webhook = outbox.get(webhook_id)
-    assert webhook.disabled_at is not None
-    assert "410" in (webhook.disabled_because or "")
-    assert len(receiver.came) == 1
-    [(addresses, message)] = mailbox.came
-    assert addresses == ["head@museum.example"]
-    text = read_mail(message)
-    assert "The webhook to 127.0.0.1 was disabled. It answered 410 Gone" in text
-    assert f"/webhooks/{webhook_id}" in text
-    receiver.status = 200
-    with outbox.services.begin() as session:
-        webhooks.resume(session, session.get_one(Webhook, webhook_id))
-    outbox.deliver()
-    assert outbox.list_outcomes().count("delivered") == 2, "what waited is sent; the mail, too"
 
 
 @pytest.mark.parametrize(("status", "header", "low", "high"), [(429, "120", 90, 121), (503, None, 25, 73)])
@@ -477,91 +336,6 @@ def test_what_is_deleted_takes_what_waits_along(each_outbox: Outbox) -> None:
     assert receiver.came == []
     with each_outbox.services.read() as session:
         assert session.scalar(select(func.count()).select_from(Notification)) == 0
-
-
-def read_mail(message: bytes) -> str:
-    parsed = email.message_from_bytes(message, policy=default)
-    assert isinstance(parsed, EmailMessage)
-    plain = parsed.get_body(("plain",))
-    assert plain is not None
-    return str(plain.get_content())
-
-
-@pytest.fixture
-def mailing(each_outbox: Outbox) -> Mailbox:
-    mailbox = each_outbox.stack.enter_context(run_mailbox(Mailbox()))
-    each_outbox.change_settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mailbox.port}"), mail_from="r@museum.example")
-    return mailbox
-
-
-INVITATION = {
-    "institution": "Museum",
-    "by": "head@museum.example",
-    "link": "https://a.example/sign-in/x",
-    "hours": "24",
-}
-
-
-def test_an_invitation_arrives_and_leaves_no_link_behind(each_outbox: Outbox, mailing: Mailbox) -> None:
-    with each_outbox.services.begin() as session:
-        notifications.send_mail(session, each_outbox.services.settings, "invitation", "new@museum.example", INVITATION)
-    with each_outbox.services.read() as session:
-        body = session.scalars(select(Notification.body)).one() or ""
-    assert INVITATION["link"] not in body
-    each_outbox.deliver()
-    [(addresses, message)] = mailing.came
-    assert addresses == ["new@museum.example"]
-    assert INVITATION["link"] in read_mail(message)
-    with each_outbox.services.read() as session:
-        assert session.scalars(select(Notification.body)).one() is None
-
-
-def test_mail_that_is_refused_for_now_is_tried_again_and_for_good_given_up(
-    each_outbox: Outbox, mailing: Mailbox
-) -> None:
-    mailing.refused = {"full@museum.example": "452 full", "gone@museum.example": "550 unknown"}
-    with each_outbox.services.begin() as session:
-        for address in ("full@museum.example", "gone@museum.example", "good@museum.example"):
-            notifications.send_mail(session, each_outbox.services.settings, "invitation", address, INVITATION)
-    each_outbox.deliver()
-    assert each_outbox.list_mails() == {
-        "full@museum.example": None, "gone@museum.example": "given_up", "good@museum.example": "delivered",
-    }  # fmt: skip
-    assert sorted(status or 0 for status, _ in each_outbox.list_tries()) == [250, 452, 550]
-    mailing.refused = {}
-    each_outbox.skip_time()
-    each_outbox.deliver()
-    assert each_outbox.list_mails()["full@museum.example"] == "delivered"
-    message_ids = [email.message_from_bytes(message)["Message-ID"] for _, message in mailing.came]
-    assert len(set(message_ids)) == 2
-
-
-def test_a_mail_server_that_is_away_is_asked_once_and_nothing_is_lost(outbox: Outbox) -> None:
-    outbox.change_settings(smtp_url=SecretStr("smtp://127.0.0.1:9"), mail_from="r@museum.example")
-    with outbox.services.begin() as session:
-        for _ in range(3):
-            notifications.send_mail(session, outbox.services.settings, "invitation", "a@museum.example", INVITATION)
-    outbox.deliver()
-    [(status, problem)] = outbox.list_tries()
-    assert status is None
-    assert problem == "The mail server did not answer (ConnectionRefusedError)."
-    mailbox = outbox.stack.enter_context(run_mailbox(Mailbox()))
-    outbox.change_settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mailbox.port}"))
-    outbox.skip_time()
-    outbox.deliver()
-    assert len(mailbox.came) == 3
-
-
-def test_a_password_is_not_sent_without_tls(outbox: Outbox) -> None:
-    mailbox = outbox.stack.enter_context(run_mailbox(Mailbox()))
-    outbox.change_settings(
-        smtp_url=SecretStr(f"smtp://retint:pass%40word@127.0.0.1:{mailbox.port}"), mail_from="r@museum.example"
-    )
-    with outbox.services.begin() as session:
-        notifications.send_mail(session, outbox.services.settings, "invitation", "a@museum.example", INVITATION)
-    outbox.deliver()
-    assert mailbox.came == []
-    assert outbox.list_tries() == [(None, "The mail server offers no STARTTLS, so the password is not sent to it.")]
 
 
 def test_old_notifications_are_forgotten(each_outbox: Outbox) -> None:
