@@ -16,7 +16,7 @@ from retint_models.weights.cards import IMPORTED
 class Settings(BaseSettings):
     """All settings with their defaults. The environment variable is `RETINT_` and the name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="RETINT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="RETINT_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     data: Annotated[Path, Field(description="Folder of a single machine's data: database, photographs, logs.")] = Path(
         "data"

@@ -54,10 +54,6 @@ class AuditEntry(Table):
     __table_args__ = (Index(None, "action", "subject", "at"), Index(None, "tenant_id", "at"))
 
 
-IS_UNTOLD = "told_at IS NULL"
-"""Condition of a partial index (see below)."""
-
-
 class Batch(Table):
     """What one deposit brought: a name, a recipe, a priority, its photos."""
 
@@ -83,7 +79,7 @@ class Batch(Table):
         UniqueConstraint("tenant_id", "idempotency_key"),
         partial("ix_batches_trial", "tenant_id", "trial", where="trial IS NOT NULL"),
         partial("ix_batches_proof_of", "proof_of", where="proof_of IS NOT NULL"),
-        partial("ix_batches_untold", "id", where=IS_UNTOLD),
+        partial("ix_batches_untold", "id", where="told_at IS NULL"),
     )
 
     @property

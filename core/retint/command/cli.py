@@ -14,6 +14,7 @@ from retint import __version__
 from retint.command import people, store
 from retint.command.catalogue import catalogue
 from retint.command.options import recipe_options
+from retint.command.reseal import reseal
 from retint.errors import Refused, RetintError
 from retint.lifecycle import MOST_WORKERS
 from retint.names import escape_surrogates, show_name
@@ -212,6 +213,7 @@ def admin(context: click.Context) -> None:
     context.obj = Services.connect(settings)
 
 
+admin.add_command(reseal)
 admin.add_command(store.sweep)
 admin.add_command(store.adopt_store)
 for _command in people.COMMANDS:

@@ -21,8 +21,10 @@ from retint.jobs.tallies import Counts
 from retint.notifications import kinds
 from retint.notifications.mails import MOST_REASONS
 from retint.settings import Settings
-from retint.tables import IS_UNTOLD, Batch, Job, Upload
+from retint.tables import Batch, Job, Upload
 
+IS_UNTOLD = "told_at IS NULL"
+"""Condition of the index that finds the batches whose end was not told."""
 QUIET_S = 60.0
 """A batch has ended when nothing waits or runs, and nothing was added for so long."""
 UPLOAD_S = 600.0
