@@ -18,6 +18,7 @@ from retint.errors import IllegalMove, InvalidRequest
 from retint.notification_tables import MailChoice, Notification, Webhook
 from retint.notifications.kinds import KINDS, Audience, Kind
 from retint.notifications.mailing import check_address
+from retint.roles import Role
 from retint.settings import Settings
 from retint.tables import User
 
@@ -115,7 +116,7 @@ def make_body(kind: Kind, fields: Mapping[str, Any]) -> str:
 def _list_addresses(session: Session, kind: Kind, tenant_id: UUID, depositor: UUID | None) -> list[str]:
     """List the e-mail addresses of an institution's people who are told and have not refused it."""
     people = select(User).where(User.tenant_id == tenant_id, User.disabled_at.is_(None))
-    people = people.where(User.is_admin if kind.audience is Audience.ADMINISTRATORS else User.id == depositor)
+    people = people.where(User.role == Role.ADMIN if kind.audience is Audience.ADMINISTRATORS else User.id == depositor)
     users = session.scalars(people.order_by(User.id)).all()
     choices = list_choices(session, [user.id for user in users], kind.name)
     return [user.email for user in users if choices.get(user.id, kind.by_default)]

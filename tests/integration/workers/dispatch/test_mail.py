@@ -13,6 +13,7 @@ from tests.receivers import Mailbox, Receiver, run_mailbox
 from retint import accounts, notifications
 from retint.notification_tables import Notification, Webhook
 from retint.notifications import webhooks
+from retint.roles import Role
 
 
 def read_mail(message: bytes) -> str:
@@ -27,7 +28,7 @@ def test_a_receiver_that_is_gone_is_disabled_at_once_and_its_owners_are_told(out
     mailbox = outbox.stack.enter_context(run_mailbox(Mailbox()))
     outbox.change_settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mailbox.port}"), mail_from="retint@museum.example")
     with outbox.services.begin() as session:
-        accounts.create_user(session, outbox.tenant_id, "head@museum.example", is_admin=True)
+        accounts.create_user(session, outbox.tenant_id, "head@museum.example", role=Role.ADMIN)
         accounts.create_user(session, outbox.tenant_id, "member@museum.example")
     receiver, webhook_id, _ = outbox.add_receiver(Receiver(status=410))
     outbox.tell()
