@@ -69,6 +69,8 @@ class AccessPolicy:
     resolve: Callable[[str, int], list[str]] = resolve
     is_allowed: Callable[[str, int], bool] = is_public
     trust: ssl.SSLContext | bool = True
+    inside: frozenset[str] = frozenset()
+    """Servers, as `host:port`, that an operator lets be asked wherever they are."""
 
 
 INTERNET = AccessPolicy()
@@ -156,6 +158,29 @@ def _parse_url(url: str, base: httpx.URL | None = None) -> httpx.URL:
     return parsed
 
 
+async def find_addresses(url: httpx.URL, policy: AccessPolicy, resolver: ThreadPoolExecutor) -> list[str]:
+    """Return the addresses of a host, of which one is to be connected to: a second look-up may give others.
+
+    Raises:
+        NotFetched: there is no such host, or it may not be asked.
+    """
+    host, port = url.raw_host.decode(), port_of(url)
+    try:
+        addresses = await asyncio.get_running_loop().run_in_executor(resolver, policy.resolve, host, port)
+    except (OSError, UnicodeError) as error:
+        raise NotFetched(f"There is no server {url.host}.", code="no_server") from error
+    is_allowed = f"{host}:{port}" in policy.inside or all(policy.is_allowed(address, port) for address in addresses)
+    if not addresses or not is_allowed:
+        sentence = f"{url.netloc.decode()} is not asked: only public servers on ports 80 and 443 may be."
+        raise NotFetched(sentence, code="not_public")
+    return addresses
+
+
+def port_of(url: httpx.URL) -> int:
+    """Return the port of an address on the web."""
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a server answered to `post`; never its body."""
@@ -211,14 +236,7 @@ async def _request(
         NotFetched: there is no such host, or it may not be asked.
     """
     host = url.raw_host.decode()
-    port = url.port or (443 if url.scheme == "https" else 80)
-    try:
-        addresses = await asyncio.get_running_loop().run_in_executor(resolver, policy.resolve, host, port)
-    except (OSError, UnicodeError) as error:
-        raise NotFetched(f"There is no server {url.host}.", code="no_server") from error
-    if not addresses or not all(policy.is_allowed(address, port) for address in addresses):
-        sentence = f"{url.netloc.decode()} is not asked: only public servers on ports 80 and 443 may be."
-        raise NotFetched(sentence, code="not_public")
+    addresses = await find_addresses(url, policy, resolver)
     headers = {"Host": url.netloc.decode(), "User-Agent": f"Retint/{__version__}", **headers}
     method = "GET" if body is None else "POST"
     limits = httpx.Timeout(None, connect=CONNECT_S)  # everything else falls under the time limit of `download`

@@ -72,6 +72,17 @@ class Settings(BaseSettings):
             "All others must be public and speak https."
         ),
     ] = None
+    provider_hosts: Annotated[
+        str | None,
+        Field(
+            description="Sign-in providers inside your network, or without TLS: exact `host:port`, with commas. "
+            "All others must be public and speak https."
+        ),
+    ] = None
+    provider_ca: Annotated[
+        Path | None,
+        Field(description="Certificates (PEM) that sign-in providers may have beside the public ones."),
+    ] = None
     trusted_proxies: Annotated[
         str | None,
         Field(
