@@ -52,6 +52,7 @@ class BrowserSession(Table):
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
     begun_at: Mapped[datetime] = mapped_column(default=now())
     seen_at: Mapped[datetime] = mapped_column(default=now(), doc="To a minute.")
+    ends_at: Mapped[datetime | None] = mapped_column(doc="Earlier than others, as a sign-in provider's do.")
     ended_at: Mapped[datetime | None]
     address: Mapped[str] = mapped_column(String(64), doc="The network address that it began from.")
     browser: Mapped[str] = mapped_column(String(60), doc="The browser in words, such as `Firefox on Linux`.")

@@ -8,12 +8,17 @@ from sqlalchemy.orm import Session
 
 from retint.errors import NotFound
 from retint.notification_tables import Notification, Webhook
+from retint.provider_tables import Provider, ProviderIdentity
 from retint.schema import Table
 from retint.tables import Attempt, Batch, BrowserSession, Job, Photo, Token, Upload, User
 
-Owned = TypeVar("Owned", User, BrowserSession, Token, Batch, Upload, Photo, Job, Attempt, Webhook)
-Named = TypeVar("Named", User, BrowserSession, Token, Batch, Upload, Photo, Job, Webhook, Notification)
-NAMES: Final[dict[type[Table], str]] = {User: "person", BrowserSession: "session"}
+Owned = TypeVar(
+    "Owned", User, BrowserSession, Token, Batch, Upload, Photo, Job, Attempt, Webhook, Provider, ProviderIdentity
+)
+Named = TypeVar(
+    "Named", User, BrowserSession, Token, Batch, Upload, Photo, Job, Webhook, Notification, Provider, ProviderIdentity
+)
+NAMES: Final[dict[type[Table], str]] = {User: "person", BrowserSession: "session", ProviderIdentity: "connection"}
 """What people call a row, where it is not the table's name."""
 
 

@@ -3,7 +3,7 @@
 from flask import g, request
 from sqlalchemy.orm import Session
 
-from retint import accounts, notifications
+from retint import accounts, admission, notifications
 from retint.errors import InvalidRequest
 from retint.tables import Tenant, User
 from retint_web import services
@@ -54,5 +54,7 @@ def mail_reset(email: str) -> None:
         if found is None:
             return
         user, secret = found
+        if admission.is_governed(session, user):
+            return  # a provider decides whether they get in
         values = {"link": sign_in_url(secret, chooses_password=True), "hours": str(RESET_H)}
         notifications.send_mail(session, settings, "password_reset", user.email, values, tenant_id=user.tenant_id)

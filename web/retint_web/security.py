@@ -75,12 +75,12 @@ def configure(app: Flask, settings: Settings) -> None:
     app.after_request(functools.partial(_add_headers, headers))
 
 
-def start_session(identity: Identity) -> None:
-    """Sign this browser in: its session begins. The one that it had, if any, ends."""
+def start_session(identity: Identity, hours: float | None = None) -> None:
+    """Sign this browser in: its session begins, for so many hours at most. The one that it had, if any, ends."""
     end_session()
     browser = browsers.describe(request.headers.get("User-Agent", ""))
     with services().begin() as transaction:
-        begun = accounts.begin_session(transaction, identity, request.remote_addr or "unknown", browser)
+        begun = accounts.begin_session(transaction, identity, request.remote_addr or "unknown", browser, hours)
     # The version before knows a session by the user and the stamp.
     session["id"], session["user"], session["stamp"] = str(begun.session_id), str(begun.user_id), begun.stamp
     session.permanent = True

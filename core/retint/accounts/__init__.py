@@ -51,6 +51,7 @@ from retint.accounts.tokens import (
     note_token_use,
     revoke_service_token,
     revoke_token,
+    revoke_tokens,
 )
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "reset_password",
     "revoke_service_token",
     "revoke_token",
+    "revoke_tokens",
     "set_operator",
     "set_password",
     "set_role",

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, select, true, update
+from sqlalchemy import ColumnElement, delete, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from retint.accounts.identities import Identity, identify
@@ -25,7 +25,9 @@ NOTE_S: Final = 60
 """How exactly it is noted when somebody was last seen."""
 
 
-def begin_session(session: Session, identity: Identity, address: str, browser: str) -> Identity:
+def begin_session(
+    session: Session, identity: Identity, address: str, browser: str, hours: float | None = None
+) -> Identity:
     """Begin a session of a browser.
 
     Args:
@@ -33,6 +35,7 @@ def begin_session(session: Session, identity: Identity, address: str, browser: s
         identity: the person who has signed in.
         address: the network address that they come from.
         browser: the browser in words.
+        hours: how long it lasts at most; None for as long as any.
 
     Returns:
         The identity with its session.
@@ -40,6 +43,8 @@ def begin_session(session: Session, identity: Identity, address: str, browser: s
     begun = BrowserSession(
         tenant_id=identity.tenant_id, user_id=identity.user_id, address=address[:64], browser=browser[:60]
     )
+    if hours is not None:
+        begun.ends_at = now(hours * 3600)  # by the database's clock
     session.add(begun)
     session.flush()
     old = BrowserSession.user_id == identity.user_id, BrowserSession.begun_at < now(-KEPT.total_seconds())
@@ -107,4 +112,5 @@ def _end(session: Session, *which: ColumnElement[bool]) -> None:
 
 
 def _is_open() -> tuple[ColumnElement[bool], ...]:
-    return BrowserSession.ended_at.is_(None), BrowserSession.begun_at > now(-LIFETIME.total_seconds())
+    lasts = or_(BrowserSession.ends_at.is_(None), BrowserSession.ends_at > now())
+    return BrowserSession.ended_at.is_(None), BrowserSession.begun_at > now(-LIFETIME.total_seconds()), lasts

@@ -14,6 +14,7 @@ from retint import __version__
 from retint.command import people, store
 from retint.command.catalogue import catalogue
 from retint.command.options import recipe_options
+from retint.command.provider import provider
 from retint.command.reseal import reseal
 from retint.errors import Refused, RetintError
 from retint.lifecycle import MOST_WORKERS
@@ -216,6 +217,7 @@ def admin(context: click.Context) -> None:
 admin.add_command(reseal)
 admin.add_command(store.sweep)
 admin.add_command(store.adopt_store)
+admin.add_command(provider)
 for _command in people.COMMANDS:
     admin.add_command(_command)
 

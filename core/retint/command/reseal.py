@@ -19,8 +19,11 @@ To change RETINT_SECRET:
 @click.pass_obj
 def reseal(services: "Services") -> None:
     """Seal the secrets in the database again with the present RETINT_SECRET, so that the former one can go."""
+    from retint import providers
     from retint.notifications import webhooks
 
     with services.begin() as session:
         n = webhooks.reseal(session, services.settings)
+        m = providers.reseal(session, services.settings)
     click.echo(f"{n} {'webhook is' if n == 1 else 'webhooks are'} sealed with the present secret.")
+    click.echo(f"{m} sign-in {'provider is' if m == 1 else 'providers are'} sealed with the present secret.")

@@ -1,12 +1,15 @@
 """Account pages: signing in and out, one-time links, passwords, tokens."""
 
+from typing import Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from flask import session as cookie
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from retint import accounts, notifications
+from retint import accounts, admission, notifications, providers
 from retint.errors import Refused
 from retint.notifications.kinds import KINDS
 from retint.roles import TOKEN_DAYS, parse_scopes
@@ -15,6 +18,9 @@ from retint.tenancy import get_owned
 from retint_web import links, security, services
 from retint_web.pages import people
 from retint_web.security import public, safe_next_url, start_session
+
+REMEMBERED: Final = "retint-provider"
+"""The cookie with the provider that a browser used last: its button comes first."""
 
 blueprint = Blueprint("accounts", __name__)
 
@@ -28,11 +34,11 @@ def sign_in() -> ResponseReturnValue:
     if request.method == "GET":
         if g.identity is not None:
             return redirect(safe_next_url(target), code=303)
-        return render_template("accounts/sign_in.html", email="", next=target)
+        return render_sign_in(target)
     try:
         identity = accounts.sign_in(services(), email, request.form.get("password", ""), request.remote_addr or "")
     except Refused as error:
-        return render_template("accounts/sign_in.html", email=email, next=target, problem=error.message), error.status
+        return render_sign_in(target, error, email)
     start_session(identity)
     return redirect(safe_next_url(target), code=303)
 
@@ -66,9 +72,19 @@ def forgot() -> ResponseReturnValue:
 
 @blueprint.post("/sign-out")
 def sign_out() -> ResponseReturnValue:
-    """Sign this browser out; its session ends on the server, too."""
+    """Sign this browser out; its session ends on the server, too, and at the provider by which it began."""
+    slug, found = cookie.get("provider"), None
+    if slug is not None:
+        with services().read() as session:
+            found = admission.find_sign_out(session, services().settings, g.identity, slug)
     security.end_session()
-    return redirect(url_for("accounts.sign_in"), code=303)
+    if found is None:
+        return redirect(url_for("accounts.sign_in"), code=303)
+    provider, address = found
+    back = urlencode({"post_logout_redirect_uri": providers.redirect_uri(provider.slug, links.portal_url())})
+    return render_template(
+        "accounts/leaving.html", provider=provider, address=f"{address}&{back}", heading="Signed out"
+    )
 
 
 @blueprint.get("/account")
@@ -111,6 +127,7 @@ def set_password() -> ResponseReturnValue:
     """Set a new password; every other session of this user ends."""
     try:
         with services().begin() as session:
+            admission.refuse_password(session, g.identity)
             identity = accounts.set_password(session, g.identity, request.form.get("password", ""))
     except Refused as error:
         flash(error.message)
@@ -118,6 +135,21 @@ def set_password() -> ResponseReturnValue:
         start_session(identity)
         flash("The new password is set.")
     return redirect(url_for("accounts.show"), code=303)
+
+
+def render_sign_in(target: str | None, problem: Refused | None = None, email: str = "") -> ResponseReturnValue:
+    """Show the sign-in page, with what went wrong.
+
+    Args:
+        target: the address within the portal to which the person wants.
+        problem: why they are not signed in.
+        email: what they had filled in.
+    """
+    with services().read() as session:
+        listed = providers.list_for_sign_in(session, request.cookies.get(REMEMBERED))
+    said = problem and problem.message
+    page = render_template("accounts/sign_in.html", email=email, next=target, problem=said, providers=listed)
+    return page, problem.status if problem else 200
 
 
 @blueprint.post("/account/mail")
@@ -145,10 +177,12 @@ def _render_account(secret: str | None = None) -> ResponseReturnValue:
         tokens = accounts.list_tokens(session, g.identity)
         mail = _list_mail(session)
         sessions = accounts.list_sessions(session, g.identity.tenant_id, g.identity.person_id)
+        connections = admission.list_connections(session, g.identity)
     return render_template(
         "accounts/show.html",
         tokens=tokens,
         sessions=sessions,
+        connections=connections,
         secret=secret,
         server=links.portal_url(),
         scopes=people.scope_choices(),
