@@ -25,7 +25,7 @@ up: setup ## run the whole platform on this machine [DATA=folder] [PORT=n]
 # longest comes first, so that neither of two processes is left alone with it. A process that has driven a browser runs
 # no other tests: an event loop stays in it.
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder --durations 20
-test: .venv/.dev system ## run all tests, with real servers and a browser [TESTS=path]
+test: .venv/.dev system tests/provider/node_modules ## run all tests, with real servers and a browser [TESTS=path]
 ifdef TESTS
 	$(BIN)/pytest --no-skips $(TESTS)
 else
@@ -85,6 +85,12 @@ lock: ## pin the newest dependencies in requirements/ (needs uv)
 	@requirements/install $(abspath $(BIN)/python) dev
 	@touch $@
 
+# The OpenID provider that the tests sign in by, as its lock file pins it.
+tests/provider/node_modules: tests/provider/package-lock.json | system
+	@echo "Installing the OpenID provider of the tests"
+	@npm ci --silent --no-audit --no-fund --prefix tests/provider
+	@touch $@
+
 # The servers, the browser and the judge of metadata that the tests need and no wheel brings.
 system:
 	@missing=; \
@@ -93,6 +99,8 @@ system:
 	PATH=$$PATH:/usr/sbin command -v pgbouncer >/dev/null || missing+=' pgbouncer'; \
 	PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || missing+=' nginx-light'; \
 	command -v chromium >/dev/null || missing+=' chromium'; \
+	command -v node >/dev/null || missing+=' nodejs'; \
+	command -v npm >/dev/null || missing+=' npm'; \
 	command -v exiftool >/dev/null || missing+=' libimage-exiftool-perl'; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.paths import ROOT
+
 TIMEOUT_S = 60
 S3_KEY, S3_SECRET = "retint", "retint-secret"
 
@@ -231,6 +233,26 @@ def start_pgbouncer(folder: Path, postgresql: Server, connections: int) -> Serve
         lambda: subprocess.run(ready, check=False).returncode == 0,
         user=user,
     ).start()
+
+
+def start_oidc_provider(folder: Path, port: int, client: dict[str, object], people: object) -> Server:
+    """Start an OpenID certified provider, `oidc-provider` under Node.
+
+    Args:
+        folder: where its data lie.
+        port: where it is asked.
+        client: who may ask it, as `oidc-provider` takes it.
+        people: what it says of each person, by the name that they sign in with; `people.json`, which may be changed.
+    """
+    home = ROOT / "tests" / "provider"
+    node = shutil.which("node")
+    if node is None or not (home / "node_modules").is_dir():
+        how = "install Node 20 or newer with npm, then run `npm ci --prefix tests/provider`"
+        raise NotInstalled(f"The OpenID provider of the tests is not installed: {how}")
+    (folder / "clients.json").write_text(json.dumps([client]))
+    (folder / "people.json").write_text(json.dumps(people))
+    command = [node, home / "provider.mjs", folder, port]
+    return Server(command, folder, port, lambda: bool(_get(port, ".well-known/openid-configuration"))).start()
 
 
 def start_seaweedfs(folder: Path) -> Server:

@@ -16,8 +16,9 @@ from tests.timing import AT_ONCE_S
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from retint import accounts, uploads
+from retint import accounts, providers, uploads
 from retint.notifications import webhooks
+from retint.provider_tables import ProviderIdentity
 from retint.roles import OPERATOR, Duty, Role
 from retint.services import Services
 
@@ -33,6 +34,8 @@ PUBLIC = {
     "accounts.forgot",
     "api.openapi",
     "api.describe_uploads",
+    "provider_sign_in.begin",
+    "provider_sign_in.back",
 }
 """Routes that need no sign-in. A new one must be added here deliberately."""
 
@@ -61,6 +64,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.change_webhook": {"json": {"url": "https://dams.example.org/retint", "kinds": ["batch.ended"]}},
     "api.choose_mail": {"json": {"kinds": {"batch.ended": True}}},
 }
+PROVIDER = {"name": "House", "issuer": "https://127.0.0.1:9", "client_id": "retint", "roles": {"it": "admin"}}
+BODIES |= {"api.add_provider": {"json": PROVIDER}, "api.change_provider": {"json": PROVIDER}}
 BODIES |= {
     f"sending.{name}": BODIES[f"api.{name}"] for name in ("add_known_files", "open_upload", "send_upload", "end_upload")
 }
@@ -105,6 +110,10 @@ PEOPLE_OPERATIONS = (
 )  # fmt: skip
 ROLES |= dict.fromkeys((f"people.{page}" for page in PEOPLE_PAGES), ADMIN)
 ROLES |= dict.fromkeys((f"api.{operation}" for operation in PEOPLE_OPERATIONS), ADMIN)
+PROVIDER_PAGES = ("providers.index", "providers.new", "providers.show", "providers.remove", "provider_sign_in.try_out")
+ROLES |= dict.fromkeys(PROVIDER_PAGES, ADMIN)
+ROLES |= dict.fromkeys((f"api.{verb}_provider" for verb in ("add", "show", "change", "remove", "check")), ADMIN)
+ROLES |= {"api.list_providers": ADMIN}
 WEBHOOK_PAGES = ("index", "add", "show", "change", "pause", "resume", "rotate", "test", "send_again", "delete")
 WEBHOOK_OPERATIONS = ("add", "show", "change", "delete", "pause", "resume", "rotate", "test")
 ROLES |= dict.fromkeys((f"webhooks.{page}" for page in WEBHOOK_PAGES), ADMIN)
@@ -112,6 +121,7 @@ ROLES |= dict.fromkeys((f"api.{operation}_webhook" for operation in WEBHOOK_OPER
 ROLES |= dict.fromkeys(("api.list_webhooks", "api.list_notifications", "api.send_notification_again"), ADMIN)
 """Routes that not every user may use, and who may. A new one must be added here deliberately."""
 OWNED = {"batch_id", "job_id", "session_id", "token_id", "trial_id", "upload_id", "user_id", "webhook_id"}
+OWNED |= {"provider_id", "identity_id"}
 """Parameters of routes that name what an institution has."""
 SECRET_NAME = "Grandmother's love letters"
 
@@ -150,6 +160,10 @@ def make_ids(
         tenant_id, url = admin.identity.tenant_id, f"https://dams.example.org/{SECRET_NAME.replace(' ', '-')}"
         webhook, _ = webhooks.add(session, services.settings, tenant_id, url, ["batch.ended"])
         notification_id = webhooks.send_test(session, webhook)
+        wanted = providers.parse(providers.NewProvider, PROVIDER | {"slug": "museum", "name": "House account"})
+        provider = providers.add(session, services.settings, tenant_id, wanted)
+        at_provider = ProviderIdentity(tenant_id=tenant_id, user_id=admin.identity.person_id, issuer="x", subject="y")
+        session.add(at_provider)
     upload = uploads.open(services, admin.identity.tenant_id, 5, created_by=admin.identity.user_id)
     return {
         "upload_id": upload.id,
@@ -161,6 +175,9 @@ def make_ids(
         "user_id": colleague.id,
         "session_id": theirs.session_id,
         "webhook_id": webhook.id,
+        "provider_id": provider.id,
+        "identity_id": at_provider.id,
+        "slug": "museum",
         "notification_id": notification_id,
         "name": "result",
         "level": 0,
@@ -287,7 +304,7 @@ def test_what_only_reads_waits_for_no_writer(
     with closing(sqlite3.connect(services.engine.url.database or "", isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         for rule, method, path in walk(app, ids):
-            if method == "GET" and rule.endpoint != "accounts.redeem":
+            if method == "GET" and rule.endpoint not in ("accounts.redeem", "provider_sign_in.begin"):
                 started = time.monotonic()
                 answer = _send(admin, app, rule, method, path)
                 assert answer.status_code < 500, path
