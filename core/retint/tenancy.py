@@ -13,7 +13,19 @@ from retint.schema import Table
 from retint.tables import Attempt, Batch, BrowserSession, Job, Photo, Token, Upload, User
 
 Owned = TypeVar(
-    "Owned", User, BrowserSession, Token, Batch, Upload, Photo, Job, Attempt, Webhook, Provider, ProviderIdentity
+    "Owned",
+    User,
+    BrowserSession,
+    Token,
+    Batch,
+    Upload,
+    Photo,
+    Job,
+    Attempt,
+    Webhook,
+    Notification,
+    Provider,
+    ProviderIdentity,
 )
 Named = TypeVar(
     "Named", User, BrowserSession, Token, Batch, Upload, Photo, Job, Webhook, Notification, Provider, ProviderIdentity
