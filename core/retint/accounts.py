@@ -1,4 +1,4 @@
-"""Users, passwords, one-time sign-in links, API tokens, and the audit record."""
+"""Users, passwords, one-time sign-in links, and API tokens."""
 
 import hashlib
 import secrets
@@ -9,14 +9,16 @@ from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from retint import audit
+from retint.audit_tables import SignInFailure
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest, NotAllowed, NotFound, Refused
-from retint.tables import AuditEntry, Tenant, Token, User
+from retint.tables import Tenant, Token, User
 from retint.tenancy import get_owned, select_owned
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ LIMIT_WINDOW_S: Final = 900
 FAILURES_PER_PAIR: Final = 8
 FAILURES_PER_ADDRESS: Final = 60
 FAILURES_PER_EMAIL: Final = 200
+KEPT_S: Final = 86_400.0
+"""How long a failed sign-in is kept."""
+FORGOTTEN_AT_ONCE: Final = 100
 
 # OWASP's second recommendation for argon2id: 19 MiB, so that many sign-ins at once do not fill the memory.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
@@ -56,6 +61,8 @@ class Identity:
     """Changes with the password, so that sessions opened before it end."""
     token_to_note: UUID | None = None
     """The token that was shown, if its use is to be noted (see `note_token_use`)."""
+    token_name: str | None = None
+    """The name of the token that was shown, for the audit record."""
 
 
 def get_or_create_tenant(session: Session, name: str) -> Tenant:
@@ -65,6 +72,7 @@ def get_or_create_tenant(session: Session, name: str) -> Tenant:
         found = Tenant(name=name)
         session.add(found)
         session.flush()
+        audit.record(session, "tenant_created", name)
     return found
 
 
@@ -103,6 +111,8 @@ def create_user(
             session.add(user)
     except IntegrityError as error:
         raise IllegalMove(f"There is already a user {user.email}.", code="email_taken") from error
+    after = {"administrator": is_admin, "operator": is_operator}
+    audit.record(session, "user_created", user.email, tenant_id=tenant_id, after=after)
     return user
 
 
@@ -113,8 +123,10 @@ def has_operator(session: Session) -> bool:
 
 def set_operator(session: Session, user: User, *, is_operator: bool) -> None:
     """Let a user rule the house, or no longer."""
+    before = {"operator": user.is_operator}
     user.is_operator = is_operator
-    record_action(session, "operator_set", f"{user.email} {is_operator}", _identity(user))
+    after = {"operator": is_operator}
+    audit.record(session, "operator_set", user.email, tenant_id=user.tenant_id, before=before, after=after)
 
 
 def find_user(session: Session, email: str) -> User:
@@ -140,7 +152,7 @@ def set_password(session: Session, identity: Identity, password: str) -> Identit
     """
     user = get_owned(session, User, identity.tenant_id, identity.user_id)
     user.password_hash = _hash_password(password)
-    record_action(session, "password_set", user.email, identity)
+    audit.record(session, "password_set", user.email, identity)
     return _identity(user)
 
 
@@ -157,17 +169,17 @@ def sign_in(services: "Services", email: str, password: str, address: str) -> Id
         NotAllowed: wrong email or wrong password; callers cannot tell which.
     """
     email = email.strip().lower()[:254].replace("\0", "")
-    subjects = _failure_limits(email, address)
+    address = address[:64]
     with services.read() as session:
-        _refuse_too_many(session, subjects)
+        _refuse_too_many(session, address, email)
         user = session.scalar(select(User).where(User.email == email, User.disabled_at.is_(None)))
         password_hash = (user.password_hash if user else None) or _DUMMY_HASH
     if not _is_password(password_hash, password) or user is None:
         with services.begin() as session:
-            session.add_all(AuditEntry(action="sign_in_failed", subject=subject) for subject in subjects)
+            _note_failure(session, address, email)
         raise NotAllowed("The email or the password is wrong.", code="sign_in_failed")
     with services.begin() as session:
-        record_action(session, "signed_in", f"{address} {email}", _identity(user))
+        audit.record(session, "signed_in", "by password", _identity(user))
     return _identity(user)
 
 
@@ -180,6 +192,7 @@ def invite(session: Session, user: User, hours: float = 24) -> str:
         .values(sign_in_hash=_hash_secret(secret), sign_in_until=now(hours * 3600))
         .execution_options(**NO_SYNC)
     )
+    audit.record(session, "link_made", user.email, tenant_id=user.tenant_id, after={"hours": hours})
     return secret
 
 
@@ -198,7 +211,7 @@ def redeem(session: Session, secret: str) -> Identity:
     )
     if user is None:
         raise NotAllowed("This link was used already, or its time is over. Ask for a new one.", code="link_used")
-    record_action(session, "signed_in", "link", _identity(user))
+    audit.record(session, "signed_in", "by a one-time link", _identity(user))
     return _identity(user)
 
 
@@ -222,7 +235,7 @@ def issue_token(session: Session, user: User, name: str) -> str:
         raise InvalidRequest("A token needs a name of at most 100 characters.")
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
     session.add(Token(tenant_id=user.tenant_id, user_id=user.id, name=name, hash=_hash_secret(secret)))
-    record_action(session, "token_issued", name, _identity(user))
+    audit.record(session, "token_issued", name, tenant_id=user.tenant_id, after={"user": user.email})
     return secret
 
 
@@ -242,7 +255,7 @@ def revoke_token(session: Session, identity: Identity, token_id: UUID) -> None:
     if token.user_id != identity.user_id:
         raise NotFound("There is no such token.")
     session.execute(update(Token).where(Token.id == token_id, Token.revoked_at.is_(None)).values(revoked_at=now()))
-    record_action(session, "token_revoked", token.name, identity)
+    audit.record(session, "token_revoked", token.name, identity)
 
 
 def identify_token(session: Session, secret: str) -> Identity:
@@ -254,14 +267,14 @@ def identify_token(session: Session, secret: str) -> Identity:
     # Noted once a minute at most: most requests need no write.
     is_stale = or_(Token.used_at.is_(None), Token.used_at < now(-60.0))
     found = session.execute(
-        select(Token.id, User, is_stale)
+        select(Token.id, Token.name, User, is_stale)
         .join(User, User.id == Token.user_id)
         .where(Token.hash == _hash_secret(secret), Token.revoked_at.is_(None), User.disabled_at.is_(None))
     ).first()
     if found is None:
         raise Unauthorized("The token is unknown or was revoked.")
-    token_id, user, note = found
-    return replace(_identity(user), token_to_note=token_id if note else None)
+    token_id, name, user, note = found
+    return replace(_identity(user), token_to_note=token_id if note else None, token_name=name)
 
 
 def note_token_use(session: Session, token_id: UUID) -> None:
@@ -276,38 +289,37 @@ class Unauthorized(NotAllowed):
     status = 401
 
 
-def record_action(session: Session, action: str, subject: str, identity: Identity | None = None) -> None:
-    """Add an audit entry, in the transaction of the action itself."""
-    session.add(
-        AuditEntry(
-            tenant_id=identity.tenant_id if identity else None,
-            user_id=identity.user_id if identity else None,
-            action=action,
-            subject=subject[:254],
-        )
+def _note_failure(session: Session, address: str, email: str) -> None:
+    """Count a failed sign-in, and record it where it is the one after which an institution's user is kept out."""
+    session.add(SignInFailure(address=address, email=email))
+    session.flush()
+    session.execute(
+        delete(SignInFailure).where(
+            SignInFailure.id.in_(select(SignInFailure.id).where(SignInFailure.at < now(-KEPT_S)).limit(FORGOTTEN_AT_ONCE))
+        ),
+        execution_options=NO_SYNC,
     )
+    pair, _, all_ = _count_failures(session, address, email)
+    user = session.scalar(select(User).where(User.email == email))
+    if user and (pair == FAILURES_PER_PAIR or all_ == FAILURES_PER_EMAIL):
+        audit.record(session, "sign_in_refused", email, tenant_id=user.tenant_id, after={"failures": max(pair, all_)})
 
 
-def _failure_limits(email: str, address: str) -> dict[str, int]:
-    """Return the subjects that failures are counted for, each with the number that is too many."""
-    return {
-        f"{address} {email}"[:254]: FAILURES_PER_PAIR,
-        address[:254]: FAILURES_PER_ADDRESS,
-        email: FAILURES_PER_EMAIL,
-    }
+def _count_failures(session: Session, address: str, email: str) -> tuple[int, int, int]:
+    """Count the failures of the last minutes: of the pair, of the address, and of the email."""
+
+    def count(*conditions: ColumnElement[bool]) -> int:
+        # No more than are too many: the cost does not grow with an attack.
+        some = select(SignInFailure.id).where(SignInFailure.at > now(-float(LIMIT_WINDOW_S)), *conditions)
+        return session.scalar(select(func.count()).select_from(some.limit(FAILURES_PER_EMAIL).subquery())) or 0
+
+    of_address, of_email = SignInFailure.address == address, SignInFailure.email == email
+    return count(of_address, of_email), count(of_address), count(of_email)
 
 
-def _refuse_too_many(session: Session, subjects: dict[str, int]) -> None:
-    counted = session.execute(
-        select(AuditEntry.subject, func.count())
-        .where(
-            AuditEntry.action == "sign_in_failed",
-            AuditEntry.subject.in_(subjects),
-            AuditEntry.at > now(-float(LIMIT_WINDOW_S)),
-        )
-        .group_by(AuditEntry.subject)
-    )
-    if any(n >= subjects[subject] for subject, n in counted):
+def _refuse_too_many(session: Session, address: str, email: str) -> None:
+    limits = (FAILURES_PER_PAIR, FAILURES_PER_ADDRESS, FAILURES_PER_EMAIL)
+    if any(n >= most for n, most in zip(_count_failures(session, address, email), limits, strict=True)):
         minutes = LIMIT_WINDOW_S // 60
         raise TooManyFailures(f"Too many failed sign-ins. Try again in {minutes} minutes, or ask for a one-time link.")
 

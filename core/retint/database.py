@@ -1,7 +1,7 @@
 """The connection to the database, and one transaction."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -46,6 +46,9 @@ STATEMENT_TIMEOUT_S = 5
 
 IDLE_TRANSACTION_S = 60
 """PostgreSQL ends a transaction in which nothing happens for so long."""
+
+AT_END = "retint_at_end"
+"""Where a session keeps what `run_at_end` was told."""
 
 POOL_TIMEOUT_S = 10
 """How long a thread waits for one of the process's connections."""
@@ -235,6 +238,13 @@ def begin(engine: Engine) -> Iterator[Session]:
     """
     with _translate_errors(), Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+        for act in session.info.pop(AT_END, ()):
+            act(session)
+
+
+def run_at_end(session: Session, act: Callable[[Session], None]) -> None:
+    """Run a function as the last thing of a transaction, if it comes to its end."""
+    session.info.setdefault(AT_END, []).append(act)
 
 
 @contextmanager

@@ -68,21 +68,6 @@ class Token(Table):
     revoked_at: Mapped[datetime | None]
 
 
-class AuditEntry(Table):
-    """Who did what, when. Append-only; failed sign-ins are counted here, too."""
-
-    __tablename__ = "audit"
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
-    tenant_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("tenants.id"))
-    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
-    at: Mapped[datetime] = mapped_column(default=now())
-    action: Mapped[str] = mapped_column(String(40), doc="Such as `signed_in`, `sign_in_failed`, `batch_cancelled`.")
-    subject: Mapped[str] = mapped_column(
-        String(254), doc="What it was done to; for sign-ins the address and the email."
-    )
-    __table_args__ = (Index(None, "action", "subject", "at"), Index(None, "tenant_id", "at"))
-
-
 class Batch(Table):
     """What one deposit brought: a name, a recipe, a priority, its photos."""
 

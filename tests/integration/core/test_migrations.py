@@ -11,6 +11,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+import retint.audit_tables
 import retint.catalogue_tables
 import retint.store_tables  # noqa: F401  its tables, too
 from retint import database
