@@ -295,7 +295,9 @@ def _note_failure(session: Session, address: str, email: str) -> None:
     session.flush()
     session.execute(
         delete(SignInFailure).where(
-            SignInFailure.id.in_(select(SignInFailure.id).where(SignInFailure.at < now(-KEPT_S)).limit(FORGOTTEN_AT_ONCE))
+            SignInFailure.id.in_(
+                select(SignInFailure.id).where(SignInFailure.at < now(-KEPT_S)).limit(FORGOTTEN_AT_ONCE)
+            )
         ),
         execution_options=NO_SYNC,
     )

@@ -12,7 +12,7 @@ from sqlalchemy import Select, false, func, select, text, tuple_, union_all, upd
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import recipes
+from retint import audit, recipes
 from retint.columns import now
 from retint.errors import InvalidRequest, Refused
 from retint.jobs import changes, tallies
@@ -132,6 +132,9 @@ def _insert_or_find(session: Session, batch: Batch) -> Batch:
             raise Refused(message, code="idempotency_key_reused") from None
         return found
     session.refresh(batch)
+    if batch.is_deposit:  # what a try or a proof is for is recorded with it
+        after = {"name": batch.name, "priority": batch.priority, "recipe": batch.recipe}
+        audit.record(session, "batch_opened", batch.id, tenant_id=batch.tenant_id, after=after)
     return batch
 
 
@@ -163,6 +166,8 @@ def pause(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
         IllegalMove: the batch is cancelled.
     """
     batch = _get_uncancelled(session, tenant_id, batch_id)
+    if batch.paused_at is None:
+        audit.record(session, "batch_paused", batch_id, tenant_id=tenant_id)
     session.execute(update(Batch).where(Batch.id == batch_id, Batch.paused_at.is_(None)).values(paused_at=now()))
     session.refresh(batch)
     return batch
@@ -176,6 +181,8 @@ def resume(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
         IllegalMove: the batch is cancelled.
     """
     batch = _get_uncancelled(session, tenant_id, batch_id)
+    if batch.paused_at is not None:
+        audit.record(session, "batch_resumed", batch_id, tenant_id=tenant_id)
     session.execute(update(Batch).where(Batch.id == batch_id).values(paused_at=None))
     session.refresh(batch)
     return batch

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, case, func, or_, sele
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import totals
+from retint import audit, totals
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.lifecycle import FLEETS
@@ -145,7 +145,9 @@ def get_wanted(session: Session) -> dict[str, int]:
 
 def set_wanted(session: Session, fleet: str, n: int) -> None:
     """Set how many workers of a fleet are wanted."""
+    before = {"wanted": get_wanted(session).get(fleet)}
     session.merge(Fleet(name=fleet, wanted=n))
+    audit.record(session, "fleet_scaled", fleet, before=before, after={"wanted": n})
 
 
 def acquire_lead(session: Session, role: str, holder: str, lease_s: float) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import chains, store_identity, withholding
+from retint import audit, chains, store_identity, withholding
 from retint.chains import Link
 from retint.columns import new_id
 from retint.errors import InvalidPhoto, InvalidRequest, NotFound, Refused
@@ -385,6 +385,8 @@ def _insert_photo(services: "Services", photo: Photo) -> Photo:
     try:
         with services.begin() as session:
             session.add(photo)
+            after = {"sha256": photo.sha256, "bytes": photo.size}
+            audit.record(session, "photo_kept", photo.id, tenant_id=photo.tenant_id, after=after)
     except IntegrityError:
         # The same bytes were deposited at the same moment: the other row is the photo.
         services.store.delete([photo.original_key])

@@ -59,6 +59,14 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(description="Bearer token with which `/metrics` is read; without it there are no metrics."),
     ] = None
+    audit_address_days: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="How many days pages and exports of the audit record show network addresses; "
+            "`retint admin audit forget-addresses` deletes older ones.",
+        ),
+    ] = 90
     upload_limit_mib: Annotated[int, Field(ge=1, description="Largest file that the portal accepts.")] = 4096
     incoming_limit_mib: Annotated[
         int, Field(ge=1, description="Most that may be on its way to a portal at once; further uploads are to wait.")

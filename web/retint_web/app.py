@@ -16,6 +16,7 @@ from retint_web.files import catalogues, confidence, downloads, zoom
 from retint_web.pages import (
     accounts,
     admin,
+    audit,
     batches,
     catalogue,
     deposit,
@@ -35,6 +36,7 @@ BLUEPRINTS: Final = (
     accounts,
     admin,
     api,
+    audit,
     batches,
     catalogue,
     catalogues,

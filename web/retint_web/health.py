@@ -16,7 +16,7 @@ from retint import exposition, store_identity
 from retint.accounts import Unauthorized
 from retint.errors import NotFound, RetintError
 from retint.services import Services
-from retint_web import services
+from retint_web import house
 from retint_web.security import bearer_token, moves_bytes, public
 
 CACHE_S: Final = 2
@@ -104,12 +104,12 @@ def metrics() -> ResponseReturnValue:
         NotFound: the operator has set no token.
         Unauthorized: the request does not show it.
     """
-    token = services().settings.metrics_token
+    token = house().settings.metrics_token
     if token is None:
         raise NotFound(METRICS_HINT)
     if not secrets.compare_digest(bearer_token().encode(), token.get_secret_value().encode()):
         raise Unauthorized(METRICS_HINT)
-    with services().read() as session:
+    with house().read() as session:
         return Response(exposition.render(session), content_type=exposition.CONTENT_TYPE)
 
 

@@ -15,12 +15,13 @@ from flask.wrappers import Response
 from flask_wtf import CSRFProtect
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from retint import accounts
+from retint import accounts, audit
 from retint.accounts import Identity, Unauthorized
+from retint.audit import Origin
 from retint.database import DatabaseUnavailable
 from retint.errors import NotAllowed
 from retint.settings import Settings
-from retint_web import services
+from retint_web import house, services
 
 P = ParamSpec("P")
 View = Callable[P, ResponseReturnValue]
@@ -158,10 +159,12 @@ def safe_next_url(target: str | None) -> str:
 def _identify() -> None:
     """Find out who asks: by the token in the API, by the session everywhere else."""
     g.identity = None
+    audit.set_origin(Origin(request.remote_addr))
     if request.blueprint == "api" and not has_mark("is_public"):
         g.identity = _identify_by_token()
     elif "user" in session and request.endpoint != "static":
         g.identity = _identify_by_session()
+    audit.set_origin(Origin(request.remote_addr, g.identity))
 
 
 def bearer_token() -> str:
@@ -174,7 +177,7 @@ def _identify_by_token() -> Identity:
     secret = bearer_token()
     if not secret:
         raise Unauthorized("A token is missing. Send it in the header `Authorization: Bearer retint_…`.")
-    with services().read() as transaction:
+    with house().read() as transaction:
         found = accounts.identify_token(transaction, secret)
     token_id, now = found.token_to_note, time.monotonic()
     if token_id is not None and now > _noted_at.get(token_id, 0) + NOTE_S:
@@ -184,7 +187,7 @@ def _identify_by_token() -> Identity:
 
 
 def _note_use(token_id: UUID, response: Response) -> Response:
-    connected = services()
+    connected = house()
 
     def note() -> None:
         with suppress(DatabaseUnavailable), connected.begin() as transaction:
@@ -200,7 +203,7 @@ def _identify_by_session() -> Identity | None:
     except (KeyError, ValueError, AttributeError):  # a valid signature, but the content of an older version
         session.clear()
         return None
-    with services().read() as transaction:
+    with house().read() as transaction:
         return accounts.identify_session(transaction, user_id, stamp)
 
 

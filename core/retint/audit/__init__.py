@@ -49,8 +49,8 @@ class Origin:
     """Who runs a command, and where; None in the portal."""
 
 
-_origin: ContextVar[Origin] = ContextVar("origin", default=Origin())
-"""Of this request or process; Retint itself, where nothing else is said."""
+_origin: ContextVar[Origin] = ContextVar("origin")
+"""Of this request or process; without it Retint itself makes the change."""
 
 
 def set_origin(origin: Origin) -> None:
@@ -95,7 +95,7 @@ def record(
         raise RuntimeError("Record an action outside of savepoints.")
     if action in HOUSE_ACTIONS:
         tenant_id = HOUSE
-    origin = _origin.get()
+    origin = _origin.get(Origin())
     identity = identity or origin.identity
     entry = AuditEntry(
         tenant_id=tenant_id or (identity.tenant_id if identity else HOUSE),
@@ -165,7 +165,8 @@ def _extend(session: Session, tenant_id: UUID, pending: list[tuple[AuditEntry, s
         rows = [{"tenant_id": tenant_id, "number": each.number, "at": each.at, **row} for each, row in addresses]
         session.execute(insert_rows(AuditAddress), rows)
     session.execute(
-        update(AuditChain).where(AuditChain.tenant_id == tenant_id).values(hash=last), execution_options=database.NO_SYNC
+        update(AuditChain).where(AuditChain.tenant_id == tenant_id).values(hash=last),
+        execution_options=database.NO_SYNC,
     )
 
 

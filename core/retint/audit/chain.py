@@ -144,8 +144,7 @@ def _read(session: Session, tenant_id: UUID) -> Iterator[tuple[AuditEntry, Audit
     )
     while rows := session.execute(query.where(AuditEntry.number > after)).all():
         after = rows[-1][0].number
-        for entry, address in rows:
-            yield entry, address
+        yield from ((row[0], row[1]) for row in rows)
         session.expunge_all()
 
 

@@ -11,6 +11,7 @@ import click
 import structlog
 
 from retint import __version__
+from retint.command import audit as audit_commands
 from retint.command import store
 from retint.command.catalogue import catalogue
 from retint.command.options import recipe_options
@@ -204,14 +205,16 @@ def doctor(as_json: bool) -> None:
 @click.pass_context
 def admin(context: click.Context) -> None:
     """Manage users, tokens, the schema and the number of workers (for operators)."""
-    from retint import telemetry
+    from retint import audit, telemetry
     from retint.services import Services
 
     settings = Settings()
     telemetry.configure(settings, "admin")
+    audit.set_origin(audit.on_terminal())
     context.obj = Services.connect(settings)
 
 
+admin.add_command(audit_commands.audit)
 admin.add_command(store.sweep)
 admin.add_command(store.adopt_store)
 
@@ -297,9 +300,14 @@ def migrate(services: "Services", finish: bool) -> None:
 
     Retint may run meanwhile, also the version before.
     """
-    from retint import database, store_identity
+    from retint import audit, database, row_security, store_identity
 
+    present = database.read_revision(services.engine)
     is_newest = database.migrate(services.engine, finish=finish)
+    if (revision := database.read_revision(services.engine)) != present:
+        with services.begin() as session:
+            before, after = {"revision": present}, {"revision": revision}
+            audit.record(session, "schema_migrated", revision, before=before, after=after)
     services.store.prepare()
     store_identity.verify(services)
     click.echo(
@@ -308,6 +316,8 @@ def migrate(services: "Services", finish: bool) -> None:
         else "The schema is ready for this version. When no process of the version before is left, run "
         "`retint admin migrate --finish`."
     )
+    if remedy := row_security.find_remedy(services.engine):
+        click.echo(f"There is no second lock between institutions (row security). {remedy}", err=True)
 
 
 @admin.command()

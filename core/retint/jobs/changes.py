@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import ColumnElement, and_, case, event, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from retint import database, records, words
+from retint import audit, database, records, words
 from retint.columns import fingerprint, new_id, now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, NotFound
@@ -63,12 +63,25 @@ def add_jobs(session: Session, batch: Batch, files: Sequence[tuple[uuid.UUID, st
         database.insert(session, Job).on_conflict_do_nothing(index_elements=place).returning(Job), rows
     ).all()
     records.index_words(session, batch, added)
+    _record_added(session, batch, added)
     event.listen(session, "after_commit", partial(_log_added, added), once=True)
     jobs = {(job.photo_id, job.name): job for job in added}
     if missing := [(photo_id, fingerprint(name)) for photo_id, name in files if (photo_id, name) not in jobs]:
         same = select(Job).where(Job.batch_id == batch.id, tuple_(Job.photo_id, Job.fingerprint).in_(missing))
         jobs |= {(job.photo_id, job.name): job for job in session.scalars(same)}
     return [jobs[file] for file in files]
+
+
+def _record_added(session: Session, batch: Batch, added: Sequence[Job]) -> None:
+    """Record what was deposited: files that come together in one entry."""
+    if not batch.is_deposit:  # the trial or the proof is recorded
+        return
+    if len(added) == 1:
+        after = {"batch": batch.id, "photo": added[0].photo_id}
+        audit.record(session, "file_deposited", added[0].id, tenant_id=batch.tenant_id, after=after)
+    elif added:
+        files = {"files": len(added)}
+        audit.record(session, "files_deposited", batch.id, tenant_id=batch.tenant_id, after=files)
 
 
 def _log_added(jobs: Sequence[Job], _: Session) -> None:
@@ -196,6 +209,7 @@ def cancel_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Non
         IllegalMove: it has been restored or refused.
     """
     if cancel(session, and_(Job.id == job_id, Job.tenant_id == tenant_id)):
+        audit.record(session, "job_cancelled", job_id, tenant_id=tenant_id)
         return
     state = session.scalar(select(Job.state).where(Job.id == job_id, Job.tenant_id == tenant_id))
     if state is None:
@@ -225,7 +239,10 @@ def cancel(session: Session, chosen: ColumnElement[bool]) -> int:
 
 def retry_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> bool:
     """Give one quarantined job another three attempts. Returns whether it was quarantined."""
-    return retry(session, and_(Job.id == job_id, Job.tenant_id == tenant_id)) > 0
+    if not retry(session, and_(Job.id == job_id, Job.tenant_id == tenant_id)):
+        return False
+    audit.record(session, "job_retried", job_id, tenant_id=tenant_id)
+    return True
 
 
 def retry(session: Session, chosen: ColumnElement[bool]) -> int:

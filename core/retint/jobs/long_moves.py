@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Select, select, text, update
 from sqlalchemy.orm import Session
 
-from retint import records
+from retint import audit, records
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest, NotFound, Transient
@@ -44,6 +44,7 @@ def cancel_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) ->
     """
     changes.close_batch(session, tenant_id, batch_id)
     changes.cancel_proofs(session, tenant_id, batch_id)
+    audit.record(session, "batch_cancelled", batch_id, tenant_id=tenant_id)
     return _add(session, LongMove(kind="cancel", tenant_id=tenant_id, batch_id=batch_id))
 
 
@@ -62,6 +63,11 @@ def retry_failures(
         batch_id: only this batch's.
         reason_code: only those that failed for this reason.
     """
+    after = {"batch": batch_id, "reason": reason_code or "any"}
+    if tenant_id is None:
+        audit.record(session, "faults_retried", reason_code or "all", after=after)
+    else:
+        audit.record(session, "failures_retried", batch_id or reason_code or "all", tenant_id=tenant_id, after=after)
     return _add(session, LongMove(kind="retry", tenant_id=tenant_id, batch_id=batch_id, reason_code=reason_code))
 
 
@@ -104,6 +110,8 @@ def run_again(
         raise IllegalMove("Photos of this batch are being run again already. Wait until all have begun.")
     stored = None if recipe is None else records.store_recipe(session, recipe)
     fields = {"state": chosen.state, "verdict": chosen.verdict, "reason_code": chosen.reason_code}
+    after = {"recipe": None if recipe is None else recipe.model_dump(), **fields}
+    audit.record(session, "batch_run_again", batch_id, tenant_id=tenant_id, after=after)
     return _add(session, LongMove(kind="again", tenant_id=tenant_id, batch_id=batch_id, recipe_hash=stored, **fields))
 
 

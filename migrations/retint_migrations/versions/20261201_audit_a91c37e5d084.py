@@ -126,8 +126,7 @@ def _refuse(table: str, moves: tuple[str, ...]) -> None:
         f"CREATE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{why}'; END $$"
     )
     op.execute(
-        f"CREATE TRIGGER {table}_refuse BEFORE {' OR '.join(moves)} ON {table} "
-        f"FOR EACH ROW EXECUTE FUNCTION {function}"
+        f"CREATE TRIGGER {table}_refuse BEFORE {' OR '.join(moves)} ON {table} FOR EACH ROW EXECUTE FUNCTION {function}"
     )
     op.execute(
         f"CREATE TRIGGER {table}_refuse_truncate BEFORE TRUNCATE ON {table} "
@@ -176,7 +175,8 @@ def _append(tenant_id: UUID, entries: list[AuditEntry]) -> None:
     number, previous = found or (0, chain.BEGIN)
     last = chain.append(entries, number, previous)
     connection.execute(
-        sa.insert(AuditEntry), [{c.key: getattr(entry, c.key) for c in AuditEntry.__table__.columns} for entry in entries]
+        sa.insert(AuditEntry),
+        [{c.key: getattr(entry, c.key) for c in AuditEntry.__table__.columns} for entry in entries],
     )
     values = {"number": number + len(entries), "hash": last}
     if found:

@@ -7,6 +7,7 @@ module a subject. Importing the package registers them all. `sending` offers som
 
 from retint_web.api import (
     administration,
+    audit,
     batches,
     catalogue,
     jobs,
@@ -20,6 +21,7 @@ from retint_web.api import (
 
 __all__ = [
     "administration",
+    "audit",
     "batches",
     "catalogue",
     "jobs",

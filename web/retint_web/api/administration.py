@@ -5,12 +5,13 @@ from uuid import UUID
 from flask import g
 from sqlalchemy.orm import Session
 
-from retint import accounts, fleets, tables
+from retint import fleets, tables
 from retint.errors import NotFound
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import FLEETS, QUEUES, State
+from retint.services import Services
 from retint.tenancy import get_owned
-from retint_web import services
+from retint_web import house, services
 from retint_web.api import administration_responses as answers
 from retint_web.api import requests
 from retint_web.api.blueprint import api
@@ -20,7 +21,7 @@ from retint_web.security import Role
 @api.operation("GET", "/workers", answers.Workers, roles=(Role.OPERATOR,))
 def list_workers() -> answers.Workers:
     """List the running workers."""
-    with services().read() as session:
+    with house().read() as session:
         live = fleets.list_live(session)
     return answers.Workers(
         items=[
@@ -45,7 +46,7 @@ def list_workers() -> answers.Workers:
 @api.operation("GET", "/queues", answers.Queues, roles=(Role.OPERATOR,))
 def list_queues() -> answers.Queues:
     """Count the jobs that wait or run at each stage."""
-    with services().read() as session:
+    with house().read() as session:
         depths = tallies.measure_depths(session)
     return answers.Queues(
         items=[
@@ -65,17 +66,16 @@ def list_queues() -> answers.Queues:
 @api.operation("GET", "/fleets/<name>", answers.Fleet, roles=(Role.OPERATOR,))
 def show_fleet(name: str) -> answers.Fleet:
     """Get how many workers a fleet has and how many are wanted."""
-    with services().read() as session:
+    with house().read() as session:
         return _fleet(session, name)
 
 
 @api.operation("PUT", "/fleets/<name>", answers.Fleet, body=requests.FleetSize, roles=(Role.OPERATOR,))
 def scale_fleet(name: str, body: requests.FleetSize) -> answers.Fleet:
     """Set how many workers a fleet should have; surplus workers finish their current jobs, then stop."""
-    with services().begin() as session:
+    with house().begin() as session:
         _check_fleet(name)
         fleets.set_wanted(session, name, body.wanted)
-        accounts.record_action(session, "fleet_scaled", f"{name} {body.wanted}", g.identity)
         session.flush()
         return _fleet(session, name)
 
@@ -105,7 +105,7 @@ def retry_faults(body: requests.FaultFilter) -> answers.RetriedJobs:
 
 
 def _list_failures(tenant_id: UUID | None) -> answers.Failures:
-    with services().read() as session:
+    with _services_of(tenant_id).read() as session:
         groups = tallies.group_failures(session, tenant_id)
     return answers.Failures(
         items=[
@@ -122,16 +122,19 @@ def _list_failures(tenant_id: UUID | None) -> answers.Failures:
     )
 
 
+def _services_of(tenant_id: UUID | None) -> Services:
+    """Return services that see the institution, or all of them."""
+    return services() if tenant_id else house()
+
+
 def _retry_failures(tenant_id: UUID | None, chosen: requests.FailureFilter) -> answers.RetriedJobs:
-    with services().begin() as session:
+    with _services_of(tenant_id).begin() as session:
         if chosen.batch_id is not None:
             get_owned(session, tables.Batch, g.identity.tenant_id, chosen.batch_id)
         move_id = long_moves.retry_failures(
             session, tenant_id, batch_id=chosen.batch_id, reason_code=chosen.reason_code
         )
-        action = "failures_retried" if tenant_id else "faults_retried"
-        accounts.record_action(session, action, chosen.reason_code or "all", g.identity)
-    move = long_moves.carry_out(services(), move_id)
+    move = long_moves.carry_out(_services_of(tenant_id), move_id)
     return answers.RetriedJobs(retried=move.moved, complete=move.ended_at is not None)
 
 

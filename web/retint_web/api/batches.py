@@ -14,7 +14,7 @@ from retint.lifecycle import Stage, State
 from retint.tenancy import get_owned
 from retint_web import remote_photos, services
 from retint_web.api import requests, responses
-from retint_web.api.blueprint import api, job_url, next_cursor, portal_url, record
+from retint_web.api.blueprint import api, job_url, next_cursor, portal_url
 from retint_web.api.openapi import OCTETS
 from retint_web.files import downloads
 from retint_web.uploads import RequestBody
@@ -149,7 +149,6 @@ def pause_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Pause a batch: running jobs finish their stage, no more are started."""
     with services().begin() as session:
         batches.pause(session, g.identity.tenant_id, batch_id)
-        record(session, "batch_paused", batch_id)
         return _batch_with_progress(session, batch_id)
 
 
@@ -158,7 +157,6 @@ def resume_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Resume a paused batch."""
     with services().begin() as session:
         batches.resume(session, g.identity.tenant_id, batch_id)
-        record(session, "batch_resumed", batch_id)
         return _batch_with_progress(session, batch_id)
 
 
@@ -167,7 +165,6 @@ def cancel_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Cancel all jobs of a batch that have not ended; results stay."""
     with services().begin() as session:
         move_id = long_moves.cancel_batch(session, g.identity.tenant_id, batch_id)
-        record(session, "batch_cancelled", batch_id)
     long_moves.carry_out(services(), move_id)
     with services().read() as session:
         return _batch_with_progress(session, batch_id)

@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from typing import Any, Final
 from uuid import UUID
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
-from retint import __version__, accounts
+from retint import __version__
 from retint_web import services
 from retint_web.api.openapi import Api
 from retint_web.security import csrf, public
@@ -45,8 +44,3 @@ def file_urls(job_id: UUID, names: Iterable[str]) -> dict[str, str]:
 def next_cursor(items: list[Any], limit: int) -> str | None:
     """Return the id after which the next page begins; None after a page that is not full."""
     return str(items[-1].id) if len(items) == limit else None
-
-
-def record(session: Session, action: str, subject: UUID | str) -> None:
-    """Write what the caller did to a batch, job or trial into the audit log."""
-    accounts.record_action(session, action, str(subject), g.identity)

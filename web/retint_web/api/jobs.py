@@ -15,7 +15,7 @@ from retint.pages import list_photographs
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import requests, responses
-from retint_web.api.blueprint import PREFIX, api, file_urls, job_url, portal_url, record
+from retint_web.api.blueprint import PREFIX, api, file_urls, job_url, portal_url
 from retint_web.api.openapi import OCTETS
 from retint_web.files import confidence, downloads, zoom
 from retint_web.security import Role
@@ -55,7 +55,6 @@ def retry_job(job_id: UUID) -> responses.Job:
         job = get_owned(session, tables.Job, g.identity.tenant_id, job_id)
         if not changes.retry_job(session, g.identity.tenant_id, job_id):
             raise IllegalMove(f"Only a quarantined photo can be retried; this one is {job.state}.")
-        record(session, "job_retried", job_id)
         return _job(session, job_id)
 
 
@@ -64,7 +63,6 @@ def cancel_job(job_id: UUID) -> responses.Job:
     """Cancel a job that has not ended."""
     with services().begin() as session:
         changes.cancel_job(session, g.identity.tenant_id, job_id)
-        record(session, "job_cancelled", job_id)
         return _job(session, job_id)
 
 

@@ -11,7 +11,7 @@ from retint.recipes import Recipe
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import requests, responses
-from retint_web.api.blueprint import api, portal_url, record
+from retint_web.api.blueprint import api, portal_url
 from retint_web.api.trials import make_try
 
 
@@ -38,7 +38,6 @@ def release_batch(batch_id: UUID, body: requests.Release) -> responses.Proof:
     """Resume a batch with a recipe of its proof, whose results are taken over."""
     with services().begin() as session:
         proofs.release(session, g.identity.tenant_id, batch_id, body.recipe_hash)
-        record(session, "batch_released", f"{batch_id} {body.recipe_hash}")
         return _proof(session, batch_id)
 
 
@@ -47,7 +46,6 @@ def discard_proof(batch_id: UUID) -> responses.Proof:
     """Cancel what is left of a batch's proof, so that another one can be opened."""
     with services().begin() as session:
         proofs.discard(session, g.identity.tenant_id, batch_id)
-        record(session, "proof_discarded", str(batch_id))
         return _proof(session, batch_id)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from retint import photos, trials
 from retint_web import remote_photos, services
 from retint_web.api import requests, responses
-from retint_web.api.blueprint import api, file_urls, job_url, next_cursor, portal_url, record
+from retint_web.api.blueprint import api, file_urls, job_url, next_cursor, portal_url
 
 
 @api.operation("POST", "/trials", responses.Trial, status=201, body=requests.NewTrial)
@@ -70,7 +70,6 @@ def cancel_trial(trial_id: UUID) -> responses.Trial:
     """Cancel all tries of a trial that have not ended."""
     with services().begin() as session:
         trials.cancel(session, g.identity.tenant_id, trial_id)
-        record(session, "trial_cancelled", trial_id)
         return _trial(session, trial_id)
 
 

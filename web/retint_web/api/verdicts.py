@@ -9,7 +9,7 @@ from retint.jobs import long_moves
 from retint.jobs.long_moves import Selection
 from retint_web import services
 from retint_web.api import requests, responses
-from retint_web.api.blueprint import api, job_url, next_cursor, record
+from retint_web.api.blueprint import api, job_url, next_cursor
 
 
 @api.operation("GET", "/batches/<uuid:batch_id>/results", responses.Page[responses.Result], query=requests.ResultsQuery)
@@ -51,7 +51,6 @@ def run_again(batch_id: UUID, body: requests.RunAgain) -> responses.RunAgain:
     chosen = Selection(body.state, body.verdict, body.reason_code)
     with services().begin() as session:
         move_id = long_moves.run_again(session, g.identity.tenant_id, batch_id, chosen, body.recipe)
-        record(session, "batch_run_again", batch_id)
     move = long_moves.carry_out(services(), move_id)
     return responses.RunAgain(replaced=move.moved, complete=move.ended_at is not None)
 

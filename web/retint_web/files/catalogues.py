@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
 
-from retint import accounts, catalogue
+from retint import catalogue
 from retint.catalogue import Import, Told
 from retint.catalogue_files import MOST_BYTES, CatalogueRefused
 from retint_web import services
@@ -44,11 +44,7 @@ def import_file(batch_id: UUID, data: bytes, *, dry_run: bool) -> Import:
         IllegalMove: the batch was cancelled.
     """
     tenant_id = g.identity.tenant_id
-    done = catalogue.import_file(services(), tenant_id, batch_id, data, dry_run=dry_run)
-    if not dry_run:
-        with services().begin() as session:
-            accounts.record_action(session, "catalogue_imported", str(batch_id), g.identity)
-    return done
+    return catalogue.import_file(services(), tenant_id, batch_id, data, dry_run=dry_run)
 
 
 def read_body() -> bytes:

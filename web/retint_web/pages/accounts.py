@@ -9,7 +9,7 @@ from retint import accounts
 from retint.errors import Refused
 from retint.tables import User
 from retint.tenancy import get_owned
-from retint_web import services
+from retint_web import house, services
 from retint_web.security import end_session, public, safe_next_url, start_session
 
 blueprint = Blueprint("accounts", __name__)
@@ -26,7 +26,7 @@ def sign_in() -> ResponseReturnValue:
             return redirect(safe_next_url(target), code=303)
         return render_template("accounts/sign_in.html", email="", next=target)
     try:
-        identity = accounts.sign_in(services(), email, request.form.get("password", ""), request.remote_addr or "")
+        identity = accounts.sign_in(house(), email, request.form.get("password", ""), request.remote_addr or "")
     except Refused as error:
         return render_template("accounts/sign_in.html", email=email, next=target, problem=error.message), error.status
     start_session(identity)
@@ -39,7 +39,7 @@ def redeem(secret: str) -> ResponseReturnValue:
     """Sign a user in with a one-time link."""
     if request.method == "GET":
         return render_template("accounts/redeem.html")
-    with services().begin() as session:
+    with house().begin() as session:
         identity = accounts.redeem(session, secret)
         has_password = get_owned(session, User, identity.tenant_id, identity.user_id).password_hash is not None
     start_session(identity)

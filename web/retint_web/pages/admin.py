@@ -8,15 +8,16 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from retint import accounts, fleets
+from retint import fleets
 from retint.errors import InvalidRequest, NotFound
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import FLEETS, MOST_WORKERS, QUEUES, Stage, State
+from retint.services import Services
 from retint.store_tables import Sweep
 from retint.sweeps import Kept
 from retint.tables import Batch, Worker
 from retint.tenancy import select_owned
-from retint_web import services
+from retint_web import house, services
 from retint_web.pages import words
 from retint_web.security import Role, only
 
@@ -59,16 +60,14 @@ class UnfinishedBatch:
 @only(Role.ADMIN, Role.OPERATOR)
 def index() -> ResponseReturnValue:
     """Show the page."""
-    with services().read() as session:
-        return render_template("admin/index.html", **_page_values(session), most=MOST_WORKERS)
+    return render_template("admin/index.html", **_page_values(), most=MOST_WORKERS)
 
 
 @blueprint.get("/live")
 @only(Role.ADMIN, Role.OPERATOR)
 def live() -> ResponseReturnValue:
     """Return the fragments that the page polls."""
-    with services().read() as session:
-        return render_template("admin/_live.html", **_page_values(session), oob=True)
+    return render_template("admin/_live.html", **_page_values(), oob=True)
 
 
 @blueprint.post("/fleets/<name>")
@@ -80,9 +79,8 @@ def scale(name: str) -> ResponseReturnValue:
     wanted = request.form.get("wanted", type=int)
     if wanted is None or not 0 <= wanted <= MOST_WORKERS:
         raise InvalidRequest(f"A fleet has 0 to {MOST_WORKERS} workers.")
-    with services().begin() as session:
+    with house().begin() as session:
         fleets.set_wanted(session, name, wanted)
-        accounts.record_action(session, "fleet_scaled", f"{name} {wanted}", g.identity)
     return _redirect_to_index()
 
 
@@ -90,22 +88,21 @@ def scale(name: str) -> ResponseReturnValue:
 @only(Role.ADMIN)
 def retry() -> ResponseReturnValue:
     """Retry the institution's photos that were quarantined for one reason, or for any."""
-    return _retry(g.identity.tenant_id, "failures_retried")
+    return _retry(services(), g.identity.tenant_id)
 
 
 @blueprint.post("/faults/retry")
 @only(Role.OPERATOR)
 def retry_faults() -> ResponseReturnValue:
     """Retry every institution's photos that were quarantined for one reason, or for any."""
-    return _retry(None, "faults_retried")
+    return _retry(house(), None)
 
 
-def _retry(tenant_id: UUID | None, action: str) -> ResponseReturnValue:
+def _retry(whose: Services, tenant_id: UUID | None) -> ResponseReturnValue:
     reason_code = request.form.get("reason_code") or None
-    with services().begin() as session:
+    with whose.begin() as session:
         move_id = long_moves.retry_failures(session, tenant_id, reason_code=reason_code)
-        accounts.record_action(session, action, reason_code or "all", g.identity)
-    flash(words.describe_retry(long_moves.carry_out(services(), move_id)))
+    flash(words.describe_retry(long_moves.carry_out(whose, move_id)))
     return _redirect_to_index()
 
 
@@ -113,25 +110,31 @@ def _redirect_to_index() -> Response:
     return redirect(url_for("admin.index"), code=303)
 
 
-def _page_values(session: Session) -> dict[str, object]:
+def _page_values() -> dict[str, object]:
     """Collect the template values of the page and of its fragments, as far as the user may see them."""
     values: dict[str, object] = {}
     if g.identity.is_operator:
-        workers = fleets.list_live(session)
-        values |= {
-            "fleets": _fleet_statuses(workers, fleets.get_wanted(session)),
-            "workers": workers,
-            "depths": tallies.measure_depths(session),
-            "sweep": (sweep := session.get(Sweep, 1)),
-            "unknown_files": _list_unknown_files(sweep),
-            "faults": [each for each in tallies.group_failures(session, None) if each.state is State.QUARANTINED],
-        }
+        with house().read() as session:
+            values |= _house_values(session)
     if g.identity.is_admin:
-        values |= {
-            "unfinished": _unfinished_batches(session),
-            "failures": tallies.group_failures(session, g.identity.tenant_id),
-        }
+        with services().read() as session:
+            values |= {
+                "unfinished": _unfinished_batches(session),
+                "failures": tallies.group_failures(session, g.identity.tenant_id),
+            }
     return values
+
+
+def _house_values(session: Session) -> dict[str, object]:
+    workers = fleets.list_live(session)
+    return {
+        "fleets": _fleet_statuses(workers, fleets.get_wanted(session)),
+        "workers": workers,
+        "depths": tallies.measure_depths(session),
+        "sweep": (sweep := session.get(Sweep, 1)),
+        "unknown_files": _list_unknown_files(sweep),
+        "faults": [each for each in tallies.group_failures(session, None) if each.state is State.QUARANTINED],
+    }
 
 
 def _fleet_statuses(workers: list[Worker], wanted: dict[str, int]) -> list[FleetStatus]:

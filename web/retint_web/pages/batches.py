@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from retint import accounts, batches, proofs, search
+from retint import batches, proofs, search
 from retint.batches import JobSummary, Progress
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import State
@@ -149,7 +149,6 @@ def pause(batch_id: UUID) -> ResponseReturnValue:
     """Pause a batch."""
     with services().begin() as session:
         batch = batches.pause(session, g.identity.tenant_id, batch_id)
-        accounts.record_action(session, "batch_paused", str(batch_id), g.identity)
     return _redirect_to_batch(batch.id)
 
 
@@ -158,7 +157,6 @@ def resume(batch_id: UUID) -> ResponseReturnValue:
     """Resume a paused batch."""
     with services().begin() as session:
         batch = batches.resume(session, g.identity.tenant_id, batch_id)
-        accounts.record_action(session, "batch_resumed", str(batch_id), g.identity)
     return _redirect_to_batch(batch.id)
 
 
@@ -174,7 +172,6 @@ def cancel(batch_id: UUID) -> ResponseReturnValue:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
         unfinished = words.count_unfinished(tallies.count_jobs(session, [batch_id])[batch_id])
         move_id = long_moves.cancel_batch(session, batch.tenant_id, batch_id)
-        accounts.record_action(session, "batch_cancelled", str(batch_id), g.identity)
     long_moves.carry_out(services(), move_id)
     flash(f"Cancelled. {words.pluralize(unfinished, 'photo')} will not be restored.")
     return _redirect_to_batch(batch_id)
@@ -188,7 +185,6 @@ def retry(batch_id: UUID) -> ResponseReturnValue:
         get_owned(session, Batch, g.identity.tenant_id, batch_id)
         reason_code = request.form.get("reason_code") or None
         move_id = long_moves.retry_failures(session, g.identity.tenant_id, batch_id=batch_id, reason_code=reason_code)
-        accounts.record_action(session, "failures_retried", str(batch_id), g.identity)
     flash(words.describe_retry(long_moves.carry_out(services(), move_id)))
     return _redirect_to_batch(batch_id)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import accounts, catalogue, photos, recipes, trials, withholding
+from retint import catalogue, photos, recipes, trials, withholding
 from retint.errors import NotFound
 from retint.jobs import attempts, changes
 from retint.kinds import BLANK, COLOR, DOCUMENT, NEUTRAL, TONED
@@ -171,7 +171,6 @@ def retry(job_id: UUID) -> ResponseReturnValue:
     with services().begin() as session:
         photos.load_details(session, g.identity.tenant_id, job_id)
         retried = changes.retry_job(session, g.identity.tenant_id, job_id)
-        accounts.record_action(session, "job_retried", str(job_id), g.identity)
     flash("The photo will be retried." if retried else "There is nothing to retry.")
     return redirect(url_for("photos.show", job_id=job_id), code=303)
 
