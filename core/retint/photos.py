@@ -279,8 +279,7 @@ def adopt_original(services: "Services", tenant_id: UUID, photo_id: UUID, sha256
         InvalidRequest: the bytes do not have the SHA-256 that was given; then they are deleted.
         StoreUnavailable: the store did not answer.
     """
-    photo = Photo(id=photo_id, tenant_id=tenant_id, sha256="", size=0)
-    digest = hashlib.sha256()
+    photo, digest = Photo(id=photo_id, tenant_id=tenant_id, sha256="", size=0), hashlib.sha256()
     with services.store.open(photo.original_key) as blob:
         while chunk := blob.read(CHUNK):
             digest.update(chunk)
@@ -385,8 +384,7 @@ def _insert_photo(services: "Services", photo: Photo) -> Photo:
     try:
         with services.begin() as session:
             session.add(photo)
-            after = {"sha256": photo.sha256, "bytes": photo.size}
-            audit.record(session, "photo_kept", photo.id, tenant_id=photo.tenant_id, after=after)
+            audit.record(session, "photo_kept", photo.id, tenant_id=photo.tenant_id, after={"sha256": photo.sha256})
     except IntegrityError:
         # The same bytes were deposited at the same moment: the other row is the photo.
         services.store.delete([photo.original_key])

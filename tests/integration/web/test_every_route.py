@@ -64,6 +64,10 @@ BOTH, ADMIN, OPERATOR = {Role.ADMIN, Role.OPERATOR}, {Role.ADMIN}, {Role.OPERATO
 ROLES = {
     "admin.index": BOTH,
     "admin.live": BOTH,
+    "audit.export": BOTH,
+    "audit.show": BOTH,
+    "api.export_audit": BOTH,
+    "api.list_audit": BOTH,
     "admin.scale": OPERATOR,
     "admin.retry": ADMIN,
     "admin.retry_faults": OPERATOR,

@@ -21,9 +21,10 @@ from retint_web.security import Role
 class ChainQuery(BaseModel):
     """Which chain."""
 
-    of: Annotated[Literal["institution", "house"], Field(description="The house's is for operators alone.")] = (
-        "institution"
-    )
+    of: Annotated[
+        Literal["institution", "house"] | None,
+        Field(description="The house's is for operators alone; by default the institution's for its administrators."),
+    ] = None
 
 
 class AuditQuery(ChainQuery):
@@ -75,14 +76,14 @@ def export_audit(query: ChainQuery) -> ResponseReturnValue:
 
 
 def _find_chain(query: ChainQuery) -> tuple[Services, UUID]:
-    if query.of == "house" and g.identity.is_operator:
+    of = query.of or ("institution" if g.identity.is_admin else "house")
+    if of == "house" and g.identity.is_operator:
         return house(), HOUSE
-    if query.of == "house" or not g.identity.is_admin:
-        raise NotAllowed(
-            "Only an operator of this installation reads the house's entries (`of=house`), and only an administrator "
-            "the institution's."
-        )
-    return services(), g.identity.tenant_id
+    if of == "institution" and g.identity.is_admin:
+        return services(), g.identity.tenant_id
+    raise NotAllowed(
+        "Only an operator of this installation may do this for the house, and only an administrator for an institution."
+    )
 
 
 def _entry(told: reading.Told) -> AuditEntry:
