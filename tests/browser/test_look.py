@@ -55,6 +55,7 @@ def paths(
             "search": "/search?q=print",
             "found": f"{batch}?q=print&sort=name",
         }
+        gallery |= {"audit": "/audit/"}
         gallery |= {"networks": "/networks", "card": "/networks/compact", "not here": "/networks/stable"}
         page.goto(gallery["restored"])
         page.get_by_role("button", name="Try other networks").click()
@@ -66,7 +67,7 @@ def paths(
 
 PAGES = [
     "batches", "batch", "restored", "refused", "deposit", "workers", "account", "networks", "card", "not here", "trial",
-    "try", "catalogue", "search", "found",
+    "try", "catalogue", "search", "found", "audit",
 ]  # fmt: skip
 
 

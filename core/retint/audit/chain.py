@@ -90,10 +90,17 @@ def append(entries: list[AuditEntry], number: int, previous: str, at: datetime |
     return previous
 
 
+def see_one_moment(session: Session) -> None:
+    """Let all that a transaction reads be of one moment, while others write; before it reads anything."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
 def verify(session: Session, tenant_id: UUID) -> Verified:
     """Check every entry of a chain against its hash, the one before, the chain's end and its address.
 
-    After an entry that does not fit, the check goes on with what the next one says it follows.
+    After an entry that does not fit, the check goes on with what the next one says it follows. Where others write
+    meanwhile, the transaction must see one moment (see `see_one_moment`).
     """
     broken: list[Break] = []
     number, previous = 0, BEGIN

@@ -41,6 +41,7 @@ def verify(services: "Services", tenant: str | None, knows: str | None, as_json:
     from retint.audit import chain
 
     with services.read() as session:
+        chain.see_one_moment(session)
         names = _list_names(session)
         chosen = [_find_chain(names, tenant)] if tenant else chain.list_chains(session)
         found = [chain.verify(session, each) for each in chosen]
