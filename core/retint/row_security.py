@@ -26,8 +26,10 @@ GRANTS: Final = {
     "audit_addresses": "SELECT, INSERT",
     "audit_chains": "SELECT, INSERT, UPDATE",
     "audit_entries": "SELECT, INSERT",
+    "deliveries": "SELECT",
     "fleets": "SELECT",
     "leaders": "SELECT",
+    "mail_choices": "SELECT, INSERT, UPDATE, DELETE",
     "recipes": "SELECT, INSERT",
     "store_identity": "SELECT",
     "tallies": "SELECT",
@@ -38,6 +40,9 @@ GRANTS: Final = {
 """What the role may do with a table; with one that has a `tenant_id`, all by default, with any other nothing."""
 CURRENT: Final = "(SELECT nullif(current_setting('retint.tenant', true), '')::uuid)"
 CONDITIONS: Final = {
+    # What is asked of another table has that table's policy.
+    "deliveries": "EXISTS (SELECT 1 FROM notifications WHERE notifications.id = notification_id)",
+    "mail_choices": "EXISTS (SELECT 1 FROM users WHERE users.id = user_id)",
     # The count of a batch is its institution's.
     "tallies": f"batch_id IN (SELECT id FROM batches WHERE batches.id = batch_id AND tenant_id = {CURRENT})",  # noqa: S608
     "tenants": f"id = {CURRENT}",

@@ -12,11 +12,12 @@ from tests.integration.web.conftest import JPEG, PASSWORD, Person, csrf_token, m
 
 from retint import accounts
 from retint.accounts import FAILURES_PER_PAIR
+from retint.audit_tables import SignInFailure
 from retint.columns import now
 from retint.errors import NotAllowed
 from retint.services import Services
 from retint.settings import Settings
-from retint.tables import AuditEntry, User
+from retint.tables import User
 from retint_web.app import create_app
 
 pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
@@ -56,9 +57,8 @@ def test_too_many_failures_close_the_door_for_the_right_password_too(
     assert _sign_in(app, member.email, PASSWORD)[1].status_code == 429
     assert _sign_in(app, member.email, PASSWORD, address="192.0.2.2")[1].status_code == 303, "others come in"
     with services.begin() as session:
-        failed = session.scalars(select(AuditEntry).where(AuditEntry.action == "sign_in_failed")).all()
-        for entry in failed:
-            entry.at -= timedelta(seconds=accounts.LIMIT_WINDOW_S)
+        for failed in session.scalars(select(SignInFailure)).all():
+            failed.at -= timedelta(seconds=accounts.LIMIT_WINDOW_S)
     assert _sign_in(app, member.email, PASSWORD)[1].status_code == 303, "the door opens again"
 
 
