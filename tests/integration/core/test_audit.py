@@ -163,7 +163,7 @@ def test_many_who_write_at_once_make_one_chain(connected: Services, museum: UUID
                 whose = museum if (number + each) % 2 else HOUSE
                 audit.record(session, "batch_paused", f"{number} {each}", tenant_id=whose)
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(60)))
     with connected.read() as session:
         found = {each: chain.verify(session, each) for each in chain.list_chains(session)}

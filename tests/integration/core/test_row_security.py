@@ -167,7 +167,7 @@ def check_that_nothing_leaks(house: House) -> None:
             names = session.scalars(select(Batch.name)).all()
         return len(names) == expected and (number % 5 == 0 or name is None or names == [f"{name}.jpg"])
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(ask, range(300)))
 
 
