@@ -65,7 +65,7 @@ PHRASES: Final = {
     "session_ended": "ended a session of {subject}",
     "shut_out": "shut {subject} out",
     "sign_in_refused": "was kept from signing in after too many failures: {subject}",
-    "signed_in": "signed in: {subject}",
+    "signed_in": "signed in {subject}",
     "signed_out": "signed out",
     "store_adopted": "joined this database with the store {subject}",
     "store_swept": "swept the store: {subject}",
