@@ -238,10 +238,10 @@ ARGUMENTS = {
     "scale": ["gpu", "7"],
     "sweep": [],
     "adopt-store": [],
-    "migrate": [],
     "audit forget-addresses": ["--days", "0"],
     "audit verify": [],
     "audit export": [],
+    "migrate": [],  # the last one: the record begins anew before it
 }
 
 
