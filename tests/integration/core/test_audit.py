@@ -262,9 +262,7 @@ def test_entries_from_before_are_taken_into_the_chain(database_url: str, tmp_pat
         values = {"i": key(audit_id := UUID(int=len(written) + 1)), "t": key(tenant_id), "a": action, "s": subject}
         written.append(audit_id)
         with services.begin() as session:
-            row = (
-                "INSERT INTO audit (id, tenant_id, at, action, subject) VALUES (:i, :t, '2026-11-01 00:00:00', :a, :s)"
-            )
+            row = "INSERT INTO audit (id, tenant_id, at, action, subject) VALUES (:i, :t, '2026-11-01 00:00:00.000000', :a, :s)"
             session.execute(text(row), values)
 
     def key(id_: UUID) -> str:
@@ -283,7 +281,8 @@ def test_entries_from_before_are_taken_into_the_chain(database_url: str, tmp_pat
         audit.record(session, "batch_resumed", "b", tenant_id=tenant_id)
     assert database.migrate(services.engine, finish=True) is True
     with services.read() as session:
-        found = session.execute(select(AuditEntry.action, AuditEntry.subject).where(AuditEntry.tenant_id == tenant_id))
+        entries = select(AuditEntry.action, AuditEntry.subject).where(AuditEntry.tenant_id == tenant_id)
+        found = session.execute(entries.order_by(AuditEntry.number))
         assert [tuple(row) for row in found] == [
             ("batch_paused", "a"),
             ("batch_resumed", "a"),
