@@ -260,9 +260,10 @@ def test_entries_from_before_are_taken_into_the_chain(database_url: str, tmp_pat
 
     def write(action: str, subject: str) -> None:
         values = {"i": key(audit_id := UUID(int=len(written) + 1)), "t": key(tenant_id), "a": action, "s": subject}
+        values["d"] = "2026-11-01 00:00:00.000000"
         written.append(audit_id)
         with services.begin() as session:
-            row = "INSERT INTO audit (id, tenant_id, at, action, subject) VALUES (:i, :t, '2026-11-01 00:00:00.000000', :a, :s)"
+            row = "INSERT INTO audit (id, tenant_id, at, action, subject) VALUES (:i, :t, :d, :a, :s)"
             session.execute(text(row), values)
 
     def key(id_: UUID) -> str:
