@@ -9,7 +9,7 @@ from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -144,6 +144,12 @@ def set_password(session: Session, identity: Identity, password: str) -> Identit
     return _identity(user)
 
 
+def _is_enabled() -> ColumnElement[bool]:
+    """Whether a user, and the institution, may sign in, as SQL."""
+    disabled = select(Tenant.id).where(Tenant.id == User.tenant_id, Tenant.disabled_at.is_not(None))
+    return and_(User.disabled_at.is_(None), ~exists(disabled))
+
+
 def sign_in(services: "Services", email: str, password: str, address: str) -> Identity:
     """Check a password. Failures are recorded; after too many, sign-in is refused for `LIMIT_WINDOW_S` seconds.
 
@@ -160,7 +166,7 @@ def sign_in(services: "Services", email: str, password: str, address: str) -> Id
     subjects = _failure_limits(email, address)
     with services.read() as session:
         _refuse_too_many(session, subjects)
-        user = session.scalar(select(User).where(User.email == email, User.disabled_at.is_(None)))
+        user = session.scalar(select(User).where(User.email == email, _is_enabled()))
         password_hash = (user.password_hash if user else None) or _DUMMY_HASH
     if not _is_password(password_hash, password) or user is None:
         with services.begin() as session:
@@ -191,7 +197,7 @@ def redeem(session: Session, secret: str) -> Identity:
     """
     user = session.scalar(
         update(User)
-        .where(User.sign_in_hash == _hash_secret(secret), User.sign_in_until > now(), User.disabled_at.is_(None))
+        .where(User.sign_in_hash == _hash_secret(secret), User.sign_in_until > now(), _is_enabled())
         .values(sign_in_hash=None, sign_in_until=None)
         .returning(User)
         .execution_options(**NO_SYNC)
@@ -204,8 +210,8 @@ def redeem(session: Session, secret: str) -> Identity:
 
 def identify_session(session: Session, user_id: UUID, stamp: str) -> Identity | None:
     """Return the identity of a session; None if the user is disabled or the password has changed since."""
-    user = session.get(User, user_id)
-    if user is None or user.disabled_at is not None:
+    user = session.scalar(select(User).where(User.id == user_id, _is_enabled()))
+    if user is None:
         return None
     identity = _identity(user)
     return identity if secrets.compare_digest(identity.stamp.encode(), stamp.encode()) else None
@@ -256,7 +262,7 @@ def identify_token(session: Session, secret: str) -> Identity:
     found = session.execute(
         select(Token.id, User, is_stale)
         .join(User, User.id == Token.user_id)
-        .where(Token.hash == _hash_secret(secret), Token.revoked_at.is_(None), User.disabled_at.is_(None))
+        .where(Token.hash == _hash_secret(secret), Token.revoked_at.is_(None), _is_enabled())
     ).first()
     if found is None:
         raise Unauthorized("The token is unknown or was revoked.")

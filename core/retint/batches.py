@@ -12,7 +12,7 @@ from sqlalchemy import Select, false, func, select, text, tuple_, union_all, upd
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import recipes
+from retint import quotas, recipes
 from retint.columns import now
 from retint.errors import InvalidRequest, Refused
 from retint.jobs import changes, tallies
@@ -92,6 +92,7 @@ def open(
     Raises:
         InvalidRequest: the name, the priority or the recipe cannot be used (see `recipes.check`).
         Refused: the idempotency key was used for another name, recipe or priority.
+        QuotaExceeded: the tenant's people may not ask for this priority.
     """
     name = _clean_name(name)
     if not 0 <= priority <= 9:
@@ -109,7 +110,10 @@ def open(
         proof_of=proof_of,
         paused_at=now() if paused else None,
     )
-    return _insert_or_find(session, batch)
+    opened = _insert_or_find(session, batch)
+    if opened is batch:  # one that is there keeps what it was opened with
+        quotas.check_priority(session, tenant_id, priority)
+    return opened
 
 
 def _insert_or_find(session: Session, batch: Batch) -> Batch:

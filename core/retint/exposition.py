@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import Metric as Family
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retint import __version__, fleets, metrics, totals
+from retint import __version__, fleets, institutions, metrics, quotas, totals
 from retint.columns import now
 from retint.jobs import tallies
 from retint.lifecycle import FINAL, FLEETS, State
@@ -26,7 +26,7 @@ Values = dict[Metric, dict[tuple[str, ...], float]]
 def render(session: Session) -> bytes:
     """Render the metrics of all tenants."""
     values = _group_by_metric(totals.read(session))
-    for measure in (_measure_jobs, _measure_workers, _measure_leaders, _measure_store):
+    for measure in (_measure_jobs, _measure_workers, _measure_leaders, _measure_store, _measure_quotas):
         for metric, labels, value in measure(session):
             values.setdefault(metric, {})[labels] = value
     registry = CollectorRegistry()
@@ -103,6 +103,15 @@ def _measure_jobs(session: Session) -> Measured:
         yield metrics.ENDED, (state,), ended.get(state, 0)
     for group in tallies.group_failures(session, None):
         yield metrics.FAILED, (group.reason_code, group.state), group.count
+
+
+def _measure_quotas(session: Session) -> Measured:
+    """Count institutions by how near they are; no label names one, so however many there are, the page stays short."""
+    shares = [institution.shares for institution in institutions.list_all(session)]
+    for kind in (quotas.Kind.BYTES, quotas.Kind.IN_FLIGHT):
+        for level in institutions.WARNINGS:
+            near = sum(each.get(kind, 0.0) >= level for each in shares)
+            yield metrics.NEAR_QUOTA, (kind, f"{level:.0%}"), near
 
 
 def _measure_workers(session: Session) -> Measured:

@@ -80,6 +80,9 @@ LEADER = _define(
 SWEEP_SEEN = _define(Kind.GAUGE, "sweep_looked_at_files", "Files that this round of the sweep has looked at.")
 SWEEP_DELETED = _define(Kind.GAUGE, "sweep_deleted_files", "Orphans that this round of the sweep has deleted.")
 SWEEP_STOPPED = _define(Kind.GAUGE, "sweep_stopped", "1 where the sweep has stopped and waits for the operator.")
+NEAR_QUOTA = _define(
+    Kind.GAUGE, "institutions_near_quota", "Institutions that use so much of a quota.", "quota", "used"
+)
 
 # --- what processes count ---------------------------------------------------------------------------------------------
 
@@ -141,6 +144,14 @@ REQUEST_SECONDS = _define(
     "Time until the portal's answer begins.",
     "route",
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
+
+QUOTA_REFUSALS = _define(Kind.COUNTER, "quota_refusals_total", "Requests that were beyond a quota.", "quota")
+RATE_LIMITED = _define(
+    Kind.COUNTER, "rate_limited_total", "Requests that were one too many, by what was counted.", "by"
+)
+RATES_UNKNOWN = _define(
+    Kind.COUNTER, "rates_unknown_total", "How often requests passed uncounted because Redis did not answer."
 )
 
 

@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import Row, Select, select, update
 from sqlalchemy.orm import Session, aliased
 
-from retint import batches, fleets, recipes, samples, trials
+from retint import batches, fleets, quotas, recipes, samples, trials
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest, NotFound
@@ -166,7 +166,7 @@ def open(
             tenant_id,
             batch.name,
             recipe,
-            priority=trials.PRIORITY,
+            priority=quotas.cap_priority(session, tenant_id, trials.PRIORITY),
             created_by=created_by,
             proof_of=batch.id,
             imported=imported,

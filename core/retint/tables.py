@@ -34,6 +34,7 @@ class Tenant(Table):
     name: Mapped[str] = mapped_column(String(200), unique=True)
     weight: Mapped[int] = mapped_column(default=1, doc="Share of the workers under load, against other tenants.")
     created_at: Mapped[datetime] = mapped_column(default=now())
+    disabled_at: Mapped[datetime | None] = mapped_column(doc="Since then nobody signs in, and its work is paused.")
 
 
 class User(Table):

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retint import batches, recipes
+from retint import batches, quotas, recipes
 from retint.columns import new_id
 from retint.errors import InvalidRequest, NotFound, Refused
 from retint.jobs import changes
@@ -210,7 +210,7 @@ def _start_try(
         tenant_id,
         name[-200:],
         recipe,
-        priority=PRIORITY,
+        priority=quotas.cap_priority(session, tenant_id, PRIORITY),
         created_by=created_by,
         trial=trial_id,
         imported=imported,

@@ -17,7 +17,7 @@ from retint.accounts import Unauthorized
 from retint.errors import NotFound, RetintError
 from retint.services import Services
 from retint_web import services
-from retint_web.security import bearer_token, moves_bytes, public
+from retint_web.security import bearer_token, moves_bytes, public, unlimited
 
 CACHE_S: Final = 2
 """How long a readiness check is reused: it writes and reads, and anyone may request it."""
@@ -79,6 +79,7 @@ def _register(state: BlueprintSetupState) -> None:
 
 
 @blueprint.get("/healthz")
+@unlimited
 @public
 def healthz() -> ResponseReturnValue:
     """Liveness: the process answers requests."""
@@ -86,6 +87,7 @@ def healthz() -> ResponseReturnValue:
 
 
 @blueprint.get("/readyz")
+@unlimited
 @public
 @moves_bytes
 def readyz() -> ResponseReturnValue:
@@ -96,6 +98,7 @@ def readyz() -> ResponseReturnValue:
 
 
 @blueprint.get("/metrics")
+@unlimited
 @public
 def metrics() -> ResponseReturnValue:
     """Metrics for Prometheus: sums over all tenants, nothing about any of them.

@@ -20,7 +20,7 @@ from retint.accounts import Identity, Unauthorized
 from retint.database import DatabaseUnavailable
 from retint.errors import NotAllowed
 from retint.settings import Settings
-from retint_web import services
+from retint_web import rates, services
 
 P = ParamSpec("P")
 View = Callable[P, ResponseReturnValue]
@@ -72,9 +72,11 @@ def configure(app: Flask, settings: Settings) -> None:
         WTF_CSRF_TIME_LIMIT=None,  # valid as long as the session: a page may stay open overnight
         MAX_CONTENT_LENGTH=BODY_LIMIT,
     )
-    public(cast(View[...], app.view_functions["static"]))
+    unlimited(public(cast(View[...], app.view_functions["static"])))
     headers = _security_headers(settings, is_https)
+    rates.configure(app, settings)
     # Whoever may not come in is refused before a byte of the body is read; the CSRF check reads forms.
+    app.before_request(_limit_anonymous)
     app.before_request(_identify)
     app.before_request(_require_identity)
     app.before_request(_limit_body)
@@ -155,6 +157,17 @@ def safe_next_url(target: str | None) -> str:
     return plain if is_ours else url_for("batches.index")
 
 
+def unlimited(view: View[P]) -> View[P]:
+    """Do not count a view's requests: those of a machine that watches the portal."""
+    return mark(view, "is_unlimited")
+
+
+def _limit_anonymous() -> None:
+    """Count requests for what needs no sign-in, by address; files of the pages and probes are not counted."""
+    if has_mark("is_public") and not has_mark("is_unlimited"):
+        rates.count_anonymous_request()
+
+
 def _identify() -> None:
     """Find out who asks: by the token in the API, by the session everywhere else."""
     g.identity = None
@@ -174,8 +187,14 @@ def _identify_by_token() -> Identity:
     secret = bearer_token()
     if not secret:
         raise Unauthorized("A token is missing. Send it in the header `Authorization: Bearer retint_…`.")
-    with services().read() as transaction:
-        found = accounts.identify_token(transaction, secret)
+    try:
+        with services().read() as transaction:
+            found = accounts.identify_token(transaction, secret)
+    except Unauthorized:
+        rates.count_anonymous_request()
+        raise
+    if not has_mark("accepts_uploads"):
+        rates.count_api_request(found.tenant_id, secret)
     token_id, now = found.token_to_note, time.monotonic()
     if token_id is not None and now > _noted_at.get(token_id, 0) + NOTE_S:
         _noted_at[token_id] = now

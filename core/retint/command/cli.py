@@ -11,7 +11,7 @@ import click
 import structlog
 
 from retint import __version__
-from retint.command import store
+from retint.command import institution, store
 from retint.command.catalogue import catalogue
 from retint.command.options import recipe_options
 from retint.errors import Refused, RetintError
@@ -134,7 +134,9 @@ def push(
         click.echo(outcome.sentence)
         for line in outcome.catalogue_lines:
             click.echo(line)
-        for file, reason in (outcome.refused | outcome.not_sent).items():
+        # Where a quota was reached, the reason of all that is left out is the same, and follows.
+        named = outcome.refused if outcome.is_cut_short else outcome.refused | outcome.not_sent
+        for file, reason in named.items():
             click.echo(f"{file}: {escape_surrogates(reason)}", err=True)
     if outcome.error:
         click.echo(f"Error: {escape_surrogates(outcome.error.message)}", err=True)
@@ -214,6 +216,7 @@ def admin(context: click.Context) -> None:
 
 admin.add_command(store.sweep)
 admin.add_command(store.adopt_store)
+admin.add_command(institution.institution)
 
 
 @admin.command("create-user", epilog="\b\nExample:\n  retint admin create-user jo@museum.example --admin")

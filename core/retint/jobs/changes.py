@@ -14,7 +14,7 @@ from retint import database, records, words
 from retint.columns import fingerprint, new_id, now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, NotFound
-from retint.jobs import attempts
+from retint.jobs import admission, attempts
 from retint.lifecycle import FINAL, Outcome, State
 from retint.recipes import Recipe
 from retint.tables import Batch, Job, Photo
@@ -37,6 +37,7 @@ def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
 
     Raises:
         IllegalMove: the batch is cancelled.
+        QuotaExceeded: the tenant has as many photos in flight as it may.
     """
     [job] = add_jobs(session, batch, [(photo.id, name)])
     return job
@@ -47,12 +48,14 @@ def add_jobs(session: Session, batch: Batch, files: Sequence[tuple[uuid.UUID, st
 
     Raises:
         IllegalMove: the batch is cancelled.
+        QuotaExceeded: the tenant would have more photos in flight than it may; none is added.
     """
     if not files:
         return []
     # The lock orders this against `close_batch`: no job enters a batch after its jobs were cancelled.
     cancelled = session.scalar(select(Batch.cancelled_at).where(Batch.id == batch.id).with_for_update(read=True))
     refuse_cancelled(cancelled)
+    admission.admit(session, batch, files).require_all()
     place = (Job.photo_id, Job.batch_id, Job.fingerprint)
     catalogued = records.look_up(session, batch, {name for _, name in files})
     rows = [
@@ -84,10 +87,12 @@ def replace_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID, recip
     Raises:
         NotFound: the tenant has no such job.
         IllegalMove: it has not ended, a newer one has taken its place already, or its batch is cancelled.
+        QuotaExceeded: the tenant has as many photos in flight as it may.
     """
     job = session.scalar(select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id))
     if job is None:
         raise NotFound("There is no such photo.")
+    admission.refuse_full(session, tenant_id)
     if replacing := replace_jobs(session, job.batch_id, [job_id], recipe):
         return replacing[0]
     session.refresh(job)

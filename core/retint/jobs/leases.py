@@ -34,7 +34,7 @@ from retint.jobs.queueing import unqueue
 from retint.lifecycle import FAULT_LIMIT, Outcome, Position, Stage, State, backoff, next_position
 from retint.recipes import Recipe
 from retint.stores import keys
-from retint.tables import Batch, Job, Table
+from retint.tables import Batch, Job, Table, Tenant
 
 WAITING = (State.READY, State.QUEUED)
 """States in which a worker may claim a job: the message may arrive after the dispatcher gave it up."""
@@ -167,9 +167,9 @@ def claim(
 
 
 def _is_on_hold(batch_id: Any) -> ColumnElement[bool]:
-    """Whether a batch is paused or cancelled, as SQL."""
-    on_hold = or_(Batch.paused_at.is_not(None), Batch.cancelled_at.is_not(None))
-    return exists(select(Batch.id).where(Batch.id == batch_id, on_hold))
+    """Whether a batch is paused or cancelled, or its institution disabled, as SQL."""
+    on_hold = or_(Batch.paused_at.is_not(None), Batch.cancelled_at.is_not(None), Tenant.disabled_at.is_not(None))
+    return exists(select(Batch.id).join(Tenant, Tenant.id == Batch.tenant_id).where(Batch.id == batch_id, on_hold))
 
 
 def _moment_after(name: str) -> now:

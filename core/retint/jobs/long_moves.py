@@ -17,7 +17,7 @@ from retint import records
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest, NotFound, Transient
-from retint.jobs import changes
+from retint.jobs import admission, changes
 from retint.lifecycle import ACTIVE, FINAL, State, Verdict, phases_of
 from retint.recipes import Recipe
 from retint.tables import IS_FAILED, IS_NEWEST, Batch, Job, LongMove, StoredRecipe
@@ -139,15 +139,22 @@ def list_open(session: Session) -> list[uuid.UUID]:
 
 
 def advance(session: Session, move_id: uuid.UUID) -> bool:
-    """Move the next jobs, `CHUNK` at most. Returns whether there may be more, and nobody else is at it."""
+    """Move the next jobs, `CHUNK` at most. Returns whether there may be more, and nobody else is at it.
+
+    Where photos are run again, only as many as the tenant's quota allows: the rest waits until others have ended.
+    """
     move = session.scalar(
         select(LongMove).where(LongMove.id == move_id, LongMove.ended_at.is_(None)).with_for_update(skip_locked=True)
     )
     if move is None:
         return False
-    job_ids = [] if _is_pointless(session, move) else session.scalars(_select_next(move).limit(CHUNK)).all()
+    is_pointless = _is_pointless(session, move)
+    limit = CHUNK if is_pointless else _limit(session, move)
+    if limit <= 0:
+        return False
+    job_ids = [] if is_pointless else session.scalars(_select_next(move).limit(limit)).all()
     moved = _carry_out_chunk(session, move, job_ids) if job_ids else 0
-    is_over = len(job_ids) < CHUNK
+    is_over = len(job_ids) < limit
     session.execute(
         update(LongMove)
         .where(LongMove.id == move_id)
@@ -155,6 +162,14 @@ def advance(session: Session, move_id: uuid.UUID) -> bool:
         execution_options=NO_SYNC,
     )
     return not is_over
+
+
+def _limit(session: Session, move: LongMove) -> int:
+    """Return how many jobs may be moved now."""
+    if move.kind != "again" or move.tenant_id is None:
+        return CHUNK
+    room = admission.count_room(session, move.tenant_id)
+    return CHUNK if room is None else min(room, CHUNK)
 
 
 def _is_pointless(session: Session, move: LongMove) -> bool:

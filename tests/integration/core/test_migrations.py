@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 import retint.catalogue_tables
+import retint.quota_tables
 import retint.store_tables  # noqa: F401  its tables, too
 from retint import database
 from retint.columns import fingerprint
@@ -50,7 +51,7 @@ def test_up_down_and_up_again(empty: Engine) -> None:
         left = (
             "SELECT count(*) FROM sqlite_master WHERE type = 'trigger'"
             if empty.dialect.name == "sqlite"
-            else "SELECT count(*) FROM pg_proc WHERE proname LIKE 'jobs_%'"
+            else "SELECT count(*) FROM pg_proc WHERE proname LIKE 'jobs_%' OR proname LIKE 'quotas_%'"
         )
         assert connection.scalar(text(left)) == 0
 

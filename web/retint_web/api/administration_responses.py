@@ -77,3 +77,53 @@ class RetriedJobs(Answer):
 
     retried: int
     complete: bool = Field(description="False while more follow, some thousand in a second.")
+
+
+class Limits(Answer):
+    """What an institution may use; null where nothing limits it."""
+
+    most_bytes: int | None = Field(description="Originals that are kept and open uploads, in bytes.")
+    most_in_flight: int | None = Field(description="Photos that wait or run.")
+    highest_priority: int | None = Field(description="That its people may ask for.")
+    per_minute: int | None = Field(description="API requests in a minute; null for the usual number.")
+    per_second: int | None = Field(description="API requests in a second; null for the usual number.")
+
+
+class Institution(Answer):
+    """An institution, its use and its limits."""
+
+    id: UUID
+    name: str
+    weight: int = Field(description="Its share of the workers while others have photos waiting.")
+    created_at: datetime
+    disabled: bool
+    people: int = Field(description="Who may sign in.")
+    photos: int = Field(description="Originals that are kept.")
+    kept_bytes: int
+    reserved_bytes: int = Field(description="Bytes that open uploads have announced.")
+    in_flight: int = Field(description="Photos that wait or run.")
+    oldest_s: float = Field(description="How long the oldest waiting photo has waited, in seconds.")
+    limits: Limits
+
+
+class NewInstitution(Institution):
+    """An institution that was added."""
+
+    sign_in: str = Field(description="The first administrator's one-time link, valid for a day; not shown again.")
+
+
+class Institutions(Answer):
+    """All institutions."""
+
+    items: list[Institution]
+
+
+class Usage(Answer):
+    """What an institution uses of its quotas."""
+
+    photos: int = Field(description="Originals that are kept.")
+    kept_bytes: int
+    reserved_bytes: int = Field(description="Bytes that open uploads have announced.")
+    in_flight: int = Field(description="Photos that wait or run.")
+    limits: Limits
+    warnings: list[str] = Field(description="A sentence for each quota of which most is used.")

@@ -7,7 +7,7 @@ from flask import g, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from retint import batches, photos, tables
+from retint import batches, known_files, photos, tables
 from retint.errors import InvalidRequest
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import Stage, State
@@ -34,7 +34,7 @@ def known(body: requests.Hashes) -> responses.KnownHashes:
 @api.operation("PUT", "/photos", responses.StoredPhoto, status=201, query=requests.PhotoQuery, body=OCTETS)
 def keep_photo(query: requests.PhotoQuery) -> responses.StoredPhoto:
     """Upload a photo that batches and trials may name later; the same bytes sent again are the same photo."""
-    photo = photos.store_original(services(), g.identity.tenant_id, RequestBody(), sha256=query.sha256)
+    photo = photos.store_original(services(), g.identity.tenant_id, RequestBody(query.sha256), sha256=query.sha256)
     return responses.StoredPhoto(id=photo.id, sha256=photo.sha256, size=photo.size)
 
 
@@ -96,7 +96,8 @@ def show_batch(batch_id: UUID) -> responses.BatchWithProgress:
 def upload(batch_id: UUID, query: requests.UploadQuery) -> responses.DepositedJob:
     """Upload a file into a batch; the same bytes sent again under the same name are the same job."""
     tenant_id = g.identity.tenant_id
-    job = photos.deposit(services(), tenant_id, batch_id, query.name, RequestBody(), sha256=query.sha256)
+    body = RequestBody(query.sha256)
+    job = photos.deposit(services(), tenant_id, batch_id, query.name, body, sha256=query.sha256)
     with services().read() as session:
         return _deposited_job(session, job)
 
@@ -115,11 +116,12 @@ def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
 
 @api.operation("POST", "/batches/<uuid:batch_id>/known", responses.AddedFiles, body=requests.KnownFiles)
 def add_known_files(batch_id: UUID, body: requests.KnownFiles) -> responses.AddedFiles:
-    """Deposit all those of up to 1,000 files whose bytes the server has; the others are to be uploaded."""
+    """Deposit those of up to 1,000 files whose bytes the server has, as far as a quota allows; upload the others."""
     files = [(file.name, file.sha256) for file in body.files]
     with services().begin() as session:
-        jobs = photos.add_known(session, g.identity.tenant_id, batch_id, files)
-        return responses.AddedFiles(jobs=[job and job.id for job in jobs])
+        added = known_files.add(session, g.identity.tenant_id, batch_id, files)
+    left_out = added.left_out and responses.LeftOut(detail=added.left_out.message, quota=added.left_out.numbers)
+    return responses.AddedFiles(jobs=[job and job.id for job in added.jobs], left_out=left_out)
 
 
 @api.operation("GET", "/batches/<uuid:batch_id>/jobs", responses.Page[responses.JobSummary], query=requests.JobsQuery)

@@ -194,7 +194,7 @@ def _describe_operation(operation: Operation, schemas: dict[Any, Any]) -> dict[s
         "operationId": operation.name,
         "summary": operation.summary,
         "parameters": [*_path_parameters(operation), *_query_parameters(operation), *_header_parameters(operation)],
-        "responses": {str(operation.status): answer, "default": problem},
+        "responses": {str(operation.status): answer, "429": _describe_too_many(problem), "default": problem},
     }
     if operation.not_yet is not None:
         description["responses"]["202"] = {
@@ -209,6 +209,16 @@ def _describe_operation(operation: Operation, schemas: dict[Any, Any]) -> dict[s
         description["tags"] = ["administration"]
         description["description"] = f"Only {' or '.join(operation.roles)} may do this."
     return description
+
+
+def _describe_too_many(problem: dict[str, Any]) -> dict[str, Any]:
+    headers = {
+        "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+        "RateLimit-Policy": {"description": "How many requests may be sent: `q` in `w` seconds."},
+        "RateLimit": {"description": "How many are left, `r`; there are more after `t` seconds."},
+    }
+    described = {name: {"schema": {"type": "string"}} | header for name, header in headers.items()}
+    return problem | {"description": "Too many requests: wait, then send it again.", "headers": described}
 
 
 def _content_object(kind: type[BaseModel] | str, schemas: dict[Any, Any]) -> dict[str, Any]:

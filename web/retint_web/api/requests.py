@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from retint import proofs, trials, verdicts
+from retint import institutions, proofs, quotas, trials, verdicts
 from retint.lifecycle import MOST_WORKERS, State, Verdict
 from retint.recipes import Recipe
 from retint.search import Sort
@@ -230,3 +230,27 @@ class FailureFilter(Body):
 
     reason_code: ReasonCode | None = None
     batch_id: UUID | None = None
+
+
+class Limits(Body):
+    """What an institution may use; null, or not given, where nothing limits it."""
+
+    most_bytes: int | None = Field(None, ge=0, le=quotas.RANGES["most_bytes"][1])
+    most_in_flight: int | None = Field(None, ge=0, le=quotas.RANGES["most_in_flight"][1])
+    highest_priority: int | None = Field(None, ge=0, le=9)
+    per_minute: int | None = Field(None, ge=1, le=quotas.RANGES["per_minute"][1])
+    per_second: int | None = Field(None, ge=1, le=quotas.RANGES["per_second"][1])
+
+
+class InstitutionSettings(Body):
+    """An institution's name, weight and limits."""
+
+    name: str = Field(min_length=1, max_length=200)
+    weight: int = Field(1, ge=1, le=institutions.MOST_WEIGHT)
+    limits: Limits = Field(default_factory=Limits)
+
+
+class NewInstitution(InstitutionSettings):
+    """An institution with its first administrator."""
+
+    email: str = Field(min_length=3, max_length=254, description="Of the first administrator.")

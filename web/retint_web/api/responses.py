@@ -25,6 +25,17 @@ class Page(Answer, Generic[T]):
     next: str | None = Field(description="Send it as `after` to get the next page; null on the last page.")
 
 
+class QuotaNumbers(Answer):
+    """A quota, and how far a request is beyond it."""
+
+    name: str = Field(description="`bytes` (of originals), `photos_in_flight` or `priority`.")
+    limit: int
+    used: int = Field(description="Kept and reserved bytes, or photos in flight; 0 for a priority.")
+    needs: int = Field(description="What the request would add, or the priority that it asks for.")
+    left_out: int = Field(description="Files of the request that were left out.")
+    ask: list[str] = Field(description="Email addresses of operators, who can raise the quota.")
+
+
 class Problem(Answer):
     """An error (RFC 9457)."""
 
@@ -34,6 +45,7 @@ class Problem(Answer):
     detail: str = Field(description="One sentence for people.")
     code: str = Field(description="Stable name of the error, for programs.")
     request_id: str = Field(description="Names the request in the portal's log; also in the header X-Request-ID.")
+    quota: QuotaNumbers | None = Field(None, description="With the code `quota_exceeded`.")
 
 
 class NotYet(Answer):
@@ -286,12 +298,21 @@ class TrialSummary(Answer):
     tries: int
 
 
+class LeftOut(Answer):
+    """Why files were left out."""
+
+    detail: str = Field(description="One sentence for people.")
+    quota: QuotaNumbers
+
+
 class AddedFiles(Answer):
     """What became of files that were named by their hashes."""
 
     jobs: list[UUID | None] = Field(
-        description="The job of each file, in the order of the request; null where the server has no such bytes."
+        description="The job of each file, in the order of the request; null where the server has no such bytes,"
+        " or the file is left out."
     )
+    left_out: LeftOut | None = Field(None, description="Why the server left out some files whose bytes it has.")
 
 
 class Upload(Answer):

@@ -5,7 +5,7 @@ from uuid import UUID
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import accounts
+from retint import accounts, institutions
 from retint.errors import Refused
 from retint.tables import User
 from retint.tenancy import get_owned
@@ -96,5 +96,6 @@ def set_password() -> ResponseReturnValue:
 def _render_account(secret: str | None = None) -> ResponseReturnValue:
     with services().read() as session:
         tokens = accounts.list_tokens(session, g.identity)
+        mine = institutions.get(session, g.identity.tenant_id)
     server = services().settings.public_url or request.host_url.rstrip("/")
-    return render_template("accounts/show.html", tokens=tokens, secret=secret, server=server)
+    return render_template("accounts/show.html", tokens=tokens, secret=secret, server=server, institution=mine)
