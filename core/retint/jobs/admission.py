@@ -6,7 +6,7 @@ exceed it. Workers, which end jobs, wait for nobody.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
@@ -61,6 +61,18 @@ def refuse_full(session: Session, tenant_id: uuid.UUID) -> None:
     limit = quotas.read(session, tenant_id).most_in_flight
     if limit is not None and tallies.count_in_flight(session, tenant_id) >= limit:
         raise QuotaExceeded(_measure_shortage(session, tenant_id, 1, 0))
+
+
+def refuse_beyond(session: Session, tenant_id: uuid.UUID) -> None:
+    """Refuse a photo that this transaction has added, where it is one too many.
+
+    Raises:
+        QuotaExceeded: it is.
+    """
+    room = count_room(session, tenant_id)
+    if room is not None and room < 0:
+        shortage = _measure_shortage(session, tenant_id, 1, 0)
+        raise QuotaExceeded(replace(shortage, used=shortage.used - 1))
 
 
 def count_room(session: Session, tenant_id: uuid.UUID) -> int | None:

@@ -92,8 +92,8 @@ def replace_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID, recip
     job = session.scalar(select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id))
     if job is None:
         raise NotFound("There is no such photo.")
-    admission.refuse_full(session, tenant_id)
     if replacing := replace_jobs(session, job.batch_id, [job_id], recipe):
+        admission.refuse_beyond(session, tenant_id)
         return replacing[0]
     session.refresh(job)
     if job.replaced_by is not None:

@@ -55,6 +55,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.judge": {"json": {"verdict": "approved", "seen_sha256": "0" * 64}},
     "api.rework": {"json": {"seen_sha256": "0" * 64}},
     "api.run_again": {"json": {"state": "refused"}},
+    "api.add_institution": {"json": {"name": "Another", "email": "kim@another.example"}},
+    "api.change_institution": {"json": {"name": "Elsewhere"}},
+    "institutions.add": {"data": {"name": "Another", "email": "kim@another.example"}},
+    "institutions.change": {"data": {"name": "Elsewhere", "weight": "1"}},
 }
 BODIES |= {
     f"sending.{name}": BODIES[f"api.{name}"] for name in ("add_known_files", "open_upload", "send_upload", "end_upload")
@@ -78,6 +82,9 @@ ROLES = {
     "api.list_faults": OPERATOR,
     "api.retry_faults": OPERATOR,
     "api.retry_job": ADMIN,
+    **{f"institutions.{name}": OPERATOR for name in ("index", "add", "show", "change", "disable", "enable")},
+    **{f"api.{name}_institution": OPERATOR for name in ("add", "show", "change", "disable", "enable")},
+    "api.list_institutions": OPERATOR,
 }
 """Routes that not every user may use, and who may. A new one must be added here deliberately."""
 SECRET_NAME = "Grandmother's love letters"
@@ -106,7 +113,10 @@ def ids(
     with services.begin() as session:
         [token] = accounts.list_tokens(session, admin.identity)
     upload = uploads.open(services, admin.identity.tenant_id, 5, created_by=admin.identity.user_id)
+    with services.begin() as session:  # nobody's, so that disabling it ends nobody's session
+        elsewhere = accounts.get_or_create_tenant(session, "Elsewhere")
     return {
+        "tenant_id": elsewhere.id,
         "upload_id": upload.id,
         "trial_id": trial.json["id"],
         "network": "compact",
@@ -133,7 +143,7 @@ def _requests(app: Flask, ids: dict[str, Any]) -> Iterator[tuple[Rule, str, str]
         values = {name: ids[name] for name in rule.arguments}
         if rule.endpoint in ("api.show_fleet", "api.scale_fleet", "admin.scale"):
             values["name"] = "gpu"
-        for part in ("batch_id", "job_id", "token_id", "trial_id", "upload_id"):
+        for part in ("batch_id", "job_id", "tenant_id", "token_id", "trial_id", "upload_id"):
             if part in values:
                 values[part] = UUID(str(values[part]))
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
