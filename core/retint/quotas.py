@@ -164,7 +164,7 @@ def lock(session: Session, tenant_id: UUID) -> int | None:
     """Return how many photos may be in flight, None for any number; if limited, nobody else adds one meanwhile."""
     limited = select(Quota).where(Quota.tenant_id == tenant_id, Quota.most_in_flight.is_not(None))
     quota = session.scalar(limited.with_for_update().execution_options(populate_existing=True))
-    return quota and quota.most_in_flight
+    return None if quota is None else quota.most_in_flight
 
 
 def name_operators(session: Session, shortage: Shortage) -> Shortage:

@@ -106,8 +106,9 @@ class Rates:
             for policy in policies:
                 if not self._limiter.hit(policy.item, policy.subject):
                     self._refuse(policy)
-            g.rates = [(policy, *self._measure(policy)) for policy in policies if policy.name != "burst"]
-            request.environ["retint.rates"] = g.rates
+            # What is left of the nearest limit alone: each more is a question to Redis.
+            near = next(policy for policy in policies if policy.name != "burst")
+            g.rates = request.environ["retint.rates"] = [(near, *self._measure(near))]
         except StorageError as error:
             self._away_until = time.monotonic() + AWAY_S
             services().counters.count(metrics.RATES_UNKNOWN)

@@ -206,7 +206,7 @@ def _describe(each: "Institution") -> str:
     room = "" if limits.most_bytes is None else f" of {format_bytes(limits.most_bytes)}"
     flight = "" if limits.most_in_flight is None else f" of {limits.most_in_flight:,}"
     parts = [
-        f"{each.people} people",
+        f"{each.people} {'person' if each.people == 1 else 'people'}",
         f"{each.photos:,} photos",
         f"{format_bytes(each.used_bytes)}{room}",
         f"{each.in_flight:,}{flight} in flight",

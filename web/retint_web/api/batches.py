@@ -120,7 +120,10 @@ def add_known_files(batch_id: UUID, body: requests.KnownFiles) -> responses.Adde
     files = [(file.name, file.sha256) for file in body.files]
     with services().begin() as session:
         added = known_files.add(session, g.identity.tenant_id, batch_id, files)
-    left_out = added.left_out and responses.LeftOut(detail=added.left_out.message, quota=added.left_out.numbers)
+    left_out = None
+    if added.left_out is not None:
+        numbers = responses.QuotaNumbers(**added.left_out.numbers)
+        left_out = responses.LeftOut(detail=added.left_out.message, quota=numbers)
     return responses.AddedFiles(jobs=[job and job.id for job in added.jobs], left_out=left_out)
 
 

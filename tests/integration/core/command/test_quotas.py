@@ -14,6 +14,7 @@ from tests.platforms import ADMIN, PlatformUnderTest
 
 from retint import accounts, quotas
 from retint.command import cli
+from retint.command.institution import institution
 from retint.quota_tables import Quota
 from retint.quotas import Limits
 from retint.services import Services
@@ -76,8 +77,7 @@ def test_known_files_beyond_the_quota_are_left_out(push: Push, limit: Callable[.
 
 
 def run(site: Site, *arguments: str, status: int = 0) -> str:
-    environment = {name: value for name, value in site.settings.environment().items() if name.startswith("RETINT_")}
-    result = CliRunner().invoke(cli.retint, ["admin", "institution", *arguments], env=environment)
+    result = CliRunner().invoke(institution, arguments, obj=site.services)
     assert result.exit_code == status, result.output
     return result.stdout
 
@@ -87,12 +87,12 @@ def test_an_operator_rules_institutions_by_command(site: Site) -> None:
     assert added["sign_in"].startswith("http")
     would_be = run(site, "change", "City Archive", "--weight", "4", "--in-flight", "20", "--dry-run")
     assert would_be.startswith(
-        "Would be: City Archive: 1 people, 0 photos, 0 B of 1,500.0 GB, 0 of 20 in flight, weight 4"
+        "Would be: City Archive: 1 person, 0 photos, 0 B of 1,500.0 GB, 0 of 20 in flight, weight 4"
     )
     [listed] = json.loads(run(site, "list", "--json"))
     assert (listed["weight"], listed["limits"]["most_bytes"]) == (1, 1_500_000_000_000)
     changed = run(site, "change", "City Archive", "--name", "Archive", "--room", "none", "--priority", "5")
-    assert changed.startswith("Archive: 1 people, 0 photos, 0 B, 0 in flight, weight 1, priority up to 5")
+    assert changed.startswith("Archive: 1 person, 0 photos, 0 B, 0 in flight, weight 1, priority up to 5")
     run(site, "disable", "Archive")
     assert "Archive (disabled)" in run(site, "list")
     run(site, "enable", "Archive")
