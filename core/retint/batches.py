@@ -110,10 +110,7 @@ def open(
         proof_of=proof_of,
         paused_at=now() if paused else None,
     )
-    opened = _insert_or_find(session, batch)
-    if opened is batch:  # one that is there keeps what it was opened with
-        quotas.check_priority(session, tenant_id, priority)
-    return opened
+    return _insert_or_find(session, batch)
 
 
 def _insert_or_find(session: Session, batch: Batch) -> Batch:
@@ -121,6 +118,7 @@ def _insert_or_find(session: Session, batch: Batch) -> Batch:
 
     Raises:
         Refused: that batch has another name, recipe or priority.
+        QuotaExceeded: the batch is new, and has too high a priority.
     """
     try:
         with session.begin_nested():
@@ -135,6 +133,7 @@ def _insert_or_find(session: Session, batch: Batch) -> Batch:
             message = "This idempotency key opened another batch already."
             raise Refused(message, code="idempotency_key_reused") from None
         return found
+    quotas.check_priority(session, batch.tenant_id, batch.priority)
     session.refresh(batch)
     return batch
 

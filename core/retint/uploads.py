@@ -88,15 +88,8 @@ def open(
             name = clean_name(name or "")
             changes.refuse_cancelled(get_owned(session, Batch, tenant_id, batch_id).cancelled_at)
             admission.refuse_full(session, tenant_id)
-        upload = Upload(
-            tenant_id=tenant_id,
-            created_by=created_by,
-            batch_id=batch_id,
-            name=name,
-            sha256=sha256,
-            size=size,
-            expires_at=now(KEPT_S),
-        )
+        facts = {"batch_id": batch_id, "name": name, "sha256": sha256, "size": size, "expires_at": now(KEPT_S)}
+        upload = Upload(tenant_id=tenant_id, created_by=created_by, **facts)
         session.add(upload)
         session.flush()
         quotas.check_bytes(session, tenant_id, size, counted=True)
