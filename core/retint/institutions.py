@@ -71,11 +71,11 @@ class Institution:
     def _warn(self, kind: Kind, share: float) -> str:
         if kind is Kind.BYTES:
             used, most = format_bytes(self.used_bytes), format_bytes(self.limits.most_bytes or 0)
-            said = f"Your institution has used {share:.0%} of its room for originals: {used} of {most}."
+            said = f"{self.name} has used {share:.0%} of its room for originals: {used} of {most}."
             advice = " Ask the operator of this portal for more before you deposit much."
         else:
             most = f"{self.limits.most_in_flight or 0:,}"
-            said = f"{self.in_flight:,} photos of your institution wait or run; it may have {most} at a time."
+            said = f"{self.in_flight:,} photos of {self.name} wait or run; it may have {most} at a time."
             advice = " More can be deposited when some have ended."
         return said + (advice if share >= max(WARNINGS) else "")
 

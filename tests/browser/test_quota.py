@@ -53,7 +53,7 @@ def test_a_quota_in_the_middle_leaves_what_was_sent_and_the_rest_goes_on_later(
     expect(page.locator("[data-rest]")).to_contain_text("12 left out")
     assert find_violations(page) == []
     limit(1_000_000)
-    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Retry failed files").click()
     page.wait_for_url(re.compile("/batches/"))
     expect(page.get_by_role("heading", name="A full shelf")).to_be_visible()
     expect(page.get_by_text("20", exact=True).first).to_be_visible()

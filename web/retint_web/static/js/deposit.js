@@ -77,7 +77,7 @@ function showTotals() {
   part("filters").hidden = !failed && !rows.only;
   part("problems").textContent = formatNumber(failed);
   part("shortage").hidden = !(shortage && failed);
-  part("shortage").querySelector("p").textContent = `${shortage} What was sent is kept. Try again later, here or after you come back to this page.`;
+  part("shortage").querySelector("p").textContent = `${shortage} What was sent is kept. Retry later, here or when you come back to this page.`;
   rows.render();
 }
 
