@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from retint import __version__, fleets, metrics, totals
 from retint.columns import now
+from retint.fleet_tables import Fleet
 from retint.jobs import tallies
 from retint.lifecycle import FINAL, FLEETS, State
 from retint.metrics import METRICS, SUM, UNBOUNDED, Counts, Kind, Metric
@@ -114,6 +115,10 @@ def _measure_workers(session: Session) -> Measured:
         yield metrics.WORKERS, (fleet, "idle"), len(workers) - busy
         yield metrics.TROUBLED, (fleet,), sum(worker.trouble is not None for worker in workers)
         yield metrics.WANTED, (fleet,), wanted[fleet]
+    at = session.scalars(select(now())).one()
+    for row in session.scalars(select(Fleet)):
+        yield metrics.WORK, (row.name,), (row.work or {}).get("seconds", 0.0)
+        yield metrics.SHORT, (row.name,), (at - row.short_since).total_seconds() if row.short_since else 0.0
 
 
 def _measure_leaders(session: Session) -> Measured:

@@ -72,7 +72,18 @@ FAILED = _define(
     "state",
 )
 WORKERS = _define(Kind.GAUGE, "workers", "Live workers.", "fleet", "activity")
-WANTED = _define(Kind.GAUGE, "workers_wanted", "Workers that the operator wants.", "fleet")
+WANTED = _define(
+    Kind.GAUGE, "workers_wanted", "Workers that a fleet should have: the operator's number, or the demand.", "fleet"
+)
+WORK = _define(
+    Kind.GAUGE, "work_seconds", "A worker's time for all that waits and runs; paused batches left out.", "fleet"
+)
+SHORT = _define(
+    Kind.GAUGE,
+    "workers_short_seconds",
+    "How long fewer workers have lived than are wanted; 0 where there are enough.",
+    "fleet",
+)
 TROUBLED = _define(Kind.GAUGE, "workers_in_trouble", "Live workers that claim nothing; their page says why.", "fleet")
 LEADER = _define(
     Kind.GAUGE, "leader_lease_seconds", "Rest of the lead's lease; negative where nobody leads.", "role", "holder"
@@ -100,6 +111,14 @@ STAGE_SECONDS = _define(
     "stage",
     "network",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
+)
+FRAME_SECONDS = _define(
+    Kind.HISTOGRAM,
+    "film_frame_seconds",
+    "A worker's time for one frame of a film; films are in no other histogram of a stage's time.",
+    "stage",
+    "network",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
 CLAIM_WAIT = _define(
     Kind.HISTOGRAM,

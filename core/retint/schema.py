@@ -7,7 +7,7 @@ from sqlalchemy import JSON, MetaData
 from sqlalchemy.orm import DeclarativeBase
 
 from retint.columns import Moment, text_enum
-from retint.lifecycle import Outcome, Stage, State, Verdict
+from retint.lifecycle import Mode, Outcome, Stage, State, Verdict
 
 
 class Table(DeclarativeBase):
@@ -29,4 +29,5 @@ class Table(DeclarativeBase):
         State: text_enum(State),
         Outcome: text_enum(Outcome),
         Verdict: text_enum(Verdict),
+        Mode: text_enum(Mode),
     }

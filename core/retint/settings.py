@@ -2,6 +2,7 @@
 
 import os
 import sys
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,17 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from retint.lifecycle import MOST_WORKERS
 from retint_models.weights.cards import IMPORTED
+
+
+class Driver(StrEnum):
+    """Who starts and stops workers."""
+
+    UP = "up"
+    COMPOSE = "compose"
+    KUBERNETES = "kubernetes"
+    HAND = "hand"
 
 
 class Settings(BaseSettings):
@@ -84,6 +95,22 @@ class Settings(BaseSettings):
     ] = 2
     tick_s: Annotated[float, Field(gt=0, description="Pause between two rounds of the dispatcher.")] = 0.25
     bundle_size: Annotated[int, Field(ge=1, le=256, description="Most jobs in one message.")] = 64
+    fleet_driver: Annotated[
+        Driver,
+        Field(
+            description="Who starts and stops workers: `kubernetes` (KEDA, by demand), `compose`, `up` (set by "
+            "`retint up`), or `hand`."
+        ),
+    ] = Driver.HAND
+    most_cpu_workers: Annotated[
+        int, Field(ge=0, le=MOST_WORKERS, description="Most cpu workers that this installation can have.")
+    ] = MOST_WORKERS
+    most_gpu_workers: Annotated[int, Field(ge=0, le=MOST_WORKERS, description="Most gpu workers, likewise.")] = (
+        MOST_WORKERS
+    )
+    pod_name: Annotated[
+        str | None, Field(description="Name of the worker's pod in Kubernetes; by default the name of its host.")
+    ] = None
     device: Annotated[str, Field(description="Where networks run: `auto`, `cpu`, `cuda`, `cuda:1` …")] = "auto"
     weights: Annotated[Path, Field(description="Folder of imported weights; workers and portal must share it.")] = (
         IMPORTED
@@ -126,6 +153,10 @@ class Settings(BaseSettings):
     def url_file(self) -> Path:
         """Where `retint up` keeps the portal's address."""
         return self.data / "url"
+
+    def most_workers(self, fleet: str) -> int:
+        """Return how many workers of a fleet this installation can have."""
+        return {"cpu": self.most_cpu_workers, "gpu": self.most_gpu_workers}[fleet]
 
     @property
     def spool(self) -> Path:

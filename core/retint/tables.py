@@ -158,6 +158,7 @@ IS_FAILED = f"phase IN ('{State.QUARANTINED}', '{State.REFUSED}')"
 IS_MADE = "made_with IS NOT NULL"
 IS_NEWEST = "replaced_by IS NULL"
 IS_RESULT = f"{IS_NEWEST} AND phase = '{State.RESTORED}'"
+IS_UNFINISHED_FILM = "frames IS NOT NULL AND ended_at IS NULL"
 IS_FOLDED = "xid = 0"
 IS_NEW = "xid > 0"
 
@@ -216,6 +217,7 @@ class Job(Table):
         default=Verdict.UNJUDGED, server_default=Verdict.UNJUDGED, doc="What was said last of its result."
     )
     risk: Mapped[float | None] = mapped_column(Double, doc="Look at it first: 0 to 1, see `imaging.risk`.")
+    frames: Mapped[int | None] = mapped_column(BigInteger, doc="Of a film, once they are counted; NULL for a photo.")
     created_at: Mapped[datetime] = mapped_column(default=now())
     ended_at: Mapped[datetime | None]
     made_with: Mapped[str | None] = mapped_column(
@@ -232,6 +234,8 @@ class Job(Table):
         partial("ix_jobs_results", "batch_id", "verdict", "risk", "id", where=IS_RESULT),
         # What the dispatcher queues next.
         partial("ix_jobs_ready", "batch_id", "phase", "not_before", where=IS_READY),
+        # Films that are not ended, whose work is counted by their length.
+        partial("ix_jobs_films", "id", where=IS_UNFINISHED_FILM),
         # What is queued and running: small whatever the size of the table, so deadlines need no index of their own.
         partial("ix_jobs_in_flight", "id", where=IS_IN_FLIGHT),
         # The rate of a batch: its newest ended jobs.
@@ -351,14 +355,6 @@ class Worker(Table):
     ended_at: Mapped[datetime | None]
     # Heartbeats change no index.
     __table_args__ = (partial("ix_workers_live", "id", where="ended_at IS NULL"),)
-
-
-class Fleet(Table):
-    """How many workers of a queue the administrator wants."""
-
-    __tablename__ = "fleets"
-    name: Mapped[str] = mapped_column(String(16), primary_key=True)
-    wanted: Mapped[int]
 
 
 class Leader(Table):

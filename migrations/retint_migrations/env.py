@@ -10,6 +10,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 import retint.catalogue_tables
+import retint.fleet_tables
 import retint.store_tables  # noqa: F401  its tables, too
 from retint import database
 from retint.columns import Moment

@@ -1,6 +1,5 @@
 """Endpoints for operators and monitoring: liveness, readiness, metrics."""
 
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from retint.accounts import Unauthorized
 from retint.errors import NotFound, RetintError
 from retint.services import Services
 from retint_web import services
-from retint_web.security import bearer_token, moves_bytes, public
+from retint_web.security import moves_bytes, public, shows_metrics_token
 
 CACHE_S: Final = 2
 """How long a readiness check is reused: it writes and reads, and anyone may request it."""
@@ -104,10 +103,9 @@ def metrics() -> ResponseReturnValue:
         NotFound: the operator has set no token.
         Unauthorized: the request does not show it.
     """
-    token = services().settings.metrics_token
-    if token is None:
+    if services().settings.metrics_token is None:
         raise NotFound(METRICS_HINT)
-    if not secrets.compare_digest(bearer_token().encode(), token.get_secret_value().encode()):
+    if not shows_metrics_token():
         raise Unauthorized(METRICS_HINT)
     with services().read() as session:
         return Response(exposition.render(session), content_type=exposition.CONTENT_TYPE)

@@ -1,6 +1,7 @@
 """Authentication by session or token, CSRF protection, security headers and limits of request sizes."""
 
 import functools
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -111,6 +112,11 @@ def moves_bytes(view: View[P]) -> View[P]:
     return mark(view, "moves_bytes")
 
 
+def takes_metrics_token(view: View[P]) -> View[P]:
+    """Let monitoring and autoscalers use a view of the API, with the token for metrics."""
+    return mark(view, "takes_metrics_token")
+
+
 def mark(view: View[P], name: str) -> View[P]:
     """Mark a view, so that the request can be handled accordingly before the view is called."""
     setattr(view, name, True)
@@ -142,6 +148,8 @@ def require(*roles: Role) -> None:
     Raises:
         NotAllowed: the user has none of them.
     """
+    if g.is_monitor:  # nobody, who may see this view alone
+        return
     held = {Role.ADMIN: g.identity.is_admin, Role.OPERATOR: g.identity.is_operator}
     if not any(held[role] for role in roles):
         raise NotAllowed(f"Only {' or '.join(roles)} may do this.")
@@ -158,6 +166,9 @@ def safe_next_url(target: str | None) -> str:
 def _identify() -> None:
     """Find out who asks: by the token in the API, by the session everywhere else."""
     g.identity = None
+    g.is_monitor = has_mark("takes_metrics_token") and shows_metrics_token()
+    if g.is_monitor:
+        return
     if request.blueprint == "api" and not has_mark("is_public"):
         g.identity = _identify_by_token()
     elif "user" in session and request.endpoint != "static":
@@ -168,6 +179,12 @@ def bearer_token() -> str:
     """Return the token that the request shows; empty if there is none."""
     kind, _, secret = request.headers.get("Authorization", "").partition(" ")
     return secret.strip() if kind.lower() == "bearer" else ""
+
+
+def shows_metrics_token() -> bool:
+    """Whether the request shows the token for metrics; never where the operator has set none."""
+    token = services().settings.metrics_token
+    return token is not None and secrets.compare_digest(bearer_token().encode(), token.get_secret_value().encode())
 
 
 def _identify_by_token() -> Identity:
@@ -205,6 +222,8 @@ def _identify_by_session() -> Identity | None:
 
 
 def _require_identity() -> None:
+    if g.is_monitor:
+        return
     if request.endpoint is not None and g.identity is None and not has_mark("is_public"):
         raise Unauthorized("You are not signed in. Sign in, then try again.")
 

@@ -14,8 +14,8 @@ from retint import __version__
 from retint.command import store
 from retint.command.catalogue import catalogue
 from retint.command.options import recipe_options
+from retint.command.scale import scale
 from retint.errors import Refused, RetintError
-from retint.lifecycle import MOST_WORKERS
 from retint.names import escape_surrogates, show_name
 from retint.settings import Settings
 
@@ -212,6 +212,7 @@ def admin(context: click.Context) -> None:
     context.obj = Services.connect(settings)
 
 
+admin.add_command(scale)
 admin.add_command(store.sweep)
 admin.add_command(store.adopt_store)
 
@@ -308,19 +309,6 @@ def migrate(services: "Services", finish: bool) -> None:
         else "The schema is ready for this version. When no process of the version before is left, run "
         "`retint admin migrate --finish`."
     )
-
-
-@admin.command()
-@click.argument("fleet", type=click.Choice(["cpu", "gpu"]))
-@click.argument("wanted", type=click.IntRange(0, MOST_WORKERS))
-@click.pass_obj
-def scale(services: "Services", fleet: str, wanted: int) -> None:
-    """Set how many workers of a fleet should run; `retint up` starts or stops them at once."""
-    from retint import fleets
-
-    with services.begin() as session:
-        fleets.set_wanted(session, fleet, wanted)
-    click.echo(f"{fleet}: {wanted} wanted.")
 
 
 def _link(services: "Services", secret: str) -> str:

@@ -277,9 +277,12 @@ def settle(session: Session, ends: Sequence[AttemptEnd], *, backoff_s: float, re
         {"job": row["job_id"], "found": risk} for row in rows if (risk := row["facts"].get("risk")) is not None
     ]:
         session.execute(_NOTE_RISK, risks)
+    if films := [{"job": row["job_id"], "found": row["facts"]["frames"]} for row in rows if row["facts"].get("film")]:
+        session.execute(_NOTE_FRAMES, films)
     return written
 
 
+_NOTE_FRAMES = update(JOBS).where(JOBS.c.id == bindparam("job")).values(frames=bindparam("found"))
 _NOTE_RISK = update(JOBS).where(JOBS.c.id == bindparam("job")).values(risk=bindparam("found"))
 
 

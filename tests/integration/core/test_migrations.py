@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 import retint.catalogue_tables
+import retint.fleet_tables
 import retint.store_tables  # noqa: F401  its tables, too
 from retint import database
 from retint.columns import fingerprint

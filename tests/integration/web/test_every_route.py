@@ -73,6 +73,7 @@ ROLES = {
     "api.list_queues": OPERATOR,
     "api.show_fleet": OPERATOR,
     "api.scale_fleet": OPERATOR,
+    "api.show_demand": OPERATOR,
     "api.list_failures": ADMIN,
     "api.retry_failures": ADMIN,
     "api.list_faults": OPERATOR,
@@ -131,7 +132,7 @@ def _requests(app: Flask, ids: dict[str, Any]) -> Iterator[tuple[Rule, str, str]
         unknown = rule.arguments - ids.keys() - set(rule.defaults or {})
         assert not unknown, f"{rule}: this test needs values for {unknown}"
         values = {name: ids[name] for name in rule.arguments}
-        if rule.endpoint in ("api.show_fleet", "api.scale_fleet", "admin.scale"):
+        if rule.endpoint in ("api.show_demand", "api.show_fleet", "api.scale_fleet", "admin.scale"):
             values["name"] = "gpu"
         for part in ("batch_id", "job_id", "token_id", "trial_id", "upload_id"):
             if part in values:

@@ -3,9 +3,11 @@
 from uuid import UUID
 
 from flask import g
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retint import accounts, fleets, tables
+from retint import accounts, demand, fleets, tables
+from retint.columns import now
 from retint.errors import NotFound
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import FLEETS, QUEUES, State
@@ -14,7 +16,7 @@ from retint_web import services
 from retint_web.api import administration_responses as answers
 from retint_web.api import requests
 from retint_web.api.blueprint import api
-from retint_web.security import Role
+from retint_web.security import Role, takes_metrics_token
 
 
 @api.operation("GET", "/workers", answers.Workers, roles=(Role.OPERATOR,))
@@ -72,12 +74,44 @@ def show_fleet(name: str) -> answers.Fleet:
 @api.operation("PUT", "/fleets/<name>", answers.Fleet, body=requests.FleetSize, roles=(Role.OPERATOR,))
 def scale_fleet(name: str, body: requests.FleetSize) -> answers.Fleet:
     """Set how many workers a fleet should have; surplus workers finish their current jobs, then stop."""
+    _check_fleet(name)
     with services().begin() as session:
-        _check_fleet(name)
-        fleets.set_wanted(session, name, body.wanted)
-        accounts.record_action(session, "fleet_scaled", f"{name} {body.wanted}", g.identity)
+        if body.wanted is not None:
+            fleets.set_wanted(session, name, body.wanted)
+        else:
+            fleets.set_limits(session, name, body.least or 0, body.most or 0, body.wait_s)
+        chosen = body.wanted if body.wanted is not None else f"{body.least} to {body.most}"
+        accounts.record_action(session, "fleet_scaled", f"{name} {chosen}", g.identity)
         session.flush()
         return _fleet(session, name)
+
+
+@api.operation("GET", "/fleets/<name>/demand", answers.Demand, roles=(Role.OPERATOR,))
+@takes_metrics_token
+def show_demand(name: str) -> answers.Demand:
+    """Get how many workers a fleet should have now, and why: for an operator, or with the token for metrics."""
+    _check_fleet(name)
+    with services().read() as session:
+        found = demand.read(session, services().settings)[name]
+        demand.require_fresh(found, session.scalars(select(now())).one())
+        live = _count_live(session, name)
+    return answers.Demand(
+        name=name,
+        wanted=found.wanted,
+        why=found.why,
+        rule=found.rule,
+        live=live,
+        work_s=found.work.seconds,
+        wait_s=found.limits.wait_s,
+        waiting=found.work.waiting,
+        running=found.work.running,
+        coming=found.work.coming,
+        least=found.limits.least,
+        most=min(found.limits.most, found.limits.cap),
+        assessed_at=found.assessed_at,
+        short_since=found.short_since,
+        is_unmet=found.is_unmet,
+    )
 
 
 @api.operation("GET", "/failures", answers.Failures, roles=(Role.ADMIN,))
@@ -140,7 +174,22 @@ def _check_fleet(name: str) -> None:
         raise NotFound(f"There is no fleet {name}.")
 
 
+def _count_live(session: Session, name: str) -> int:
+    return sum(worker.fleet == name for worker in fleets.list_live(session))
+
+
 def _fleet(session: Session, name: str) -> answers.Fleet:
     _check_fleet(name)
-    live = sum(worker.fleet == name for worker in fleets.list_live(session))
-    return answers.Fleet(name=name, wanted=fleets.get_wanted(session)[name], live=live)
+    settings = services().settings
+    found = demand.read(session, settings)[name]
+    return answers.Fleet(
+        name=name,
+        mode=found.limits.mode,
+        wanted=found.wanted,
+        live=_count_live(session, name),
+        least=found.limits.least,
+        most=found.limits.most,
+        wait_s=found.limits.wait_s,
+        cap=found.limits.cap,
+        driver=settings.fleet_driver,
+    )

@@ -5,7 +5,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from retint.lifecycle import Stage, State
+from retint.demand import Rule
+from retint.lifecycle import Mode, Stage, State
+from retint.settings import Driver
 from retint_web.api.responses import Answer
 
 
@@ -52,8 +54,34 @@ class Fleet(Answer):
     """The workers of one queue."""
 
     name: str
-    wanted: int
+    mode: Mode
+    wanted: int = Field(description="Workers that it should have now.")
     live: int
+    least: int
+    most: int
+    wait_s: float
+    cap: int = Field(description="Most that this installation can have.")
+    driver: Driver = Field(description="Who starts and stops its workers.")
+
+
+class Demand(Answer):
+    """How many workers a fleet should have now, and why."""
+
+    name: str
+    wanted: int = Field(description="What an autoscaler scales to.")
+    why: str
+    rule: Rule = Field(description="What decided it.")
+    live: int
+    work_s: float = Field(description="A worker's time for all that waits and runs; paused batches left out.")
+    wait_s: float = Field(description="How long work may wait: so much of the work is one worker's share.")
+    waiting: int = Field(description="Jobs that are ready or queued.")
+    running: int
+    coming: int = Field(description="Jobs at stages of the other fleet that come here later.")
+    least: int
+    most: int
+    assessed_at: datetime | None
+    short_since: datetime | None = Field(description="Since when fewer workers live than wanted; null if enough do.")
+    is_unmet: bool = Field(description="Whether that is longer than starting takes: no machine can be had.")
 
 
 class FailureGroup(Answer):

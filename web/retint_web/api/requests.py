@@ -205,9 +205,21 @@ class Release(Body):
 
 
 class FleetSize(Body):
-    """How many workers an administrator wants."""
+    """How many workers a fleet has: a number, `wanted`; or as many as there is demand for, from `least` to `most`."""
 
-    wanted: int = Field(ge=0, le=MOST_WORKERS)
+    wanted: int | None = Field(None, ge=0, le=MOST_WORKERS)
+    least: int | None = Field(None, ge=0, le=MOST_WORKERS)
+    most: int | None = Field(None, ge=0, le=MOST_WORKERS)
+    wait_s: float | None = Field(None, ge=10, le=604_800, description="How long work may wait, in seconds.")
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        limits = (self.least, self.most)
+        if self.wanted is not None and (*limits, self.wait_s) == (None, None, None):
+            return self
+        if self.wanted is None and None not in limits:
+            return self
+        raise ValueError("give either `wanted`, or `least` and `most`, and with these `wait_s` if you like")
 
 
 class FaultFilter(Body):

@@ -11,39 +11,18 @@ from werkzeug.wrappers import Response
 from retint import accounts, fleets
 from retint.errors import InvalidRequest, NotFound
 from retint.jobs import long_moves, tallies
-from retint.lifecycle import FLEETS, MOST_WORKERS, QUEUES, Stage, State
+from retint.lifecycle import FLEETS, MOST_WORKERS, Mode, State
 from retint.store_tables import Sweep
 from retint.sweeps import Kept
-from retint.tables import Batch, Worker
+from retint.tables import Batch
 from retint.tenancy import select_owned
 from retint_web import services
-from retint_web.pages import words
+from retint_web.pages import fleet_status, words
 from retint_web.security import Role, only
 
+LONGEST_WAIT_MIN = 7 * 24 * 60
+
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
-
-
-@dataclass(frozen=True)
-class FleetStatus:
-    """A fleet's wanted and running workers."""
-
-    name: str
-    wanted: int
-    running: int
-
-    @property
-    def stages(self) -> list[Stage]:
-        """The stages that its workers run."""
-        return [stage for stage, queue in QUEUES.items() if queue == self.name]
-
-    @property
-    def change(self) -> str:
-        """What is about to change, in words."""
-        if self.running < self.wanted:
-            return f"{self.wanted - self.running} starting"
-        if self.running > self.wanted:
-            return f"{self.running - self.wanted} finishing"
-        return "steady" if self.wanted else "paused: none wanted"
 
 
 @dataclass(frozen=True)
@@ -74,16 +53,30 @@ def live() -> ResponseReturnValue:
 @blueprint.post("/fleets/<name>")
 @only(Role.OPERATOR)
 def scale(name: str) -> ResponseReturnValue:
-    """Set how many workers a fleet should have; the supervisor starts and stops them."""
+    """Set a fixed number of workers, or limits between which the demand decides; whoever drives the fleet obeys."""
     if name not in FLEETS:
         raise NotFound("There is no such fleet.")
-    wanted = request.form.get("wanted", type=int)
-    if wanted is None or not 0 <= wanted <= MOST_WORKERS:
-        raise InvalidRequest(f"A fleet has 0 to {MOST_WORKERS} workers.")
     with services().begin() as session:
-        fleets.set_wanted(session, name, wanted)
-        accounts.record_action(session, "fleet_scaled", f"{name} {wanted}", g.identity)
+        if request.form.get("mode") == Mode.AUTOMATIC:
+            least, most = _read_workers("least"), _read_workers("most")
+            wait_min = request.form.get("wait_min", type=float)
+            if wait_min is None or not 1 <= wait_min <= LONGEST_WAIT_MIN:
+                raise InvalidRequest(f"Work may wait for 1 to {LONGEST_WAIT_MIN} minutes.")
+            fleets.set_limits(session, name, least, most, wait_min * 60)
+            chosen = f"{name} {least} to {most}"
+        else:
+            wanted = _read_workers("wanted")
+            fleets.set_wanted(session, name, wanted)
+            chosen = f"{name} {wanted}"
+        accounts.record_action(session, "fleet_scaled", chosen, g.identity)
     return _redirect_to_index()
+
+
+def _read_workers(field: str) -> int:
+    n = request.form.get(field, type=int)
+    if n is None or not 0 <= n <= MOST_WORKERS:
+        raise InvalidRequest(f"A fleet has 0 to {MOST_WORKERS} workers.")
+    return n
 
 
 @blueprint.post("/failures/retry")
@@ -119,7 +112,8 @@ def _page_values(session: Session) -> dict[str, object]:
     if g.identity.is_operator:
         workers = fleets.list_live(session)
         values |= {
-            "fleets": _fleet_statuses(workers, fleets.get_wanted(session)),
+            "fleets": (statuses := fleet_status.read(session, services().settings, workers)),
+            "driver": fleet_status.describe_driver(services().settings.fleet_driver, statuses),
             "workers": workers,
             "depths": tallies.measure_depths(session),
             "sweep": (sweep := session.get(Sweep, 1)),
@@ -132,10 +126,6 @@ def _page_values(session: Session) -> dict[str, object]:
             "failures": tallies.group_failures(session, g.identity.tenant_id),
         }
     return values
-
-
-def _fleet_statuses(workers: list[Worker], wanted: dict[str, int]) -> list[FleetStatus]:
-    return [FleetStatus(name, wanted[name], sum(worker.fleet == name for worker in workers)) for name in FLEETS]
 
 
 def _list_unknown_files(sweep: Sweep | None) -> list[tuple[int, str]]:

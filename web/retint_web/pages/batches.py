@@ -18,7 +18,7 @@ from retint.search import Query, Sort
 from retint.tables import Batch
 from retint.tenancy import get_owned
 from retint_web import services
-from retint_web.pages import parameters, words
+from retint_web.pages import fleet_status, parameters, words
 from retint_web.pages import search as searching
 from retint_web.security import Role, only
 
@@ -132,8 +132,10 @@ def _progress_values(session: Session, batch: Batch) -> dict[str, object]:
     failed = progress.counts.refused + progress.counts.quarantined
     again = long_moves.find_run_again(session, batch.id)
     is_active = again is not None or (words.count_unfinished(progress.counts) > 0 and batch.cancelled_at is None)
+    goes_on = is_active and batch.paused_at is None
     return {
         "again": again,
+        "awaited": fleet_status.list_awaited(session, services().settings, progress.counts) if goes_on else [],
         "batch": batch,
         "progress": progress,
         "status": words.describe_progress(batch, progress),

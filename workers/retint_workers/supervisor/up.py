@@ -23,7 +23,7 @@ from sqlalchemy import select
 from retint import accounts, database, store_identity
 from retint.errors import IllegalMove, Transient
 from retint.services import Services
-from retint.settings import Settings
+from retint.settings import Driver, Settings
 from retint.tables import User
 from retint_workers.supervisor.processes import LocalFleets, SupervisedProcess
 
@@ -140,6 +140,7 @@ def _prepare(settings: Settings, host: str, port: int) -> Platform:
     processes = []
     secret = _load_or_make_secret(settings)
     changes: dict[str, object] = {"secret": secret, "public_url": url, "data": settings.data.resolve()}
+    changes["fleet_driver"] = Driver.UP
     if "broker_url" not in settings.model_fields_set:
         broker_port = find_free_port()
         changes["broker_url"] = f"redis://127.0.0.1:{broker_port}/0"

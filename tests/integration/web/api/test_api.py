@@ -215,7 +215,8 @@ def test_a_workers_trouble_is_seen_with_its_reason_and_since_when(
 def test_an_administrator_sees_workers_and_scales(admin: Person, worker: UUID) -> None:
     [found] = admin.api("GET", "/workers").json["items"]
     assert (found["id"], found["fleet"]) == (str(worker), "gpu")
-    assert admin.api("GET", "/fleets/gpu").json == {"name": "gpu", "wanted": 1, "live": 1}
+    shown = admin.api("GET", "/fleets/gpu").json
+    assert (shown["name"], shown["mode"], shown["wanted"], shown["live"]) == ("gpu", "fixed", 1, 1)
     assert admin.api("PUT", "/fleets/gpu", json={"wanted": 3}).json["wanted"] == 3
     assert admin.api("GET", "/fleets/gpu").json["wanted"] == 3
     assert admin.api("GET", "/fleets/tpu").status_code == 404
