@@ -80,7 +80,7 @@ lock: ## pin the newest dependencies in requirements/ (needs uv)
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/.dev: requirements/dev.txt .venv/.retint
+.venv/.dev: requirements/dev.txt requirements/kubernetes.txt .venv/.retint
 	@echo "Installing what the tests need"
 	@requirements/install $(abspath $(BIN)/python) dev
 	@touch $@

@@ -86,6 +86,7 @@ def test_the_operators_number_counts_at_once_and_limits_are_refused_that_contrad
         assert fleets.get_wanted(session)["gpu"] == 3
         with pytest.raises(InvalidRequest, match="larger than the most"):
             fleets.set_limits(session, "gpu", 3, 2)
+    assess(site)
     assert (read(site, "gpu").limits.mode, read(site, "gpu").wanted) == (Mode.FIXED, 3)
     with site.services.begin() as session:
         fleets.set_limits(session, "gpu", 2, 5)
