@@ -87,14 +87,18 @@ class Work:
         seconds: a worker's time for all of it.
         waiting: jobs that are ready or queued; those of paused batches are left out.
         running: jobs that a worker has.
-        films: films among the running ones: each keeps its worker for long.
+        film_seconds: the films' share of it.
+        films: films that wait or run: no two workers share one.
+        running_films: those that run: each keeps its worker for long.
         coming: jobs at stages of the other fleet that come here later.
     """
 
     seconds: float = 0.0
     waiting: int = 0
     running: int = 0
+    film_seconds: float = 0.0
     films: int = 0
+    running_films: int = 0
     coming: int = 0
 
 
@@ -166,18 +170,18 @@ def measure_work(loads: Collection[Load], films: Collection[FilmLoad], speeds: S
         film = lengths.get((load.batch_id, load.stage, load.state))
         network = name_network(load.stage, load.recipe)
         photo_s = speeds.photo.get((load.stage, network), FIRST_SECONDS[load.stage])
-        seconds = load.n * photo_s
-        if film:
-            frame_s = speeds.frame.get((load.stage, network), FIRST_FRAME_SECONDS[load.stage])
-            seconds += film.frames * frame_s - min(film.n, load.n) * photo_s
+        frame_s = speeds.frame.get((load.stage, network), FIRST_FRAME_SECONDS[load.stage])
+        film_n, film_s = (min(film.n, load.n), film.frames * frame_s) if film else (0, 0.0)
         fleet = QUEUES[load.stage]
         found = work[fleet]
         work[fleet] = replace(
             found,
-            seconds=found.seconds + seconds,
+            seconds=found.seconds + (load.n - film_n) * photo_s + film_s,
             waiting=found.waiting + (0 if is_running else load.n),
             running=found.running + (load.n if is_running else 0),
-            films=found.films + (film.n if film and is_running else 0),
+            film_seconds=found.film_seconds + film_s,
+            films=found.films + film_n,
+            running_films=found.running_films + (film_n if is_running else 0),
         )
         for later in {QUEUES[stage] for stage in STAGES[STAGES.index(load.stage) + 1 :]} - {fleet}:
             work[later] = replace(work[later], coming=work[later].coming + load.n)
@@ -209,8 +213,10 @@ def decide(work: Work, limits: Limits, before: Decision, at: datetime) -> Decisi
 def _count_needed(work: Work, limits: Limits) -> tuple[int, Rule]:
     """Return how many workers the work needs, whatever the limits, and why."""
     by_time = math.ceil(work.seconds / limits.wait_s - 1e-9)
-    if work.films > by_time:
-        return work.films, Rule.FILMS
+    for_photos = math.ceil((work.seconds - work.film_seconds) / limits.wait_s - 1e-9)
+    by_time = min(by_time, work.films + for_photos)
+    if work.running_films + for_photos > by_time:
+        return work.running_films + for_photos, Rule.FILMS
     if work.waiting or work.running:
         return max(1, by_time), Rule.WORK
     # A worker that starts now is there when the first photo comes.
@@ -266,6 +272,7 @@ def assess(
 def _add_fleet(session: Session, name: str) -> Fleet:
     fleet = Fleet(name=name, wanted=1, least=_first_least(name))
     session.add(fleet)
+    session.flush()  # so that it has its defaults
     return fleet
 
 
@@ -314,11 +321,16 @@ def _read_one(fleet: Fleet | None, limits: Limits, name: str, at: datetime) -> D
         limits=limits,
         wanted=wanted,
         rule=rule,
-        work=Work(**fleet.work) if fleet and fleet.work else Work(),
+        work=_read_work(fleet.work if fleet else None),
         assessed_at=assessed_at,
         short_since=short_since,
         is_unmet=short_since is not None and at - short_since > timedelta(seconds=UNMET_S),
     )
+
+
+def _read_work(stored: dict[str, float] | None) -> Work:
+    """Read what the dispatcher stored; another version's may know more or less."""
+    return Work(**{name: n for name, n in (stored or {}).items() if name in Work.__dataclass_fields__})  # type: ignore[arg-type]
 
 
 def require_fresh(demand: Demand, at: datetime) -> Demand:
@@ -347,7 +359,7 @@ def _explain(demand: Demand) -> str:
         Rule.IDLE: "Nothing waits or runs.",
         Rule.COMING: f"Nothing waits here yet, but work is coming: {work.coming:,} at the stages before.",
         Rule.WORK: amount,
-        Rule.FILMS: f"{work.films} films run, and each keeps its worker.",
+        Rule.FILMS: f"{amount} Each film that runs, {work.running_films} in all, keeps a worker.",
         Rule.LEAST: f"{amount} The operator wants {limits.least} at least.",
         Rule.MOST: f"{amount} No more than {most} are wanted: {of_whom} no more.",
         Rule.HELD: f"{amount} Fewer would do; they are let go once that has been so for {SCALE_IN_S / 60:.0f} min.",

@@ -40,7 +40,11 @@ def test_a_film_counts_by_its_length() -> None:
     film = FilmLoad(load.batch_id, Stage.COLORIZE, State.RUNNING, n=2, frames=50_000)
     work = measure_work([load], [film], SPEEDS)["gpu"]
     assert work.seconds == pytest.approx(5000 + 0.5)
-    assert work.films == 2
+    assert work.film_seconds == pytest.approx(5000)
+    assert (work.films, work.running_films) == (2, 2)
+    assert decide(work, LIMITS, Decision(), START).demand == 3, (
+        "no two workers share a film, and the photo has one, too"
+    )
 
 
 def test_what_is_at_a_stage_before_is_coming() -> None:
@@ -66,7 +70,11 @@ def test_limits_hold_and_say_which_of_them_decided() -> None:
 
 
 def test_a_running_film_keeps_its_worker() -> None:
-    assert decide(Work(100, running=3, films=3), LIMITS, Decision(), START) == Decision(3, Rule.FILMS)
+    films = Work(100, running=3, film_seconds=100, films=3, running_films=3)
+    assert decide(films, LIMITS, Decision(), START) == Decision(3, Rule.FILMS)
+    assert decide(replace(films, seconds=101), LIMITS, Decision(), START).demand == 4, "films starve no photo"
+    waiting = replace(films, film_seconds=600, seconds=600, running_films=0)
+    assert decide(waiting, LIMITS, Decision(), START) == Decision(2, Rule.WORK), "short ones may share"
 
 
 def follow(seconds: Iterator[float] | list[float], step_s: float = 30) -> list[int]:

@@ -61,7 +61,15 @@ def judge_by_models(document: Document) -> list[str]:
     return [path for path in list_lost(document, kept) if path not in LATER]
 
 
-def test_each_object_is_one_that_kubernetes_keda_or_prometheus_knows(documents: list[Document]) -> None:
+@pytest.fixture(scope="module")
+def validated() -> set[str]:
+    """Objects that were found to be good: most are the same in many cases, and a judgement takes a second."""
+    return set()
+
+
+def test_each_object_is_one_that_kubernetes_keda_or_prometheus_knows(
+    documents: list[Document], validated: set[str]
+) -> None:
     kubernetes_validate = pytest.importorskip("kubernetes_validate", reason=f"kubernetes_validate is {helm.MISSING}")
     pytest.importorskip("cloudcoil.models.keda", reason=f"cloudcoil-models-keda is {helm.MISSING}")
     names = [(document["kind"], document["metadata"]["name"]) for document in documents]
@@ -69,9 +77,10 @@ def test_each_object_is_one_that_kubernetes_keda_or_prometheus_knows(documents: 
     for document in documents:
         if document["apiVersion"].startswith(("keda.sh", "monitoring.coreos.com")):
             assert judge_by_models(document) == []
-            continue
-        for version in KUBERNETES:
-            kubernetes_validate.validate(document, version, strict=True)
+        elif (text := json.dumps(document)) not in validated:
+            for version in KUBERNETES:
+                kubernetes_validate.validate(document, version, strict=True)
+            validated.add(text)
 
 
 def test_the_judges_find_a_field_that_is_wrong(chart: Path) -> None:
