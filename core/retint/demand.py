@@ -310,7 +310,8 @@ def read(session: Session, settings: Settings) -> dict[str, Demand]:
 def _read_one(fleet: Fleet | None, limits: Limits, name: str, at: datetime) -> Demand:
     assessed_at = fleet.assessed_at if fleet else None
     short_since = fleet.short_since if fleet else None
-    wanted, rule = min(limits.least, limits.most, limits.cap), Rule.LEAST
+    wanted = min(limits.least, limits.most, limits.cap)
+    rule = Rule.LEAST if wanted else Rule.IDLE
     if limits.mode is Mode.FIXED:
         found = decide(Work(), limits, Decision(), at)
         wanted, rule = found.demand, found.rule
@@ -353,6 +354,7 @@ def _explain(demand: Demand) -> str:
             return f"The operator wants {limits.wanted}; this installation can have {limits.cap} at most."
         return "The operator has set this number."
     amount = f"{work.seconds:,.0f} s of work wait or run; one worker does {limits.wait_s:,.0f} s while work may wait."
+    amount = amount if work.waiting or work.running else "Nothing waits or runs."
     most = min(limits.most, limits.cap)
     of_whom = "this installation can have" if limits.cap < limits.most else "the operator allows"
     return {

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
+from pydantic import SecretStr
 from sqlalchemy import update
 from tests.integration.web.conftest import Person, csrf_token
 
@@ -15,6 +16,8 @@ from retint.fleet_tables import Fleet
 from retint.jobs import tallies
 from retint.services import Services
 from retint.settings import Driver
+
+METRICS = "the-token-of-monitoring"
 
 pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
@@ -42,9 +45,8 @@ def test_an_autoscaler_reads_what_is_wanted_with_the_token_for_metrics(
 ) -> None:
     limits = {"least": 0, "most": 6, "wait_s": 60}
     assert admin.api("PUT", "/fleets/gpu", json=limits).json["mode"] == "automatic"
-    path, token = "/api/v1/fleets/gpu/demand", services.settings.metrics_token
-    assert token
-    shown = {"Authorization": f"Bearer {token.get_secret_value()}"}
+    drive(app, Driver.HAND, metrics_token=SecretStr(METRICS))
+    path, shown = "/api/v1/fleets/gpu/demand", {"Authorization": f"Bearer {METRICS}"}
     client = app.test_client()
     answer = client.get(path, headers=shown)
     assert (answer.status_code, answer.json["code"]) == (503, "demand_unknown"), "an autoscaler then changes nothing"
@@ -109,17 +111,15 @@ def test_the_page_promises_what_the_driver_can_do(app: Flask, admin: Person, dri
 def test_workers_that_never_come_are_told_on_the_page_and_in_a_metric(
     app: Flask, admin: Person, services: Services
 ) -> None:
-    drive(app, Driver.KUBERNETES)
+    drive(app, Driver.KUBERNETES, metrics_token=SecretStr(METRICS))
     assert admin.api("PUT", "/fleets/gpu", json={"wanted": 2}).status_code == 200
     assess(services, cpu=1)
     assert "2 starting" in admin.browser().get("/admin/").text
     with services.begin() as session:
-        session.execute(update(Fleet).where(Fleet.name == "gpu").values(short_since=now(-700.0)))
-    assert "2 missing for 11 min: see whether the cluster has a free node" in admin.browser().get("/admin/").text
+        session.execute(update(Fleet).where(Fleet.name == "gpu").values(short_since=now(-725.0)))
+    assert "2 missing for 12 min: see whether the cluster has a free node" in admin.browser().get("/admin/").text
     assert admin.api("GET", "/fleets/gpu/demand").json["is_unmet"] is True
-    token = services.settings.metrics_token
-    assert token
-    shown = app.test_client().get("/metrics", headers={"Authorization": f"Bearer {token.get_secret_value()}"}).text
+    shown = app.test_client().get("/metrics", headers={"Authorization": f"Bearer {METRICS}"}).text
     assert 'retint_workers_short_seconds{fleet="gpu"} 7' in shown
     assert 'retint_workers_short_seconds{fleet="cpu"} 0.0' in shown
 
@@ -133,8 +133,8 @@ def test_who_deposits_is_told_that_a_worker_is_being_waited_for(
     page = f"/batches/{batch_id}"
     assert "A worker is being started" in member.browser().get(page).text
     with services.begin() as session:
-        session.execute(update(Fleet).values(short_since=now(-700.0)))
-    assert "No cpu worker has come for 11 min." in member.browser().get(f"{page}/live").text
+        session.execute(update(Fleet).values(short_since=now(-725.0)))
+    assert "No cpu worker has come for 12 min." in member.browser().get(f"{page}/live").text
     admin.api("PUT", "/fleets/cpu", json={"wanted": 0})
     assert "none is wanted" in member.browser().get(page).text
     member.api("POST", f"/batches/{batch_id}/pause")
