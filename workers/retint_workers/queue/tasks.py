@@ -140,14 +140,17 @@ def _take_outcomes(machine: Machine, held: "HeldLeases", outcomes: Iterator[Atte
 def yield_outcomes(
     run_stage: RunStage, services: Services, leases: Sequence[Lease], beat: Beat
 ) -> Generator[AttemptEnd, None, None]:
-    """Run a stage and yield one outcome per lease, whatever the stage does; when time is up, at least one."""
+    """Run a stage and yield one outcome per lease, whatever the stage does; when time is up, at least one.
+
+    A worker that was told to end may have none: it has begun no photo.
+    """
     left = {lease.job_id: lease for lease in leases}
     fault: RetintError = Transient("The stage ended without an outcome for this photo.", code="bug")
     try:
         for lease, outcome in run_stage(services, leases, beat):
             if left.pop(lease.job_id, None):
                 yield lease, outcome
-        if len(left) < len(leases) and not beat():
+        if (len(left) < len(leases) or is_told_to_end()) and not beat():
             return
     except (Transient, LeaseLost) as error:
         fault = error
