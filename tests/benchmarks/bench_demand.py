@@ -275,7 +275,7 @@ WIDTH, HEIGHT, LEFT = 720, 130, 50
 def draw(outcomes: list[Outcome]) -> str:
     """Draw the pods of both fleets over the day."""
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH + LEFT + 10} {2 * (HEIGHT + 45)}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH + LEFT + 25} {2 * (HEIGHT + 45)}" role="img">',
         "<title>Pods over a simulated day</title>",
         "<style>text{font:12px sans-serif;fill:#777}path{fill:none;stroke-width:1.6}line{stroke:#999}</style>",
     ]

@@ -13,6 +13,9 @@ from retint.settings import Driver, Settings
 from retint.tables import Worker
 from retint_web.pages.words import format_elapsed
 
+SELF_STARTING = (Driver.UP, Driver.KUBERNETES)
+"""Drivers that start and stop workers by themselves."""
+
 
 @dataclass(frozen=True)
 class FleetStatus:
@@ -51,7 +54,7 @@ class FleetStatus:
     def change(self) -> str:
         """What is about to change, or has to be done, in words."""
         missing, surplus = self.wanted - self.running, self.running - self.wanted
-        starts_itself = self.driver in (Driver.UP, Driver.KUBERNETES)
+        starts_itself = self.driver in SELF_STARTING
         if missing > 0 and self.is_unmet and self.demand.short_since:
             return f"{missing} missing for {format_elapsed(self.demand.short_since)}: {_NONE_CAME[self.driver]}"
         if missing > 0:
@@ -98,7 +101,7 @@ def describe_driver(driver: Driver, statuses: Collection[FleetStatus]) -> tuple[
             "Docker Compose runs the workers, and changes nothing by itself. To have as many as are wanted, type:"
         ), command
     return (
-        "The workers are started by hand. This page says how many there should be; start one with:"
+        "Nothing here starts or stops workers by itself. This page says how many there should be; one is started with:"
     ), "retint worker --fleet gpu"
 
 
@@ -109,14 +112,17 @@ def list_awaited(session: Session, settings: Settings, counts: Counts) -> list[s
         return []
     live = {worker.fleet for worker in fleets.list_live(session)}
     demands = demand.read(session, settings)
-    return [_describe_awaited(demands[fleet]) for fleet in FLEETS if fleet in active - live]
+    starts_itself = settings.fleet_driver in SELF_STARTING
+    return [_describe_awaited(demands[fleet], starts_itself) for fleet in FLEETS if fleet in active - live]
 
 
-def _describe_awaited(wanted: Demand) -> str:
+def _describe_awaited(wanted: Demand, starts_itself: bool) -> str:
     kind = {"cpu": "worker", "gpu": "worker with a network"}[wanted.name]
     if not wanted.wanted:
         return f"No {wanted.name} worker runs, and none is wanted: the photos wait until the operator wants one."
     since = f" for {format_elapsed(wanted.short_since)}" if wanted.short_since else ""
+    if not starts_itself:
+        return f"No {wanted.name} worker runs{since}: the photos wait until the operator starts one."
     if wanted.is_unmet:
         return f"No {wanted.name} worker has come{since}. The operator is told; nothing is lost meanwhile."
     return f"A {kind} is being started{since}; the photos go on as soon as it is there."

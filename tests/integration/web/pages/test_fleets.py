@@ -1,6 +1,5 @@
 """What operators and autoscalers are told of the fleets, and what people are told who wait for a worker."""
 
-from collections.abc import Callable
 from uuid import UUID
 
 import pytest
@@ -98,7 +97,7 @@ def test_limits_are_set_on_the_page_and_what_is_wanted_is_told_with_the_reason(
         (Driver.UP, "it starts new ones at once"),
         (Driver.COMPOSE, "docker compose --profile gpu up --detach --no-recreate --scale cpu-worker=1"),
         (Driver.KUBERNETES, "The chart&#39;s maximum, 8 cpu and 4 gpu workers, holds whatever is set here."),
-        (Driver.HAND, "started by hand"),
+        (Driver.HAND, "Nothing here starts or stops workers by itself."),
     ],
 )
 def test_the_page_promises_what_the_driver_can_do(app: Flask, admin: Person, driver: Driver, words: str) -> None:
@@ -125,12 +124,14 @@ def test_workers_that_never_come_are_told_on_the_page_and_in_a_metric(
 
 
 def test_who_deposits_is_told_that_a_worker_is_being_waited_for(
-    admin: Person, member: Person, services: Services, worker: UUID, make_person: Callable[..., Person]
+    app: Flask, admin: Person, member: Person, services: Services, worker: UUID
 ) -> None:
     batch_id = member.open_batch()
     member.deposit(batch_id)
     assess(services, gpu=1)
     page = f"/batches/{batch_id}"
+    assert "the photos wait until the operator starts one" in member.browser().get(page).text
+    drive(app, Driver.UP)
     assert "A worker is being started" in member.browser().get(page).text
     with services.begin() as session:
         session.execute(update(Fleet).values(short_since=now(-725.0)))
