@@ -48,9 +48,7 @@ def test_an_autoscaler_reads_what_is_wanted_with_the_token_for_metrics(
     path, shown = "/api/v1/fleets/gpu/demand", {"Authorization": f"Bearer {METRICS}"}
     client = app.test_client()
     answer = client.get(path, headers=shown)
-    assert (answer.status_code, answer.get_json()["code"]) == (503, "demand_unknown"), (
-        "an autoscaler then changes nothing"
-    )
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "demand_unknown"), "it then changes nothing"
     admin.deposit(admin.open_batch())
     assess(services)
     found = client.get(path, headers=shown).get_json()
