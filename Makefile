@@ -43,6 +43,9 @@ cases: .venv/.dev system ## try the files of public bug reports, and write docs/
 hostile: .venv/.dev ## try thousands of hostile files: changed ones, bombs, and those of image libraries
 	$(BIN)/pytest -m "hostile or not hostile" --durations 10 tests/integration/workers/hostile tests/integration/workers/sandbox
 
+contract: .venv/.dev ## ask the API thousands of times whether it answers as its OpenAPI document says
+	$(BIN)/pytest -m "contract or not contract" --timeout 3600 --durations 5 tests/integration/web/api/test_schemathesis.py
+
 bulk: .venv/.dev system ## deposit a folder from a browser while everything is killed once [FILES=50000]
 	$(BIN)/python -m tests.bulk $${FILES:+--files "$$FILES"}
 
@@ -60,7 +63,7 @@ lint: .venv/.dev ## check style, types and layering
 lock: ## pin the newest dependencies in requirements/ (needs uv)
 	requirements/lock --upgrade
 
-.PHONY: help setup demo up test faults cases hostile bulk bench lint lock system
+.PHONY: help setup demo up test faults cases hostile contract bulk bench lint lock system
 
 .venv/bin/python:
 	@for python in python3.11 python3.12 python3.13 python3.14 python3; do \

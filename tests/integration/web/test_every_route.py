@@ -30,6 +30,7 @@ PUBLIC = {
     "accounts.sign_in",
     "accounts.redeem",
     "api.openapi",
+    "reference.show",
     "api.describe_uploads",
 }
 """Routes that need no sign-in. A new one must be added here deliberately."""
@@ -48,6 +49,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "api.scale_fleet": {"json": {"wanted": 2}},
     "api.add_known_files": {"json": {"files": []}},
     "api.import_catalogue": {"data": b"filename,title\na.jpg,A\n"},
+    "api.check_catalogue": {"data": b"filename,title\na.jpg,A\n"},
     "api.find_uploads": {"query_string": {"sha256": "0" * 64}},
     "api.open_upload": {"environ_overrides": TUS | {"HTTP_UPLOAD_LENGTH": "5"}},
     "api.send_upload": {"environ_overrides": TUS | SENT, "data": b"x"},
@@ -71,6 +73,7 @@ ROLES = {
     "photos.retry": ADMIN,
     "api.list_workers": OPERATOR,
     "api.list_queues": OPERATOR,
+    "api.show_sweep": OPERATOR,
     "api.show_fleet": OPERATOR,
     "api.scale_fleet": OPERATOR,
     "api.list_failures": ADMIN,

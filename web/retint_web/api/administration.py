@@ -9,6 +9,7 @@ from retint import accounts, fleets, tables
 from retint.errors import NotFound
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import FLEETS, QUEUES, State
+from retint.store_tables import Sweep
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import administration_responses as answers
@@ -62,14 +63,21 @@ def list_queues() -> answers.Queues:
     )
 
 
-@api.operation("GET", "/fleets/<name>", answers.Fleet, roles=(Role.OPERATOR,))
+@api.operation("GET", "/fleets/<name>", answers.Fleet, path_values={"name": FLEETS}, roles=(Role.OPERATOR,))
 def show_fleet(name: str) -> answers.Fleet:
     """Get how many workers a fleet has and how many are wanted."""
     with services().read() as session:
         return _fleet(session, name)
 
 
-@api.operation("PUT", "/fleets/<name>", answers.Fleet, body=requests.FleetSize, roles=(Role.OPERATOR,))
+@api.operation(
+    "PUT",
+    "/fleets/<name>",
+    answers.Fleet,
+    path_values={"name": FLEETS},
+    body=requests.FleetSize,
+    roles=(Role.OPERATOR,),
+)
 def scale_fleet(name: str, body: requests.FleetSize) -> answers.Fleet:
     """Set how many workers a fleet should have; surplus workers finish their current jobs, then stop."""
     with services().begin() as session:
@@ -86,7 +94,14 @@ def list_failures() -> answers.Failures:
     return _list_failures(g.identity.tenant_id)
 
 
-@api.operation("POST", "/failures/retry", answers.RetriedJobs, body=requests.FailureFilter, roles=(Role.ADMIN,))
+@api.operation(
+    "POST",
+    "/failures/retry",
+    answers.RetriedJobs,
+    body=requests.FailureFilter,
+    roles=(Role.ADMIN,),
+    errors={404: "There is no such batch."},
+)
 def retry_failures(body: requests.FailureFilter) -> answers.RetriedJobs:
     """Give the institution's quarantined jobs another three attempts."""
     return _retry_failures(g.identity.tenant_id, body)
@@ -102,6 +117,21 @@ def list_faults() -> answers.Failures:
 def retry_faults(body: requests.FaultFilter) -> answers.RetriedJobs:
     """Give every institution's quarantined jobs another three attempts."""
     return _retry_failures(None, requests.FailureFilter(reason_code=body.reason_code))
+
+
+@api.operation("GET", "/sweep", answers.Sweep, roles=(Role.OPERATOR,))
+def show_sweep() -> answers.Sweep:
+    """Get how far the sweep of the store is, and why it waits for an operator if it does."""
+    with services().read() as session:
+        sweep = session.get(Sweep, 1) or Sweep(looked_at=0, deleted=0)
+        return answers.Sweep(
+            started_at=sweep.started_at,
+            looked_at=sweep.looked_at,
+            deleted=sweep.deleted,
+            kept=sweep.kept or {},
+            stopped_code=sweep.stopped_code,
+            stopped=sweep.stopped,
+        )
 
 
 def _list_failures(tenant_id: UUID | None) -> answers.Failures:

@@ -77,3 +77,14 @@ class RetriedJobs(Answer):
 
     retried: int
     complete: bool = Field(description="False while more follow, some thousand in a second.")
+
+
+class Sweep(Answer):
+    """The sweep of the store, which deletes what nothing names."""
+
+    started_at: datetime | None = Field(description="When the present round began; null before the first.")
+    looked_at: int = Field(description="Files of this round.")
+    deleted: int = Field(description="Orphans deleted in this round.")
+    kept: dict[str, int] = Field(description="Files of this round that stay, by why.")
+    stopped_code: str | None = Field(description="`too_many` or `wrong_store`; null while it goes on.")
+    stopped: str | None = Field(description="Why it stopped and waits for an operator, in a sentence.")

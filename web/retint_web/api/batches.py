@@ -1,5 +1,6 @@
 """API operations on photos and batches: upload, deposit, progress, pause, results."""
 
+import re
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,12 +16,13 @@ from retint.tenancy import get_owned
 from retint_web import remote_photos, services
 from retint_web.api import requests, responses
 from retint_web.api.blueprint import api, job_url, next_cursor, portal_url, record
-from retint_web.api.openapi import OCTETS
+from retint_web.api.openapi import OCTETS, Header
 from retint_web.files import downloads
 from retint_web.uploads import RequestBody
 
-KEY_LENGTH: Final = 100
-"""Most characters of an idempotency key."""
+KEY: Final = r"^[!-~]([ -~]{0,98}[!-~])?$"
+"""An idempotency key: 1 to 100 printable ASCII characters."""
+CANCELLED: Final = {409: "The batch was cancelled."}
 
 
 @api.operation("POST", "/photos/known", responses.KnownHashes, body=requests.Hashes)
@@ -45,14 +47,17 @@ def keep_photo(query: requests.PhotoQuery) -> responses.StoredPhoto:
     status=201,
     body=requests.NewBatch,
     headers={
-        "Idempotency-Key": "A repeated request with the same key returns the first one's batch. At most 100 characters."
+        "Idempotency-Key": Header(
+            "A repeated request with the same key returns the first one's batch. At most 100 characters.",
+            schema={"type": "string", "pattern": KEY},
+        )
     },
 )
 def open_batch(body: requests.NewBatch) -> responses.Batch:
     """Open a batch."""
     key = request.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isascii() and key.isprintable()):
-        raise InvalidRequest(f"An idempotency key has 1 to {KEY_LENGTH} printable ASCII characters.")
+    if key is not None and not re.fullmatch(KEY, key):
+        raise InvalidRequest("An idempotency key has 1 to 100 printable ASCII characters.")
     with services().begin() as session:
         batch = batches.open(
             session,
@@ -92,6 +97,7 @@ def show_batch(batch_id: UUID) -> responses.BatchWithProgress:
     status=201,
     query=requests.UploadQuery,
     body=OCTETS,
+    errors=CANCELLED,
 )
 def upload(batch_id: UUID, query: requests.UploadQuery) -> responses.DepositedJob:
     """Upload a file into a batch; the same bytes sent again under the same name are the same job."""
@@ -101,7 +107,14 @@ def upload(batch_id: UUID, query: requests.UploadQuery) -> responses.DepositedJo
         return _deposited_job(session, job)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/jobs", responses.DepositedJob, status=201, body=requests.NewJob)
+@api.operation(
+    "POST",
+    "/batches/<uuid:batch_id>/jobs",
+    responses.DepositedJob,
+    status=201,
+    body=requests.NewJob,
+    errors=CANCELLED,
+)
 def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
     """Deposit a photo that the server has, or one from a web address."""
     if body.url is not None:
@@ -113,7 +126,9 @@ def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
         return _deposited_job(session, job)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/known", responses.AddedFiles, body=requests.KnownFiles)
+@api.operation(
+    "POST", "/batches/<uuid:batch_id>/known", responses.AddedFiles, body=requests.KnownFiles, errors=CANCELLED
+)
 def add_known_files(batch_id: UUID, body: requests.KnownFiles) -> responses.AddedFiles:
     """Deposit all those of up to 1,000 files whose bytes the server has; the others are to be uploaded."""
     files = [(file.name, file.sha256) for file in body.files]
@@ -144,7 +159,7 @@ def list_jobs(batch_id: UUID, query: requests.JobsQuery) -> responses.Page[respo
     return responses.Page(items=items, next=next_cursor(items, query.limit))
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/pause", responses.BatchWithProgress)
+@api.operation("POST", "/batches/<uuid:batch_id>/pause", responses.BatchWithProgress, errors=CANCELLED)
 def pause_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Pause a batch: running jobs finish their stage, no more are started."""
     with services().begin() as session:
@@ -153,7 +168,7 @@ def pause_batch(batch_id: UUID) -> responses.BatchWithProgress:
         return _batch_with_progress(session, batch_id)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/resume", responses.BatchWithProgress)
+@api.operation("POST", "/batches/<uuid:batch_id>/resume", responses.BatchWithProgress, errors=CANCELLED)
 def resume_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Resume a paused batch."""
     with services().begin() as session:

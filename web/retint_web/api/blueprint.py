@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from retint import __version__, accounts
 from retint_web import services
+from retint_web.api import document
 from retint_web.api.openapi import Api
 from retint_web.security import csrf, public
 
@@ -24,7 +25,12 @@ csrf.exempt(blueprint)  # a browser never sends a bearer token by itself
 @public
 def openapi() -> ResponseReturnValue:
     """The OpenAPI document, which anyone may read."""
-    return jsonify(api.document("Retint", __version__, portal_url() + PREFIX))
+    return jsonify(describe())
+
+
+def describe() -> dict[str, Any]:
+    """Return the OpenAPI document."""
+    return document.build(api.operations, "Retint", __version__, portal_url() + PREFIX)
 
 
 def portal_url() -> str:

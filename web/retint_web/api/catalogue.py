@@ -1,5 +1,6 @@
 """API operations on catalogues, and the search for photos."""
 
+from typing import Final
 from uuid import UUID
 
 from flask import g
@@ -12,6 +13,8 @@ from retint_web.api import requests, responses
 from retint_web.api.blueprint import api, job_url, next_cursor
 from retint_web.files import catalogues
 
+CANCELLED: Final = {409: "The batch was cancelled."}
+
 
 @api.operation(
     "PUT",
@@ -19,6 +22,7 @@ from retint_web.files import catalogues
     responses.CatalogueImport,
     query=requests.CatalogueQuery,
     body="text/csv",
+    errors=CANCELLED,
 )
 def import_catalogue(batch_id: UUID, query: requests.CatalogueQuery) -> responses.CatalogueImport:
     """Import a batch's catalogue in place of the one that it has, all of it or nothing; or try to."""
@@ -30,6 +34,14 @@ def import_catalogue(batch_id: UUID, query: requests.CatalogueQuery) -> response
 def download_unmatched(batch_id: UUID) -> ResponseReturnValue:
     """Download which files and records of a batch have no counterpart, or more than one."""
     return catalogues.send_unmatched(batch_id)
+
+
+@api.operation(
+    "POST", "/batches/<uuid:batch_id>/catalogue/unmatched.csv", "text/csv", body="text/csv", errors=CANCELLED
+)
+def check_catalogue(batch_id: UUID) -> ResponseReturnValue:
+    """Download the same of a catalogue that is not imported."""
+    return catalogues.send_would_be_unmatched(batch_id, catalogues.read_body())
 
 
 @api.operation("GET", "/photos", responses.Page[responses.FoundPhoto], query=requests.SearchQuery)

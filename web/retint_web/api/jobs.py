@@ -1,5 +1,6 @@
 """API operations on one job: what is known of it, its files, retry and cancel."""
 
+from typing import Final
 from uuid import UUID
 
 from flask import g
@@ -20,6 +21,9 @@ from retint_web.api.openapi import OCTETS
 from retint_web.files import confidence, downloads, zoom
 from retint_web.security import Role
 
+FILES: Final = {"name": ("original", "result", "preview", "thumb", "before", "provenance", "proxy", "color", "density")}
+WITHHELD: Final = {403: "The catalogue says that the colored result is not given out."}
+
 
 @api.operation("GET", "/jobs/<uuid:job_id>", responses.Job)
 def show_job(job_id: UUID) -> responses.Job:
@@ -28,7 +32,9 @@ def show_job(job_id: UUID) -> responses.Job:
         return _job(session, job_id)
 
 
-@api.operation("GET", "/jobs/<uuid:job_id>/files/<name>", OCTETS, query=requests.FileQuery)
+@api.operation(
+    "GET", "/jobs/<uuid:job_id>/files/<name>", OCTETS, query=requests.FileQuery, path_values=FILES, errors=WITHHELD
+)
 def download_file(job_id: UUID, name: str, query: requests.FileQuery) -> ResponseReturnValue:
     """Download one of a job's files; range requests are supported."""
     return downloads.send_file(job_id, name, attach=query.download)
@@ -48,7 +54,9 @@ def show_confidence(job_id: UUID, query: requests.PhotoPageQuery) -> ResponseRet
     return confidence.send_picture(job_id, query.page)
 
 
-@api.operation("POST", "/jobs/<uuid:job_id>/retry", responses.Job, roles=(Role.ADMIN,))
+@api.operation(
+    "POST", "/jobs/<uuid:job_id>/retry", responses.Job, roles=(Role.ADMIN,), errors={409: "The job is not quarantined."}
+)
 def retry_job(job_id: UUID) -> responses.Job:
     """Give a quarantined job another three attempts."""
     with services().begin() as session:
@@ -59,7 +67,7 @@ def retry_job(job_id: UUID) -> responses.Job:
         return _job(session, job_id)
 
 
-@api.operation("POST", "/jobs/<uuid:job_id>/cancel", responses.Job)
+@api.operation("POST", "/jobs/<uuid:job_id>/cancel", responses.Job, errors={409: "The job has ended."})
 def cancel_job(job_id: UUID) -> responses.Job:
     """Cancel a job that has not ended."""
     with services().begin() as session:

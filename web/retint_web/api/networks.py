@@ -15,7 +15,7 @@ def list_networks() -> responses.Networks:
     return responses.Networks(items=[_network(card) for card in read_cards(services().settings.weights).values()])
 
 
-@api.operation("GET", "/networks/<network>", responses.Network)
+@api.operation("GET", "/networks/<network>", responses.Network, path_values={"network": ("compact", "compact-defade")})
 def show_network(network: str) -> responses.Network:
     """Get a network's card."""
     card = read_cards(services().settings.weights).get(network)

@@ -1,6 +1,6 @@
 """What the API reads: queries and JSON bodies, field by field. The OpenAPI document is made from these."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,10 +15,28 @@ ReasonCode = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
 WebAddress = Annotated[
     str, Field(min_length=1, max_length=4096, description="The photo's public web address: http or https.")
 ]
-FileName = Annotated[str, Field(min_length=1, max_length=1024, description="The file's name, with its folders.")]
+FileName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        pattern=r"\S",
+        description="The file's name, with its folders.",
+        examples=["box-7/a.jpg"],
+    ),
+]
 
 
-class PageQuery(BaseModel):
+Ended = Literal[State.RESTORED, State.REFUSED, State.QUARANTINED]
+
+
+class Query(BaseModel):
+    """Parameters of an address. Unknown ones are refused: a misspelled filter would answer with everything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PageQuery(Query):
     """Where a page of a list begins, and how many items it has."""
 
     after: UUID | None = Field(None, description="The previous page's `next`.")
@@ -51,13 +69,13 @@ class SearchQuery(PageQuery):
     sort: Sort = Field(Sort.NEWEST, description="In the order of deposit, newest first, or by name.")
 
 
-class CatalogueQuery(BaseModel):
+class CatalogueQuery(Query):
     """How a catalogue is imported."""
 
     dry_run: bool = Field(False, description="Say what would become of it, and import nothing.")
 
 
-class PhotoQuery(BaseModel):
+class PhotoQuery(Query):
     """Optional checksum of an uploaded photo."""
 
     sha256: Sha256 | None = Field(None, description="Expected hash of the bytes; checked when all have arrived.")
@@ -69,22 +87,22 @@ class UploadQuery(PhotoQuery):
     name: FileName
 
 
-class HashQuery(BaseModel):
+class HashQuery(Query):
     """Which bytes are meant."""
 
     sha256: Sha256
 
 
-class FileQuery(BaseModel):
+class FileQuery(Query):
     """How a file is sent."""
 
     download: bool = Field(False, description="Send it as a download instead of showing it in the browser.")
 
 
-class PhotoPageQuery(BaseModel):
+class PhotoPageQuery(Query):
     """Which page of a photo is meant."""
 
-    page: int | None = Field(None, description="Number of the page, of a photo of several; by default the first.")
+    page: int | None = Field(None, ge=1, description="Number of the page, of a photo of several; by default the first.")
 
 
 class Body(BaseModel):
@@ -102,7 +120,7 @@ class Hashes(Body):
 class NewBatch(Body):
     """A batch to be opened."""
 
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=200, pattern=r"\S", examples=["Box 7"])
     recipe: Recipe = Field(
         Recipe.model_validate({}), description="How the photos are restored; the default recipe if missing."
     )
@@ -112,6 +130,8 @@ class NewBatch(Body):
 
 class NewJob(Body):
     """A photo to be restored: one that the server has, or one that it fetches."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["sha256", "name"]}, {"required": ["url"]}]})
 
     sha256: Sha256 | None = Field(None, description="Hash of a photo that the server has. Send this or `url`.")
     url: WebAddress | None = None
@@ -150,7 +170,7 @@ class Seen(Body):
 class NewVerdict(Seen):
     """What a reviewer says of a result."""
 
-    verdict: Verdict = Field(
+    verdict: Literal[Verdict.APPROVED, Verdict.REJECTED, Verdict.UNJUDGED] = Field(
         description="`approved`, `rejected`, or `unjudged` to take the last one back. For rework see `rework`."
     )
 
@@ -163,6 +183,8 @@ class Rework(Seen):
 
 class NewTrial(Body):
     """A photo to be tried with several recipes."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["sha256"]}, {"required": ["url"]}]})
 
     sha256: Sha256 | None = Field(None, description="Hash of a photo that the server has. Send this or `url`.")
     url: WebAddress | None = None
@@ -216,10 +238,10 @@ class FaultFilter(Body):
     reason_code: ReasonCode | None = None
 
 
-class RunAgain(Body):
+class Rerun(Body):
     """Which photos of a batch are run again: all that have ended, except cancelled ones, if nothing is chosen."""
 
-    state: State | None = Field(None, description="Only jobs in this state.")
+    state: Ended | None = Field(None, description="Only jobs in this state.")
     verdict: Verdict | None = Field(None, description="Only restored jobs with this verdict.")
     reason_code: ReasonCode | None = Field(None, description="Only jobs that failed for this reason.")
     recipe: Recipe | None = Field(None, description="What they go through; the recipe that each has if missing.")

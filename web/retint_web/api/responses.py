@@ -1,7 +1,7 @@
 """What the API answers, field by field. The OpenAPI document is made from these."""
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,9 @@ class Answer(BaseModel):
     """A JSON answer, or a part of one."""
 
     model_config = ConfigDict(frozen=True)
+
+    identifies: ClassVar[str | None] = None
+    """The parameter of paths that its `id` is; operations that need one can follow (see `document`)."""
 
 
 class Page(Answer, Generic[T]):
@@ -75,6 +78,8 @@ class Counts(Answer):
 class Batch(Answer):
     """A batch."""
 
+    identifies = "batch_id"
+
     id: UUID
     name: str
     url: str = Field(description="The batch's page in the portal.")
@@ -97,6 +102,8 @@ class BatchWithProgress(Batch):
 class JobSummary(Answer):
     """A job in a list."""
 
+    identifies = "job_id"
+
     id: UUID
     name: str
     stage: Stage
@@ -108,6 +115,8 @@ class JobSummary(Answer):
 
 class DepositedJob(Answer):
     """The job of a file that was just deposited."""
+
+    identifies = "job_id"
 
     id: UUID
     photo_id: UUID
@@ -172,6 +181,8 @@ class Job(JobSummary):
 class Result(Answer):
     """A result, and what was said last of it."""
 
+    identifies = "job_id"
+
     id: UUID = Field(description="Of its job.")
     name: str
     url: str = Field(description="The photo's page in the portal.")
@@ -186,6 +197,8 @@ class Result(Answer):
 
 class Replacing(Answer):
     """A job that takes another one's place."""
+
+    identifies = "job_id"
 
     id: UUID
     name: str
@@ -241,6 +254,8 @@ class Try(JobSummary):
 class Trial(Answer):
     """One photo, restored with several recipes."""
 
+    identifies = "trial_id"
+
     id: UUID
     name: str
     url: str = Field(description="The trial's page in the portal.")
@@ -279,6 +294,8 @@ class Proof(Answer):
 class TrialSummary(Answer):
     """A trial in a list."""
 
+    identifies = "trial_id"
+
     id: UUID
     name: str
     url: str
@@ -296,6 +313,8 @@ class AddedFiles(Answer):
 
 class Upload(Answer):
     """A resumable upload."""
+
+    identifies = "upload_id"
 
     id: UUID
     batch_id: UUID | None = Field(description="The batch that it is deposited in.")

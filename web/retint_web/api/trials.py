@@ -11,7 +11,14 @@ from retint_web.api import requests, responses
 from retint_web.api.blueprint import api, file_urls, job_url, next_cursor, portal_url, record
 
 
-@api.operation("POST", "/trials", responses.Trial, status=201, body=requests.NewTrial)
+@api.operation(
+    "POST",
+    "/trials",
+    responses.Trial,
+    status=201,
+    body=requests.NewTrial,
+    errors={404: "The portal has no file with these bytes."},
+)
 def begin_trial(body: requests.NewTrial) -> responses.Trial:
     """Try several recipes on one photo."""
     tenant_id, imported = g.identity.tenant_id, services().settings.weights

@@ -30,9 +30,7 @@ def unmatched(batch_id: UUID) -> ResponseReturnValue:
 @accepts_uploads
 def would_be_unmatched(batch_id: UUID) -> ResponseReturnValue:
     """Send the same of a catalogue that is not imported."""
-    name = downloads.batch_name(batch_id)
-    preview = import_file(batch_id, read_form(), dry_run=True)
-    return _send(name, preview.matching.told, downloads.BOM)
+    return send_would_be_unmatched(batch_id, read_form(), prefix=downloads.BOM)
 
 
 def import_file(batch_id: UUID, data: bytes, *, dry_run: bool) -> Import:
@@ -77,6 +75,17 @@ def send_unmatched(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
     with services().read() as session:
         matching = catalogue.match(session, g.identity.tenant_id, batch_id)
     return _send(downloads.batch_name(batch_id), matching.told, prefix)
+
+
+def send_would_be_unmatched(batch_id: UUID, data: bytes, *, prefix: str = "") -> ResponseReturnValue:
+    """Answer with the same of a catalogue that is not imported.
+
+    Raises:
+        NotFound: there is no such batch.
+        CatalogueRefused: the catalogue cannot be read.
+    """
+    name = downloads.batch_name(batch_id)
+    return _send(name, import_file(batch_id, data, dry_run=True).matching.told, prefix)
 
 
 def _send(name: str, told: Iterable[Told], prefix: str) -> ResponseReturnValue:
