@@ -49,7 +49,14 @@ def paths(
         expect(page.locator("#show-refused .number")).to_have_text("1", timeout=RESTORED_MS)
         cards = {state: page.locator(f".card:has(.{state}) .name").first for state in ("restored", "refused")}
         gallery |= {state: str(card.get_attribute("href")) for state, card in cards.items()}
-        gallery |= {"batches": "/", "batch": batch, "deposit": "/deposit", "workers": "/admin/", "account": "/account"}
+        gallery |= {
+            "batches": "/",
+            "batch": batch,
+            "deposit": "/deposit",
+            "workers": "/admin/",
+            "account": "/account",
+            "api": "/api",
+        }
         gallery |= {
             "catalogue": f"{batch}/catalogue",
             "search": "/search?q=print",
@@ -66,7 +73,7 @@ def paths(
 
 PAGES = [
     "batches", "batch", "restored", "refused", "deposit", "workers", "account", "networks", "card", "not here", "trial",
-    "try", "catalogue", "search", "found",
+    "try", "catalogue", "search", "found", "api",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from retint.services import Services
 from retint_web import errors, health, security, tracing, waiting
 from retint_web import services as running_services
 from retint_web.api import blueprint as api
-from retint_web.api import sending
+from retint_web.api import reference, sending
 from retint_web.files import catalogues, confidence, downloads, zoom
 from retint_web.pages import (
     accounts,
@@ -46,6 +46,7 @@ BLUEPRINTS: Final = (
     networks,
     photos,
     proofs,
+    reference,
     run_again,
     search,
     sending,
