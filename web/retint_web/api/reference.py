@@ -67,7 +67,7 @@ def describe_schema(schema: dict[str, Any]) -> Markup:
         values = schema.get("enum", [schema.get("const")])
         return Markup(", ").join(Markup("<code>{}</code>").format(value) for value in values)
     if schema.get("type") == "array":
-        parts = schema.get("items", {})
+        parts = schema.get("items") or (schema.get("prefixItems") or [{}])[0]
         return Markup("list of ") + (describe_schema(parts) if parts else Markup("values")) + _bounds(schema, "Items")
     if isinstance(schema.get("additionalProperties"), dict):
         return Markup("object of names and ") + describe_schema(schema["additionalProperties"])
@@ -87,6 +87,8 @@ def _bounds(schema: dict[str, Any], ending: str) -> Markup:
     """Say from where to where a number goes, or how many characters or items there may be."""
     least, most = schema.get(f"min{ending}"), schema.get(f"max{ending}")
     unit = {"Items": " items", "Length": " characters", "imum": ""}[ending]
+    if most is not None and least == most:
+        return escape(f", {most:,}{unit}")
     if most is not None:
         return escape(f", {least} to {most:,}{unit}" if least is not None else f", at most {most:,}{unit}")
     return escape(f", at least {least}{unit}" if least else "")
