@@ -135,6 +135,7 @@ def _describe_successes(operation: Operation, schemas: Mapping[Any, Any]) -> dic
     described = {str(operation.status): answer}
     if operation.answer == OCTETS:
         described["206"] = answer | {"description": "The range of bytes that was asked for."}
+        described["304"] = {"description": "The file is still the one that `If-None-Match` names."}
         described["302"] = {"description": "The file is at the signed address in `Location`."}
     if operation.not_yet is not None:
         described["202"] = {

@@ -48,7 +48,7 @@ def download_zoom(job_id: UUID, query: requests.PhotoPageQuery) -> ResponseRetur
     return zoom.send_zoom(job_id, query.page)
 
 
-@api.operation("GET", "/jobs/<uuid:job_id>/confidence", confidence.PNG, query=requests.PhotoPageQuery)
+@api.operation("GET", "/jobs/<uuid:job_id>/confidence", confidence.PNG, query=requests.PhotoPageQuery, errors=WITHHELD)
 def show_confidence(job_id: UUID, query: requests.PhotoPageQuery) -> ResponseReturnValue:
     """Get where the network guessed, as a picture to lay over the proxy: the less sure of a color, the more opaque."""
     return confidence.send_picture(job_id, query.page)
