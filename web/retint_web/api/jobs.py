@@ -41,7 +41,12 @@ def download_file(job_id: UUID, name: str, query: requests.FileQuery) -> Respons
 
 
 @api.operation(
-    "GET", "/jobs/<uuid:job_id>/zoom", OCTETS, query=requests.PhotoPageQuery, not_yet="The zoom is being prepared."
+    "GET",
+    "/jobs/<uuid:job_id>/zoom",
+    OCTETS,
+    query=requests.PhotoPageQuery,
+    not_yet="The zoom is being prepared.",
+    errors=WITHHELD,
 )
 def download_zoom(job_id: UUID, query: requests.PhotoPageQuery) -> ResponseReturnValue:
     """Download a result as tiles to zoom into: DeepZoom in an uncompressed zip, made when it is first asked for."""
