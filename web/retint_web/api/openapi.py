@@ -70,12 +70,12 @@ class Operation:
     """Model of a JSON body, or the media type of any other."""
     needs_body: bool
     """Whether a request without the body is refused."""
-    path_values: Mapping[str, tuple[str, ...]]
+    path_values: dict[str, tuple[str, ...]]
     """Values that parameters of the path may have; of one that names a row, none are known."""
-    headers: Mapping[str, Header]
+    headers: dict[str, Header]
     """Of the request."""
-    answer_headers: Mapping[str, Header]
-    errors: Mapping[int, str]
+    answer_headers: dict[str, Header]
+    errors: dict[int, str]
     """Statuses of refusals that not every operation has, and what each means."""
     is_public: bool
     """Whether it needs no token."""
@@ -103,10 +103,10 @@ class Api:
         query: type[BaseModel] | None = None,
         body: type[BaseModel] | str | None = None,
         needs_body: bool = True,
-        path_values: Mapping[str, tuple[str, ...]] | None = None,
-        headers: Mapping[str, Header] | None = None,
-        answer_headers: Mapping[str, Header] | None = None,
-        errors: Mapping[int, str] | None = None,
+        path_values: dict[str, tuple[str, ...]] | None = None,
+        headers: dict[str, Header] | None = None,
+        answer_headers: dict[str, Header] | None = None,
+        errors: dict[int, str] | None = None,
         is_public: bool = False,
         roles: tuple[Role, ...] = (),
         not_yet: str | None = None,
@@ -156,8 +156,8 @@ def _add_route(blueprint: Blueprint, operation: Operation) -> None:
         route = moves_bytes(route)
     if operation.is_public:
         route = public(route)
-    rule = {"methods": [operation.method], "provide_automatic_options": False}
-    blueprint.add_url_rule(operation.path, operation.name, route, **rule)
+    methods = [operation.method]
+    blueprint.add_url_rule(operation.path, operation.name, route, methods=methods, provide_automatic_options=False)
 
 
 def _make_route(operation: Operation) -> Callable[..., ResponseReturnValue]:
