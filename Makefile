@@ -37,6 +37,9 @@ endif
 faults: .venv/.dev system ## make every kind of fault, and write docs/faults.md from what is seen
 	$(BIN)/pytest --no-skips -m fault --durations 10 --faults-report docs/faults.md tests/faults
 
+drill: .venv/.dev system ## back up while people work, destroy everything, restore, and verify that everything is there
+	$(BIN)/pytest --no-skips -s -m long --show-capture=no tests/faults/test_drill.py
+
 cases: .venv/.dev system ## try the files of public bug reports, and write docs/cases.md from what becomes of them
 	$(BIN)/python -m tests.cases docs/cases.md
 
@@ -60,7 +63,7 @@ lint: .venv/.dev ## check style, types and layering
 lock: ## pin the newest dependencies in requirements/ (needs uv)
 	requirements/lock --upgrade
 
-.PHONY: help setup demo up test faults cases hostile bulk bench lint lock system
+.PHONY: help setup demo up test faults drill cases hostile bulk bench lint lock system
 
 .venv/bin/python:
 	@for python in python3.11 python3.12 python3.13 python3.14 python3; do \

@@ -1,6 +1,7 @@
 """The page of metrics for Prometheus, made from the database: so any portal can be scraped, and each shows all."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 from retint import __version__, fleets, metrics, totals
 from retint.columns import now
 from retint.jobs import tallies
-from retint.lifecycle import FINAL, FLEETS, State
+from retint.lifecycle import FINAL, FLEETS, STAGES, State
 from retint.metrics import METRICS, SUM, UNBOUNDED, Counts, Kind, Metric
 from retint.store_tables import StoreIdentity, Sweep
 from retint.tables import Leader
@@ -55,11 +56,21 @@ def _make_gauge(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Fami
 
 def _make_counter(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
     family = CounterMetricFamily(metric.name, metric.text, labels=metric.labels)
-    if not metric.labels:
-        values = {(): 0.0, **values}
+    values = {**dict.fromkeys(_from_the_start(metric), 0.0), **values}
     for labels, value in values.items():
         family.add_metric(labels, value)
     return family
+
+
+def _from_the_start(metric: Metric) -> Iterable[tuple[str, ...]]:
+    """List the labels of counters that are shown before anything was counted.
+
+    Prometheus takes a counter's first value for its beginning: what is counted before is no increase, and no alert.
+    """
+    if metric in (metrics.ATTEMPTS, metrics.QUARANTINED):
+        outcomes = ("done", "refused", "fault", "expired")
+        return product(STAGES, outcomes) if metric is metrics.ATTEMPTS else ((stage,) for stage in STAGES)
+    return () if metric.labels else [()]
 
 
 def _make_histogram(metric: Metric, values: Mapping[tuple[str, ...], float]) -> Family:
@@ -123,8 +134,10 @@ def _measure_leaders(session: Session) -> Measured:
 
 def _measure_store(session: Session) -> Measured:
     yield metrics.BUILD_INFO, (__version__,), 1
-    for identity in session.scalars(select(StoreIdentity)):
-        yield metrics.STORE_INFO, (str(identity.id),), 1
+    for row in session.execute(select(StoreIdentity.id, StoreIdentity.backed_up_at, now().label("at"))):
+        yield metrics.STORE_INFO, (str(row.id),), 1
+        if row.backed_up_at:
+            yield metrics.BACKUP_AGE, (), (row.at - row.backed_up_at).total_seconds()
     for sweep in session.scalars(select(Sweep)):
         yield metrics.SWEEP_SEEN, (), sweep.looked_at
         yield metrics.SWEEP_DELETED, (), sweep.deleted

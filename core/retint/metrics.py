@@ -77,6 +77,9 @@ TROUBLED = _define(Kind.GAUGE, "workers_in_trouble", "Live workers that claim no
 LEADER = _define(
     Kind.GAUGE, "leader_lease_seconds", "Rest of the lead's lease; negative where nobody leads.", "role", "holder"
 )
+BACKUP_AGE = _define(
+    Kind.GAUGE, "backup_age_seconds", "Time since the newest whole backup was begun; absent where there was none."
+)
 SWEEP_SEEN = _define(Kind.GAUGE, "sweep_looked_at_files", "Files that this round of the sweep has looked at.")
 SWEEP_DELETED = _define(Kind.GAUGE, "sweep_deleted_files", "Orphans that this round of the sweep has deleted.")
 SWEEP_STOPPED = _define(Kind.GAUGE, "sweep_stopped", "1 where the sweep has stopped and waits for the operator.")
@@ -92,6 +95,9 @@ FAULTS = _define(
     "Attempts that ended in a refusal or a fault, by its reason.",
     "stage",
     "reason_code",
+)
+QUARANTINED = _define(
+    Kind.COUNTER, "quarantined_total", "Jobs that went into quarantine: their last fault was one too many.", "stage"
 )
 STAGE_SECONDS = _define(
     Kind.HISTOGRAM,

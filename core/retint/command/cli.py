@@ -11,7 +11,7 @@ import click
 import structlog
 
 from retint import __version__
-from retint.command import store
+from retint.command import backup, store
 from retint.command.catalogue import catalogue
 from retint.command.options import recipe_options
 from retint.errors import Refused, RetintError
@@ -214,6 +214,9 @@ def admin(context: click.Context) -> None:
 
 admin.add_command(store.sweep)
 admin.add_command(store.adopt_store)
+admin.add_command(backup.backup)
+admin.add_command(backup.restore)
+admin.add_command(backup.verify_store)
 
 
 @admin.command("create-user", epilog="\b\nExample:\n  retint admin create-user jo@museum.example --admin")

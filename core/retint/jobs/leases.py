@@ -299,13 +299,20 @@ class _Move:
     making: str | None
 
 
+def position_after(lease: Lease, end: Done | RetintError) -> Position:
+    """Return where a job goes whose attempt ended so."""
+    if isinstance(end, StoreUnavailable):
+        # The photo is not at fault: none is counted, however long this lasts.
+        return Position(lease.stage, State.READY, lease.faults)
+    return next_position(lease.stage, lease.faults, classify(end))
+
+
 def _choose_move(lease: Lease, end: Done | RetintError, backoff_s: float, requeue_s: float) -> _Move:
     """Decide where a job goes whose attempt ended."""
-    to = next_position(lease.stage, lease.faults, classify(end))
-    delay_s = backoff(to.faults, backoff_s) * (end.backoff_factor if isinstance(end, Transient) else 1)
-    if isinstance(end, StoreUnavailable):
-        # The photo is not at fault: it waits as after the last fault, and none is counted however long this lasts.
-        to, delay_s = Position(lease.stage, State.READY, lease.faults), backoff(FAULT_LIMIT, backoff_s)
+    to = position_after(lease, end)
+    # Where the store is away, a job waits as after the last fault.
+    faults = FAULT_LIMIT if isinstance(end, StoreUnavailable) else to.faults
+    delay_s = backoff(faults, backoff_s) * (end.backoff_factor if isinstance(end, Transient) else 1)
     return _Move(
         number=lease.attempt,
         to_stage=to.stage,

@@ -124,8 +124,10 @@ class Dispatcher:
         with self.services.begin() as session:
             expired = queueing.reclaim_expired(session)
         log.warning("leases_expired", jobs=expired.total())
-        for stage, n in expired.items():
+        for (stage, state), n in expired.items():
             self.services.counters.count(metrics.ATTEMPTS, stage, Outcome.EXPIRED, n=n)
+            if state is State.QUARANTINED:
+                self.services.counters.count(metrics.QUARANTINED, stage, n=n)
 
     def _fold_tallies(self) -> None:
         if time.monotonic() - self._folded_at < FOLD_S:

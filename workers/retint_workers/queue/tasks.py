@@ -41,10 +41,11 @@ from retint.jobs.leases import (
     clear_faults,
     extend,
     list_held,
+    position_after,
     release,
     settle,
 )
-from retint.lifecycle import QUEUES, Stage
+from retint.lifecycle import QUEUES, Stage, State
 from retint.services import Services
 from retint_workers.beats import Beat
 from retint_workers.dispatch.pace import name_network
@@ -289,6 +290,8 @@ class HeldLeases:
             self.has_moved_on |= lease.stage.next is not None
         else:
             counters.count(metrics.FAULTS, lease.stage, outcome.code)
+            if position_after(lease, outcome).state is State.QUARANTINED:
+                counters.count(metrics.QUARANTINED, lease.stage)
             log.warning("attempt_failed", code=outcome.code, reason=outcome.message, **lease.log_fields)
 
     def _note_lost(self, lease: Lease) -> None:
