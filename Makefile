@@ -97,6 +97,13 @@ system:
 	PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || missing+=' nginx-light'; \
 	command -v chromium >/dev/null || missing+=' chromium'; \
 	command -v exiftool >/dev/null || missing+=' libimage-exiftool-perl'; \
+	if ! command -v prometheus >/dev/null && [ ! -e .venv/prometheus/usr/bin/prometheus ]; then \
+		if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then \
+			echo "Unpacking Debian's prometheus into .venv/prometheus: 19 MB"; \
+			(cd .venv && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } \
+				&& dpkg -x prometheus_*.deb prometheus && rm prometheus_*.deb) || exit 1; \
+		else missing+=' prometheus'; fi; \
+	fi; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 		echo "The tests need$$missing. On Debian, as root: apt-get install --no-install-recommends$$missing" >&2; exit 1; \

@@ -279,3 +279,30 @@ def start_seaweedfs(folder: Path) -> Server:
 def _get(port: int, path: str) -> bytes:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=2) as answer:
         return bytes(answer.read())
+
+
+def find_prometheus(name: str = "prometheus") -> Path:
+    """Return a program of Prometheus: an installed one, or that of the Debian package in the virtual environment.
+
+    Raises:
+        NotInstalled: there is none.
+    """
+    unpacked = Path(sys.prefix) / "prometheus" / "usr" / "bin" / name
+    found = str(unpacked) if unpacked.exists() else shutil.which(name)
+    if found is None:
+        raise NotInstalled(f"{name} is not installed: make system")
+    return Path(found)
+
+
+def start_prometheus(folder: Path, configuration: str) -> Server:
+    """Start Prometheus with the text of a configuration."""
+    program = find_prometheus()
+    [port] = find_free_ports(1)
+    (folder / "prometheus.yml").write_text(configuration)
+    options = {
+        "config.file": folder / "prometheus.yml",
+        "storage.tsdb.path": folder / "data",
+        "web.listen-address": f"127.0.0.1:{port}",
+    }
+    command = [program, *(f"--{name}={value}" for name, value in options.items())]
+    return Server(command, folder, port, lambda: bool(_get(port, "-/ready"))).start()

@@ -132,6 +132,7 @@ def back_up(services: "Services", folder: Path, *, keep: int = 7, with_store: bo
             outcome.step = "Copying the store"
             copy = _open_copy(folder)
             _require_same_store(copy, str(identity))
+            copy.delete([keys.IDENTITY])  # its mark has grown; without it a copy that is interrupted says nothing
             yield from _copy(outcome, services.store, copy, lambda blobs: _read_sha256(services, blobs))
             outcome.step = "Comparing the copy with the database"
             for outcome.inventory in inventory.compare(services, copy, until=at):
@@ -281,7 +282,7 @@ def _copy(
 
 
 def _list_lacking(source: BlobStore, target: BlobStore, prefix: str) -> Iterator[Blob]:
-    """List the files that a target lacks, or has with another size; the identity always."""
+    """List the files that a target lacks, or has with another size; of an identity, which changes, only the first."""
     theirs = target.list(prefix)
     there = next(theirs, None)
     for blob in source.list(prefix):
@@ -289,8 +290,8 @@ def _list_lacking(source: BlobStore, target: BlobStore, prefix: str) -> Iterator
             continue
         while there and there.key < blob.key:
             there = next(theirs, None)
-        is_there = there is not None and there.key == blob.key and there.size == blob.size
-        if not is_there or blob.key == keys.IDENTITY:
+        is_there = there is not None and there.key == blob.key
+        if there is None or not is_there or (there.size != blob.size and blob.key != keys.IDENTITY):
             yield blob
 
 

@@ -85,8 +85,8 @@ class Drill:
 
     def work_to_the_end(self) -> None:
         """Start all processes, and wait until every photo that the database knows is restored."""
-        self.installation.processes.clear()
-        self.installation.start_all()
+        for process in self.installation.processes:
+            process.start()
         self.installation.over()
         self.installation.wait_until_ended()
 
@@ -112,9 +112,10 @@ def back_up_while_people_work(drill: Drill) -> dict[str, str]:
     installation.wait_until_ended()
     drill.run("backup", "--to", str(drill.backup))
     drill.say(f"{FINISHED} photos are restored and backed up")
-    installation.processes.pop(1).drain()
     # It stops in the middle of its work, so that some is in flight however long the backup takes.
-    worker = installation.start_worker("gpu", ("--at", "claimed", "--stop"))
+    worker = installation.processes[1]
+    worker.drain()
+    worker.start("--at", "claimed", "--stop")
     installation.deposit(IN_FLIGHT)
     installation.wait_until(lambda: worker.is_stopped)
     outcome, _ = drill.run("backup", "--to", str(drill.backup))
@@ -137,19 +138,22 @@ def lose_the_database(drill: Drill) -> None:
     drill.lose_database()
     outcome, _ = drill.run("restore", "--from", str(drill.backup))
     assert outcome["inventory"]["unknown"]["count"] == LATER
-    assert outcome["files"] == 1, "all files were there, but for the identity"
+    assert outcome["files"] == 0
     assert "adopt-store" in outcome["mismatch"]
     drill.say(f"the database alone was lost and restored: {LATER} photos are told that only the store knows")
-    untouched = drill.hash_store()
+    named = promises.list_named(installation.site.services)
+    untouched = {key: sha256 for key, sha256 in drill.hash_store().items() if key in named}
     with pytest.raises(store_identity.WrongStore, match="older copy"):
         list(sweeps.sweep(installation.site.services, min_age=timedelta(0)))
     *_, found = sweeps.preview(installation.site.services, min_age=timedelta(0))
     assert found.orphans == 0
     drill.say("the sweep refuses to begin, and would delete nothing")
     drill.work_to_the_end()
+    store_identity.adopt(installation.site.services)  # the operator says that this is the right database
+    installation.sweep()
     installation.check_promises(State.RESTORED, may_have_strays=True)
     assert untouched.items() <= drill.hash_store().items()
-    drill.say("work that was in flight has gone on and ended; nothing is lost, done twice or changed")
+    drill.say("work that was in flight has gone on and ended; after a sweep nothing is lost, done twice or changed")
 
 
 def lose_everything(drill: Drill, before: dict[str, str]) -> None:
@@ -161,13 +165,15 @@ def lose_everything(drill: Drill, before: dict[str, str]) -> None:
     restored = drill.hash_store()
     assert restored.items() <= before.items()
     assert set(restored) == {blob.key for blob in DirectoryStore(drill.backup / "store").list(keys.ROOT)}
-    assert outcome["inventory"]["read"] > FINISHED + IN_FLIGHT, "originals and results were read"
+    assert outcome["inventory"]["read"] >= FINISHED + IN_FLIGHT, "originals and results were read"
     assert not promises.list_files_lost(installation.site.services)
     drill.say(f"everything was lost and restored: {len(restored)} files, bit for bit")
     *_, found = sweeps.preview(installation.site.services, min_age=timedelta(0))
     assert (found.orphans, found.looked_at) == (0, len(restored))
     drill.say("the sweep would delete nothing")
     drill.work_to_the_end()
+    if outcome["mismatch"]:
+        store_identity.adopt(installation.site.services)
     installation.sweep()
     installation.check_promises(State.RESTORED)
     ended = drill.hash_store()
