@@ -60,10 +60,13 @@ lint: .venv/.dev ## check style, types and layering
 	$(BIN)/mypy core models workers web migrations tests
 	$(BIN)/lint-imports
 
+sbom: .venv/.dev ## write a bill of materials with licences for each image [OUT=build/sbom]
+	$(BIN)/python infra/sbom.py "$${OUT:-build/sbom}"
+
 lock: ## pin the newest dependencies in requirements/ (needs uv)
 	requirements/lock --upgrade
 
-.PHONY: help setup demo up test faults drill cases hostile bulk bench lint lock system
+.PHONY: help setup demo up test faults drill cases hostile bulk bench lint sbom lock system
 
 .venv/bin/python:
 	@for python in python3.11 python3.12 python3.13 python3.14 python3; do \

@@ -31,6 +31,8 @@ FIRST_EDITION = "4b0f9ad3c7e8"
 """The schema before phases."""
 FINISH = "2b97f3ce5a18"
 """Takes away what only the first edition needs."""
+BEFORE_THE_END = "71c4e09ad2b5"
+"""The last schema on which the version before the present one runs."""
 
 
 def schema_of(engine: Engine) -> set[str]:
@@ -128,6 +130,23 @@ def test_the_version_before_runs_until_the_migration_is_finished(postgresql_url:
     assert {"ix_jobs_next", "ix_jobs_due", "ix_jobs_ready", "ix_jobs_in_flight"} <= indexes
     assert database.migrate(engine, finish=True) is True
     engine.dispose()
+
+
+def test_jobs_that_the_version_before_adds_during_an_upgrade_are_found_in_the_end(empty: Engine) -> None:
+    database.migrate(empty, FIRST_EDITION)
+    add_a_job(empty, "before.jpg")
+    database.migrate(empty, BEFORE_THE_END)
+    add_a_job(empty, "during.jpg")
+    assert count_rows(empty, "search_entries") == 1
+    assert "ix_jobs_phase" in list_indexes(empty)
+    database.migrate(empty)
+    assert count_rows(empty, "search_entries") == 2
+    assert "ix_jobs_phase" not in list_indexes(empty)
+
+
+def list_indexes(engine: Engine) -> set[str | None]:
+    with engine.begin() as connection:
+        return {index["name"] for index in inspect(connection).get_indexes("jobs")}
 
 
 def test_an_index_that_an_interrupted_migration_left_unfinished_is_built_again(postgresql_url: str) -> None:
