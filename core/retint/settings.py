@@ -48,6 +48,13 @@ class Settings(BaseSettings):
             description="Key that signs sessions and links. `retint up` creates one in the data folder, else required."
         ),
     ] = None
+    former_secrets: Annotated[
+        SecretStr | None,
+        Field(
+            description="Earlier values of `RETINT_SECRET`, with commas, the newest first: "
+            "what they signed and sealed stays valid."
+        ),
+    ] = None
     public_url: Annotated[str | None, Field(description="Address of the portal for people.")] = None
     trusted_proxies: Annotated[
         str | None,
@@ -114,6 +121,12 @@ class Settings(BaseSettings):
     def proxies(self) -> list[IPv4Network | IPv6Network]:
         """The networks of `trusted_proxies`."""
         return _parse_networks(self.trusted_proxies)
+
+    @property
+    def secrets_before(self) -> list[str]:
+        """The values of `former_secrets`, the newest first."""
+        text = self.former_secrets.get_secret_value() if self.former_secrets else ""
+        return [part.strip() for part in text.split(",") if part.strip()]
 
     @property
     def portal_url(self) -> str:

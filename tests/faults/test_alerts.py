@@ -31,7 +31,7 @@ from retint.tables import Job
 RULES = ROOT / "infra/helm/rules/retint.yml"
 DASHBOARDS = sorted((ROOT / "infra/helm/dashboards").glob("*.json"))
 TOKEN = "a token of the tests only"
-WAIT_S = 90
+WAIT_S = 180
 QUICK = {r"for: \w+": "for: 0s", r"\[\d+[mh]\]": "[30s]", "> 900": "> 3", "> 172800": "> 1"}
 """What is changed in the rules so that minutes are seconds."""
 

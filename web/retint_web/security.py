@@ -62,6 +62,7 @@ def configure(app: Flask, settings: Settings) -> None:
     is_https = (settings.public_url or "").startswith("https:")
     app.config.update(
         SECRET_KEY=settings.secret.get_secret_value(),
+        SECRET_KEY_FALLBACKS=settings.secrets_before,  # sessions outlive a change of the secret
         # With this prefix, browsers accept the cookie from this host only.
         SESSION_COOKIE_NAME="__Host-retint" if is_https else "retint",
         SESSION_COOKIE_SECURE=is_https,
