@@ -141,6 +141,9 @@ LEADS_TAKEN = _define(Kind.COUNTER, "leads_taken_total", "How often a dispatcher
 REQUESTS = _define(
     Kind.COUNTER, "http_requests_total", "Requests that the portal answered.", "method", "route", "status"
 )
+REQUEST_ERRORS = _define(
+    Kind.COUNTER, "http_errors_total", "Requests that the portal answered with an error of its own: 500 or above."
+)
 REQUEST_SECONDS = _define(
     Kind.HISTOGRAM,
     "http_request_seconds",

@@ -115,7 +115,8 @@ def configure(folder: Path, port: int) -> str:
         "/etc/prometheus/rules/*.yml": str(folder / "retint.yml"),
         "/run/secrets/metrics-token": str(folder / "token"),
         "portal:8000": f"127.0.0.1:{port}",
-        "interval: 15s": "interval: 1s",
+        "scrape_interval: 15s": "scrape_interval: 3s",
+        "evaluation_interval: 15s": "evaluation_interval: 1s",
     }.items():
         assert here in text
         text = text.replace(here, there)
@@ -147,12 +148,16 @@ def work(watched: Watched) -> None:
 
 def ask_every_panel(watched: Watched) -> None:
     """Ask the queries of all panels, until each has had an answer."""
-    for _ in backups.back_up(watched.installation.site.services, watched.installation.folder / "backup"):
+    installation = watched.installation
+    for _ in backups.back_up(installation.site.services, installation.folder / "backup"):
         pass
+    installation.sweep()
+    installation.deposit(8)
     empty = {f"{title}: {expression}" for title, expression in list_queries()}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_S
     while keep_empty(watched, empty):
         assert time.monotonic() < deadline, empty
+        watched.request_page()
         time.sleep(0.5)
 
 
@@ -180,7 +185,7 @@ def spoil_photos(watched: Watched) -> set[str]:
     watched.deposit_text(BROKEN, 3)
     alerts = {"RetintManyRefused", "RetintQuarantineGrows", "RetintManyFaults"}
     watched.wait_for(*alerts)
-    assert watched.installation.count_states()[State.QUARANTINED] == 3
+    watched.installation.wait_until(lambda: watched.installation.count_states()[State.QUARANTINED] == 3)
     return alerts
 
 
@@ -229,9 +234,8 @@ def lose_workers(watched: Watched) -> set[str]:
     installation.wait_until(lambda: not installation.count_workers())
     alerts = {"RetintNoWorkers", "RetintWorkersMissing", "RetintWorkStands", "RetintWorkWaits"}
     watched.wait_for(*alerts)
-    assert {"cpu", "gpu"} == {
-        row["metric"]["fleet"] for row in watched.ask('ALERTS{alertname="RetintNoWorkers",alertstate="firing"}')
-    }
+    firing = 'ALERTS{alertname="RetintNoWorkers",alertstate="firing"}'
+    installation.wait_until(lambda: {row["metric"]["fleet"] for row in watched.ask(firing)} == {"cpu", "gpu"})
     return alerts
 
 
