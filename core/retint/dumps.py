@@ -3,11 +3,13 @@
 A dump is one consistent state, made while Retint runs.
 """
 
+import re
 import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
 from sqlalchemy import inspect
@@ -18,6 +20,8 @@ from retint.errors import Refused
 from retint.settings import Settings
 
 SUFFIXES: Final = {"postgresql": ".dump", "sqlite": ".db"}
+_OF_A_ROLE: Final = re.compile(r"\d+; \d+ \d+ (?:ACL|DEFAULT ACL|POLICY|ROW SECURITY) ")
+"""Entries of a dump's list."""
 
 
 class BackupFailed(Refused):
@@ -83,8 +87,7 @@ def restore(settings: Settings, path: Path) -> None:
     """
     address = _address(settings)
     if address.get_backend_name() == "postgresql":
-        options = ("--single-transaction", "--exit-on-error", "--no-owner")
-        _run(settings, "pg_restore", *options, f"--dbname={_libpq(address)}", str(path))
+        _restore_postgresql(settings, path)
         return
     target = Path(str(address.database))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +97,16 @@ def restore(settings: Settings, path: Path) -> None:
     shutil.copyfile(path, part)
     part.chmod(0o600)
     part.replace(target)
+
+
+def _restore_postgresql(settings: Settings, path: Path) -> None:
+    """Restore everything but grants and policies: their role may be missing, and `retint admin migrate` makes them."""
+    lines = _run(settings, "pg_restore", "--list", str(path)).splitlines()
+    with NamedTemporaryFile("w", suffix=".list") as chosen:
+        chosen.write("\n".join(line for line in lines if not _OF_A_ROLE.match(line)) + "\n")
+        chosen.flush()
+        options = ("--single-transaction", "--exit-on-error", "--no-owner", f"--use-list={chosen.name}")
+        _run(settings, "pg_restore", *options, f"--dbname={_libpq(_address(settings))}", str(path))
 
 
 def _address(settings: Settings) -> URL:
@@ -112,7 +125,8 @@ def _libpq(address: URL) -> str:
     return plain.render_as_string(hide_password=False)
 
 
-def _run(settings: Settings, program: str, *arguments: str) -> None:
+def _run(settings: Settings, program: str, *arguments: str) -> str:
+    """Run a program of PostgreSQL; return what it prints."""
     if shutil.which(program) is None:
         raise BackupFailed(
             f"{program} is not installed: install PostgreSQL's client programs, of the server's version or a newer one "
@@ -124,3 +138,4 @@ def _run(settings: Settings, program: str, *arguments: str) -> None:
     if done.returncode:
         said = " ".join(done.stderr.split())[:500]
         raise BackupFailed(f"{program} failed: {said}")
+    return done.stdout

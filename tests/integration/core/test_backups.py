@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from tests.faults.copies import make_empty_database
 from tests.integration.conftest import Site
 from tests.scraping import scrape
@@ -112,6 +112,27 @@ def test_what_is_missing_damaged_or_unknown_is_found(site: Site) -> None:
     path.write_bytes(b"longer")
     *_, found = inventory.compare(site.services)
     assert found.damaged.examples == [second.original_key]
+
+
+def test_a_dump_with_policies_for_a_role_is_restored_where_there_is_no_such_role(
+    postgresql_site: Site, folder: Path, tmp_path: Path
+) -> None:
+    deposit(postgresql_site, b"one")
+    with postgresql_site.services.begin() as session:
+        for statement in (
+            "CREATE ROLE passing NOLOGIN",
+            "GRANT SELECT ON photos TO passing",
+            "ALTER TABLE photos ENABLE ROW LEVEL SECURITY",
+            "CREATE POLICY mine ON photos TO passing USING (false)",
+        ):
+            session.execute(text(statement))
+    run(backups.back_up(postgresql_site.services, folder))
+    with postgresql_site.services.begin() as session:
+        session.execute(text("DROP OWNED BY passing"))
+        session.execute(text("DROP ROLE passing"))
+    elsewhere = connect_elsewhere(postgresql_site, tmp_path)
+    assert run(backups.restore(elsewhere, folder)).is_whole
+    elsewhere.engine.dispose()
 
 
 def test_old_dumps_go_and_the_files_of_the_store_stay(site: Site, folder: Path) -> None:
