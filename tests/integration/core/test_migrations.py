@@ -209,7 +209,7 @@ def test_people_get_the_role_that_they_had_and_those_whom_the_version_before_add
     for name, is_admin in (("late admin", True), ("late member", False)):
         add_user(empty, name, is_admin=is_admin)
     with empty.begin() as connection:
-        roles = dict(connection.execute(text("SELECT email, role FROM users")).tuples().all())
+        roles = {row.email: row.role for row in connection.execute(text("SELECT email, role FROM users"))}
         tokens = connection.execute(text("SELECT scopes, ends_at FROM tokens")).all()
     assert roles == {"admin": "admin", "member": "member", "late admin": "admin", "late member": "member"}
     assert tokens == [(None, None)] * 4
