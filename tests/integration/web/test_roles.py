@@ -105,13 +105,14 @@ def test_everybody_may_what_the_table_says_and_more_is_never_less(
     assert ruler is not None
     observed = list(observe(app, askers, make_ids(ruler, services, restore, put_zoom)))
     assert len(observed) > 100
-    public = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint in PUBLIC}
+    found = [(rule, rule.methods or set()) for rule in app.url_map.iter_rules() if rule.endpoint in PUBLIC]
+    public = {(rule.rule, method) for rule, methods in found for method in methods}
     for rule, method, may in observed:
         where = f"{method} {rule}"
-        assert may["nobody"] == may["disabled"] == (rule in public), where
+        assert may["nobody"] == may["disabled"] == ((rule, method) in public), where
         assert may["reviewer"] or not may["member"], where
         assert may["admin"] or not may["reviewer"], where
-        if rule.startswith("/api/") and rule not in public:
+        if rule.startswith("/api/") and (rule, method) not in public:
             assert sum(may[name] for name in SCOPES.values()) == 1, f"{where}: one scope, and no other"
             is_for_persons = rule == "/api/v1/mail"
             served = (may["`read`"] or may["`deposit`"]) and may["member"]
