@@ -52,6 +52,14 @@ def count_verdicts(services: Services, batch_id: str) -> dict[Verdict, int]:
         return tallies.count_jobs(session, [UUID(batch_id)])[UUID(batch_id)].verdicts
 
 
+def wait_restored(services: Services, batch_id: str, count: int) -> None:
+    """Wait until a batch has so many results: what is reworked comes back from the workers when they have it."""
+    deadline = time.monotonic() + 60
+    while sum(count_verdicts(services, batch_id).values()) != count:
+        assert time.monotonic() < deadline, count_verdicts(services, batch_id)
+        time.sleep(0.1)
+
+
 def wait_sent(page: Page, left: int) -> None:
     expect(page.locator(f"#bar[data-left='{left}']")).to_have_count(1)
 
@@ -263,5 +271,8 @@ def test_forms_judge_without_a_script(open_page: Callable[..., Page], services: 
     page.locator("#plain-change").select_option("No color")
     page.get_by_role("button", name="Rework", exact=True).click()
     expect(page.locator("#shown-name")).to_have_text("photo 003.jpg")
+    wait_restored(services, batch_id, 3)
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("#shown-name")).to_have_text("photo 002.jpg")
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_role("heading", name="are judged")).to_be_visible()
