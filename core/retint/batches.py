@@ -12,7 +12,7 @@ from sqlalchemy import Select, false, func, select, text, tuple_, union_all, upd
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import recipes
+from retint import audit, quotas, recipes
 from retint.columns import now
 from retint.errors import InvalidRequest, Refused
 from retint.jobs import changes, tallies
@@ -91,7 +91,7 @@ def open(
 
     Raises:
         InvalidRequest: the name, the priority or the recipe cannot be used (see `recipes.check`).
-        Refused: the idempotency key was used for another name, recipe or priority.
+        Refused: the idempotency key was used for another batch, or the priority is beyond a quota.
     """
     name = _clean_name(name)
     if not 0 <= priority <= 9:
@@ -117,6 +117,7 @@ def _insert_or_find(session: Session, batch: Batch) -> Batch:
 
     Raises:
         Refused: that batch has another name, recipe or priority.
+        QuotaExceeded: the batch is new, and has too high a priority.
     """
     try:
         with session.begin_nested():
@@ -131,7 +132,11 @@ def _insert_or_find(session: Session, batch: Batch) -> Batch:
             message = "This idempotency key opened another batch already."
             raise Refused(message, code="idempotency_key_reused") from None
         return found
+    quotas.check_priority(session, batch.tenant_id, batch.priority)
     session.refresh(batch)
+    if batch.is_deposit:  # what a try or a proof is for is recorded with it
+        after = {"name": batch.name, "priority": batch.priority, "recipe": batch.recipe}
+        audit.record(session, "batch_opened", batch.id, tenant_id=batch.tenant_id, after=after)
     return batch
 
 
@@ -163,6 +168,8 @@ def pause(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
         IllegalMove: the batch is cancelled.
     """
     batch = _get_uncancelled(session, tenant_id, batch_id)
+    if batch.paused_at is None:
+        audit.record(session, "batch_paused", batch_id, tenant_id=tenant_id)
     session.execute(update(Batch).where(Batch.id == batch_id, Batch.paused_at.is_(None)).values(paused_at=now()))
     session.refresh(batch)
     return batch
@@ -176,6 +183,8 @@ def resume(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
         IllegalMove: the batch is cancelled.
     """
     batch = _get_uncancelled(session, tenant_id, batch_id)
+    if batch.paused_at is not None:
+        audit.record(session, "batch_resumed", batch_id, tenant_id=tenant_id)
     session.execute(update(Batch).where(Batch.id == batch_id).values(paused_at=None))
     session.refresh(batch)
     return batch

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from retint import catalogue_files, words
+from retint import audit, catalogue_files, words
 from retint.catalogue_files import CatalogueFile, Row
 from retint.catalogue_tables import CatalogueRecord
 from retint.columns import new_id
@@ -148,6 +148,7 @@ def import_file(services: "Services", tenant_id: UUID, batch_id: UUID, data: byt
         changes.refuse_cancelled(batch.cancelled_at)
         importing = _Importing(session, batch, file)
         importing.carry_out()
+        audit.record(session, "catalogue_imported", batch_id, tenant_id=tenant_id, after={"records": len(file.rows)})
         return importing.outcome
 
 

@@ -1,7 +1,7 @@
 """The connection to the database, and one transaction."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from retint import row_security
 from retint.errors import Transient
 
 BUSY_TIMEOUT_S = 20
@@ -46,6 +47,9 @@ STATEMENT_TIMEOUT_S = 5
 
 IDLE_TRANSACTION_S = 60
 """PostgreSQL ends a transaction in which nothing happens for so long."""
+
+AT_END = "retint_at_end"
+"""Where a session keeps what `run_at_end` was told."""
 
 POOL_TIMEOUT_S = 10
 """How long a thread waits for one of the process's connections."""
@@ -81,6 +85,7 @@ def connect(url: str, connections: int = 4) -> Engine:
             connect_args={"connect_timeout": 5} | ({"prepare_threshold": None} if has_pgbouncer else direct),
         )
         event.listen(engine, "handle_error", _leave_standby)
+        event.listen(engine, "begin", row_security.narrow)
         return engine
     if address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True)
@@ -144,8 +149,22 @@ def migrate(engine: Engine, revision: str | None = None, *, finish: bool = True)
             with keep_triggers(connection):
                 command.upgrade(config, target or "head")
         else:
+            if engine.dialect.name == "postgresql":
+                row_security.remove(connection)
             command.downgrade(config, target or "base")
+        if target != "base" and engine.dialect.name == "postgresql":
+            row_security.apply(connection)
         return target == newest
+
+
+def read_revision(engine: Engine) -> str | None:
+    """Return the revision of the schema; None where there is no schema yet.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer.
+    """
+    with _translate_errors(), engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
 
 
 def _list_revisions(script: ScriptDirectory, lower: str, upper: str | None) -> list[str]:
@@ -235,6 +254,13 @@ def begin(engine: Engine) -> Iterator[Session]:
     """
     with _translate_errors(), Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+        for act in session.info.pop(AT_END, ()):
+            act(session)
+
+
+def run_at_end(session: Session, act: Callable[[Session], None]) -> None:
+    """Run a function as the last thing of a transaction, if it comes to its end."""
+    session.info.setdefault(AT_END, []).append(act)
 
 
 @contextmanager

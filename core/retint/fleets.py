@@ -8,12 +8,14 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, case, func, or_, sele
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import totals
+from retint import audit, totals
 from retint.columns import now
 from retint.database import NO_SYNC
-from retint.lifecycle import FLEETS
+from retint.errors import InvalidRequest
+from retint.fleet_tables import Fleet
+from retint.lifecycle import FIRST_WAIT_S, FLEETS, Mode
 from retint.metrics import Counts
-from retint.tables import Fleet, Leader, Worker
+from retint.tables import Leader, Worker
 
 LIVE_S = 30.0
 """A worker without a heartbeat for longer is taken for dead, in seconds."""
@@ -138,14 +140,50 @@ def end_silent(session: Session) -> int:
 
 
 def get_wanted(session: Session) -> dict[str, int]:
-    """Return how many workers of each fleet the administrator wants; one if nobody has set it."""
-    wanted = {fleet.name: fleet.wanted for fleet in session.scalars(select(Fleet))}
-    return {name: wanted.get(name, 1) for name in FLEETS}
+    """Return how many workers each fleet should have: the operator's number, or the newest demand; one at first."""
+    wanted = dict.fromkeys(FLEETS, 1)
+    for fleet in session.scalars(select(Fleet)):
+        wanted[fleet.name] = fleet.wanted if fleet.mode is Mode.FIXED or fleet.demand is None else fleet.demand
+    return wanted
 
 
 def set_wanted(session: Session, fleet: str, n: int) -> None:
-    """Set how many workers of a fleet are wanted."""
-    session.merge(Fleet(name=fleet, wanted=n))
+    """Set how many workers a fleet has, whatever there is to do."""
+    before = _describe(session, fleet)
+    session.merge(Fleet(name=fleet, mode=Mode.FIXED, wanted=n))
+    audit.record(session, "fleet_scaled", fleet, before=before, after={"wanted": n})
+
+
+def set_limits(session: Session, fleet: str, least: int, most: int, wait_s: float | None = None) -> None:
+    """Let a fleet have as many workers as there is demand for, between limits.
+
+    Args:
+        session: the transaction.
+        fleet: the fleet.
+        least: also where there is nothing to do.
+        most: however much there is to do.
+        wait_s: how long work may wait; None leaves it as it is.
+
+    Raises:
+        InvalidRequest: the limits contradict each other.
+    """
+    if least > most:
+        raise InvalidRequest(
+            f"The least number of workers, {least}, is larger than the most, {most}. Change one of them."
+        )
+    before = _describe(session, fleet)
+    known = session.get(Fleet, fleet) or Fleet(name=fleet, wanted=1)
+    session.add(known)
+    known.mode, known.least, known.most = Mode.AUTOMATIC, least, most
+    known.wait_s = wait_s if wait_s is not None else known.wait_s or FIRST_WAIT_S
+    audit.record(session, "fleet_scaled", fleet, before=before, after=_describe(session, fleet))
+
+
+def _describe(session: Session, fleet: str) -> dict[str, object]:
+    known = session.get(Fleet, fleet)
+    if known is None or known.mode is Mode.FIXED:
+        return {"wanted": known.wanted if known else 1}
+    return {"least": known.least, "most": known.most, "wait_s": known.wait_s}
 
 
 def acquire_lead(session: Session, role: str, holder: str, lease_s: float) -> bool:

@@ -34,6 +34,17 @@ QUEUES: Final[dict[Stage, str]] = {
 FLEETS: Final = ("cpu", "gpu")
 MOST_WORKERS: Final = 1000
 """Most workers that a fleet may be asked to have."""
+FIRST_WAIT_S: Final = 300.0
+"""How long work may wait for an automatic fleet, until an operator says otherwise."""
+
+
+class Mode(StrEnum):
+    """Who decides how many workers a fleet has."""
+
+    FIXED = "fixed"
+    """The operator, by a number."""
+    AUTOMATIC = "automatic"
+    """The demand, between limits that the operator sets."""
 
 
 class State(StrEnum):

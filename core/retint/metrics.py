@@ -72,14 +72,37 @@ FAILED = _define(
     "state",
 )
 WORKERS = _define(Kind.GAUGE, "workers", "Live workers.", "fleet", "activity")
-WANTED = _define(Kind.GAUGE, "workers_wanted", "Workers that the operator wants.", "fleet")
+WANTED = _define(
+    Kind.GAUGE, "workers_wanted", "Workers that a fleet should have: the operator's number, or the demand.", "fleet"
+)
+WORK = _define(
+    Kind.GAUGE, "work_seconds", "A worker's time for all that waits and runs; paused batches left out.", "fleet"
+)
+SHORT = _define(
+    Kind.GAUGE,
+    "workers_short_seconds",
+    "How long fewer workers have lived than are wanted; 0 where there are enough.",
+    "fleet",
+)
 TROUBLED = _define(Kind.GAUGE, "workers_in_trouble", "Live workers that claim nothing; their page says why.", "fleet")
 LEADER = _define(
     Kind.GAUGE, "leader_lease_seconds", "Rest of the lead's lease; negative where nobody leads.", "role", "holder"
 )
+BACKUP_AGE = _define(
+    Kind.GAUGE, "backup_age_seconds", "Time since the newest whole backup was begun; absent where there was none."
+)
 SWEEP_SEEN = _define(Kind.GAUGE, "sweep_looked_at_files", "Files that this round of the sweep has looked at.")
 SWEEP_DELETED = _define(Kind.GAUGE, "sweep_deleted_files", "Orphans that this round of the sweep has deleted.")
 SWEEP_STOPPED = _define(Kind.GAUGE, "sweep_stopped", "1 where the sweep has stopped and waits for the operator.")
+WEBHOOKS_DISABLED = _define(
+    Kind.GAUGE, "webhooks_disabled", "Webhooks that were disabled, because their receivers take nothing."
+)
+OUTBOX_OLDEST = _define(
+    Kind.GAUGE, "outbox_oldest_seconds", "Age of the oldest notification that is not told and that nobody holds back."
+)
+NEAR_QUOTA = _define(
+    Kind.GAUGE, "institutions_near_quota", "Institutions that use so much of a quota.", "quota", "used"
+)
 
 # --- what processes count ---------------------------------------------------------------------------------------------
 
@@ -93,6 +116,9 @@ FAULTS = _define(
     "stage",
     "reason_code",
 )
+QUARANTINED = _define(
+    Kind.COUNTER, "quarantined_total", "Jobs that went into quarantine: their last fault was one too many.", "stage"
+)
 STAGE_SECONDS = _define(
     Kind.HISTOGRAM,
     "stage_seconds",
@@ -100,6 +126,14 @@ STAGE_SECONDS = _define(
     "stage",
     "network",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
+)
+FRAME_SECONDS = _define(
+    Kind.HISTOGRAM,
+    "film_frame_seconds",
+    "A worker's time for one frame of a film; films are in no other histogram of a stage's time.",
+    "stage",
+    "network",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
 CLAIM_WAIT = _define(
     Kind.HISTOGRAM,
@@ -131,9 +165,19 @@ DATABASE_ERRORS = _define(Kind.COUNTER, "database_errors_total", "Transactions t
 BUNDLES = _define(Kind.COUNTER, "bundles_sent_total", "Bundles that the dispatcher sent.", "stage")
 BUNDLED_JOBS = _define(Kind.COUNTER, "bundled_jobs_total", "Jobs in the bundles that the dispatcher sent.", "stage")
 MESSAGES_LOST = _define(Kind.COUNTER, "messages_lost_total", "Jobs whose message was lost, to be sent again.")
+DELIVERIES = _define(
+    Kind.COUNTER,
+    "deliveries_total",
+    "Tries to tell a webhook, or to send an e-mail: delivered, failed, or given up after the last try.",
+    "channel",
+    "outcome",
+)
 LEADS_TAKEN = _define(Kind.COUNTER, "leads_taken_total", "How often a dispatcher became the leader.")
 REQUESTS = _define(
     Kind.COUNTER, "http_requests_total", "Requests that the portal answered.", "method", "route", "status"
+)
+REQUEST_ERRORS = _define(
+    Kind.COUNTER, "http_errors_total", "Requests that the portal answered with an error of its own: 500 or above."
 )
 REQUEST_SECONDS = _define(
     Kind.HISTOGRAM,
@@ -141,6 +185,14 @@ REQUEST_SECONDS = _define(
     "Time until the portal's answer begins.",
     "route",
     buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
+
+QUOTA_REFUSALS = _define(Kind.COUNTER, "quota_refusals_total", "Requests that were beyond a quota.", "quota")
+RATE_LIMITED = _define(
+    Kind.COUNTER, "rate_limited_total", "Requests that were one too many, by what was counted.", "by"
+)
+RATES_UNKNOWN = _define(
+    Kind.COUNTER, "rates_unknown_total", "How often requests passed uncounted because Redis did not answer."
 )
 
 

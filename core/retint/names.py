@@ -29,6 +29,13 @@ _DEVICES: Final = frozenset(
 """Names that Windows keeps for devices, whatever their suffix."""
 
 
+class InvalidName(InvalidRequest):
+    """The file's name cannot be shown, or is too long when it is."""
+
+    code = "invalid_name"
+    status = 422
+
+
 def escape_surrogates(text: str) -> str:
     """Write out what cannot be encoded: a byte of a file's name that is not UTF-8 as `%F1`, others as `<U+D800>`."""
     return _SURROGATE.sub(_write_out, text)
@@ -43,13 +50,13 @@ def clean_name(name: str) -> str:
     """Make a file's name safe to show, as `show_name` does.
 
     Raises:
-        InvalidRequest: no name, or more than `MAX_LENGTH` characters.
+        InvalidName: no name, or more than `MAX_LENGTH` characters.
     """
     name = show_name(name)
     if not name.strip():
-        raise InvalidRequest("The file needs a name.", code="invalid_name")
+        raise InvalidName("The file needs a name.")
     if len(name) > MAX_LENGTH:
-        raise InvalidRequest(f"The file's name is longer than {MAX_LENGTH} characters.", code="invalid_name")
+        raise InvalidName(f"The file's name is longer than {MAX_LENGTH} characters.")
     return name
 
 

@@ -10,13 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from retint import chains, store_identity, withholding
+from retint import audit, chains, quotas, store_identity, withholding
 from retint.chains import Link
 from retint.columns import new_id
 from retint.errors import InvalidPhoto, InvalidRequest, NotFound, Refused
-from retint.jobs import changes
+from retint.jobs import admission, changes
 from retint.lifecycle import Outcome, Stage
 from retint.names import clean_name
+from retint.quotas import QuotaExceeded
 from retint.recipes import Recipe
 from retint.stores import NOTHING, BlobWriter, Partial, keys
 from retint.tables import Attempt, Batch, Job, Photo
@@ -199,14 +200,16 @@ def deposit(
         InvalidRequest: no name, a name that is too long, or bytes with another SHA-256.
         InvalidPhoto: the file is empty.
         TooLarge: it is larger than `upload_limit_mib`.
+        QuotaExceeded: there is no room for it in what the tenant may keep, or have in flight.
         StoreUnavailable: the store did not answer.
     """
     name = clean_name(name)
     with services.read() as session:
-        _get_open_batch(session, tenant_id, batch_id)
+        get_open_batch(session, tenant_id, batch_id)
+        admission.refuse_full(session, tenant_id)
     photo = store_original(services, tenant_id, source, sha256=sha256)
     with services.begin() as session:
-        return changes.add_job(session, _get_open_batch(session, tenant_id, batch_id), photo, name)
+        return changes.add_job(session, get_open_batch(session, tenant_id, batch_id), photo, name)
 
 
 def add_by_sha256(session: Session, tenant_id: UUID, batch_id: UUID, name: str, sha256: str) -> Job:
@@ -218,27 +221,8 @@ def add_by_sha256(session: Session, tenant_id: UUID, batch_id: UUID, name: str, 
         InvalidRequest: no name, or a name that is too long.
     """
     name = clean_name(name)
-    batch = _get_open_batch(session, tenant_id, batch_id)
+    batch = get_open_batch(session, tenant_id, batch_id)
     return changes.add_job(session, batch, get_by_sha256(session, tenant_id, sha256), name)
-
-
-def add_known(session: Session, tenant_id: UUID, batch_id: UUID, files: Sequence[tuple[str, str]]) -> list[Job | None]:
-    """Add files to a batch, each a name and the SHA-256 of its bytes, whose bytes the tenant has deposited before.
-
-    Returns:
-        Their jobs, in this order; None for a file whose bytes are not known.
-
-    Raises:
-        NotFound: no such batch.
-        IllegalMove: the batch was cancelled.
-        InvalidRequest: no name, or a name that is too long.
-    """
-    batch = _get_open_batch(session, tenant_id, batch_id)
-    known = find_by_sha256(session, tenant_id, {sha256 for _, sha256 in files})
-    cleaned = [(known.get(sha256), clean_name(name)) for name, sha256 in files]
-    added = changes.add_jobs(session, batch, [(photo_id, name) for photo_id, name in cleaned if photo_id])
-    rest = iter(added)
-    return [next(rest) if photo_id else None for photo_id, _ in cleaned]
 
 
 def get_by_sha256(session: Session, tenant_id: UUID, sha256: str) -> Photo:
@@ -260,6 +244,7 @@ def store_original(services: "Services", tenant_id: UUID, source: Source, *, sha
         InvalidRequest: the bytes do not have the SHA-256 that was given.
         InvalidPhoto: there are no bytes.
         TooLarge: there are more than `upload_limit_mib`.
+        QuotaExceeded: there are more than the tenant may still keep.
         StoreUnavailable: the store did not answer.
         WrongStore: it is not the one of this database.
     """
@@ -279,8 +264,7 @@ def adopt_original(services: "Services", tenant_id: UUID, photo_id: UUID, sha256
         InvalidRequest: the bytes do not have the SHA-256 that was given; then they are deleted.
         StoreUnavailable: the store did not answer.
     """
-    photo = Photo(id=photo_id, tenant_id=tenant_id, sha256="", size=0)
-    digest = hashlib.sha256()
+    photo, digest = Photo(id=photo_id, tenant_id=tenant_id, sha256="", size=0), hashlib.sha256()
     with services.store.open(photo.original_key) as blob:
         while chunk := blob.read(CHUNK):
             digest.update(chunk)
@@ -374,7 +358,7 @@ def load_details(session: Session, tenant_id: UUID, job_id: UUID) -> PhotoDetail
     )
 
 
-def _get_open_batch(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
+def get_open_batch(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
     """Fetch a batch that is not cancelled. `add_job` checks again under a lock; this saves a needless upload."""
     batch = get_owned(session, Batch, tenant_id, batch_id)
     changes.refuse_cancelled(batch.cancelled_at)
@@ -384,7 +368,11 @@ def _get_open_batch(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:
 def _insert_photo(services: "Services", photo: Photo) -> Photo:
     try:
         with services.begin() as session:
-            session.add(photo)
+            quotas.add_photo(session, photo)
+            audit.record(session, "photo_kept", photo.id, tenant_id=photo.tenant_id, after={"sha256": photo.sha256})
+    except QuotaExceeded:
+        services.store.delete([photo.original_key])
+        raise
     except IntegrityError:
         # The same bytes were deposited at the same moment: the other row is the photo.
         services.store.delete([photo.original_key])

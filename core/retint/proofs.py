@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import Row, Select, select, update
 from sqlalchemy.orm import Session, aliased
 
-from retint import batches, fleets, recipes, samples, trials
+from retint import audit, batches, fleets, quotas, recipes, samples, trials
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest, NotFound
@@ -166,12 +166,14 @@ def open(
             tenant_id,
             batch.name,
             recipe,
-            priority=trials.PRIORITY,
+            priority=quotas.cap_priority(session, tenant_id, trials.PRIORITY),
             created_by=created_by,
             proof_of=batch.id,
             imported=imported,
         )
         changes.add_jobs(session, proof, sample)
+    after = {"recipes": list(different), "photos": len(sample)}
+    audit.record(session, "proof_begun", batch_id, tenant_id=tenant_id, after=after)
 
 
 def load(session: Session, tenant_id: UUID, batch_id: UUID) -> Proof:
@@ -230,6 +232,8 @@ def release(session: Session, tenant_id: UUID, batch_id: UUID, recipe_hash: str)
     if batch.paused_at is None and batch.recipe_hash == recipe_hash:
         return batch
     _refuse_begun(session, batch)
+    before, after = {"recipe": batch.recipe}, {"recipe": chosen[0].recipe}
+    audit.record(session, "batch_released", batch_id, tenant_id=tenant_id, before=before, after=after)
     session.execute(
         update(Batch)
         .where(Batch.id == batch.id)
@@ -258,6 +262,7 @@ def discard(session: Session, tenant_id: UUID, batch_id: UUID) -> None:
         NotFound: no such batch.
     """
     changes.cancel_proofs(session, tenant_id, _lock(session, tenant_id, batch_id).id)
+    audit.record(session, "proof_discarded", batch_id, tenant_id=tenant_id)
 
 
 def _lock(session: Session, tenant_id: UUID, batch_id: UUID) -> Batch:

@@ -58,6 +58,13 @@ def _explain_region(reason: str) -> PydanticCustomError:
     return PydanticCustomError("region", "{reason}", {"reason": reason})
 
 
+class ImpossibleRecipe(InvalidRequest):
+    """The recipe is well-formed, but names a network or a setting that is not here."""
+
+    code = "impossible_recipe"
+    status = 422
+
+
 class Recipe(BaseModel):
     """What is done to a photo. Immutable; named by the hash of its canonical JSON."""
 
@@ -183,7 +190,7 @@ def check(recipe: Recipe, imported: Path = IMPORTED) -> None:
         imported: folder of imported weights (`Settings.weights`).
 
     Raises:
-        InvalidRequest: says what does not fit, and what there is instead.
+        ImpossibleRecipe: says what does not fit, and what there is instead.
     """
     named: dict[Kind, str] = {"colorizer": recipe.colorizer, "defader": recipe.defader}
     for kind, name in named.items():
@@ -193,15 +200,15 @@ def check(recipe: Recipe, imported: Path = IMPORTED) -> None:
             missing = f"There is no {kind} {name}"
             if card and card.kind == kind:
                 missing = f"The weights of {name} are not installed (an administrator gets them with `{card.command}`)"
-            raise InvalidRequest(f"{missing}; there are {', '.join(usable)}.", code="no_network")
+            raise ImpossibleRecipe(f"{missing}; there are {', '.join(usable)}.", code="no_network")
     settings = usable_networks("colorizer", imported)[recipe.colorizer].settings
     for name, value in recipe.colorizer_settings.items():
         if name not in settings:
             has = f"it has {', '.join(settings)}" if settings else "it has none"
-            raise InvalidRequest(f"The colorizer {recipe.colorizer} has no setting {name}; {has}.", code="no_setting")
+            raise ImpossibleRecipe(f"The colorizer {recipe.colorizer} has no setting {name}; {has}.", code="no_setting")
         if not settings[name].allows(value):
             message = f"{name} of {recipe.colorizer} is {settings[name].range}, not {value:g}."
-            raise InvalidRequest(message, code="setting_range")
+            raise ImpossibleRecipe(message, code="setting_range")
 
 
 def find_weights(recipe: Recipe, imported: Path = IMPORTED) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Fetch a photo from an address on the web, without giving access to the network around Retint (SSRF).
+"""Ask servers on the web, for a photo or to tell them something, without giving access to the network around (SSRF).
 
 Whoever names an address makes this machine send a request to it. So a host name is resolved once, all of its addresses
 must be public, and the connection goes to exactly one of them; the name is used only for the Host header and the
@@ -28,6 +28,7 @@ CONNECT_S = 10.0
 STRETCH = 1 << 18
 """Bytes of a file that have to come within the time limit."""
 NAME_BYTES = 200
+ACCEPTED = {"Accept": "image/*, video/*;q=0.9, */*;q=0.5", "Accept-Encoding": "identity"}
 UNICAST = ip_network("2000::/3")
 NAT64 = ip_network("64:ff9b::/96")
 EXCLUDED = tuple(ip_network(network) for network in ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20"))
@@ -68,6 +69,8 @@ class AccessPolicy:
     resolve: Callable[[str, int], list[str]] = resolve
     is_allowed: Callable[[str, int], bool] = is_public
     trust: ssl.SSLContext | bool = True
+    inside: frozenset[str] = frozenset()
+    """Servers, as `host:port`, that an operator lets be asked wherever they are."""
 
 
 INTERNET = AccessPolicy()
@@ -120,7 +123,7 @@ async def download(
     try:
         async with asyncio.timeout(timeout_s) as deadline:
             for _ in range(REDIRECTIONS + 1):
-                async with _request(at, policy, resolver) as answer:
+                async with _request(at, policy, resolver, ACCEPTED) as answer:
                     if not answer.has_redirect_location:
                         async for chunk in _read_body(answer, at, limit_bytes):
                             deadline.reschedule(None)
@@ -132,11 +135,7 @@ async def download(
         sentence = f"{at.host} took longer than {timeout_s:g} seconds for the next bytes."
         raise NotFetched(sentence, code="fetch_timeout") from error
     except httpx.HTTPError as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            problem = "its certificate is not valid for this server"
-        else:
-            problem = str(error).rstrip(".") or type(error).__name__
-        raise NotFetched(f"Nothing came from {at.host}: {problem}.") from error
+        raise NotFetched(f"Nothing came from {at.host}: {_explain(error)}.") from error
     finally:
         resolver.shutdown(wait=False)  # do not wait: the system's timeout for name servers is longer
     raise NotFetched(f"The address redirects more than {REDIRECTIONS} times.")
@@ -159,33 +158,94 @@ def _parse_url(url: str, base: httpx.URL | None = None) -> httpx.URL:
     return parsed
 
 
+async def find_addresses(url: httpx.URL, policy: AccessPolicy, resolver: ThreadPoolExecutor) -> list[str]:
+    """Return the addresses of a host, of which one is to be connected to: a second look-up may give others.
+
+    Raises:
+        NotFetched: there is no such host, or it may not be asked.
+    """
+    host, port = url.raw_host.decode(), port_of(url)
+    try:
+        addresses = await asyncio.get_running_loop().run_in_executor(resolver, policy.resolve, host, port)
+    except (OSError, UnicodeError) as error:
+        raise NotFetched(f"There is no server {url.host}.", code="no_server") from error
+    is_allowed = f"{host}:{port}" in policy.inside or all(policy.is_allowed(address, port) for address in addresses)
+    if not addresses or not is_allowed:
+        sentence = f"{url.netloc.decode()} is not asked: only public servers on ports 80 and 443 may be."
+        raise NotFetched(sentence, code="not_public")
+    return addresses
+
+
+def port_of(url: httpx.URL) -> int:
+    """Return the port of an address on the web."""
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered to `post`; never its body."""
+
+    status: int
+    retry_after: str | None
+    """The header of that name."""
+
+
+async def post(url: str, body: bytes, headers: dict[str, str], timeout_s: float, policy: AccessPolicy) -> Answer:
+    """Send something to a server and read no more than the head of its answer. Redirections are not followed.
+
+    Args:
+        url: `http://` or `https://`, without a password in it.
+        body: what is sent.
+        headers: of the request, beside those that name host and sender.
+        timeout_s: for all of it.
+        policy: which servers may be asked.
+
+    Raises:
+        NotFetched: it may not be asked, or did not answer; the message says why.
+    """
+    at = _parse_url(url)
+    resolver = ThreadPoolExecutor(1, "retint-resolver")
+    try:
+        async with asyncio.timeout(timeout_s), _request(at, policy, resolver, headers, body) as answer:
+            return Answer(answer.status_code, answer.headers.get("retry-after"))
+    except TimeoutError as error:
+        raise NotFetched(f"{at.host} did not answer within {timeout_s:g} seconds.", code="fetch_timeout") from error
+    except httpx.HTTPError as error:
+        raise NotFetched(f"Nothing came from {at.host}: {_explain(error)}.") from error
+    finally:
+        resolver.shutdown(wait=False)
+
+
+def _explain(error: httpx.HTTPError) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "its certificate is not valid for this server"
+    return str(error).rstrip(".") or type(error).__name__
+
+
 @asynccontextmanager
-async def _request(url: httpx.URL, policy: AccessPolicy, resolver: ThreadPoolExecutor) -> AsyncIterator[httpx.Response]:
-    """Send the request, to the first of the host's addresses that accepts a connection.
+async def _request(
+    url: httpx.URL,
+    policy: AccessPolicy,
+    resolver: ThreadPoolExecutor,
+    headers: dict[str, str],
+    body: bytes | None = None,
+) -> AsyncIterator[httpx.Response]:
+    """Send the request, to the first of the host's addresses that accepts a connection; with a body it is a POST.
 
     Raises:
         NotFetched: there is no such host, or it may not be asked.
     """
     host = url.raw_host.decode()
-    port = url.port or (443 if url.scheme == "https" else 80)
-    try:
-        addresses = await asyncio.get_running_loop().run_in_executor(resolver, policy.resolve, host, port)
-    except (OSError, UnicodeError) as error:
-        raise NotFetched(f"There is no server {url.host}.", code="no_server") from error
-    if not addresses or not all(policy.is_allowed(address, port) for address in addresses):
-        sentence = f"{url.netloc.decode()} is not asked: only public servers on ports 80 and 443 may be."
-        raise NotFetched(sentence, code="not_public")
-    headers = {
-        "Host": url.netloc.decode(),
-        "User-Agent": f"Retint/{__version__}",
-        "Accept": "image/*, video/*;q=0.9, */*;q=0.5",
-        "Accept-Encoding": "identity",
-    }
+    addresses = await find_addresses(url, policy, resolver)
+    headers = {"Host": url.netloc.decode(), "User-Agent": f"Retint/{__version__}", **headers}
+    method = "GET" if body is None else "POST"
     limits = httpx.Timeout(None, connect=CONNECT_S)  # everything else falls under the time limit of `download`
     async with httpx.AsyncClient(trust_env=False, verify=policy.trust, timeout=limits) as client:
         for left, address in zip(reversed(range(len(addresses))), addresses, strict=True):
             pinned = url.copy_with(host=address)
-            request = client.build_request("GET", pinned, headers=headers, extensions={"sni_hostname": host})
+            request = client.build_request(
+                method, pinned, headers=headers, content=body, extensions={"sni_hostname": host}
+            )
             try:
                 answer = await client.send(request, stream=True)
             except (httpx.ConnectError, httpx.ConnectTimeout):

@@ -7,7 +7,8 @@ from sqlalchemy import JSON, MetaData
 from sqlalchemy.orm import DeclarativeBase
 
 from retint.columns import Moment, text_enum
-from retint.lifecycle import Outcome, Stage, State, Verdict
+from retint.lifecycle import Mode, Outcome, Stage, State, Verdict
+from retint.roles import Role
 
 
 class Table(DeclarativeBase):
@@ -29,4 +30,6 @@ class Table(DeclarativeBase):
         State: text_enum(State),
         Outcome: text_enum(Outcome),
         Verdict: text_enum(Verdict),
+        Role: text_enum(Role),
+        Mode: text_enum(Mode),
     }

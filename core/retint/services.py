@@ -3,9 +3,10 @@
 import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 from typing import Self
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine
@@ -15,6 +16,7 @@ from retint import broker, database, store_identity, stores, totals
 from retint.broker import Broker
 from retint.database import DatabaseUnavailable
 from retint.metrics import DATABASE_ERRORS, Counters
+from retint.row_security import TENANT
 from retint.settings import Settings
 from retint.stores.counted import CountedStore
 
@@ -48,6 +50,14 @@ class Services:
         counters = Counters()
         store = CountedStore(stores.connect(settings), counters)
         return cls(settings, database.connect(settings.database, connections), store, counters)
+
+    def for_tenant(self, tenant_id: UUID | None) -> Self:
+        """Return services that see one institution's rows alone, or nobody's (see `row_security`)."""
+        return replace(self, engine=self.engine.execution_options(**{TENANT: str(tenant_id or "")}))
+
+    def for_house(self) -> Self:
+        """Return services that see every institution's rows."""
+        return replace(self, engine=self.engine.execution_options(**{TENANT: None}))
 
     @contextmanager
     def begin(self) -> Iterator[Session]:

@@ -2,20 +2,32 @@
 
 import os
 import sys
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from retint.lifecycle import MOST_WORKERS
 from retint_models.weights.cards import IMPORTED
+
+
+class Driver(StrEnum):
+    """Who starts and stops workers."""
+
+    UP = "up"
+    COMPOSE = "compose"
+    KUBERNETES = "kubernetes"
+    HAND = "hand"
 
 
 class Settings(BaseSettings):
     """All settings with their defaults. The environment variable is `RETINT_` and the name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="RETINT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="RETINT_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     data: Annotated[Path, Field(description="Folder of a single machine's data: database, photographs, logs.")] = Path(
         "data"
@@ -48,7 +60,40 @@ class Settings(BaseSettings):
             description="Key that signs sessions and links. `retint up` creates one in the data folder, else required."
         ),
     ] = None
+    former_secrets: Annotated[
+        SecretStr | None,
+        Field(
+            description="Earlier values of `RETINT_SECRET`, with commas, the newest first: "
+            "what they signed and sealed stays valid."
+        ),
+    ] = None
     public_url: Annotated[str | None, Field(description="Address of the portal for people.")] = None
+    smtp_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="Server that sends e-mail: `smtp://name:password@host:587` (with STARTTLS where it is offered; "
+            "a password is sent over TLS only) or `smtps://…`; without it there is no e-mail."
+        ),
+    ] = None
+    mail_from: Annotated[str | None, Field(description="Sender of e-mail, such as `retint@example.org`.")] = None
+    webhook_hosts: Annotated[
+        str | None,
+        Field(
+            description="Receivers of webhooks inside your network, or without TLS: exact `host:port`, with commas. "
+            "All others must be public and speak https."
+        ),
+    ] = None
+    provider_hosts: Annotated[
+        str | None,
+        Field(
+            description="Sign-in providers inside your network, or without TLS: exact `host:port`, with commas. "
+            "All others must be public and speak https."
+        ),
+    ] = None
+    provider_ca: Annotated[
+        Path | None,
+        Field(description="Certificates (PEM) that sign-in providers may have beside the public ones."),
+    ] = None
     trusted_proxies: Annotated[
         str | None,
         Field(
@@ -59,6 +104,14 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(description="Bearer token with which `/metrics` is read; without it there are no metrics."),
     ] = None
+    audit_address_days: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="How many days pages and exports of the audit record show network addresses; "
+            "`retint admin audit forget-addresses` deletes older ones.",
+        ),
+    ] = 90
     upload_limit_mib: Annotated[int, Field(ge=1, description="Largest file that the portal accepts.")] = 4096
     incoming_limit_mib: Annotated[
         int, Field(ge=1, description="Most that may be on its way to a portal at once; further uploads are to wait.")
@@ -84,6 +137,22 @@ class Settings(BaseSettings):
     ] = 2
     tick_s: Annotated[float, Field(gt=0, description="Pause between two rounds of the dispatcher.")] = 0.25
     bundle_size: Annotated[int, Field(ge=1, le=256, description="Most jobs in one message.")] = 64
+    fleet_driver: Annotated[
+        Driver,
+        Field(
+            description="Who starts and stops workers: `kubernetes` (KEDA, by demand), `compose`, `up` (set by "
+            "`retint up`), or `hand`."
+        ),
+    ] = Driver.HAND
+    most_cpu_workers: Annotated[
+        int, Field(ge=0, le=MOST_WORKERS, description="Most cpu workers that this installation can have.")
+    ] = MOST_WORKERS
+    most_gpu_workers: Annotated[int, Field(ge=0, le=MOST_WORKERS, description="Most gpu workers, likewise.")] = (
+        MOST_WORKERS
+    )
+    pod_name: Annotated[
+        str | None, Field(description="Name of the worker's pod in Kubernetes; by default the name of its host.")
+    ] = None
     device: Annotated[str, Field(description="Where networks run: `auto`, `cpu`, `cuda`, `cuda:1` …")] = "auto"
     weights: Annotated[Path, Field(description="Folder of imported weights; workers and portal must share it.")] = (
         IMPORTED
@@ -110,10 +179,41 @@ class Settings(BaseSettings):
         _parse_networks(text)
         return text
 
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _are_hosts(cls, text: str | None) -> str | None:
+        for host in _split_hosts(text):
+            if urlsplit(f"//{host}").port is None:
+                raise ValueError(f"{host} is no host:port")
+        return text
+
+    @property
+    def private_receivers(self) -> frozenset[str]:
+        """The `webhook_hosts`, in lower case."""
+        return frozenset(_split_hosts(self.webhook_hosts))
+
+    @model_validator(mode="after")
+    def _check_mail(self) -> Self:
+        if (self.smtp_url is None) != (self.mail_from is None):
+            raise ValueError("RETINT_SMTP_URL and RETINT_MAIL_FROM need each other: set both, or none")
+        if self.smtp_url is not None:
+            url = urlsplit(self.smtp_url.get_secret_value())
+            if url.scheme not in ("smtp", "smtps") or not url.hostname:
+                raise ValueError("RETINT_SMTP_URL is no address such as smtp://mail.example.org:587")
+        if self.mail_from is not None and ("@" not in self.mail_from or not self.mail_from.isprintable()):
+            raise ValueError("RETINT_MAIL_FROM is no email address")
+        return self
+
     @property
     def proxies(self) -> list[IPv4Network | IPv6Network]:
         """The networks of `trusted_proxies`."""
         return _parse_networks(self.trusted_proxies)
+
+    @property
+    def secrets_before(self) -> list[str]:
+        """The values of `former_secrets`, the newest first."""
+        text = self.former_secrets.get_secret_value() if self.former_secrets else ""
+        return [part.strip() for part in text.split(",") if part.strip()]
 
     @property
     def portal_url(self) -> str:
@@ -126,6 +226,10 @@ class Settings(BaseSettings):
     def url_file(self) -> Path:
         """Where `retint up` keeps the portal's address."""
         return self.data / "url"
+
+    def most_workers(self, fleet: str) -> int:
+        """Return how many workers of a fleet this installation can have."""
+        return {"cpu": self.most_cpu_workers, "gpu": self.most_gpu_workers}[fleet]
 
     @property
     def spool(self) -> Path:
@@ -154,6 +258,10 @@ def library_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name.startswith(LIBRARY_VARIABLES)}  # noqa: TID251
     # Where this process imports from; and one thread, since a process with several cannot be forked safely.
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _split_hosts(text: str | None) -> list[str]:
+    return [part.strip().lower() for part in (text or "").split(",") if part.strip()]
 
 
 def _parse_networks(text: str | None) -> list[IPv4Network | IPv6Network]:

@@ -23,6 +23,7 @@ import structlog
 from sqlalchemy import inspect, select, update
 from sqlalchemy.orm import Session
 
+from retint import audit
 from retint.columns import new_id, now
 from retint.database import NO_SYNC
 from retint.errors import NotFound, Refused, Transient
@@ -59,6 +60,7 @@ def identify(services: "Services") -> StoreIdentity:
     Raises:
         Refused: the database has no schema, or that of an older version.
     """
+    services = services.for_house()
     with services.read() as session:
         if found := _read(session):
             return found
@@ -81,6 +83,7 @@ def verify(services: "Services") -> None:
         WrongStore: they do not belong together; the message says what to do.
         Transient: the database or the store did not answer.
     """
+    services = services.for_house()
     own, theirs = identify(services), _read_store(services.store)
     _require_match(services, own, theirs)
     if theirs is None:
@@ -156,6 +159,7 @@ def adopt(services: "Services") -> StoreIdentity:
     with services.begin() as session:
         session.execute(update(StoreIdentity).values(id=joined.id, mark=joined.mark), execution_options=NO_SYNC)
         session.execute(update(Sweep).values(cursor=None, stopped=None), execution_options=NO_SYNC)
+        audit.record(session, "store_adopted", joined.id, before={"id": own.id}, after={"id": joined.id})
     _write_store(services.store, joined)
     log.info("store_adopted", id=str(joined.id), mark=joined.mark)
     return joined

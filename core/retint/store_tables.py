@@ -16,6 +16,7 @@ class StoreIdentity(Table):
     __tablename__ = "store_identity"
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     mark: Mapped[int] = mapped_column(BigInteger, default=0, doc="Only grows; the store's is never larger.")
+    backed_up_at: Mapped[datetime | None] = mapped_column(doc="When the newest whole backup was begun; NULL for none.")
 
 
 class Sweep(Table):

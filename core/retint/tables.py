@@ -22,6 +22,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from retint.columns import fingerprint, new_id, now, partial
 from retint.lifecycle import IN_FLIGHT_PHASE, Outcome, Stage, State, Verdict
+from retint.people_tables import BrowserSession as BrowserSession
+from retint.people_tables import Token as Token
+from retint.people_tables import User as User
 from retint.schema import Table as Table
 from retint.stores import keys
 
@@ -34,53 +37,7 @@ class Tenant(Table):
     name: Mapped[str] = mapped_column(String(200), unique=True)
     weight: Mapped[int] = mapped_column(default=1, doc="Share of the workers under load, against other tenants.")
     created_at: Mapped[datetime] = mapped_column(default=now())
-
-
-class User(Table):
-    """A person who signs in."""
-
-    __tablename__ = "users"
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
-    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
-    email: Mapped[str] = mapped_column(String(254), unique=True, doc="Lower case.")
-    password_hash: Mapped[str | None] = mapped_column(String(200), doc="argon2; none until one was chosen.")
-    is_admin: Mapped[bool] = mapped_column(default=False)
-    is_operator: Mapped[bool] = mapped_column(
-        default=False, server_default=false(), doc="Rules the house: fleets, queues, every tenant's health."
-    )
-    sign_in_hash: Mapped[str | None] = mapped_column(String(64), doc="SHA-256 of the one-time link's secret.")
-    sign_in_until: Mapped[datetime | None]
-    created_at: Mapped[datetime] = mapped_column(default=now())
-    disabled_at: Mapped[datetime | None]
-
-
-class Token(Table):
-    """A key for the API, of one user."""
-
-    __tablename__ = "tokens"
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
-    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
-    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), index=True)
-    name: Mapped[str] = mapped_column(String(100))
-    hash: Mapped[str] = mapped_column(String(64), unique=True, doc="SHA-256 of the secret.")
-    created_at: Mapped[datetime] = mapped_column(default=now())
-    used_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
-
-
-class AuditEntry(Table):
-    """Who did what, when. Append-only; failed sign-ins are counted here, too."""
-
-    __tablename__ = "audit"
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
-    tenant_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("tenants.id"))
-    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
-    at: Mapped[datetime] = mapped_column(default=now())
-    action: Mapped[str] = mapped_column(String(40), doc="Such as `signed_in`, `sign_in_failed`, `batch_cancelled`.")
-    subject: Mapped[str] = mapped_column(
-        String(254), doc="What it was done to; for sign-ins the address and the email."
-    )
-    __table_args__ = (Index(None, "action", "subject", "at"), Index(None, "tenant_id", "at"))
+    disabled_at: Mapped[datetime | None] = mapped_column(doc="Since then nobody signs in, and its work is paused.")
 
 
 class Batch(Table):
@@ -100,11 +57,15 @@ class Batch(Table):
     cancelled_at: Mapped[datetime | None]
     trial: Mapped[uuid.UUID | None] = mapped_column(doc="The trial that it is a try of; NULL for most batches.")
     proof_of: Mapped[uuid.UUID | None] = mapped_column(doc="The batch that it is a proof of; NULL for most batches.")
+    told_at: Mapped[datetime | None] = mapped_column(doc="When its end was told; NULL while it runs (see `endings`).")
+    told_failures: Mapped[int] = mapped_column(default=0, server_default=text("0"), doc="Failures that were told.")
+    failures_told_at: Mapped[datetime | None]
     __table_args__ = (
         Index(None, "tenant_id", "created_at"),
         UniqueConstraint("tenant_id", "idempotency_key"),
         partial("ix_batches_trial", "tenant_id", "trial", where="trial IS NOT NULL"),
         partial("ix_batches_proof_of", "proof_of", where="proof_of IS NOT NULL"),
+        partial("ix_batches_untold", "id", where="told_at IS NULL"),
     )
 
     @property
@@ -158,6 +119,7 @@ IS_FAILED = f"phase IN ('{State.QUARANTINED}', '{State.REFUSED}')"
 IS_MADE = "made_with IS NOT NULL"
 IS_NEWEST = "replaced_by IS NULL"
 IS_RESULT = f"{IS_NEWEST} AND phase = '{State.RESTORED}'"
+IS_UNFINISHED_FILM = "frames IS NOT NULL AND ended_at IS NULL"
 IS_FOLDED = "xid = 0"
 IS_NEW = "xid > 0"
 
@@ -216,6 +178,7 @@ class Job(Table):
         default=Verdict.UNJUDGED, server_default=Verdict.UNJUDGED, doc="What was said last of its result."
     )
     risk: Mapped[float | None] = mapped_column(Double, doc="Look at it first: 0 to 1, see `imaging.risk`.")
+    frames: Mapped[int | None] = mapped_column(BigInteger, doc="Of a film, once they are counted; NULL for a photo.")
     created_at: Mapped[datetime] = mapped_column(default=now())
     ended_at: Mapped[datetime | None]
     made_with: Mapped[str | None] = mapped_column(
@@ -232,6 +195,8 @@ class Job(Table):
         partial("ix_jobs_results", "batch_id", "verdict", "risk", "id", where=IS_RESULT),
         # What the dispatcher queues next.
         partial("ix_jobs_ready", "batch_id", "phase", "not_before", where=IS_READY),
+        # Films that are not ended, whose work is counted by their length.
+        partial("ix_jobs_films", "id", where=IS_UNFINISHED_FILM),
         # What is queued and running: small whatever the size of the table, so deadlines need no index of their own.
         partial("ix_jobs_in_flight", "id", where=IS_IN_FLIGHT),
         # The rate of a batch: its newest ended jobs.
@@ -351,14 +316,6 @@ class Worker(Table):
     ended_at: Mapped[datetime | None]
     # Heartbeats change no index.
     __table_args__ = (partial("ix_workers_live", "id", where="ended_at IS NULL"),)
-
-
-class Fleet(Table):
-    """How many workers of a queue the administrator wants."""
-
-    __tablename__ = "fleets"
-    name: Mapped[str] = mapped_column(String(16), primary_key=True)
-    wanted: Mapped[int]
 
 
 class Leader(Table):

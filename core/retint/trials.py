@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retint import batches, recipes
+from retint import audit, batches, quotas, recipes
 from retint.columns import new_id
 from retint.errors import InvalidRequest, NotFound, Refused
 from retint.jobs import changes
@@ -162,6 +162,8 @@ def open(
     trial_id = new_id()
     for recipe in {recipe.hash: recipe for recipe in wanted}.values():
         _start_try(session, tenant_id, trial_id, photo, name, recipe, created_by, imported)
+    after = {"photo": photo.id, "recipes": [recipe.hash for recipe in wanted]}
+    audit.record(session, "trial_begun", trial_id, tenant_id=tenant_id, after=after)
     return trial_id
 
 
@@ -191,6 +193,7 @@ def add_try(
             f"A trial has at most {TRY_LIMIT} tries. Begin another one with this photo.", code="too_many_tries"
         )
     photo = get_owned(session, Photo, tenant_id, found[0].photo_id)
+    audit.record(session, "trial_try_added", trial_id, tenant_id=tenant_id, after={"recipe": recipe.model_dump()})
     return _start_try(session, tenant_id, trial_id, photo, found[0].name, recipe, created_by, imported).id
 
 
@@ -210,7 +213,7 @@ def _start_try(
         tenant_id,
         name[-200:],
         recipe,
-        priority=PRIORITY,
+        priority=quotas.cap_priority(session, tenant_id, PRIORITY),
         created_by=created_by,
         trial=trial_id,
         imported=imported,
@@ -311,6 +314,7 @@ def cancel(session: Session, tenant_id: UUID, trial_id: UUID) -> int:
     tried = _get_batches(session, tenant_id, trial_id)
     for batch in tried:
         changes.close_batch(session, tenant_id, batch.id)
+    audit.record(session, "trial_cancelled", trial_id, tenant_id=tenant_id)
     return changes.cancel(session, Job.batch_id.in_([batch.id for batch in tried]))
 
 

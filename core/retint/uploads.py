@@ -20,13 +20,14 @@ import structlog
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
-from retint import photos
+from retint import photos, quotas
 from retint.columns import new_id, now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidPhoto, InvalidRequest, NotFound, StoreUnavailable, Transient
-from retint.jobs import changes
+from retint.jobs import admission, changes
 from retint.names import clean_name
 from retint.photos import Incoming
+from retint.quotas import QuotaExceeded
 from retint.stores import Partial
 from retint.tables import Batch, Photo, Upload
 from retint.tenancy import get_owned, select_owned
@@ -60,7 +61,7 @@ def open(
     sha256: str | None = None,
     created_by: UUID | None = None,
 ) -> Upload:
-    """Open an upload.
+    """Open an upload. Its bytes are reserved until it ends, is given up or expires.
 
     Args:
         services: of this process.
@@ -77,6 +78,7 @@ def open(
         InvalidRequest: a batch, but no name, or one that is too long.
         NotFound: no such batch.
         IllegalMove: the batch was cancelled.
+        QuotaExceeded: there is no room for it in what the tenant may keep, or have in flight.
     """
     if size <= 0:
         raise InvalidPhoto("The file is empty.", code="empty")
@@ -85,17 +87,12 @@ def open(
         if batch_id is not None:
             name = clean_name(name or "")
             changes.refuse_cancelled(get_owned(session, Batch, tenant_id, batch_id).cancelled_at)
-        upload = Upload(
-            tenant_id=tenant_id,
-            created_by=created_by,
-            batch_id=batch_id,
-            name=name,
-            sha256=sha256,
-            size=size,
-            expires_at=now(KEPT_S),
-        )
+            admission.refuse_full(session, tenant_id)
+        facts = {"batch_id": batch_id, "name": name, "sha256": sha256, "size": size, "expires_at": now(KEPT_S)}
+        upload = Upload(tenant_id=tenant_id, created_by=created_by, **facts)
         session.add(upload)
         session.flush()
+        quotas.check_bytes(session, tenant_id, size, counted=True)
         session.refresh(upload)
         return upload
 
@@ -139,8 +136,11 @@ def _discard(services: "Services", upload: Upload) -> None:
             Incoming(services, upload.tenant_id, upload.id, Partial.from_json(upload.partial)).discard()
 
 
-def find(session: Session, tenant_id: UUID, user_id: UUID, sha256: str) -> Sequence[Upload]:
-    """List a user's uploads of these bytes that are not whole, the newest first: to go on with one."""
+def find(session: Session, tenant_id: UUID, user_id: UUID | None, sha256: str) -> Sequence[Upload]:
+    """List a user's uploads of these bytes that are not whole, the newest first: to go on with one.
+
+    Those of service accounts, which are no users, belong to all of them.
+    """
     unfinished = select_owned(Upload, tenant_id).where(
         Upload.created_by == user_id, Upload.sha256 == sha256, Upload.photo_id.is_(None)
     )
@@ -199,6 +199,7 @@ class Receiver:
         Raises:
             InvalidRequest: the file does not have the SHA-256 that was announced; the upload is given up.
             IllegalMove: the batch was cancelled meanwhile; the upload is given up, its photo is kept.
+            QuotaExceeded: meanwhile as many photos are in flight as may be; the same.
             OffsetDiffers: a newer request sends the same bytes, or the store has lost them.
             StoreUnavailable: the store did not answer.
         """
@@ -240,12 +241,14 @@ class Receiver:
         upload, job_id = self._upload, None
         try:
             with self._services.begin() as session:
+                # First: who gives the upload up takes its row before the quota's, too.
+                session.scalar(select(Upload.id).where(Upload.id == upload.id).with_for_update())
                 if upload.batch_id is not None:
                     batch = get_owned(session, Batch, upload.tenant_id, upload.batch_id)
                     job_id = changes.add_job(session, batch, photo, upload.name or "").id
                 values = {"offset": Upload.size, "partial": {}, "photo_id": photo.id, "job_id": job_id}
                 session.execute(update(Upload).where(Upload.id == upload.id).values(values), execution_options=NO_SYNC)
-        except IllegalMove:
+        except (IllegalMove, QuotaExceeded):
             self._forget()
             raise
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, select, text, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
-from retint import chains, records
+from retint import audit, chains, records
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest
 from retint.jobs import changes
@@ -145,6 +145,9 @@ def _judge(
         raise _explain_conflict(session, job, is_other=result != seen_sha256)
     said.tenant_id, said.job_id, said.result_sha256, said.verdict = tenant_id, job_id, result, verdict
     session.add(said)
+    action = "job_reworked" if verdict is Verdict.REWORK else "job_judged"
+    before, after = {"verdict": seen_verdict}, {"verdict": verdict, "result": result}
+    audit.record(session, action, job_id, tenant_id=tenant_id, before=before, after=after)
     session.flush()
 
 

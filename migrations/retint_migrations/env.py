@@ -9,7 +9,11 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy import Connection
 
+import retint.audit_tables
 import retint.catalogue_tables
+import retint.fleet_tables
+import retint.provider_tables
+import retint.quota_tables
 import retint.store_tables  # noqa: F401  its tables, too
 from retint import database
 from retint.columns import Moment

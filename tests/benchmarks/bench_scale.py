@@ -34,6 +34,7 @@ from retint import accounts, broker, fleets
 from retint.jobs import tallies
 from retint.jobs.leases import Done, claim, extend, settle
 from retint.lifecycle import FLEETS, Stage, State
+from retint.roles import Role
 from retint.services import Services
 from retint.settings import Settings
 from retint.tables import Batch, Tenant
@@ -273,7 +274,7 @@ def make_token(services: Services, batch_id: uuid.UUID) -> str:
     """Make an administrator of the batch's tenant, and a token."""
     with services.begin() as session:
         tenant = session.get_one(Tenant, session.get_one(Batch, batch_id).tenant_id)
-        user = accounts.create_user(session, tenant.id, f"{tenant.id.hex}@bench.example", is_admin=True)
+        user = accounts.create_user(session, tenant.id, f"{tenant.id.hex}@bench.example", role=Role.ADMIN)
         return accounts.issue_token(session, user, "bench")
 
 

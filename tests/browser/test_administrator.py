@@ -63,7 +63,7 @@ def test_a_cancelled_batch_says_so(
 
 def test_a_token_is_shown_once_and_can_be_revoked(open_page: Callable[..., Page]) -> None:
     page = open_page("/account")
-    page.get_by_label("New token").fill("Scanner room")
+    page.get_by_label("Name", exact=True).fill("Scanner room")
     page.get_by_role("button", name="Create token").click()
     expect(page.locator("#secret")).to_contain_text("retint_")
     page.goto("/account")

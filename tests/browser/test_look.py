@@ -50,11 +50,13 @@ def paths(
         cards = {state: page.locator(f".card:has(.{state}) .name").first for state in ("restored", "refused")}
         gallery |= {state: str(card.get_attribute("href")) for state, card in cards.items()}
         gallery |= {"batches": "/", "batch": batch, "deposit": "/deposit", "workers": "/admin/", "account": "/account"}
+        gallery |= {"people": "/people", "service accounts": "/service-accounts", "forgot": "/forgot", "api": "/api"}
         gallery |= {
             "catalogue": f"{batch}/catalogue",
             "search": "/search?q=print",
             "found": f"{batch}?q=print&sort=name",
         }
+        gallery |= {"audit": "/audit/"}
         gallery |= {"networks": "/networks", "card": "/networks/compact", "not here": "/networks/stable"}
         page.goto(gallery["restored"])
         page.get_by_role("button", name="Try other networks").click()
@@ -66,7 +68,7 @@ def paths(
 
 PAGES = [
     "batches", "batch", "restored", "refused", "deposit", "workers", "account", "networks", "card", "not here", "trial",
-    "try", "catalogue", "search", "found",
+    "try", "catalogue", "search", "found", "people", "service accounts", "forgot", "audit", "api",
 ]  # fmt: skip
 
 

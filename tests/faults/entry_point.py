@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+REFUSED, BROKEN = b"refused", b"broken"
+"""How a file begins that a plain stage refuses, or that shows a bug of it."""
 PHOTO_S = 0.03
 """What a plain stage takes for a photo."""
 
@@ -102,8 +104,15 @@ def run_plain_stage(services: Any, leases: Sequence[Any], beat: Callable[[], boo
 
 def make_plain_file(store: Any, lease: Any, progress: Callable[[], None]) -> str:
     """Make a plain stage's file; return its key."""
+    from retint.errors import InvalidPhoto
+
     with store.open(lease.original_key, progress=progress) as source:
-        sha256 = hashlib.sha256(source.read()).hexdigest()
+        original = source.read()
+    if original.startswith(BROKEN):
+        raise RuntimeError("a bug")
+    if original.startswith(REFUSED):
+        raise InvalidPhoto("This is not a photograph.")
+    sha256 = hashlib.sha256(original).hexdigest()
     key: str = lease.file_key("file")
     store.put(key, plain_file(lease.stage, sha256), progress=progress)
     return key

@@ -75,12 +75,12 @@ def list_results_not_made_once(services: Services) -> list[str]:
 
 def list_files_lost(services: Services) -> list[str]:
     """What a row names is in the store: the original of every photo, the files of every done attempt."""
-    return sorted(_list_named(services) - _list_stored(services))
+    return sorted(list_named(services) - _list_stored(services))
 
 
 def list_orphans(services: Services, *, may_have_strays: bool = False) -> list[str]:
     """What is in the store, a row names; files of photos that the database does not know may be excepted."""
-    unnamed = _list_stored(services) - _list_named(services)
+    unnamed = _list_stored(services) - list_named(services)
     return sorted(unnamed - set(list_strays(services)) if may_have_strays else unnamed)
 
 
@@ -95,7 +95,8 @@ def _list_stored(services: Services) -> set[str]:
     return {blob.key for blob in services.store.list(keys.ROOT)}
 
 
-def _list_named(services: Services) -> set[str]:
+def list_named(services: Services) -> set[str]:
+    """List the files that rows name."""
     with services.read() as session:
         originals = {photo.original_key for photo in session.scalars(select(Photo))}
         written = session.scalars(select(Attempt.files).where(Attempt.outcome == Outcome.DONE))

@@ -11,21 +11,27 @@ from retint.services import Services
 from retint_web import errors, health, security, tracing, waiting
 from retint_web import services as running_services
 from retint_web.api import blueprint as api
-from retint_web.api import sending
+from retint_web.api import reference, sending
 from retint_web.files import catalogues, confidence, downloads, zoom
 from retint_web.pages import (
     accounts,
     admin,
+    audit,
     batches,
     catalogue,
     deposit,
+    institutions,
     light_table,
     networks,
+    people,
     photos,
     proofs,
+    provider_sign_in,
+    providers,
     run_again,
     search,
     trials,
+    webhooks,
     words,
 )
 from retint_web.proxies import TrustedProxies
@@ -35,6 +41,7 @@ BLUEPRINTS: Final = (
     accounts,
     admin,
     api,
+    audit,
     batches,
     catalogue,
     catalogues,
@@ -42,14 +49,20 @@ BLUEPRINTS: Final = (
     deposit,
     downloads,
     health,
+    institutions,
     light_table,
     networks,
+    people,
     photos,
     proofs,
+    provider_sign_in,
+    providers,
+    reference,
     run_again,
     search,
     sending,
     trials,
+    webhooks,
     zoom,
 )
 

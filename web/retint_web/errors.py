@@ -5,6 +5,7 @@ Scripts of our own pages are programs, too. Who is asking is decided in one plac
 
 import http
 import json
+from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final
 
@@ -14,8 +15,12 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
-from retint.accounts import Unauthorized
+from retint.accounts import LIMIT_WINDOW_S, MissingScope, TooManyFailures, Unauthorized
 from retint.errors import RetintError, Transient
+from retint.metrics import QUOTA_REFUSALS
+from retint.quotas import QuotaExceeded
+from retint_web import services
+from retint_web.rates import TooManyRequests
 
 RETRY_AFTER_S: Final = 5
 PHRASES: Final = {460: "Checksum Mismatch"}
@@ -66,9 +71,20 @@ def _on_retint_error(error: RetintError) -> ResponseReturnValue:
     if isinstance(error, Unauthorized) and _audience() is Audience.PERSON:
         back = request.full_path.rstrip("?") if request.method == "GET" else None
         return redirect(url_for("accounts.sign_in", next=back), code=303)
-    response = _error_response(error.status, error.code, error.message)
+    more = {"quota": error.numbers} if isinstance(error, QuotaExceeded) else {}
+    response = _error_response(error.status, error.code, error.message, more)
+    if isinstance(error, QuotaExceeded):
+        services().counters.count(QUOTA_REFUSALS, error.shortage.kind)
+    if isinstance(error, TooManyRequests):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, TooManyFailures):
+        response.headers["Retry-After"] = str(LIMIT_WINDOW_S)
     if isinstance(error, Transient):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, MissingScope):  # RFC 6750
+        response.headers["WWW-Authenticate"] = (
+            f'Bearer realm="Retint", error="insufficient_scope", scope="{error.scope}"'
+        )
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = 'Bearer realm="Retint"'
         if _audience() is Audience.HTMX:
@@ -97,7 +113,7 @@ def _on_bug(error: Exception) -> ResponseReturnValue:
     return _error_response(500, "internal", _SENTENCES[500])
 
 
-def _error_response(status: int, code: str, sentence: str) -> Response:
+def _error_response(status: int, code: str, sentence: str, more: Mapping[str, object] | None = None) -> Response:
     title, audience = PHRASES.get(status) or http.HTTPStatus(status).phrase, _audience()
     if audience is Audience.PROGRAM:
         problem = {
@@ -107,6 +123,7 @@ def _error_response(status: int, code: str, sentence: str) -> Response:
             "detail": sentence,
             "code": code,
             "request_id": g.request_id,
+            **(more or {}),
         }
         return Response(json.dumps(problem), status, content_type="application/problem+json")
     template = "_error.html" if audience is Audience.HTMX else "error.html"

@@ -1,6 +1,5 @@
 """Endpoints for operators and monitoring: liveness, readiness, metrics."""
 
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -16,8 +15,8 @@ from retint import exposition, store_identity
 from retint.accounts import Unauthorized
 from retint.errors import NotFound, RetintError
 from retint.services import Services
-from retint_web import services
-from retint_web.security import bearer_token, moves_bytes, public
+from retint_web import house
+from retint_web.security import moves_bytes, public, shows_metrics_token, unlimited
 
 CACHE_S: Final = 2
 """How long a readiness check is reused: it writes and reads, and anyone may request it."""
@@ -79,6 +78,7 @@ def _register(state: BlueprintSetupState) -> None:
 
 
 @blueprint.get("/healthz")
+@unlimited
 @public
 def healthz() -> ResponseReturnValue:
     """Liveness: the process answers requests."""
@@ -86,6 +86,7 @@ def healthz() -> ResponseReturnValue:
 
 
 @blueprint.get("/readyz")
+@unlimited
 @public
 @moves_bytes
 def readyz() -> ResponseReturnValue:
@@ -96,6 +97,7 @@ def readyz() -> ResponseReturnValue:
 
 
 @blueprint.get("/metrics")
+@unlimited
 @public
 def metrics() -> ResponseReturnValue:
     """Metrics for Prometheus: sums over all tenants, nothing about any of them.
@@ -104,12 +106,11 @@ def metrics() -> ResponseReturnValue:
         NotFound: the operator has set no token.
         Unauthorized: the request does not show it.
     """
-    token = services().settings.metrics_token
-    if token is None:
+    if house().settings.metrics_token is None:
         raise NotFound(METRICS_HINT)
-    if not secrets.compare_digest(bearer_token().encode(), token.get_secret_value().encode()):
+    if not shows_metrics_token():
         raise Unauthorized(METRICS_HINT)
-    with services().read() as session:
+    with house().read() as session:
         return Response(exposition.render(session), content_type=exposition.CONTENT_TYPE)
 
 

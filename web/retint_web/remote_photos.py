@@ -6,7 +6,8 @@ from uuid import UUID
 
 from flask import current_app, g
 
-from retint import photos, remote
+from retint import photos, quotas, remote
+from retint.jobs import admission
 from retint.photos import Incoming
 from retint.tables import Batch, Job
 from retint.tenancy import get_owned
@@ -41,6 +42,7 @@ def deposit(batch_id: UUID, address: str, name: str | None = None) -> Job:
     """
     with services().read() as session:
         get_owned(session, Batch, g.identity.tenant_id, batch_id)
+        admission.refuse_full(session, g.identity.tenant_id)
     photo = fetch(address)
     return photos.deposit(services(), g.identity.tenant_id, batch_id, name or photo.name, photo)
 
@@ -51,7 +53,13 @@ def fetch(address: str) -> RemotePhoto:
     Raises:
         Refused: the address cannot be fetched.
     """
-    return wait_for("photo", lambda: _Fetch(address.strip()))
+
+    def begin() -> _Fetch:
+        with services().read() as session:
+            quotas.check_bytes(session, g.identity.tenant_id, 1)
+        return _Fetch(address.strip())
+
+    return wait_for("photo", begin)
 
 
 class _Fetch:
@@ -62,7 +70,7 @@ class _Fetch:
         self._address, self._policy = address, current_app.config["ACCESS_POLICY"]
         self._limit_bytes = settings.upload_limit_mib << 20
         self._incoming = Incoming(services(), g.identity.tenant_id)
-        self._place = Place.take(settings, g.identity.user_id, None)
+        self._place = Place.take(settings, g.identity.actor_id, None)
 
     async def run(self, connection: Connection) -> RemotePhoto:
         write = partial(connection.run, self._incoming.write)

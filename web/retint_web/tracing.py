@@ -10,7 +10,7 @@ from flask import Flask, g, request
 from flask.wrappers import Response
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from retint.metrics import REQUEST_SECONDS, REQUESTS
+from retint.metrics import REQUEST_ERRORS, REQUEST_SECONDS, REQUESTS
 from retint_web import services
 
 HEADER: Final = "X-Request-ID"
@@ -33,7 +33,7 @@ def configure(app: Flask) -> None:
 def name_person() -> None:
     """Name the person, if one is signed in, in every further line of this request."""
     if identity := g.get("identity"):
-        bind_contextvars(tenant_id=str(identity.tenant_id), user_id=str(identity.user_id))
+        bind_contextvars(tenant_id=str(identity.tenant_id), user_id=str(identity.actor_id))
 
 
 def _begin() -> None:
@@ -55,6 +55,8 @@ def _end(response: Response) -> Response:
     seconds = time.monotonic() - request.environ["retint.started_at"]
     method = request.method if request.method in METHODS else "other"
     services().counters.count(REQUESTS, method, route, str(response.status_code))
+    if response.status_code >= 500:
+        services().counters.count(REQUEST_ERRORS)
     services().counters.observe(REQUEST_SECONDS, seconds, route)
     if request.method not in SAFE or response.status_code >= 400:
         log.info(

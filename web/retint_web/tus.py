@@ -130,7 +130,7 @@ class _Body:
     def __init__(self, upload: Upload) -> None:
         algorithm, self._expected = _read_checksum()
         self._digest = hashlib.new(algorithm, usedforsecurity=False)
-        self._place = Place.take(services().settings, g.identity.user_id, request.content_length)
+        self._place = Place.take(services().settings, g.identity.actor_id, request.content_length)
         try:
             self._receiver = Receiver(services(), upload, is_checked=self._expected is not None)
         except BaseException:

@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 from flask import g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from retint import photos, quotas
 from retint.photos import Incoming
 from retint_web import services
 from retint_web.places import Place
@@ -18,7 +19,14 @@ IN_MEMORY: Final = 1 << 16
 
 
 class RequestBody:
-    """The body of the current request, as the source of an original."""
+    """The body of the current request, as the source of an original.
+
+    Args:
+        sha256: what it must have, if the request says so: what is kept already needs no room.
+    """
+
+    def __init__(self, sha256: str | None = None) -> None:
+        self._sha256 = sha256
 
     def fill(self, incoming: Incoming) -> Incoming:
         """Receive the body.
@@ -26,8 +34,16 @@ class RequestBody:
         Raises:
             TooManyUploads: the user sends too many files at once.
             NoRoom: all users together do.
+            QuotaExceeded: the institution may not keep so much more; none of it is received.
         """
-        return wait_for("body", lambda: _Original(incoming))
+        return wait_for("body", lambda: self._begin(incoming))
+
+    def _begin(self, incoming: Incoming) -> "_Original":
+        tenant_id = g.identity.tenant_id
+        with services().read() as session:
+            if not (self._sha256 and photos.find_by_sha256(session, tenant_id, [self._sha256])):
+                quotas.check_bytes(session, tenant_id, request.content_length or 1)
+        return _Original(incoming)
 
 
 class _Original:
@@ -89,4 +105,4 @@ class _Form:
 
 
 def _take_place() -> Place:
-    return Place.take(services().settings, g.identity.user_id, request.content_length)
+    return Place.take(services().settings, g.identity.actor_id, request.content_length)

@@ -272,13 +272,13 @@ def render(file: Path, layers: Path, out: Path) -> None:
         click.echo(f"  {note}")
 
 
+HEARTBEAT_FILE = click.Path(dir_okay=False, path_type=Path)
+HEARTBEAT = click.option("--heartbeat", type=HEARTBEAT_FILE, help="File that tells `retint worker-alive` of each one.")
+
+
 @commands.command()
 @click.option("--fleet", type=click.Choice(["cpu", "gpu"]), required=True, help="Which queue to serve.")
-@click.option(
-    "--heartbeat",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File that tells `retint worker-alive` of each heartbeat.",
-)
+@HEARTBEAT
 def worker(fleet: str, heartbeat: Path | None) -> None:
     """Run a worker: `cpu` ingests and renders, `gpu` colorizes and defades. On SIGTERM it ends after its bundle."""
     from retint import telemetry
@@ -298,14 +298,9 @@ def worker(fleet: str, heartbeat: Path | None) -> None:
 
 
 @commands.command("worker-alive")
-@click.option(
-    "--heartbeat",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="The file that `retint worker --heartbeat` was given.",
-)
+@click.option("--heartbeat", type=HEARTBEAT_FILE, required=True, help="The file that the process was given.")
 def worker_alive(heartbeat: Path) -> None:
-    """Tell whether a worker of this machine makes progress: for health checks of containers.
+    """Tell whether a worker or dispatcher of this machine makes progress: for health checks of containers.
 
     Exit status: 0 when it does or waits for work, 1 when it hangs or does not run.
     """
@@ -316,7 +311,8 @@ def worker_alive(heartbeat: Path) -> None:
 
 
 @commands.command()
-def dispatcher() -> None:
+@HEARTBEAT
+def dispatcher(heartbeat: Path | None) -> None:
     """Send ready jobs to the workers, and take back those of dead workers. Several may run; one is the leader."""
     from retint import store_identity, telemetry
     from retint.services import Services
@@ -327,7 +323,7 @@ def dispatcher() -> None:
     services = Services.connect(settings, connections=2)
     store_identity.verify_at_start(services)
     services.keep_reporting()
-    dispatching.run(services)
+    dispatching.run(services, heartbeat=heartbeat)
 
 
 @commands.command(

@@ -11,11 +11,14 @@ import click
 import structlog
 
 from retint import __version__
-from retint.command import store
+from retint.command import audit as audit_commands
+from retint.command import backup, institution, people, store
 from retint.command.catalogue import catalogue
 from retint.command.options import recipe_options
+from retint.command.provider import provider
+from retint.command.reseal import reseal
+from retint.command.scale import scale
 from retint.errors import Refused, RetintError
-from retint.lifecycle import MOST_WORKERS
 from retint.names import escape_surrogates, show_name
 from retint.settings import Settings
 
@@ -134,7 +137,9 @@ def push(
         click.echo(outcome.sentence)
         for line in outcome.catalogue_lines:
             click.echo(line)
-        for file, reason in (outcome.refused | outcome.not_sent).items():
+        # Where a quota was reached, the reason of all that is left out is the same, and follows.
+        named = outcome.refused if outcome.is_cut_short else outcome.refused | outcome.not_sent
+        for file, reason in named.items():
             click.echo(f"{file}: {escape_surrogates(reason)}", err=True)
     if outcome.error:
         click.echo(f"Error: {escape_surrogates(outcome.error.message)}", err=True)
@@ -203,84 +208,28 @@ def doctor(as_json: bool) -> None:
 @retint.group()
 @click.pass_context
 def admin(context: click.Context) -> None:
-    """Manage users, tokens, the schema and the number of workers (for operators)."""
-    from retint import telemetry
+    """Manage people, tokens, the schema and the number of workers (for operators)."""
+    from retint import audit, telemetry
     from retint.services import Services
 
     settings = Settings()
     telemetry.configure(settings, "admin")
+    audit.set_origin(audit.on_terminal())
     context.obj = Services.connect(settings)
 
 
+admin.add_command(audit_commands.audit)
+admin.add_command(reseal)
+admin.add_command(scale)
 admin.add_command(store.sweep)
 admin.add_command(store.adopt_store)
-
-
-@admin.command("create-user", epilog="\b\nExample:\n  retint admin create-user jo@museum.example --admin")
-@click.argument("email")
-@click.option("--tenant", "tenant_name", default="Archive", show_default=True, help="Institution; created if missing.")
-@click.option("--admin", "is_admin", is_flag=True, help="May see and retry the failures of the institution.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-@click.pass_obj
-def create_user(services: "Services", email: str, tenant_name: str, is_admin: bool, as_json: bool) -> None:
-    """Add a user and print the one-time link to sign in with. The first administrator is the operator, too."""
-    from retint import accounts
-
-    with services.begin() as session:
-        tenant = accounts.get_or_create_tenant(session, tenant_name)
-        is_operator = is_admin and not accounts.has_operator(session)
-        user = accounts.create_user(session, tenant.id, email, is_admin=is_admin, is_operator=is_operator)
-        link = _link(services, accounts.invite(session, user))
-    _print({"email": user.email, "tenant": tenant_name, "sign_in": link}, link, as_json)
-
-
-@admin.command(
-    epilog="""\b
-Examples:
-  retint admin operator jo@museum.example
-  retint admin operator jo@museum.example --revoke
-"""
-)
-@click.argument("email")
-@click.option("--revoke", is_flag=True, help="Take the right away.")
-@click.pass_obj
-def operator(services: "Services", email: str, revoke: bool) -> None:
-    """Let a user rule this installation: scale the workers, see hosts and queues, retry every institution's faults."""
-    from retint import accounts
-
-    with services.begin() as session:
-        accounts.set_operator(session, accounts.find_user(session, email), is_operator=not revoke)
-    click.echo(f"{email} is {'no longer ' if revoke else ''}an operator.")
-
-
-@admin.command("sign-in-link")
-@click.argument("email")
-@click.option(
-    "--hours", default=24.0, show_default=True, type=click.FloatRange(0.1, 24 * 30), help="How long the link is valid."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-@click.pass_obj
-def sign_in_link(services: "Services", email: str, hours: float, as_json: bool) -> None:
-    """Print a new one-time sign-in link; the earlier one becomes invalid."""
-    from retint import accounts
-
-    with services.begin() as session:
-        secret = accounts.invite(session, accounts.find_user(session, email), hours)
-    _print({"sign_in": _link(services, secret)}, _link(services, secret), as_json)
-
-
-@admin.command("create-token", epilog="\b\nExample:\n  retint admin create-token jo@museum.example --name scanner-2")
-@click.argument("email")
-@click.option("--name", default="command line", show_default=True, help="What it is for.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-@click.pass_obj
-def create_token(services: "Services", email: str, name: str, as_json: bool) -> None:
-    """Print a new API token of a user. It cannot be shown again."""
-    from retint import accounts
-
-    with services.begin() as session:
-        token = accounts.issue_token(session, accounts.find_user(session, email), name)
-    _print({"token": token}, token, as_json)
+admin.add_command(backup.backup)
+admin.add_command(backup.restore)
+admin.add_command(backup.verify_store)
+admin.add_command(institution.institution)
+admin.add_command(provider)
+for _command in people.COMMANDS:
+    admin.add_command(_command)
 
 
 @admin.command(
@@ -297,9 +246,14 @@ def migrate(services: "Services", finish: bool) -> None:
 
     Retint may run meanwhile, also the version before.
     """
-    from retint import database, store_identity
+    from retint import audit, database, row_security, store_identity
 
+    present = database.read_revision(services.engine)
     is_newest = database.migrate(services.engine, finish=finish)
+    if (revision := database.read_revision(services.engine)) != present:
+        with services.begin() as session:
+            before, after = {"revision": present}, {"revision": revision}
+            audit.record(session, "schema_migrated", revision, before=before, after=after)
     services.store.prepare()
     store_identity.verify(services)
     click.echo(
@@ -308,27 +262,8 @@ def migrate(services: "Services", finish: bool) -> None:
         else "The schema is ready for this version. When no process of the version before is left, run "
         "`retint admin migrate --finish`."
     )
-
-
-@admin.command()
-@click.argument("fleet", type=click.Choice(["cpu", "gpu"]))
-@click.argument("wanted", type=click.IntRange(0, MOST_WORKERS))
-@click.pass_obj
-def scale(services: "Services", fleet: str, wanted: int) -> None:
-    """Set how many workers of a fleet should run; `retint up` starts or stops them at once."""
-    from retint import fleets
-
-    with services.begin() as session:
-        fleets.set_wanted(session, fleet, wanted)
-    click.echo(f"{fleet}: {wanted} wanted.")
-
-
-def _link(services: "Services", secret: str) -> str:
-    return f"{services.settings.portal_url}/sign-in/{secret}"
-
-
-def _print(values: dict[str, str], sentence: str, as_json: bool) -> None:
-    click.echo(json.dumps(values) if as_json else sentence)
+    if remedy := row_security.find_remedy(services.engine):
+        click.echo(f"There is no second lock between institutions (row security). {remedy}", err=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ ANSWER_S: Final = 300
 STORING_RATE: Final = 1 << 20
 """Bytes a second that the slowest portal stores."""
 POLL_S: Final = 2.0
+LONGEST_WAIT_S: Final = 120.0
+"""Longest that is waited at once where the portal asks for it."""
+PATIENCE_S: Final = 1800.0
+"""How long a call is tried again where the portal asks to wait."""
 AT_ONCE: Final = 1000
 """Files that are asked for in one request."""
 MAX_QUOTED_NAME: Final = 4000
@@ -34,9 +38,17 @@ T = TypeVar("T")
 
 
 class PortalUnavailable(Transient):
-    """The portal did not answer."""
+    """The portal did not answer, or asks to wait."""
 
     code = "portal_unavailable"
+    retry_after_s: float | None = None
+    """How long it asks to wait; None where it does not say."""
+
+
+class QuotaReached(Refused):
+    """The institution's quota lets no more in."""
+
+    code = "quota_exceeded"
 
 
 class WrongToken(NotAllowed):
@@ -98,8 +110,12 @@ class Client:
             found |= self.retry(partial(self._ask_known, hashes[start : start + AT_ONCE]))
         return found
 
-    def add_known(self, batch_id: str, files: Sequence[tuple[str, str]]) -> list[bool]:
-        """Deposit those of some files, each a name and a SHA-256, whose bytes the server has; say which it had."""
+    def add_known(self, batch_id: str, files: Sequence[tuple[str, str]]) -> tuple[list[bool], QuotaReached | None]:
+        """Deposit those of some files, each a name and a SHA-256, whose bytes the server has.
+
+        Returns:
+            Which were deposited; and why not all are that the server has, if so.
+        """
         had: list[bool] = []
         for start in range(0, len(files), AT_ONCE):
             named = [{"name": name, "sha256": sha256} for name, sha256 in files[start : start + AT_ONCE]]
@@ -107,7 +123,9 @@ class Client:
                 partial(self.call, "POST", f"/api/v1/batches/{batch_id}/known", field="jobs", json={"files": named})
             )
             had += [job is not None for job in answer["jobs"]]
-        return had
+            if left_out := answer.get("left_out"):
+                return had + [False] * (len(files) - len(had)), QuotaReached(left_out["detail"])
+        return had, None
 
     def open_batch(
         self, name: str, *, key: str, recipe: Recipe | None = None, priority: int = 0, paused: bool = False
@@ -284,13 +302,18 @@ class Client:
 
     @staticmethod
     def retry(call: Callable[[], T]) -> T:
-        """Try a call until the portal answers."""
-        for wait in BACKOFF_S:
+        """Try a call until the portal answers; where it asks to wait, as long as it says."""
+        waits, patience = iter(BACKOFF_S), time.monotonic() + PATIENCE_S
+        while True:
             try:
                 return call()
-            except PortalUnavailable:
+            except PortalUnavailable as error:
+                asked = error.retry_after_s
+                # Who is asked to wait has been heard: that uses up no try.
+                wait = asked if asked and time.monotonic() < patience else next(waits, None)
+                if wait is None:
+                    raise
                 time.sleep(wait)
-        return call()
 
 
 class _Body:
@@ -325,6 +348,12 @@ def _raise_for_status(answer: httpx.Response) -> None:
     except (ValueError, KeyError, AttributeError):
         sentence, code = f"The portal answered {answer.status_code} {answer.reason_phrase}.", "refused"
     if answer.status_code in (429, 502, 503, 504):
-        raise PortalUnavailable(sentence, code=code)
+        unavailable = PortalUnavailable(sentence, code=code)
+        seconds = answer.headers.get("Retry-After", "")
+        if answer.status_code == 429 and seconds.isdecimal():
+            unavailable.retry_after_s = min(float(seconds), LONGEST_WAIT_S)
+        raise unavailable
+    if code == QuotaReached.code:
+        raise QuotaReached(sentence)
     kinds = {401: WrongToken, 403: NotAllowed}
     raise kinds.get(answer.status_code, Refused)(sentence, code=code)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import redis
 
-from retint import database, store_identity, stores
+from retint import database, row_security, store_identity, stores
 from retint.digests import hash_file
 from retint.errors import Refused, RetintError, Transient
 from retint.services import Services
@@ -48,6 +48,7 @@ def run_checks(settings: Settings) -> list[Check]:
         _check_disk(settings),
         _check_service("database", settings.database, lambda: _query_database(settings)),
         _check_service("store", settings.store, lambda: _query_store(settings)),
+        *_check_row_security(settings),
         *_check_identity(settings),
         _check_broker(settings),
     ]
@@ -103,6 +104,22 @@ def _query_database(settings: Settings) -> None:
         return  # `retint up` creates it
     with database.begin(database.connect(settings.database)) as session:
         session.connection()
+
+
+def _check_row_security(settings: Settings) -> list[Check]:
+    """Check whether PostgreSQL itself keeps institutions apart, where it answers."""
+    if not settings.database.startswith("postgresql"):
+        return [Check("row security", True, "SQLite has none: the portal's own filters alone keep institutions apart")]
+    engine = database.connect(settings.database)
+    try:
+        with database.begin(engine):
+            remedy = row_security.find_remedy(engine)
+    except Transient:
+        return []  # told by the checks above
+    finally:
+        engine.dispose()
+    finding = "no role for the portal" if remedy else "PostgreSQL keeps institutions apart, too"
+    return [Check("row security", remedy is None, finding, remedy or "")]
 
 
 def _query_store(settings: Settings) -> None:

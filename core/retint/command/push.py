@@ -24,7 +24,7 @@ from rich.progress import (
 from retint import catalogue_files
 from retint.command import catalogue as cataloguing
 from retint.command import resumable
-from retint.command.client import Client, PortalUnavailable, WrongToken
+from retint.command.client import Client, PortalUnavailable, QuotaReached, WrongToken
 from retint.digests import hash_file
 from retint.errors import InvalidRequest, Refused, RetintError, explain
 from retint.folders import check_file, count_left_out, list_files
@@ -87,10 +87,12 @@ class PushResult:
         done = "would be sent" if self.dry_run else "sent"
         parts = [f"{self.sent} {done}", f"{self.known} already there", f"{len(self.refused)} refused"]
         if self.not_sent:
-            parts.append(f"{len(self.not_sent)} not sent")
+            parts.append(f"{len(self.not_sent)} {'left out' if self.is_cut_short else 'not sent'}")
         sentences = [f"{self.total} files: {', '.join(parts)}."]
         if self.left_out:
             sentences.append(count_left_out(len(self.left_out)))
+        if self.is_cut_short:
+            sentences.append("Run it again later: it goes on with the rest.")
         if self.url:
             sentences.append(f"See {self.url}.")
         return " ".join(sentences)
@@ -101,9 +103,17 @@ class PushResult:
         return [escape_surrogates(line) for line in cataloguing.describe(self.catalogue)] if self.catalogue else []
 
     @property
+    def is_cut_short(self) -> bool:
+        """Whether a quota was reached in the middle: what is not sent can be sent later."""
+        return isinstance(self.error, QuotaReached) and self.url is not None
+
+    @property
     def exit_status(self) -> int:
-        """Status of the command: 0 all good, 1 some files refused, 2 the request is at fault, 3 the portal is away."""
-        if self.error:
+        """Status of the command: 0 all good, 1 some files refused, 2 the request is at fault, 3 the portal is away.
+
+        A quota that is reached leaves files out: they are not sent, and nothing is wrong with the request.
+        """
+        if self.error and not self.is_cut_short:
             return 2 if isinstance(self.error, Refused) else 3
         return 1 if self.refused or self.not_sent else 0
 
@@ -247,6 +257,7 @@ class _Deposit:
 
         Raises:
             WrongToken: the token is not valid any more.
+            QuotaReached: the institution's quota lets no more in; what was sent stays.
             PortalUnavailable: the portal does not answer any more.
         """
         missing = self._name_known(batch_id, hashes)
@@ -275,12 +286,18 @@ class _Deposit:
                 raise
 
     def _name_known(self, batch_id: str, hashes: Mapping[Path, str]) -> dict[Path, str]:
-        """Deposit the files whose bytes the portal has; return the others."""
+        """Deposit the files whose bytes the portal has; return the others.
+
+        Raises:
+            QuotaReached: some of them are left out.
+        """
         named = [(self.names[file], digest) for file, digest in hashes.items()]
-        had = self._client.add_known(batch_id, named)
+        had, shortage = self._client.add_known(batch_id, named)
         for file, is_known in zip(hashes, had, strict=True):
             if is_known:
                 self._accept(file, sent=False)
+        if shortage:
+            raise shortage
         return {file: digest for (file, digest), is_known in zip(hashes.items(), had, strict=True) if not is_known}
 
     def give_up(self, error: RetintError) -> None:
@@ -294,8 +311,8 @@ class _Deposit:
                 resumable.send(self._client, batch_id, self.names[file], file, digest, on_progress)
             else:
                 self._client.upload(batch_id, self.names[file], file, on_progress, sha256=digest)
-        except WrongToken as error:
-            self._end = error
+        except (WrongToken, QuotaReached) as error:
+            self._end = self._end or error
         except PortalUnavailable as error:
             self._fail(batch_id, file, error)
         except Exception as error:  # noqa: BLE001  the others go on

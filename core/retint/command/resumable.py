@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from retint.command.client import BACKOFF_S, CHUNK, Client, FileChanged, PortalUnavailable
+from retint.command.client import BACKOFF_S, CHUNK, Client, FileChanged, PortalUnavailable, QuotaReached
 from retint.digests import hash_file
 from retint.errors import Refused, RetintError
 
@@ -72,6 +72,8 @@ def _try_to_send(
         _send_rest(client, address, path, offset, on_progress)
     except PortalUnavailable as error:
         return error
+    except QuotaReached:
+        raise
     except Refused as error:
         if error.code == "offset_differs":
             return PortalUnavailable(error.message)

@@ -35,12 +35,16 @@ def sweep(services: "Services", dry_run: bool, go_on: bool, as_json: bool) -> No
     They were left behind by processes that died. Originals are never deleted, nor files of jobs that the database does
     not know. Where files of many jobs would go, the sweep stops. The dispatcher does the same every day, slowly.
     """
-    from retint import sweeps
+    from retint import audit, sweeps
 
     steps = sweeps.preview(services) if dry_run else sweeps.sweep(services, go_on=go_on, accept_many=go_on)
     findings = _show_progress(steps, is_quiet=as_json)
     if dry_run and (reason := _find_mismatch(services)):
         findings.stopped = reason
+    if not dry_run:
+        with services.begin() as session:
+            after = {"deleted": findings.deleted, "stopped": findings.stopped}
+            audit.record(session, "store_swept", "at once", after=after)
     if as_json:
         click.echo(json.dumps(_as_json(findings), indent=2))
     else:

@@ -10,11 +10,11 @@ import structlog
 from sqlalchemy import ColumnElement, and_, case, event, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from retint import database, records, words
+from retint import audit, database, records, words
 from retint.columns import fingerprint, new_id, now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, NotFound
-from retint.jobs import attempts
+from retint.jobs import admission, attempts
 from retint.lifecycle import FINAL, Outcome, State
 from retint.recipes import Recipe
 from retint.tables import Batch, Job, Photo
@@ -37,6 +37,7 @@ def add_job(session: Session, batch: Batch, photo: Photo, name: str) -> Job:
 
     Raises:
         IllegalMove: the batch is cancelled.
+        QuotaExceeded: the tenant has as many photos in flight as it may.
     """
     [job] = add_jobs(session, batch, [(photo.id, name)])
     return job
@@ -47,12 +48,14 @@ def add_jobs(session: Session, batch: Batch, files: Sequence[tuple[uuid.UUID, st
 
     Raises:
         IllegalMove: the batch is cancelled.
+        QuotaExceeded: the tenant would have more photos in flight than it may; none is added.
     """
     if not files:
         return []
     # The lock orders this against `close_batch`: no job enters a batch after its jobs were cancelled.
     cancelled = session.scalar(select(Batch.cancelled_at).where(Batch.id == batch.id).with_for_update(read=True))
     refuse_cancelled(cancelled)
+    admission.admit(session, batch, files).require_all()
     place = (Job.photo_id, Job.batch_id, Job.fingerprint)
     catalogued = records.look_up(session, batch, {name for _, name in files})
     rows = [
@@ -63,12 +66,25 @@ def add_jobs(session: Session, batch: Batch, files: Sequence[tuple[uuid.UUID, st
         database.insert(session, Job).on_conflict_do_nothing(index_elements=place).returning(Job), rows
     ).all()
     records.index_words(session, batch, added)
+    _record_added(session, batch, added)
     event.listen(session, "after_commit", partial(_log_added, added), once=True)
     jobs = {(job.photo_id, job.name): job for job in added}
     if missing := [(photo_id, fingerprint(name)) for photo_id, name in files if (photo_id, name) not in jobs]:
         same = select(Job).where(Job.batch_id == batch.id, tuple_(Job.photo_id, Job.fingerprint).in_(missing))
         jobs |= {(job.photo_id, job.name): job for job in session.scalars(same)}
     return [jobs[file] for file in files]
+
+
+def _record_added(session: Session, batch: Batch, added: Sequence[Job]) -> None:
+    """Record what was deposited: files that come together in one entry."""
+    if not batch.is_deposit:  # the trial or the proof is recorded
+        return
+    if len(added) == 1:
+        after = {"batch": batch.id, "photo": added[0].photo_id}
+        audit.record(session, "file_deposited", added[0].id, tenant_id=batch.tenant_id, after=after)
+    elif added:
+        files = {"files": len(added)}
+        audit.record(session, "files_deposited", batch.id, tenant_id=batch.tenant_id, after=files)
 
 
 def _log_added(jobs: Sequence[Job], _: Session) -> None:
@@ -84,11 +100,13 @@ def replace_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID, recip
     Raises:
         NotFound: the tenant has no such job.
         IllegalMove: it has not ended, a newer one has taken its place already, or its batch is cancelled.
+        QuotaExceeded: the tenant has as many photos in flight as it may.
     """
     job = session.scalar(select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id))
     if job is None:
         raise NotFound("There is no such photo.")
     if replacing := replace_jobs(session, job.batch_id, [job_id], recipe):
+        admission.refuse_beyond(session, tenant_id)
         return replacing[0]
     session.refresh(job)
     if job.replaced_by is not None:
@@ -196,6 +214,7 @@ def cancel_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Non
         IllegalMove: it has been restored or refused.
     """
     if cancel(session, and_(Job.id == job_id, Job.tenant_id == tenant_id)):
+        audit.record(session, "job_cancelled", job_id, tenant_id=tenant_id)
         return
     state = session.scalar(select(Job.state).where(Job.id == job_id, Job.tenant_id == tenant_id))
     if state is None:
@@ -225,7 +244,10 @@ def cancel(session: Session, chosen: ColumnElement[bool]) -> int:
 
 def retry_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> bool:
     """Give one quarantined job another three attempts. Returns whether it was quarantined."""
-    return retry(session, and_(Job.id == job_id, Job.tenant_id == tenant_id)) > 0
+    if not retry(session, and_(Job.id == job_id, Job.tenant_id == tenant_id)):
+        return False
+    audit.record(session, "job_retried", job_id, tenant_id=tenant_id)
+    return True
 
 
 def retry(session: Session, chosen: ColumnElement[bool]) -> int:

@@ -34,7 +34,7 @@ from retint.jobs.queueing import unqueue
 from retint.lifecycle import FAULT_LIMIT, Outcome, Position, Stage, State, backoff, next_position
 from retint.recipes import Recipe
 from retint.stores import keys
-from retint.tables import Batch, Job, Table
+from retint.tables import Batch, Job, Table, Tenant
 
 WAITING = (State.READY, State.QUEUED)
 """States in which a worker may claim a job: the message may arrive after the dispatcher gave it up."""
@@ -167,9 +167,9 @@ def claim(
 
 
 def _is_on_hold(batch_id: Any) -> ColumnElement[bool]:
-    """Whether a batch is paused or cancelled, as SQL."""
-    on_hold = or_(Batch.paused_at.is_not(None), Batch.cancelled_at.is_not(None))
-    return exists(select(Batch.id).where(Batch.id == batch_id, on_hold))
+    """Whether a batch is paused or cancelled, or its institution disabled, as SQL."""
+    on_hold = or_(Batch.paused_at.is_not(None), Batch.cancelled_at.is_not(None), Tenant.disabled_at.is_not(None))
+    return exists(select(Batch.id).join(Tenant, Tenant.id == Batch.tenant_id).where(Batch.id == batch_id, on_hold))
 
 
 def _moment_after(name: str) -> now:
@@ -277,9 +277,12 @@ def settle(session: Session, ends: Sequence[AttemptEnd], *, backoff_s: float, re
         {"job": row["job_id"], "found": risk} for row in rows if (risk := row["facts"].get("risk")) is not None
     ]:
         session.execute(_NOTE_RISK, risks)
+    if films := [{"job": row["job_id"], "found": row["facts"]["frames"]} for row in rows if row["facts"].get("film")]:
+        session.execute(_NOTE_FRAMES, films)
     return written
 
 
+_NOTE_FRAMES = update(JOBS).where(JOBS.c.id == bindparam("job")).values(frames=bindparam("found"))
 _NOTE_RISK = update(JOBS).where(JOBS.c.id == bindparam("job")).values(risk=bindparam("found"))
 
 
@@ -299,13 +302,20 @@ class _Move:
     making: str | None
 
 
+def position_after(lease: Lease, end: Done | RetintError) -> Position:
+    """Return where a job goes whose attempt ended so."""
+    if isinstance(end, StoreUnavailable):
+        # The photo is not at fault: none is counted, however long this lasts.
+        return Position(lease.stage, State.READY, lease.faults)
+    return next_position(lease.stage, lease.faults, classify(end))
+
+
 def _choose_move(lease: Lease, end: Done | RetintError, backoff_s: float, requeue_s: float) -> _Move:
     """Decide where a job goes whose attempt ended."""
-    to = next_position(lease.stage, lease.faults, classify(end))
-    delay_s = backoff(to.faults, backoff_s) * (end.backoff_factor if isinstance(end, Transient) else 1)
-    if isinstance(end, StoreUnavailable):
-        # The photo is not at fault: it waits as after the last fault, and none is counted however long this lasts.
-        to, delay_s = Position(lease.stage, State.READY, lease.faults), backoff(FAULT_LIMIT, backoff_s)
+    to = position_after(lease, end)
+    # Where the store is away, a job waits as after the last fault.
+    faults = FAULT_LIMIT if isinstance(end, StoreUnavailable) else to.faults
+    delay_s = backoff(faults, backoff_s) * (end.backoff_factor if isinstance(end, Transient) else 1)
     return _Move(
         number=lease.attempt,
         to_stage=to.stage,

@@ -7,17 +7,18 @@ transaction of its own, so a million jobs hold up nobody.
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Select, select, text, update
 from sqlalchemy.orm import Session
 
-from retint import records
+from retint import audit, records
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest, NotFound, Transient
-from retint.jobs import changes
+from retint.jobs import admission, changes
 from retint.lifecycle import ACTIVE, FINAL, State, Verdict, phases_of
 from retint.recipes import Recipe
 from retint.tables import IS_FAILED, IS_NEWEST, Batch, Job, LongMove, StoredRecipe
@@ -44,6 +45,7 @@ def cancel_batch(session: Session, tenant_id: uuid.UUID, batch_id: uuid.UUID) ->
     """
     changes.close_batch(session, tenant_id, batch_id)
     changes.cancel_proofs(session, tenant_id, batch_id)
+    audit.record(session, "batch_cancelled", batch_id, tenant_id=tenant_id)
     return _add(session, LongMove(kind="cancel", tenant_id=tenant_id, batch_id=batch_id))
 
 
@@ -62,6 +64,11 @@ def retry_failures(
         batch_id: only this batch's.
         reason_code: only those that failed for this reason.
     """
+    after = {"batch": batch_id, "reason": reason_code or "any"}
+    if tenant_id is None:
+        audit.record(session, "faults_retried", reason_code or "all", after=after)
+    else:
+        audit.record(session, "failures_retried", batch_id or reason_code or "all", tenant_id=tenant_id, after=after)
     return _add(session, LongMove(kind="retry", tenant_id=tenant_id, batch_id=batch_id, reason_code=reason_code))
 
 
@@ -104,7 +111,25 @@ def run_again(
         raise IllegalMove("Photos of this batch are being run again already. Wait until all have begun.")
     stored = None if recipe is None else records.store_recipe(session, recipe)
     fields = {"state": chosen.state, "verdict": chosen.verdict, "reason_code": chosen.reason_code}
+    after = {"recipe": None if recipe is None else recipe.model_dump(), **fields}
+    audit.record(session, "batch_run_again", batch_id, tenant_id=tenant_id, after=after)
     return _add(session, LongMove(kind="again", tenant_id=tenant_id, batch_id=batch_id, recipe_hash=stored, **fields))
+
+
+def run_refused_again(session: Session, tenant_id: uuid.UUID, reason_code: str | None = None) -> list[uuid.UUID]:
+    """Run an institution's refused photos again, each with the recipe that it has. Returns a move for each batch.
+
+    Batches that are cancelled, or whose photos are being run again already, are left alone.
+    """
+    refused = select(Job.batch_id).where(text(IS_FAILED), Job.tenant_id == tenant_id, Job.phase == State.REFUSED.value)
+    if reason_code is not None:
+        refused = refused.where(Job.reason_code == reason_code)
+    moves = []
+    chosen = Selection(State.REFUSED, reason_code=reason_code)
+    for batch_id in session.scalars(refused.distinct().order_by(Job.batch_id)).all():
+        with suppress(IllegalMove):
+            moves.append(run_again(session, tenant_id, batch_id, chosen))
+    return moves
 
 
 def find_run_again(session: Session, batch_id: uuid.UUID) -> LongMove | None:
@@ -133,21 +158,44 @@ def carry_out(services: "Services", move_id: uuid.UUID, within_s: float = MOMENT
         return session.get_one(LongMove, move_id)
 
 
+def carry_out_all(services: "Services", move_ids: Sequence[uuid.UUID]) -> tuple[int, bool]:
+    """Carry out as much of some moves as fits into a moment; the dispatcher does the rest.
+
+    Returns:
+        How many jobs have moved, and whether that is all.
+    """
+    began, moved, is_complete = time.monotonic(), 0, True
+    for move_id in move_ids:
+        left_s = MOMENT_S - (time.monotonic() - began)
+        if left_s <= 0:
+            return moved, False
+        move = carry_out(services, move_id, left_s)
+        moved, is_complete = moved + move.moved, is_complete and move.ended_at is not None
+    return moved, is_complete
+
+
 def list_open(session: Session) -> list[uuid.UUID]:
     """List the moves that are not carried out yet, the oldest first."""
     return list(session.scalars(select(LongMove.id).where(LongMove.ended_at.is_(None)).order_by(LongMove.id)))
 
 
 def advance(session: Session, move_id: uuid.UUID) -> bool:
-    """Move the next jobs, `CHUNK` at most. Returns whether there may be more, and nobody else is at it."""
+    """Move the next jobs, `CHUNK` at most. Returns whether there may be more, and nobody else is at it.
+
+    Where photos are run again, only as many as the tenant's quota allows: the rest waits until others have ended.
+    """
     move = session.scalar(
         select(LongMove).where(LongMove.id == move_id, LongMove.ended_at.is_(None)).with_for_update(skip_locked=True)
     )
     if move is None:
         return False
-    job_ids = [] if _is_pointless(session, move) else session.scalars(_select_next(move).limit(CHUNK)).all()
+    is_pointless = _is_pointless(session, move)
+    limit = CHUNK if is_pointless else _limit(session, move)
+    if limit <= 0:
+        return False
+    job_ids = [] if is_pointless else session.scalars(_select_next(move).limit(limit)).all()
     moved = _carry_out_chunk(session, move, job_ids) if job_ids else 0
-    is_over = len(job_ids) < CHUNK
+    is_over = len(job_ids) < limit
     session.execute(
         update(LongMove)
         .where(LongMove.id == move_id)
@@ -155,6 +203,14 @@ def advance(session: Session, move_id: uuid.UUID) -> bool:
         execution_options=NO_SYNC,
     )
     return not is_over
+
+
+def _limit(session: Session, move: LongMove) -> int:
+    """Return how many jobs may be moved now."""
+    if move.kind != "again" or move.tenant_id is None:
+        return CHUNK
+    room = admission.count_room(session, move.tenant_id)
+    return CHUNK if room is None else min(room, CHUNK)
 
 
 def _is_pointless(session: Session, move: LongMove) -> bool:

@@ -99,11 +99,11 @@ def has_expired(session: Session) -> bool:
     return session.scalar(expired) is not None
 
 
-def reclaim_expired(session: Session) -> Counter[Stage]:
+def reclaim_expired(session: Session) -> Counter[tuple[Stage, State]]:
     """Take back running jobs whose lease ran out: ready again, or quarantined after `FAULT_LIMIT` faults.
 
     Returns:
-        How many leases had run out at each stage, `CHUNK` at most.
+        How many leases had run out at each stage, and what their jobs are now; `CHUNK` at most.
     """
     expired = (
         select(Job.id)
@@ -122,8 +122,8 @@ def reclaim_expired(session: Session) -> Counter[Stage]:
             reason_code="worker_lost",
             reason="The worker that had this photo did not come back in time.",
         )
-        .returning(Job.id, Job.stage),
+        .returning(Job.id, Job.stage, Job.state),
         execution_options=NO_SYNC,
     ).all()
     attempts.close(session, Outcome.EXPIRED, Job.id.in_([row.id for row in reclaimed]))
-    return Counter(row.stage for row in reclaimed)
+    return Counter((row.stage, row.state) for row in reclaimed)

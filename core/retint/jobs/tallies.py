@@ -218,17 +218,33 @@ def list_loads(session: Session) -> list[Load]:
             Batch.priority,
             Batch.recipe,
             Batch.created_at,
-            Batch.paused_at.is_not(None).label("paused"),
+            or_(Batch.paused_at.is_not(None), Tenant.disabled_at.is_not(None)).label("paused"),
             current.c.stage,
             current.c.state,
             total.label("n"),
         )
         .join(Batch, Batch.id == current.c.batch_id)
         .join(Tenant, Tenant.id == Batch.tenant_id)
-        .group_by(Batch.id, Tenant.weight, current.c.stage, current.c.state)
+        .group_by(Batch.id, Tenant.id, current.c.stage, current.c.state)
         .having(total > 0)
     )
     return [Load(**{**row._mapping, "recipe": Recipe.model_validate(row.recipe)}) for row in rows]
+
+
+def count_in_flight(session: Session, tenant_id: uuid.UUID) -> int:
+    """Count a tenant's photos that wait or run, also in paused batches; the cost grows with the active batches only."""
+    current = _select_current(session, Tally.state.in_(ACTIVE))
+    mine = select(func.coalesce(func.sum(current.c.n), 0)).join(Batch, Batch.id == current.c.batch_id)
+    return int(session.scalar(mine.where(Batch.tenant_id == tenant_id)) or 0)
+
+
+def measure_oldest(session: Session) -> dict[uuid.UUID, float]:
+    """Measure how long the oldest waiting job of each tenant has waited, in seconds; paused ones left out."""
+    oldest: dict[uuid.UUID, float] = {}
+    for load in list_loads(session):
+        if not load.paused and load.state is not State.RUNNING:
+            oldest[load.tenant_id] = max(oldest.get(load.tenant_id, 0.0), _measure_wait_s(session, load))
+    return oldest
 
 
 def count_ended(session: Session) -> dict[State, int]:

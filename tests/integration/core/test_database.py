@@ -14,7 +14,7 @@ from tests.timing import AT_ONCE_S
 
 from retint import database
 from retint.database import DatabaseUnavailable
-from retint.tables import Fleet
+from retint.fleet_tables import Fleet
 
 
 def test_a_read_changes_nothing(site: Site) -> None:

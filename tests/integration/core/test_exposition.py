@@ -29,6 +29,8 @@ def test_the_page_tells_what_waits_runs_ended_and_failed(site: Site) -> None:
     assert figures["retint_ended_jobs", "restored"] == 0
     assert figures["retint_failed_jobs", "invalid_photo", "refused"] == 1
     assert figures["retint_oldest_seconds", "ingest"] >= 0
+    assert figures["retint_quarantined_total", "ingest"] == 0, "shown before it is counted"
+    assert figures["retint_attempts_total", "fault", "render"] == 0
 
 
 def test_the_page_tells_who_works_and_who_leads(site: Site) -> None:

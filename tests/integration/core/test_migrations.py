@@ -11,7 +11,11 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+import retint.audit_tables
 import retint.catalogue_tables
+import retint.fleet_tables
+import retint.provider_tables
+import retint.quota_tables
 import retint.store_tables  # noqa: F401  its tables, too
 from retint import database
 from retint.columns import fingerprint
@@ -31,6 +35,8 @@ FIRST_EDITION = "4b0f9ad3c7e8"
 """The schema before phases."""
 FINISH = "2b97f3ce5a18"
 """Takes away what only the first edition needs."""
+BEFORE_THE_END = "a91c37e5d084"
+"""The last schema on which the version before the present one runs."""
 
 
 def schema_of(engine: Engine) -> set[str]:
@@ -50,7 +56,7 @@ def test_up_down_and_up_again(empty: Engine) -> None:
         left = (
             "SELECT count(*) FROM sqlite_master WHERE type = 'trigger'"
             if empty.dialect.name == "sqlite"
-            else "SELECT count(*) FROM pg_proc WHERE proname LIKE 'jobs_%'"
+            else "SELECT count(*) FROM pg_proc WHERE proname LIKE 'jobs_%' OR proname LIKE 'quotas_%'"
         )
         assert connection.scalar(text(left)) == 0
 
@@ -130,6 +136,23 @@ def test_the_version_before_runs_until_the_migration_is_finished(postgresql_url:
     engine.dispose()
 
 
+def test_jobs_that_the_version_before_adds_during_an_upgrade_are_found_in_the_end(empty: Engine) -> None:
+    database.migrate(empty, FIRST_EDITION)
+    add_a_job(empty, "before.jpg")
+    database.migrate(empty, BEFORE_THE_END)
+    add_a_job(empty, "during.jpg")
+    assert count_rows(empty, "search_entries") == 1
+    assert "ix_jobs_phase" in list_indexes(empty)
+    database.migrate(empty)
+    assert count_rows(empty, "search_entries") == 2
+    assert "ix_jobs_phase" not in list_indexes(empty)
+
+
+def list_indexes(engine: Engine) -> set[str | None]:
+    with engine.begin() as connection:
+        return {index["name"] for index in inspect(connection).get_indexes("jobs")}
+
+
 def test_an_index_that_an_interrupted_migration_left_unfinished_is_built_again(postgresql_url: str) -> None:
     engine = database.connect(postgresql_url)
     database.migrate(engine, "5e2c7a9d1f40")
@@ -177,3 +200,43 @@ def make_jobs_anew(engine: Engine) -> None:
         with op.batch_alter_table("jobs") as jobs:
             jobs.alter_column("reason", new_column_name="because")
         assert connection.scalar(text("SELECT count(*) FROM attempts")) == 1
+
+
+BEFORE_PEOPLE = "3e9a7c15d0b8"
+"""The schema before roles."""
+
+
+def add_user(engine: Engine, email: str, *, is_admin: bool) -> uuid.UUID:
+    """Insert a user and their token with the columns that the version before knows."""
+    user, tenant, token = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    shown = str if engine.dialect.name == "postgresql" else lambda id_: id_.hex
+    values = {"user": shown(user), "tenant": shown(tenant), "token": shown(token), "email": email, "admin": is_admin}
+    rows = (
+        "tenants (id, name, weight, created_at) VALUES (:tenant, :email, 1, '2026-11-01 00:00:00')",
+        "users (id, tenant_id, email, is_admin, created_at)"
+        " VALUES (:user, :tenant, :email, :admin, '2026-11-01 00:00:00')",
+        "tokens (id, tenant_id, user_id, name, hash, created_at)"
+        " VALUES (:token, :tenant, :user, 'old', :email, '2026-11-01 00:00:00')",
+    )
+    with engine.begin() as connection:
+        for row in rows:
+            connection.execute(text(f"INSERT INTO {row}"), values)
+    return user
+
+
+def test_people_get_the_role_that_they_had_and_those_whom_the_version_before_adds_get_it_too(empty: Engine) -> None:
+    database.migrate(empty, BEFORE_PEOPLE)
+    for name, is_admin in (("admin", True), ("member", False)):
+        add_user(empty, name, is_admin=is_admin)
+    database.migrate(empty)
+    for name, is_admin in (("late admin", True), ("late member", False)):
+        add_user(empty, name, is_admin=is_admin)
+    with empty.begin() as connection:
+        roles = {row.email: row.role for row in connection.execute(text("SELECT email, role FROM users"))}
+        tokens = connection.execute(text("SELECT scopes, ends_at FROM tokens")).all()
+    assert roles == {"admin": "admin", "member": "member", "late admin": "admin", "late member": "member"}
+    assert tokens == [(None, None)] * 4
+    with empty.begin() as connection:
+        connection.execute(text("UPDATE tokens SET scopes = 'read' WHERE hash = 'member'"))
+    database.migrate(empty, BEFORE_PEOPLE)
+    assert count_rows(empty, "tokens") == 3, "a token that is not for everything is none in the version before"

@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
+from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
 from retint import accounts, fleets, zooms
@@ -20,7 +21,9 @@ from retint.accounts import Identity
 from retint.jobs.leases import AttemptEnd, Done, claim, settle
 from retint.lifecycle import STAGES, Stage
 from retint.pages import list_photographs
+from retint.roles import Role, Scope
 from retint.services import Services
+from retint_web.api import document as openapi
 from retint_web.api.blueprint import api
 from retint_web.api.openapi import PATH_PARAMETER
 from retint_web.app import create_app
@@ -31,17 +34,23 @@ JPEG = b"\xff\xd8\xff\xe0 not really a picture"
 
 def assert_documented(app: Flask, method: str, path: str, answer: TestResponse) -> None:
     """Validate an API answer against its schema in the OpenAPI document; every API request of the tests is checked."""
-    document = api.document("Retint", "0", "/")
-    schema: dict[str, Any] = {"$ref": "#/components/schemas/Problem"}
-    media = "application/problem+json"
-    if answer.status_code == 302:
-        return
-    if answer.status_code < 400:
+    document = openapi.build(api.operations, "Retint", "0", "/")
+    try:
         rule, _ = app.url_map.bind("localhost").match(f"/api/v1{path}", method=method, return_rule=True)
-        described = document["paths"][PATH_PARAMETER.sub(r"{\2}", rule.rule.removeprefix("/api/v1"))][method.lower()]
-        [(media, content)] = described["responses"][str(answer.status_code)]["content"].items()
+    except HTTPException:  # no operation
+        assert answer.mimetype == "application/problem+json"
+        return
+    described = document["paths"][PATH_PARAMETER.sub(r"{\2}", rule.rule.removeprefix("/api/v1"))][method.lower()]
+    assert str(answer.status_code) in described["responses"], (
+        f"{method} {path} answers {answer.status}, which is not documented: declare it in the operation's `errors`"
+    )
+    stated = described["responses"][str(answer.status_code)]
+    if "$ref" in stated:
+        stated = document["components"]["responses"][stated["$ref"].rpartition("/")[2]]
+    for media, content in stated.get("content", {}).items():
+        if not media.endswith("json"):
+            continue
         schema = content["schema"]
-    if media.endswith("json"):
         assert answer.mimetype == media
         checker = Draft202012Validator.FORMAT_CHECKER
         Draft202012Validator(schema | {"components": document["components"]}, format_checker=checker).validate(
@@ -72,7 +81,7 @@ class Person:
         """Return a browser in which this person is signed in."""
         browser = make_browser(self.app)
         with browser.session_transaction() as session:
-            session["user"], session["stamp"] = str(self.identity.user_id), self.identity.stamp
+            session["id"], session["stamp"] = str(self.identity.session_id), self.identity.stamp
         return browser
 
     def api(self, method: str, path: str, **request: Any) -> Any:
@@ -103,20 +112,24 @@ def make_person(services: Services, app: Flask) -> Callable[..., Person]:
     """Make a person of a tenant, as a member or an administrator."""
 
     def make(
-        tenant: str = "museum", *, is_admin: bool = False, is_operator: bool = False, email: str | None = None
+        tenant: str = "museum",
+        role: Role = Role.MEMBER,
+        *,
+        is_operator: bool = False,
+        email: str | None = None,
+        scopes: Collection[Scope] | None = None,
     ) -> Person:
         with services.begin() as session:
             user = accounts.create_user(
                 session,
                 accounts.get_or_create_tenant(session, tenant).id,
-                email or f"{'admin' if is_admin else 'operator' if is_operator else 'member'}@{tenant}.example",
-                is_admin=is_admin,
+                email or f"{'operator' if is_operator and role is Role.MEMBER else role}@{tenant}.example",
+                role=role,
                 is_operator=is_operator,
                 password=PASSWORD,
             )
-            token = accounts.issue_token(session, user, "tests")
-            session.flush()
-            identity = accounts.identify_token(session, token)
+            token = accounts.issue_token(session, user, "tests", scopes=scopes)
+            identity = accounts.begin_session(session, accounts.identify(user), "192.0.2.7", "Firefox on Linux")
         return Person(identity, token, app)
 
     return make
@@ -128,9 +141,14 @@ def member(make_person: Callable[..., Person]) -> Person:
 
 
 @pytest.fixture
+def reviewer(make_person: Callable[..., Person]) -> Person:
+    return make_person(role=Role.REVIEWER)
+
+
+@pytest.fixture
 def admin(make_person: Callable[..., Person]) -> Person:
     """An administrator who is the operator, too, as on a laptop."""
-    return make_person(is_admin=True, is_operator=True)
+    return make_person(role=Role.ADMIN, is_operator=True)
 
 
 @pytest.fixture
@@ -142,7 +160,7 @@ def operator(make_person: Callable[..., Person]) -> Person:
 @pytest.fixture
 def stranger(make_person: Callable[..., Person]) -> Person:
     """An administrator of another tenant."""
-    return make_person("archive", is_admin=True)
+    return make_person("archive", Role.ADMIN)
 
 
 def make_deep_zoom(prefix: str = "") -> bytes:

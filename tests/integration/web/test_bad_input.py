@@ -112,7 +112,7 @@ def test_any_name_is_kept_and_shown_safely(member: Person, services: Services, n
 def test_a_name_that_is_none_is_refused(member: Person, name: str | None) -> None:
     query = {} if name is None else {"name": name}
     answer = member.api("PUT", f"/batches/{member.open_batch()}/files", data=JPEG, query_string=query)
-    assert answer.status_code == 400, answer.text
+    assert answer.status_code in (400, 422), answer.text
 
 
 def test_bad_utf8_in_a_name_is_no_bug(member: Person) -> None:
@@ -121,7 +121,10 @@ def test_bad_utf8_in_a_name_is_no_bug(member: Person) -> None:
     answer = member.api("PUT", f"/batches/{batch_id}/files", data=JPEG, environ_overrides=raw)
     assert (answer.status_code, answer.json["name"]) == (201, "%FF%FE.jpg")
     surrogate = b'{"sha256": "' + b"0" * 64 + b'", "name": "\\ud83d"}'
-    assert member.api("POST", f"/batches/{batch_id}/jobs", data=surrogate).status_code in (400, 404)
+    assert (
+        member.api("POST", f"/batches/{batch_id}/jobs", data=surrogate, content_type="application/json").status_code
+        == 400
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_bad_utf8_in_a_name_is_no_bug(member: Person) -> None:
         ("", 400),
         ("\\u3000", 400),
         ("x" * 1025, 400),
-        ("\\u200b" * 1000, 400),
+        ("\\u200b" * 1000, 422),
     ],
     ids=["half a pair", "stray byte", "nul", "direction", "empty", "space", "too long", "too long written out"],
 )
@@ -158,7 +161,7 @@ def test_an_empty_file_is_refused_with_its_reason(member: Person) -> None:
 @pytest.mark.parametrize("wanted", [-1, 1001, 1.5, "many", None, True, 10**30])
 def test_a_fleet_has_a_sensible_size(admin: Person, wanted: Any) -> None:
     answer = admin.api("PUT", "/fleets/gpu", json={"wanted": wanted})
-    assert answer.status_code == 400 or (wanted is True and answer.json["wanted"] == 1)
+    assert answer.status_code == 400
 
 
 def test_an_unknown_address_is_a_problem_and_not_a_page(member: Person) -> None:

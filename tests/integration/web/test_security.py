@@ -12,11 +12,12 @@ from tests.integration.web.conftest import JPEG, PASSWORD, Person, csrf_token, m
 
 from retint import accounts
 from retint.accounts import FAILURES_PER_PAIR
+from retint.audit_tables import SignInFailure
 from retint.columns import now
 from retint.errors import NotAllowed
 from retint.services import Services
 from retint.settings import Settings
-from retint.tables import AuditEntry, User
+from retint.tables import User
 from retint_web.app import create_app
 
 pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
@@ -56,9 +57,8 @@ def test_too_many_failures_close_the_door_for_the_right_password_too(
     assert _sign_in(app, member.email, PASSWORD)[1].status_code == 429
     assert _sign_in(app, member.email, PASSWORD, address="192.0.2.2")[1].status_code == 303, "others come in"
     with services.begin() as session:
-        failed = session.scalars(select(AuditEntry).where(AuditEntry.action == "sign_in_failed")).all()
-        for entry in failed:
-            entry.at -= timedelta(seconds=accounts.LIMIT_WINDOW_S)
+        for failed in session.scalars(select(SignInFailure)).all():
+            failed.at -= timedelta(seconds=accounts.LIMIT_WINDOW_S)
     assert _sign_in(app, member.email, PASSWORD)[1].status_code == 303, "the door opens again"
 
 
@@ -184,7 +184,9 @@ def test_over_https_cookies_and_headers_are_strict(services: Services, settings:
 
 def test_a_cookie_that_was_tampered_with_is_nobody(app: Flask, member: Person) -> None:
     browser = make_browser(app)
-    for session in ({"user": "x"}, {"user": str(member.identity.user_id)}, {"user": str(UUID(int=0)), "stamp": "é"}):
+    mine = {"id": str(member.identity.session_id), "stamp": member.identity.stamp}
+    before = {"user": str(member.identity.user_id), "stamp": member.identity.stamp}  # of the version before
+    for session in ({"id": "x"}, mine | {"stamp": "é"}, mine | {"id": str(UUID(int=0))}, {"id": mine["id"]}, before):
         with browser.session_transaction() as values:
             values.clear()
             values.update(session)
@@ -224,7 +226,7 @@ def test_a_large_body_is_taken_for_files_only(app: Flask, services: Services, se
     with services.begin() as session:
         user = accounts.create_user(session, accounts.get_or_create_tenant(session, "x").id, "x@x.example")
         token = accounts.issue_token(session, user, "t")
-        person = Person(accounts.Identity(user.tenant_id, user.id, is_admin=False), token, app)
+        person = Person(accounts.Identity(user.tenant_id, user.id), token, app)
     too_much = b"x" * ((1 << 20) + 1)
     answer = person.api("POST", "/batches", data=too_much)
     assert (answer.status_code, answer.json["code"]) == (413, "request_entity_too_large")

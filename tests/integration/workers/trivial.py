@@ -56,7 +56,7 @@ def main() -> None:
     telemetry.configure(settings, "-".join(sys.argv[1:]))
     services = Services.connect(settings)
     if sys.argv[1] == "worker":
-        tasks.BUNDLE_S, tasks.FLUSH_S = 1.0, 0.1
+        tasks.BUNDLE_S, tasks.FLUSH_S, tasks.END_S = 1.0, 0.1, 4.0
         beats.HANG_S = float(sys.argv[3]) if len(sys.argv) > 3 else beats.HANG_S
         app.run_worker(services, sys.argv[2], dict.fromkeys(Stage, run_stage), device="none")
     else:

@@ -1,10 +1,8 @@
 """The images and the compose file, judged without an engine."""
 
 import json
-import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -29,8 +27,6 @@ DOCKERFILE = (INFRA / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(INFRA / "compose.yml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
-TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-"""Folders that nginx makes when it starts."""
 TARGETS = ("portal", "cpu-worker", "gpu-worker")
 
 
@@ -69,7 +65,7 @@ def test_everything_that_is_copied_exists_and_passes_the_ignore_file() -> None:
         origin = [word for word in words if word.startswith("--from=")]
         sources = words[1 + len(origin) : -1]
         if origin:
-            assert origin[0].removeprefix("--from=") in stages()
+            assert origin[0].removeprefix("--from=") in {*stages(), SERVICES["postgres"]["image"]}
             continue
         for source in sources:
             assert (ROOT / source).exists(), source
@@ -189,7 +185,7 @@ def test_a_service_is_built_from_a_target_and_set_by_settings_that_exist(name: s
     service = OURS[name]
     assert (INFRA / service["build"]["context"]).resolve() == ROOT
     assert service["build"]["dockerfile"] == "infra/Dockerfile"
-    assert service["build"]["target"] in TARGETS
+    assert service["build"]["target"] in (*TARGETS, "backup")
     assert service["image"] == f"retint-{service['build']['target']}"
     known = {f"RETINT_{field.upper()}" for field in Settings.model_fields}
     assert set(service["environment"]) <= known
@@ -231,9 +227,41 @@ def test_a_service_waits_only_for_what_can_tell_that_it_is_ready(name: str) -> N
 def test_what_keeps_data_keeps_it_on_a_volume() -> None:
     volumes = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
     files = [volume for volume in volumes if volume.startswith("./")]
-    assert all(volume.endswith(":ro") and (INFRA / volume.partition(":")[0]).is_file() for volume in files)
+    assert all(volume.endswith(":ro") and (INFRA / volume.partition(":")[0]).exists() for volume in files)
     mounted = {volume.partition(":")[0] for volume in volumes if volume not in files}
-    assert mounted == set(COMPOSE["volumes"]) == {"weights", "postgres", "valkey", "seaweedfs"}
+    own = {"weights", "postgres", "valkey", "seaweedfs", "prometheus", "grafana", "backup"}
+    assert mounted == set(COMPOSE["volumes"]) == own
+
+
+def test_every_service_has_a_limit_of_memory_and_a_worker_has_room_for_its_child() -> None:
+    limits = {name: service["mem_limit"] for name, service in SERVICES.items()}
+    gib = {name: float(limit[:-1]) * {"g": 1, "m": 1 / 1024}[limit[-1]] for name, limit in limits.items()}
+    for name in WORKERS:
+        assert gib[name] * 1024 > 2 * Settings.model_fields["child_memory_mib"].default, name
+    assert all(0.25 <= limit <= 16 for limit in gib.values())
+
+
+def test_a_backup_is_made_by_the_programs_of_the_servers_version() -> None:
+    [version] = re.findall(r"^postgres:(\d+)-", SERVICES["postgres"]["image"])
+    assert f"postgresql-client-{version}" in [word for words in stages()["backup"] for word in words]
+    [mounted] = [volume for volume in OURS["backup"]["volumes"] if volume.startswith("backup:")]
+    folder = mounted.partition(":")[2]
+    assert OURS["backup"]["command"][:4] == ["admin", "backup", "--to", folder]
+
+
+def test_what_watches_reads_the_rules_and_dashboards_that_there_are() -> None:
+    yaml = YAML(typ="safe")
+    configuration = yaml.load(INFRA / "prometheus.yml")
+    [folder] = {str(Path(path).parent) for path in configuration["rule_files"]}
+    assert f"./helm/rules:{folder}:ro" in SERVICES["prometheus"]["volumes"]
+    [job] = configuration["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["portal:8000"]}]
+    assert job["authorization"]["credentials_file"] == f"/run/secrets/{SERVICES['prometheus']['secrets'][0]}"
+    assert COMPOSE["secrets"] == {"metrics-token": {"environment": "RETINT_METRICS_TOKEN"}}
+    [source] = yaml.load(INFRA / "grafana/datasources.yml")["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    [provider] = yaml.load(INFRA / "grafana/dashboards.yml")["providers"]
+    assert f"./helm/dashboards:{provider['options']['path']}:ro" in SERVICES["grafana"]["volumes"]
 
 
 def test_only_a_reserved_gpu_makes_a_gpu_worker_and_one_of_the_two_is_always_to_be_had() -> None:
@@ -249,12 +277,14 @@ def test_every_variable_is_in_the_example_and_no_secret_has_a_default() -> None:
     example = (INFRA / "example.env").read_text()
     for name, rest in re.findall(r"\$\{([A-Z0-9_]+)([^}]*)\}", text):
         assert re.search(rf"^#?{name}=", example, re.MULTILINE), name
-        is_secret = any(word in name for word in ("SECRET", "PASSWORD", "TOKEN"))
+        is_secret = "FORMER" not in name and any(word in name for word in ("SECRET", "PASSWORD", "TOKEN"))
         assert rest.startswith(":?" if is_secret else ":-"), name
 
 
 def test_only_the_proxy_is_published_and_only_it_is_believed() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["proxy"]
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert all(port.startswith("127.0.0.1:") for name, ports in published.items() if name != "proxy" for port in ports)
+    assert set(published) == {"proxy", "prometheus", "grafana"}
     address = SERVICES["proxy"]["networks"]["front"]["ipv4_address"]
     assert OURS["portal"]["environment"]["RETINT_TRUSTED_PROXIES"] == address
     [pool] = COMPOSE["networks"]["front"]["ipam"]["config"]
@@ -271,14 +301,3 @@ def test_the_proxy_passes_on_files_as_they_come_and_holds_everything_else_back()
     taking_files = {path for path, view in paths if getattr(view, "accepts_uploads", False)}
     assert len(taking_files) > 5
     assert {path for path, _ in paths if re.match(pattern, path)} == taking_files
-
-
-def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if nginx is None:
-        pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
-    text = (INFRA / "nginx.conf").read_text().replace("server portal:", "server 127.0.0.1:")
-    temporary = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in TEMPORARY)
-    (tmp_path / "nginx.conf").write_text(text.replace("http {", f"http {{ {temporary}"))
-    done = subprocess.run([nginx, "-t", "-c", tmp_path / "nginx.conf"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

@@ -7,26 +7,36 @@ module a subject. Importing the package registers them all. `sending` offers som
 
 from retint_web.api import (
     administration,
+    audit,
     batches,
     catalogue,
+    institutions,
     jobs,
     networks,
+    people,
     proofs,
+    providers,
     sending,
     trials,
     uploads,
     verdicts,
+    webhooks,
 )
 
 __all__ = [
     "administration",
+    "audit",
     "batches",
     "catalogue",
+    "institutions",
     "jobs",
     "networks",
+    "people",
     "proofs",
+    "providers",
     "sending",
     "trials",
     "uploads",
     "verdicts",
+    "webhooks",
 ]

@@ -3,24 +3,29 @@
 from uuid import UUID
 
 from flask import g
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retint import accounts, fleets, tables
+from retint import demand, fleets
+from retint.columns import now
 from retint.errors import NotFound
 from retint.jobs import long_moves, tallies
+from retint.jobs.long_moves import Selection
 from retint.lifecycle import FLEETS, QUEUES, State
-from retint.tenancy import get_owned
-from retint_web import services
+from retint.roles import OPERATOR, Role, Scope
+from retint.services import Services
+from retint.store_tables import Sweep
+from retint_web import house, services
 from retint_web.api import administration_responses as answers
 from retint_web.api import requests
 from retint_web.api.blueprint import api
-from retint_web.security import Role
+from retint_web.security import takes_metrics_token
 
 
-@api.operation("GET", "/workers", answers.Workers, roles=(Role.OPERATOR,))
+@api.operation("GET", "/workers", answers.Workers, roles=(OPERATOR,), scope=Scope.ADMIN)
 def list_workers() -> answers.Workers:
     """List the running workers."""
-    with services().read() as session:
+    with house().read() as session:
         live = fleets.list_live(session)
     return answers.Workers(
         items=[
@@ -42,10 +47,10 @@ def list_workers() -> answers.Workers:
     )
 
 
-@api.operation("GET", "/queues", answers.Queues, roles=(Role.OPERATOR,))
+@api.operation("GET", "/queues", answers.Queues, roles=(OPERATOR,), scope=Scope.ADMIN)
 def list_queues() -> answers.Queues:
     """Count the jobs that wait or run at each stage."""
-    with services().read() as session:
+    with house().read() as session:
         depths = tallies.measure_depths(session)
     return answers.Queues(
         items=[
@@ -62,50 +67,132 @@ def list_queues() -> answers.Queues:
     )
 
 
-@api.operation("GET", "/fleets/<name>", answers.Fleet, roles=(Role.OPERATOR,))
+@api.operation(
+    "GET", "/fleets/<name>", answers.Fleet, path_values={"name": FLEETS}, roles=(OPERATOR,), scope=Scope.ADMIN
+)
 def show_fleet(name: str) -> answers.Fleet:
     """Get how many workers a fleet has and how many are wanted."""
-    with services().read() as session:
+    with house().read() as session:
         return _fleet(session, name)
 
 
-@api.operation("PUT", "/fleets/<name>", answers.Fleet, body=requests.FleetSize, roles=(Role.OPERATOR,))
+@api.operation(
+    "PUT",
+    "/fleets/<name>",
+    answers.Fleet,
+    path_values={"name": FLEETS},
+    body=requests.FleetSize,
+    roles=(OPERATOR,),
+    scope=Scope.ADMIN,
+)
 def scale_fleet(name: str, body: requests.FleetSize) -> answers.Fleet:
     """Set how many workers a fleet should have; surplus workers finish their current jobs, then stop."""
-    with services().begin() as session:
-        _check_fleet(name)
-        fleets.set_wanted(session, name, body.wanted)
-        accounts.record_action(session, "fleet_scaled", f"{name} {body.wanted}", g.identity)
+    _check_fleet(name)
+    with house().begin() as session:
+        if body.wanted is not None:
+            fleets.set_wanted(session, name, body.wanted)
+        else:
+            fleets.set_limits(session, name, body.least or 0, body.most or 0, body.wait_s)
         session.flush()
         return _fleet(session, name)
 
 
-@api.operation("GET", "/failures", answers.Failures, roles=(Role.ADMIN,))
+@api.operation(
+    "GET",
+    "/fleets/<name>/demand",
+    answers.Demand,
+    path_values={"name": FLEETS},
+    roles=(OPERATOR,),
+    scope=Scope.ADMIN,
+)
+@takes_metrics_token
+def show_demand(name: str) -> answers.Demand:
+    """Get how many workers a fleet should have now, and why: for an operator, or with the token for metrics."""
+    _check_fleet(name)
+    with house().read() as session:
+        found = demand.read(session, house().settings)[name]
+        demand.require_fresh(found, session.scalars(select(now())).one())
+        live = _count_live(session, name)
+    return answers.Demand(
+        name=name,
+        wanted=found.wanted,
+        why=found.why,
+        rule=found.rule,
+        live=live,
+        work_s=found.work.seconds,
+        wait_s=found.limits.wait_s,
+        waiting=found.work.waiting,
+        running=found.work.running,
+        coming=found.work.coming,
+        least=found.limits.least,
+        most=min(found.limits.most, found.limits.cap),
+        assessed_at=found.assessed_at,
+        short_since=found.short_since,
+        is_unmet=found.is_unmet,
+    )
+
+
+@api.operation("GET", "/failures", answers.Failures, roles=(Role.ADMIN,), scope=Scope.ADMIN)
 def list_failures() -> answers.Failures:
     """Count the institution's refused and quarantined jobs by reason."""
     return _list_failures(g.identity.tenant_id)
 
 
-@api.operation("POST", "/failures/retry", answers.RetriedJobs, body=requests.FailureFilter, roles=(Role.ADMIN,))
+@api.operation(
+    "POST",
+    "/failures/retry",
+    answers.RetriedJobs,
+    body=requests.FailureFilter,
+    roles=(Role.ADMIN,),
+    scope=Scope.ADMIN,
+    errors={404: "There is no such batch."},
+)
 def retry_failures(body: requests.FailureFilter) -> answers.RetriedJobs:
-    """Give the institution's quarantined jobs another three attempts."""
-    return _retry_failures(g.identity.tenant_id, body)
+    """Run the institution's refused jobs again, each with its recipe: an upgrade may take their files."""
+    with services().begin() as session:
+        if body.batch_id is None:
+            move_ids = long_moves.run_refused_again(session, g.identity.tenant_id, body.reason_code)
+        else:
+            chosen = Selection(State.REFUSED, reason_code=body.reason_code)
+            move_ids = [long_moves.run_again(session, g.identity.tenant_id, body.batch_id, chosen)]
+    moved, is_complete = long_moves.carry_out_all(services(), move_ids)
+    return answers.RetriedJobs(retried=moved, complete=is_complete)
 
 
-@api.operation("GET", "/faults", answers.Failures, roles=(Role.OPERATOR,))
+@api.operation("GET", "/faults", answers.Failures, roles=(OPERATOR,), scope=Scope.ADMIN)
 def list_faults() -> answers.Failures:
     """Count every institution's quarantined jobs by reason: what the house failed at."""
     return _list_failures(None)
 
 
-@api.operation("POST", "/faults/retry", answers.RetriedJobs, body=requests.FaultFilter, roles=(Role.OPERATOR,))
+@api.operation(
+    "POST", "/faults/retry", answers.RetriedJobs, body=requests.FaultFilter, roles=(OPERATOR,), scope=Scope.ADMIN
+)
 def retry_faults(body: requests.FaultFilter) -> answers.RetriedJobs:
     """Give every institution's quarantined jobs another three attempts."""
-    return _retry_failures(None, requests.FailureFilter(reason_code=body.reason_code))
+    with house().begin() as session:
+        move_id = long_moves.retry_failures(session, None, reason_code=body.reason_code)
+    moved, is_complete = long_moves.carry_out_all(house(), [move_id])
+    return answers.RetriedJobs(retried=moved, complete=is_complete)
+
+
+@api.operation("GET", "/sweep", answers.Sweep, roles=(OPERATOR,), scope=Scope.ADMIN)
+def show_sweep() -> answers.Sweep:
+    """Get how far the sweep of the store is, and why it waits for an operator if it does."""
+    with house().read() as session:
+        sweep = session.get(Sweep, 1) or Sweep(looked_at=0, deleted=0)
+        return answers.Sweep(
+            started_at=sweep.started_at,
+            looked_at=sweep.looked_at,
+            deleted=sweep.deleted,
+            kept=sweep.kept or {},
+            stopped_code=sweep.stopped_code,
+            stopped=sweep.stopped,
+        )
 
 
 def _list_failures(tenant_id: UUID | None) -> answers.Failures:
-    with services().read() as session:
+    with _services_of(tenant_id).read() as session:
         groups = tallies.group_failures(session, tenant_id)
     return answers.Failures(
         items=[
@@ -122,17 +209,9 @@ def _list_failures(tenant_id: UUID | None) -> answers.Failures:
     )
 
 
-def _retry_failures(tenant_id: UUID | None, chosen: requests.FailureFilter) -> answers.RetriedJobs:
-    with services().begin() as session:
-        if chosen.batch_id is not None:
-            get_owned(session, tables.Batch, g.identity.tenant_id, chosen.batch_id)
-        move_id = long_moves.retry_failures(
-            session, tenant_id, batch_id=chosen.batch_id, reason_code=chosen.reason_code
-        )
-        action = "failures_retried" if tenant_id else "faults_retried"
-        accounts.record_action(session, action, chosen.reason_code or "all", g.identity)
-    move = long_moves.carry_out(services(), move_id)
-    return answers.RetriedJobs(retried=move.moved, complete=move.ended_at is not None)
+def _services_of(tenant_id: UUID | None) -> Services:
+    """Return services that see the institution, or all of them."""
+    return services() if tenant_id else house()
 
 
 def _check_fleet(name: str) -> None:
@@ -140,7 +219,22 @@ def _check_fleet(name: str) -> None:
         raise NotFound(f"There is no fleet {name}.")
 
 
+def _count_live(session: Session, name: str) -> int:
+    return sum(worker.fleet == name for worker in fleets.list_live(session))
+
+
 def _fleet(session: Session, name: str) -> answers.Fleet:
     _check_fleet(name)
-    live = sum(worker.fleet == name for worker in fleets.list_live(session))
-    return answers.Fleet(name=name, wanted=fleets.get_wanted(session)[name], live=live)
+    settings = services().settings
+    found = demand.read(session, settings)[name]
+    return answers.Fleet(
+        name=name,
+        mode=found.limits.mode,
+        wanted=found.wanted,
+        live=_count_live(session, name),
+        least=found.limits.least,
+        most=found.limits.most,
+        wait_s=found.limits.wait_s,
+        cap=found.limits.cap,
+        driver=settings.fleet_driver,
+    )

@@ -1,5 +1,6 @@
 """API operations on photos and batches: upload, deposit, progress, pause, results."""
 
+import re
 from typing import Any, Final
 from uuid import UUID
 
@@ -7,23 +8,25 @@ from flask import g, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from retint import batches, photos, tables
+from retint import batches, known_files, photos, tables
 from retint.errors import InvalidRequest
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import Stage, State
+from retint.roles import Scope
 from retint.tenancy import get_owned
 from retint_web import remote_photos, services
 from retint_web.api import requests, responses
-from retint_web.api.blueprint import api, job_url, next_cursor, portal_url, record
-from retint_web.api.openapi import OCTETS
+from retint_web.api.blueprint import api, job_url, next_cursor, portal_url
+from retint_web.api.openapi import OCTETS, Header
 from retint_web.files import downloads
 from retint_web.uploads import RequestBody
 
-KEY_LENGTH: Final = 100
-"""Most characters of an idempotency key."""
+KEY: Final = r"^[!-~]([ -~]{0,98}[!-~])?$"
+"""An idempotency key: 1 to 100 printable ASCII characters."""
+CANCELLED: Final = {409: "The batch was cancelled, or no more photos may wait or run (see `GET /usage`)."}
 
 
-@api.operation("POST", "/photos/known", responses.KnownHashes, body=requests.Hashes)
+@api.operation("POST", "/photos/known", responses.KnownHashes, body=requests.Hashes, scope=Scope.DEPOSIT)
 def known(body: requests.Hashes) -> responses.KnownHashes:
     """Find out which files the server has already."""
     with services().read() as session:
@@ -31,10 +34,12 @@ def known(body: requests.Hashes) -> responses.KnownHashes:
     return responses.KnownHashes(known=sorted(found))
 
 
-@api.operation("PUT", "/photos", responses.StoredPhoto, status=201, query=requests.PhotoQuery, body=OCTETS)
+@api.operation(
+    "PUT", "/photos", responses.StoredPhoto, status=201, query=requests.PhotoQuery, body=OCTETS, scope=Scope.DEPOSIT
+)
 def keep_photo(query: requests.PhotoQuery) -> responses.StoredPhoto:
     """Upload a photo that batches and trials may name later; the same bytes sent again are the same photo."""
-    photo = photos.store_original(services(), g.identity.tenant_id, RequestBody(), sha256=query.sha256)
+    photo = photos.store_original(services(), g.identity.tenant_id, RequestBody(query.sha256), sha256=query.sha256)
     return responses.StoredPhoto(id=photo.id, sha256=photo.sha256, size=photo.size)
 
 
@@ -45,14 +50,18 @@ def keep_photo(query: requests.PhotoQuery) -> responses.StoredPhoto:
     status=201,
     body=requests.NewBatch,
     headers={
-        "Idempotency-Key": "A repeated request with the same key returns the first one's batch. At most 100 characters."
+        "Idempotency-Key": Header(
+            "A repeated request with the same key returns the first one's batch. At most 100 characters.",
+            schema={"type": "string", "pattern": KEY},
+        )
     },
+    scope=Scope.DEPOSIT,
 )
 def open_batch(body: requests.NewBatch) -> responses.Batch:
     """Open a batch."""
     key = request.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isascii() and key.isprintable()):
-        raise InvalidRequest(f"An idempotency key has 1 to {KEY_LENGTH} printable ASCII characters.")
+    if key is not None and not re.fullmatch(KEY, key):
+        raise InvalidRequest("An idempotency key has 1 to 100 printable ASCII characters.")
     with services().begin() as session:
         batch = batches.open(
             session,
@@ -68,7 +77,7 @@ def open_batch(body: requests.NewBatch) -> responses.Batch:
         return _batch(batch, tallies.count_jobs(session, [batch.id])[batch.id])
 
 
-@api.operation("GET", "/batches", responses.Page[responses.Batch], query=requests.PageQuery)
+@api.operation("GET", "/batches", responses.Page[responses.Batch], query=requests.PageQuery, scope=Scope.READ)
 def list_batches(query: requests.PageQuery) -> responses.Page[responses.Batch]:
     """List batches, newest first."""
     with services().read() as session:
@@ -78,7 +87,7 @@ def list_batches(query: requests.PageQuery) -> responses.Page[responses.Batch]:
     return responses.Page(items=items, next=next_cursor(items, query.limit))
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>", responses.BatchWithProgress)
+@api.operation("GET", "/batches/<uuid:batch_id>", responses.BatchWithProgress, scope=Scope.READ)
 def show_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Get a batch and its progress."""
     with services().read() as session:
@@ -92,16 +101,27 @@ def show_batch(batch_id: UUID) -> responses.BatchWithProgress:
     status=201,
     query=requests.UploadQuery,
     body=OCTETS,
+    scope=Scope.DEPOSIT,
+    errors=CANCELLED,
 )
 def upload(batch_id: UUID, query: requests.UploadQuery) -> responses.DepositedJob:
     """Upload a file into a batch; the same bytes sent again under the same name are the same job."""
     tenant_id = g.identity.tenant_id
-    job = photos.deposit(services(), tenant_id, batch_id, query.name, RequestBody(), sha256=query.sha256)
+    body = RequestBody(query.sha256)
+    job = photos.deposit(services(), tenant_id, batch_id, query.name, body, sha256=query.sha256)
     with services().read() as session:
         return _deposited_job(session, job)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/jobs", responses.DepositedJob, status=201, body=requests.NewJob)
+@api.operation(
+    "POST",
+    "/batches/<uuid:batch_id>/jobs",
+    responses.DepositedJob,
+    status=201,
+    body=requests.NewJob,
+    scope=Scope.DEPOSIT,
+    errors=CANCELLED,
+)
 def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
     """Deposit a photo that the server has, or one from a web address."""
     if body.url is not None:
@@ -113,16 +133,33 @@ def add_known(batch_id: UUID, body: requests.NewJob) -> responses.DepositedJob:
         return _deposited_job(session, job)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/known", responses.AddedFiles, body=requests.KnownFiles)
+@api.operation(
+    "POST",
+    "/batches/<uuid:batch_id>/known",
+    responses.AddedFiles,
+    body=requests.KnownFiles,
+    scope=Scope.DEPOSIT,
+    errors=CANCELLED,
+)
 def add_known_files(batch_id: UUID, body: requests.KnownFiles) -> responses.AddedFiles:
-    """Deposit all those of up to 1,000 files whose bytes the server has; the others are to be uploaded."""
+    """Deposit those of up to 1,000 files whose bytes the server has, as far as a quota allows; upload the others."""
     files = [(file.name, file.sha256) for file in body.files]
     with services().begin() as session:
-        jobs = photos.add_known(session, g.identity.tenant_id, batch_id, files)
-        return responses.AddedFiles(jobs=[job and job.id for job in jobs])
+        added = known_files.add(session, g.identity.tenant_id, batch_id, files)
+    left_out = None
+    if added.left_out is not None:
+        numbers = responses.QuotaNumbers(**added.left_out.numbers)
+        left_out = responses.LeftOut(detail=added.left_out.message, quota=numbers)
+    return responses.AddedFiles(jobs=[job and job.id for job in added.jobs], left_out=left_out)
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>/jobs", responses.Page[responses.JobSummary], query=requests.JobsQuery)
+@api.operation(
+    "GET",
+    "/batches/<uuid:batch_id>/jobs",
+    responses.Page[responses.JobSummary],
+    query=requests.JobsQuery,
+    scope=Scope.READ,
+)
 def list_jobs(batch_id: UUID, query: requests.JobsQuery) -> responses.Page[responses.JobSummary]:
     """List a batch's jobs in the order of deposit."""
     with services().read() as session:
@@ -144,48 +181,57 @@ def list_jobs(batch_id: UUID, query: requests.JobsQuery) -> responses.Page[respo
     return responses.Page(items=items, next=next_cursor(items, query.limit))
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/pause", responses.BatchWithProgress)
+@api.operation(
+    "POST",
+    "/batches/<uuid:batch_id>/pause",
+    responses.BatchWithProgress,
+    scope=Scope.DEPOSIT,
+    errors=CANCELLED,
+)
 def pause_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Pause a batch: running jobs finish their stage, no more are started."""
     with services().begin() as session:
         batches.pause(session, g.identity.tenant_id, batch_id)
-        record(session, "batch_paused", batch_id)
         return _batch_with_progress(session, batch_id)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/resume", responses.BatchWithProgress)
+@api.operation(
+    "POST",
+    "/batches/<uuid:batch_id>/resume",
+    responses.BatchWithProgress,
+    scope=Scope.DEPOSIT,
+    errors=CANCELLED,
+)
 def resume_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Resume a paused batch."""
     with services().begin() as session:
         batches.resume(session, g.identity.tenant_id, batch_id)
-        record(session, "batch_resumed", batch_id)
         return _batch_with_progress(session, batch_id)
 
 
-@api.operation("POST", "/batches/<uuid:batch_id>/cancel", responses.BatchWithProgress)
+@api.operation("POST", "/batches/<uuid:batch_id>/cancel", responses.BatchWithProgress, scope=Scope.DEPOSIT)
 def cancel_batch(batch_id: UUID) -> responses.BatchWithProgress:
     """Cancel all jobs of a batch that have not ended; results stay."""
     with services().begin() as session:
         move_id = long_moves.cancel_batch(session, g.identity.tenant_id, batch_id)
-        record(session, "batch_cancelled", batch_id)
     long_moves.carry_out(services(), move_id)
     with services().read() as session:
         return _batch_with_progress(session, batch_id)
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>/results.zip", "application/zip")
+@api.operation("GET", "/batches/<uuid:batch_id>/results.zip", "application/zip", scope=Scope.HANDOVER)
 def download_results(batch_id: UUID) -> ResponseReturnValue:
     """Download the results so far, with their provenance records and the report."""
     return downloads.send_results(batch_id)
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>/report.csv", "text/csv")
+@api.operation("GET", "/batches/<uuid:batch_id>/report.csv", "text/csv", scope=Scope.READ)
 def download_report(batch_id: UUID) -> ResponseReturnValue:
     """Download the report: one row for each deposited file."""
     return downloads.send_report(batch_id)
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>/receipt.csv", "text/csv")
+@api.operation("GET", "/batches/<uuid:batch_id>/receipt.csv", "text/csv", scope=Scope.READ)
 def download_receipt(batch_id: UUID) -> ResponseReturnValue:
     """Download the receipt: path, bytes, SHA-256 and time of arrival of each deposited file."""
     return downloads.send_receipt(batch_id)

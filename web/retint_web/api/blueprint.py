@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 from uuid import UUID
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 
-from retint import __version__, accounts
-from retint_web import services
+from retint import __version__
+from retint_web.api import document
 from retint_web.api.openapi import Api
+from retint_web.links import portal_url as portal_url
 from retint_web.security import csrf, public
 
 PREFIX: Final = "/api/v1"
@@ -24,12 +24,12 @@ csrf.exempt(blueprint)  # a browser never sends a bearer token by itself
 @public
 def openapi() -> ResponseReturnValue:
     """The OpenAPI document, which anyone may read."""
-    return jsonify(api.document("Retint", __version__, portal_url() + PREFIX))
+    return jsonify(describe())
 
 
-def portal_url() -> str:
-    """Return the portal's web address, without a trailing slash."""
-    return (services().settings.public_url or request.url_root).rstrip("/")
+def describe() -> dict[str, Any]:
+    """Return the OpenAPI document."""
+    return document.build(api.operations, "Retint", __version__, portal_url() + PREFIX)
 
 
 def job_url(job_id: UUID) -> str:
@@ -45,8 +45,3 @@ def file_urls(job_id: UUID, names: Iterable[str]) -> dict[str, str]:
 def next_cursor(items: list[Any], limit: int) -> str | None:
     """Return the id after which the next page begins; None after a page that is not full."""
     return str(items[-1].id) if len(items) == limit else None
-
-
-def record(session: Session, action: str, subject: UUID | str) -> None:
-    """Write what the caller did to a batch, job or trial into the audit log."""
-    accounts.record_action(session, action, str(subject), g.identity)

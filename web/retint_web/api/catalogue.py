@@ -1,5 +1,6 @@
 """API operations on catalogues, and the search for photos."""
 
+from typing import Final
 from uuid import UUID
 
 from flask import g
@@ -7,10 +8,13 @@ from flask.typing import ResponseReturnValue
 
 from retint import search
 from retint.catalogue import EXAMPLES, Import, Told
+from retint.roles import Scope
 from retint_web import services
 from retint_web.api import requests, responses
 from retint_web.api.blueprint import api, job_url, next_cursor
 from retint_web.files import catalogues
+
+CANCELLED: Final = {409: "The batch was cancelled."}
 
 
 @api.operation(
@@ -19,6 +23,8 @@ from retint_web.files import catalogues
     responses.CatalogueImport,
     query=requests.CatalogueQuery,
     body="text/csv",
+    scope=Scope.DEPOSIT,
+    errors=CANCELLED,
 )
 def import_catalogue(batch_id: UUID, query: requests.CatalogueQuery) -> responses.CatalogueImport:
     """Import a batch's catalogue in place of the one that it has, all of it or nothing; or try to."""
@@ -26,13 +32,26 @@ def import_catalogue(batch_id: UUID, query: requests.CatalogueQuery) -> response
     return _describe(done, dry_run=query.dry_run)
 
 
-@api.operation("GET", "/batches/<uuid:batch_id>/catalogue/unmatched.csv", "text/csv")
+@api.operation("GET", "/batches/<uuid:batch_id>/catalogue/unmatched.csv", "text/csv", scope=Scope.READ)
 def download_unmatched(batch_id: UUID) -> ResponseReturnValue:
     """Download which files and records of a batch have no counterpart, or more than one."""
     return catalogues.send_unmatched(batch_id)
 
 
-@api.operation("GET", "/photos", responses.Page[responses.FoundPhoto], query=requests.SearchQuery)
+@api.operation(
+    "POST",
+    "/batches/<uuid:batch_id>/catalogue/unmatched.csv",
+    "text/csv",
+    body="text/csv",
+    scope=Scope.READ,
+    errors=CANCELLED,
+)
+def check_catalogue(batch_id: UUID) -> ResponseReturnValue:
+    """Download the same of a catalogue that is not imported."""
+    return catalogues.send_would_be_unmatched(batch_id, catalogues.read_body)
+
+
+@api.operation("GET", "/photos", responses.Page[responses.FoundPhoto], query=requests.SearchQuery, scope=Scope.READ)
 def find_photos(query: requests.SearchQuery) -> responses.Page[responses.FoundPhoto]:
     """Find photos by words, state and kind of failure, in one batch or in all."""
     wanted = search.Query(query.q, query.batch, query.state, query.reason_code, query.sort)

@@ -1,5 +1,6 @@
 """API operations on one job: what is known of it, its files, retry and cancel."""
 
+from typing import Final
 from uuid import UUID
 
 from flask import g
@@ -12,59 +13,93 @@ from retint.errors import IllegalMove
 from retint.jobs import attempts, changes
 from retint.lifecycle import Stage
 from retint.pages import list_photographs
+from retint.roles import OPERATOR, Scope
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.api import requests, responses
-from retint_web.api.blueprint import PREFIX, api, file_urls, job_url, portal_url, record
+from retint_web.api.blueprint import PREFIX, api, file_urls, job_url, portal_url
 from retint_web.api.openapi import OCTETS
 from retint_web.files import confidence, downloads, zoom
-from retint_web.security import Role
+
+FILES: Final[dict[str, tuple[str, ...]]] = {
+    "name": ("original", "result", "preview", "thumb", "before", "provenance", "proxy", "color", "density")
+}
+WITHHELD: Final = {403: "The catalogue says that the colored result is not given out."}
 
 
-@api.operation("GET", "/jobs/<uuid:job_id>", responses.Job)
+@api.operation("GET", "/jobs/<uuid:job_id>", responses.Job, scope=Scope.READ)
 def show_job(job_id: UUID) -> responses.Job:
     """Get a job with its attempts, files and facts."""
     with services().read() as session:
         return _job(session, job_id)
 
 
-@api.operation("GET", "/jobs/<uuid:job_id>/files/<name>", OCTETS, query=requests.FileQuery)
+@api.operation(
+    "GET",
+    "/jobs/<uuid:job_id>/files/<name>",
+    OCTETS,
+    query=requests.FileQuery,
+    path_values=FILES,
+    errors=WITHHELD,
+    scope=Scope.READ,
+    scope_of=lambda name: Scope.HANDOVER if name in ("original", "result") else Scope.READ,
+)
 def download_file(job_id: UUID, name: str, query: requests.FileQuery) -> ResponseReturnValue:
-    """Download one of a job's files; range requests are supported."""
+    """Download one of a job's files; range requests are supported. `original` and `result` need `handover`."""
     return downloads.send_file(job_id, name, attach=query.download)
 
 
 @api.operation(
-    "GET", "/jobs/<uuid:job_id>/zoom", OCTETS, query=requests.PhotoPageQuery, not_yet="The zoom is being prepared."
+    "GET",
+    "/jobs/<uuid:job_id>/zoom",
+    OCTETS,
+    query=requests.PhotoPageQuery,
+    not_yet="The zoom is being prepared.",
+    scope=Scope.READ,
+    errors=WITHHELD,
 )
 def download_zoom(job_id: UUID, query: requests.PhotoPageQuery) -> ResponseReturnValue:
     """Download a result as tiles to zoom into: DeepZoom in an uncompressed zip, made when it is first asked for."""
     return zoom.send_zoom(job_id, query.page)
 
 
-@api.operation("GET", "/jobs/<uuid:job_id>/confidence", confidence.PNG, query=requests.PhotoPageQuery)
+@api.operation(
+    "GET",
+    "/jobs/<uuid:job_id>/confidence",
+    confidence.PNG,
+    query=requests.PhotoPageQuery,
+    scope=Scope.READ,
+    errors=WITHHELD,
+)
 def show_confidence(job_id: UUID, query: requests.PhotoPageQuery) -> ResponseReturnValue:
     """Get where the network guessed, as a picture to lay over the proxy: the less sure of a color, the more opaque."""
     return confidence.send_picture(job_id, query.page)
 
 
-@api.operation("POST", "/jobs/<uuid:job_id>/retry", responses.Job, roles=(Role.ADMIN,))
+@api.operation(
+    "POST",
+    "/jobs/<uuid:job_id>/retry",
+    responses.Job,
+    roles=(OPERATOR,),
+    scope=Scope.ADMIN,
+    errors={409: "The job is not quarantined."},
+)
 def retry_job(job_id: UUID) -> responses.Job:
     """Give a quarantined job another three attempts."""
     with services().begin() as session:
         job = get_owned(session, tables.Job, g.identity.tenant_id, job_id)
         if not changes.retry_job(session, g.identity.tenant_id, job_id):
             raise IllegalMove(f"Only a quarantined photo can be retried; this one is {job.state}.")
-        record(session, "job_retried", job_id)
         return _job(session, job_id)
 
 
-@api.operation("POST", "/jobs/<uuid:job_id>/cancel", responses.Job)
+@api.operation(
+    "POST", "/jobs/<uuid:job_id>/cancel", responses.Job, scope=Scope.DEPOSIT, errors={409: "The job has ended."}
+)
 def cancel_job(job_id: UUID) -> responses.Job:
     """Cancel a job that has not ended."""
     with services().begin() as session:
         changes.cancel_job(session, g.identity.tenant_id, job_id)
-        record(session, "job_cancelled", job_id)
         return _job(session, job_id)
 
 
@@ -120,7 +155,7 @@ def _attempt(attempt: tables.Attempt) -> responses.Attempt:
         number=attempt.number,
         stage=attempt.stage,
         outcome=attempt.outcome,
-        error=attempts.describe(attempt.error, in_full=g.identity.is_admin or g.identity.is_operator),
+        error=attempts.describe(attempt.error, in_full=g.identity.is_operator),
         worker_id=attempt.worker_id,
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,

@@ -3,20 +3,27 @@
 from dataclasses import asdict
 
 from retint.errors import NotFound
+from retint.roles import Scope
 from retint_models.weights.cards import Card, read_cards
 from retint_web import services
-from retint_web.api import responses
+from retint_web.api import network_responses as answers
 from retint_web.api.blueprint import api, portal_url
 
 
-@api.operation("GET", "/networks", responses.Networks)
-def list_networks() -> responses.Networks:
+@api.operation("GET", "/networks", answers.Networks, scope=Scope.READ)
+def list_networks() -> answers.Networks:
     """List all networks, also those whose weights are not installed."""
-    return responses.Networks(items=[_network(card) for card in read_cards(services().settings.weights).values()])
+    return answers.Networks(items=[_network(card) for card in read_cards(services().settings.weights).values()])
 
 
-@api.operation("GET", "/networks/<network>", responses.Network)
-def show_network(network: str) -> responses.Network:
+@api.operation(
+    "GET",
+    "/networks/<network>",
+    answers.Network,
+    path_values={"network": ("compact", "compact-defade")},
+    scope=Scope.READ,
+)
+def show_network(network: str) -> answers.Network:
     """Get a network's card."""
     card = read_cards(services().settings.weights).get(network)
     if card is None:
@@ -24,8 +31,8 @@ def show_network(network: str) -> responses.Network:
     return _network(card)
 
 
-def _network(card: Card) -> responses.Network:
-    return responses.Network(
+def _network(card: Card) -> answers.Network:
+    return answers.Network(
         name=card.name,
         kind=card.kind,
         title=card.title,
@@ -42,7 +49,7 @@ def _network(card: Card) -> responses.Network:
         data=card.data,
         not_known=card.not_known,
         undisclosed_data=card.undisclosed_data,
-        settings={name: responses.Setting(**asdict(setting)) for name, setting in card.settings.items()},
+        settings={name: answers.Setting(**asdict(setting)) for name, setting in card.settings.items()},
         scores=card.scores,
         published_scores=[asdict(published) for published in card.published_scores],
         preprocessing=card.preprocessing,

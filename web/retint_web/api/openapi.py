@@ -2,25 +2,57 @@
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
-from pydantic import BaseModel, ValidationError
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core.core_schema import ErrorType
 
-from retint.errors import InvalidRequest
-from retint_web.api.responses import NotYet, Problem
-from retint_web.security import Role, accepts_uploads, moves_bytes, require
+from retint.errors import InvalidRequest, Refused
+from retint.roles import Duty, Scope
+from retint_web.security import accepts_uploads, moves_bytes, public, require, require_scope
 
 JSON: Final = "application/json"
 OCTETS: Final = "application/octet-stream"
-BINARY: Final = {"type": "string", "format": "binary"}
+"""Media type of a body of any bytes; an answer of this kind has the media type of the file that it is."""
 PATH_PARAMETER: Final = re.compile(r"<(?:(\w+):)?(\w+)>")
+STRING: Final[Mapping[str, Any]] = {"type": "string"}
+SCHEMA_FAULTS: Final = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
+"""Kinds of pydantic's faults that the schema in the OpenAPI document tells; others are found by functions of ours."""
 
 View = Callable[..., Any]
+
+
+class WrongContentType(Refused):
+    """The body is of another kind than the operation takes."""
+
+    code = "content_type"
+    status = 415
+
+
+class Contradiction(InvalidRequest):
+    """The values fit the schema, but not each other, or not what they describe."""
+
+    code = "contradiction"
+    status = 422
+
+
+class NoQuery(BaseModel):
+    """The query of an operation that has no parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class Header:
+    """A header of a request or of an answer."""
+
+    description: str
+    is_required: bool = False
+    schema: Mapping[str, Any] = field(default_factory=lambda: STRING)
 
 
 @dataclass(frozen=True)
@@ -31,7 +63,6 @@ class Operation:
     method: str
     path: str
     """In the syntax of Flask's rules: `/batches/<uuid:batch_id>`."""
-    summary: str
     answer: type[BaseModel] | str | None
     """Model of a JSON answer, or the media type of any other; None for an empty one."""
     status: int
@@ -40,12 +71,21 @@ class Operation:
     """Model of a JSON body, or the media type of any other."""
     needs_body: bool
     """Whether a request without the body is refused."""
-    headers: dict[str, str]
-    """Request headers and their descriptions; one that is required says so first."""
-    answer_headers: dict[str, str]
-    """Headers of the answer and their descriptions."""
-    roles: tuple[Role, ...]
-    """Of which the caller must have one; empty if every token will do."""
+    path_values: dict[str, tuple[str, ...]]
+    """Values that parameters of the path may have; of one that names a row, none are known."""
+    headers: dict[str, Header]
+    """Of the request."""
+    answer_headers: dict[str, Header]
+    errors: dict[int, str]
+    """Statuses of refusals that not every operation has, and what each means."""
+    is_public: bool
+    """Whether it needs no token."""
+    scope: Scope
+    """Which a token needs."""
+    scope_of: Callable[[str], Scope] | None
+    """Which it needs instead for the `name` in the path; None where it is always the same."""
+    roles: tuple[Duty, ...]
+    """Of which the caller must have one; empty if everybody may."""
     not_yet: str | None
     """What it means that the answer is 202 and `NotYet`; None where it never is."""
     view: View
@@ -58,40 +98,49 @@ class Api:
     blueprint: Blueprint
     operations: list[Operation] = field(default_factory=list)
 
+    # Longer than a screen: one property of an operation after the other, twice.
     def operation(
         self,
         method: str,
         path: str,
         answer: type[BaseModel] | str | None,
         *,
+        scope: Scope,
+        scope_of: Callable[[str], Scope] | None = None,
         status: int = 200,
         query: type[BaseModel] | None = None,
         body: type[BaseModel] | str | None = None,
         needs_body: bool = True,
-        headers: dict[str, str] | None = None,
-        answer_headers: dict[str, str] | None = None,
-        roles: tuple[Role, ...] = (),
+        path_values: dict[str, tuple[str, ...]] | None = None,
+        headers: dict[str, Header] | None = None,
+        answer_headers: dict[str, Header] | None = None,
+        errors: dict[int, str] | None = None,
+        is_public: bool = False,
+        roles: tuple[Duty, ...] = (),
         not_yet: str | None = None,
     ) -> Callable[[View], View]:
         """Register a function as an operation. It receives `query` and `body` as models and returns the answer's model.
 
-        The function's name is the operation's id, the first line of its docstring the summary.
+        The function's name is the operation's id, its docstring the summary and the description.
         """
 
         def register(view: View) -> View:
-            summary = (view.__doc__ or "").partition("\n")[0]
             operation = Operation(
                 name=view.__name__,
                 method=method,
                 path=path,
-                summary=summary,
                 answer=answer,
                 status=status,
                 query=query,
                 body=body,
                 needs_body=needs_body,
+                path_values=path_values or {},
                 headers=headers or {},
                 answer_headers=answer_headers or {},
+                scope=scope,
+                scope_of=scope_of,
+                errors=errors or {},
+                is_public=is_public,
                 roles=roles,
                 not_yet=not_yet,
                 view=view,
@@ -108,32 +157,6 @@ class Api:
             if operation.view in views:
                 _add_route(blueprint, operation)
 
-    def document(self, title: str, version: str, server: str) -> dict[str, Any]:
-        """Build the OpenAPI 3.1 document."""
-        models = {Problem: "serialization", NotYet: "serialization"} | {
-            model: mode
-            for operation in self.operations
-            for model, mode in ((operation.body, "validation"), (operation.answer, "serialization"))
-            if isinstance(model, type)
-        }
-        refs, definitions = models_json_schema(list(models.items()), ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
-        schemas = {model: schema for (model, _), schema in refs.items()}
-        paths: dict[str, dict[str, Any]] = {}
-        for operation in self.operations:
-            path = PATH_PARAMETER.sub(r"{\2}", operation.path)
-            paths.setdefault(path, {})[operation.method.lower()] = _describe_operation(operation, schemas)
-        return {
-            "openapi": "3.1.0",
-            "info": {"title": title, "version": version},
-            "servers": [{"url": server}],
-            "security": [{"token": []}],
-            "paths": paths,
-            "components": {
-                "schemas": definitions["$defs"],
-                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            },
-        }
-
 
 def _add_route(blueprint: Blueprint, operation: Operation) -> None:
     route = _make_route(operation)
@@ -141,7 +164,10 @@ def _add_route(blueprint: Blueprint, operation: Operation) -> None:
         route = accepts_uploads(route)
     if isinstance(operation.answer, str):
         route = moves_bytes(route)
-    blueprint.add_url_rule(operation.path, operation.name, route, methods=[operation.method])
+    if operation.is_public:
+        route = public(route)
+    methods = [operation.method]
+    blueprint.add_url_rule(operation.path, operation.name, route, methods=methods, provide_automatic_options=False)
 
 
 def _make_route(operation: Operation) -> Callable[..., ResponseReturnValue]:
@@ -151,10 +177,13 @@ def _make_route(operation: Operation) -> Callable[..., ResponseReturnValue]:
     def route(**values: Any) -> ResponseReturnValue:
         if operation.roles:
             require(*operation.roles)
+        if not operation.is_public:
+            require_scope(operation.scope_of(values["name"]) if operation.scope_of else operation.scope)
+        query = _parse(operation.query or NoQuery, _read_query())
         if operation.query is not None:
-            values["query"] = _parse(operation.query, request.args.to_dict())
+            values["query"] = query
         if isinstance(operation.body, type):
-            values["body"] = _parse(operation.body, request.get_data(cache=False) or b"{}")
+            values["body"] = _parse(operation.body, _read_json())
         answer = operation.view(**values)
         if isinstance(answer, BaseModel):
             return Response(answer.model_dump_json(), operation.status, content_type=JSON)
@@ -163,103 +192,43 @@ def _make_route(operation: Operation) -> Callable[..., ResponseReturnValue]:
     return route
 
 
+def _read_query() -> dict[str, str]:
+    """Return the parameters of the query.
+
+    Raises:
+        InvalidRequest: one is there twice.
+    """
+    twice = [name for name, values in request.args.lists() if len(values) > 1]
+    if twice:
+        raise InvalidRequest(f"{twice[0]}: The query has it more than once.")
+    return request.args.to_dict()
+
+
+def _read_json() -> bytes:
+    """Return the JSON of the request's body; no body is an empty object.
+
+    Raises:
+        WrongContentType: it is not said to be JSON.
+    """
+    body = request.get_data(cache=False)
+    if body and not request.is_json:
+        raise WrongContentType(f"The body must be JSON: send the header Content-Type: {JSON}.")
+    return body or b"{}"
+
+
 def _parse(model: type[BaseModel], values: dict[str, str] | bytes) -> BaseModel:
     """Parse a query or a JSON body.
 
     Raises:
         InvalidRequest: a value is not valid; the message names the first such field.
+        Contradiction: the values fit the schema, but not each other.
     """
     try:
-        return model.model_validate_json(values) if isinstance(values, bytes) else model.model_validate(values)
+        if isinstance(values, bytes):  # JSON has types: `"watermark": 0` is a mistake
+            return model.model_validate_json(values, strict=True)
+        return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InvalidRequest(f"{where}: {first['msg']}." if where else f"{first['msg']}.") from error
-
-
-def _describe_operation(operation: Operation, schemas: dict[Any, Any]) -> dict[str, Any]:
-    """Build the Operation Object of the OpenAPI specification."""
-    answer: dict[str, Any] = {"description": "Success."}
-    if operation.answer is not None:
-        answer |= _content_object(operation.answer, schemas)
-    if operation.answer_headers:
-        answer["headers"] = {
-            name: {"description": meaning, "schema": {"type": "string"}}
-            for name, meaning in operation.answer_headers.items()
-        }
-    problem = {"description": "The request was refused or failed."} | {
-        "content": {"application/problem+json": {"schema": schemas[Problem]}}
-    }
-    description: dict[str, Any] = {
-        "operationId": operation.name,
-        "summary": operation.summary,
-        "parameters": [*_path_parameters(operation), *_query_parameters(operation), *_header_parameters(operation)],
-        "responses": {str(operation.status): answer, "default": problem},
-    }
-    if operation.not_yet is not None:
-        description["responses"]["202"] = {
-            "description": operation.not_yet,
-            "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
-        } | _content_object(NotYet, schemas)
-    if operation.answer == OCTETS:
-        description["responses"]["302"] = {"description": "The file is at the signed address in `Location`."}
-    if operation.body is not None:
-        description["requestBody"] = {"required": operation.needs_body} | _content_object(operation.body, schemas)
-    if operation.roles:
-        description["tags"] = ["administration"]
-        description["description"] = f"Only {' or '.join(operation.roles)} may do this."
-    return description
-
-
-def _content_object(kind: type[BaseModel] | str, schemas: dict[Any, Any]) -> dict[str, Any]:
-    if isinstance(kind, str):
-        return {"content": {kind: {"schema": BINARY}}}
-    return {"content": {JSON: {"schema": schemas[kind]}}}
-
-
-def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
-    kinds = {"uuid": {"type": "string", "format": "uuid"}}
-    return [
-        {"name": name, "in": "path", "required": True, "schema": kinds.get(kind, {"type": "string"})}
-        for kind, name in PATH_PARAMETER.findall(operation.path)
-    ]
-
-
-def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
-    if operation.query is None:
-        return []
-    schema = operation.query.model_json_schema()
-    definitions, required = schema.get("$defs", {}), schema.get("required", [])
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "required": name in required,
-            "schema": _inline_references(property_, definitions),
-        }
-        for name, property_ in schema["properties"].items()
-    ]
-
-
-def _inline_references(schema: Any, definitions: dict[str, Any]) -> Any:
-    """Replace references by the definitions that they name: a parameter's schema must be self-contained."""
-    if isinstance(schema, list):
-        return [_inline_references(part, definitions) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return _inline_references(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    return {name: _inline_references(part, definitions) for name, part in schema.items()}
-
-
-def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "in": "header",
-            "required": meaning.startswith("Required"),
-            "description": meaning,
-            "schema": {"type": "string"},
-        }
-        for name, meaning in operation.headers.items()
-    ]
+        kind = InvalidRequest if first["type"] in SCHEMA_FAULTS else Contradiction
+        raise kind(f"{where}: {first['msg']}." if where else f"{first['msg']}.") from error

@@ -1,7 +1,7 @@
 """What the API answers, field by field. The OpenAPI document is made from these."""
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,12 +17,26 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    identifies: ClassVar[str | None] = None
+    """The parameter of paths that its `id` is; operations that need one can follow (see `document`)."""
+
 
 class Page(Answer, Generic[T]):
     """A page of a list."""
 
     items: list[T]
     next: str | None = Field(description="Send it as `after` to get the next page; null on the last page.")
+
+
+class QuotaNumbers(Answer):
+    """A quota, and how far a request is beyond it."""
+
+    name: str = Field(description="`bytes` (of originals), `photos_in_flight` or `priority`.")
+    limit: int
+    used: int = Field(description="Kept and reserved bytes, or photos in flight; 0 for a priority.")
+    needs: int = Field(description="What the request would add, or the priority that it asks for.")
+    left_out: int = Field(description="Files of the request that were left out.")
+    ask: list[str] = Field(description="Email addresses of operators, who can raise the quota.")
 
 
 class Problem(Answer):
@@ -34,6 +48,7 @@ class Problem(Answer):
     detail: str = Field(description="One sentence for people.")
     code: str = Field(description="Stable name of the error, for programs.")
     request_id: str = Field(description="Names the request in the portal's log; also in the header X-Request-ID.")
+    quota: QuotaNumbers | None = Field(None, description="With the code `quota_exceeded`.")
 
 
 class NotYet(Answer):
@@ -75,6 +90,8 @@ class Counts(Answer):
 class Batch(Answer):
     """A batch."""
 
+    identifies = "batch_id"
+
     id: UUID
     name: str
     url: str = Field(description="The batch's page in the portal.")
@@ -97,6 +114,8 @@ class BatchWithProgress(Batch):
 class JobSummary(Answer):
     """A job in a list."""
 
+    identifies = "job_id"
+
     id: UUID
     name: str
     stage: Stage
@@ -108,6 +127,8 @@ class JobSummary(Answer):
 
 class DepositedJob(Answer):
     """The job of a file that was just deposited."""
+
+    identifies = "job_id"
 
     id: UUID
     photo_id: UUID
@@ -172,6 +193,8 @@ class Job(JobSummary):
 class Result(Answer):
     """A result, and what was said last of it."""
 
+    identifies = "job_id"
+
     id: UUID = Field(description="Of its job.")
     name: str
     url: str = Field(description="The photo's page in the portal.")
@@ -186,6 +209,8 @@ class Result(Answer):
 
 class Replacing(Answer):
     """A job that takes another one's place."""
+
+    identifies = "job_id"
 
     id: UUID
     name: str
@@ -241,6 +266,8 @@ class Try(JobSummary):
 class Trial(Answer):
     """One photo, restored with several recipes."""
 
+    identifies = "trial_id"
+
     id: UUID
     name: str
     url: str = Field(description="The trial's page in the portal.")
@@ -279,6 +306,8 @@ class Proof(Answer):
 class TrialSummary(Answer):
     """A trial in a list."""
 
+    identifies = "trial_id"
+
     id: UUID
     name: str
     url: str
@@ -286,16 +315,27 @@ class TrialSummary(Answer):
     tries: int
 
 
+class LeftOut(Answer):
+    """Why files were left out."""
+
+    detail: str = Field(description="One sentence for people.")
+    quota: QuotaNumbers
+
+
 class AddedFiles(Answer):
     """What became of files that were named by their hashes."""
 
     jobs: list[UUID | None] = Field(
-        description="The job of each file, in the order of the request; null where the server has no such bytes."
+        description="The job of each file, in the order of the request; null where the server has no such bytes,"
+        " or the file is left out."
     )
+    left_out: LeftOut | None = Field(None, description="Why the server left out some files whose bytes it has.")
 
 
 class Upload(Answer):
     """A resumable upload."""
+
+    identifies = "upload_id"
 
     id: UUID
     batch_id: UUID | None = Field(description="The batch that it is deposited in.")
@@ -311,49 +351,6 @@ class Uploads(Answer):
     """Resumable uploads."""
 
     items: list[Upload]
-
-
-class Setting(Answer):
-    """A number that a recipe may set for a network."""
-
-    default: float
-    least: float
-    most: float
-    step: float = Field(description="1 if only whole numbers are allowed.")
-    title: str
-
-
-class Network(Answer):
-    """A network's card."""
-
-    name: str
-    kind: str = Field(description="`colorizer` or `defader`.")
-    title: str
-    url: str = Field(description="The network's page in the portal.")
-    is_here: bool = Field(description="Whether its weights are installed, so that a recipe may name it.")
-    good_at: str
-    weaknesses: list[str]
-    parameters: int = Field(description="Number of parameters; 0 if unknown.")
-    size: int = Field(description="Bytes of the weights; 0 if they are not installed.")
-    sha256: str = Field(description="Hash of the weights; empty if they are not installed.")
-    license: str = Field(description="License of the weights.")
-    code_license: str = Field(description="License of its authors' code; empty for our own networks.")
-    source: str
-    data: list[str] = Field(description="What it was trained on, and on what terms that may be used.")
-    not_known: list[str] = Field(description="What nobody has published, a sentence each.")
-    undisclosed_data: str = Field(description="Why an operator must accept its training data; empty if not.")
-    settings: dict[str, Setting]
-    scores: dict[str, Any] = Field(description="Measured on our own photographs; empty if not measured.")
-    published_scores: list[dict[str, Any]] = Field(description="What others measured, and of which weights.")
-    preprocessing: dict[str, Any] = Field(description="How a photo is prepared for it.")
-    official: list[dict[str, Any]] = Field(description="The files that its authors published, and where.")
-    origin: str = Field(description="Whether the weights here are official; empty if they are not installed.")
-
-
-class Networks(Answer):
-    """All networks."""
-
-    items: list[Network]
 
 
 class RunAgain(Answer):

@@ -6,12 +6,21 @@ from flask import g
 from sqlalchemy.orm import Session
 
 from retint import photos, trials
+from retint.roles import Scope
 from retint_web import remote_photos, services
 from retint_web.api import requests, responses
-from retint_web.api.blueprint import api, file_urls, job_url, next_cursor, portal_url, record
+from retint_web.api.blueprint import api, file_urls, job_url, next_cursor, portal_url
 
 
-@api.operation("POST", "/trials", responses.Trial, status=201, body=requests.NewTrial)
+@api.operation(
+    "POST",
+    "/trials",
+    responses.Trial,
+    status=201,
+    body=requests.NewTrial,
+    scope=Scope.DEPOSIT,
+    errors={404: "The portal has no file with these bytes.", 409: "No more photos may wait or run (see `GET /usage`)."},
+)
 def begin_trial(body: requests.NewTrial) -> responses.Trial:
     """Try several recipes on one photo."""
     tenant_id, imported = g.identity.tenant_id, services().settings.weights
@@ -29,7 +38,7 @@ def begin_trial(body: requests.NewTrial) -> responses.Trial:
         return _trial(session, trial_id)
 
 
-@api.operation("GET", "/trials", responses.Page[responses.TrialSummary], query=requests.PageQuery)
+@api.operation("GET", "/trials", responses.Page[responses.TrialSummary], query=requests.PageQuery, scope=Scope.READ)
 def list_trials(query: requests.PageQuery) -> responses.Page[responses.TrialSummary]:
     """List trials, newest first."""
     with services().read() as session:
@@ -43,14 +52,16 @@ def list_trials(query: requests.PageQuery) -> responses.Page[responses.TrialSumm
     return responses.Page(items=items, next=next_cursor(items, query.limit))
 
 
-@api.operation("GET", "/trials/<uuid:trial_id>", responses.Trial)
+@api.operation("GET", "/trials/<uuid:trial_id>", responses.Trial, scope=Scope.READ)
 def show_trial(trial_id: UUID) -> responses.Trial:
     """Get a trial, its progress and its results."""
     with services().read() as session:
         return _trial(session, trial_id)
 
 
-@api.operation("POST", "/trials/<uuid:trial_id>/tries", responses.Trial, status=201, body=requests.NewTry)
+@api.operation(
+    "POST", "/trials/<uuid:trial_id>/tries", responses.Trial, status=201, body=requests.NewTry, scope=Scope.DEPOSIT
+)
 def add_try(trial_id: UUID, body: requests.NewTry) -> responses.Trial:
     """Try one more recipe."""
     with services().begin() as session:
@@ -65,12 +76,11 @@ def add_try(trial_id: UUID, body: requests.NewTry) -> responses.Trial:
         return _trial(session, trial_id)
 
 
-@api.operation("POST", "/trials/<uuid:trial_id>/cancel", responses.Trial)
+@api.operation("POST", "/trials/<uuid:trial_id>/cancel", responses.Trial, scope=Scope.DEPOSIT)
 def cancel_trial(trial_id: UUID) -> responses.Trial:
     """Cancel all tries of a trial that have not ended."""
     with services().begin() as session:
         trials.cancel(session, g.identity.tenant_id, trial_id)
-        record(session, "trial_cancelled", trial_id)
         return _trial(session, trial_id)
 
 

@@ -1,13 +1,13 @@
 """Catalogues that are sent in, and what of them has no counterpart, as a CSV."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from uuid import UUID
 
 from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
 
-from retint import accounts, catalogue
+from retint import catalogue
 from retint.catalogue import Import, Told
 from retint.catalogue_files import MOST_BYTES, CatalogueRefused
 from retint_web import services
@@ -30,9 +30,7 @@ def unmatched(batch_id: UUID) -> ResponseReturnValue:
 @accepts_uploads
 def would_be_unmatched(batch_id: UUID) -> ResponseReturnValue:
     """Send the same of a catalogue that is not imported."""
-    name = downloads.batch_name(batch_id)
-    preview = import_file(batch_id, read_form(), dry_run=True)
-    return _send(name, preview.matching.told, downloads.BOM)
+    return send_would_be_unmatched(batch_id, read_form, prefix=downloads.BOM)
 
 
 def import_file(batch_id: UUID, data: bytes, *, dry_run: bool) -> Import:
@@ -44,11 +42,7 @@ def import_file(batch_id: UUID, data: bytes, *, dry_run: bool) -> Import:
         IllegalMove: the batch was cancelled.
     """
     tenant_id = g.identity.tenant_id
-    done = catalogue.import_file(services(), tenant_id, batch_id, data, dry_run=dry_run)
-    if not dry_run:
-        with services().begin() as session:
-            accounts.record_action(session, "catalogue_imported", str(batch_id), g.identity)
-    return done
+    return catalogue.import_file(services(), tenant_id, batch_id, data, dry_run=dry_run)
 
 
 def read_body() -> bytes:
@@ -77,6 +71,17 @@ def send_unmatched(batch_id: UUID, *, prefix: str = "") -> ResponseReturnValue:
     with services().read() as session:
         matching = catalogue.match(session, g.identity.tenant_id, batch_id)
     return _send(downloads.batch_name(batch_id), matching.told, prefix)
+
+
+def send_would_be_unmatched(batch_id: UUID, read: Callable[[], bytes], *, prefix: str = "") -> ResponseReturnValue:
+    """Answer with the same of a catalogue that is not imported, and is read once it is clear whose batch it is.
+
+    Raises:
+        NotFound: there is no such batch.
+        CatalogueRefused: the catalogue cannot be read.
+    """
+    name = downloads.batch_name(batch_id)
+    return _send(name, import_file(batch_id, read(), dry_run=True).matching.told, prefix)
 
 
 def _send(name: str, told: Iterable[Told], prefix: str) -> ResponseReturnValue:

@@ -8,42 +8,22 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from retint import accounts, fleets
+from retint import fleets
 from retint.errors import InvalidRequest, NotFound
 from retint.jobs import long_moves, tallies
-from retint.lifecycle import FLEETS, MOST_WORKERS, QUEUES, Stage, State
+from retint.lifecycle import FLEETS, MOST_WORKERS, Mode, State
+from retint.roles import OPERATOR, Role
 from retint.store_tables import Sweep
 from retint.sweeps import Kept
-from retint.tables import Batch, Worker
+from retint.tables import Batch
 from retint.tenancy import select_owned
-from retint_web import services
-from retint_web.pages import words
-from retint_web.security import Role, only
+from retint_web import house, services
+from retint_web.pages import fleet_status, words
+from retint_web.security import only
+
+LONGEST_WAIT_MIN = 7 * 24 * 60
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
-
-
-@dataclass(frozen=True)
-class FleetStatus:
-    """A fleet's wanted and running workers."""
-
-    name: str
-    wanted: int
-    running: int
-
-    @property
-    def stages(self) -> list[Stage]:
-        """The stages that its workers run."""
-        return [stage for stage, queue in QUEUES.items() if queue == self.name]
-
-    @property
-    def change(self) -> str:
-        """What is about to change, in words."""
-        if self.running < self.wanted:
-            return f"{self.wanted - self.running} starting"
-        if self.running > self.wanted:
-            return f"{self.running - self.wanted} finishing"
-        return "steady" if self.wanted else "paused: none wanted"
 
 
 @dataclass(frozen=True)
@@ -56,56 +36,63 @@ class UnfinishedBatch:
 
 
 @blueprint.get("/")
-@only(Role.ADMIN, Role.OPERATOR)
+@only(Role.ADMIN, OPERATOR)
 def index() -> ResponseReturnValue:
     """Show the page."""
-    with services().read() as session:
-        return render_template("admin/index.html", **_page_values(session), most=MOST_WORKERS)
+    return render_template("admin/index.html", **_page_values(), most=MOST_WORKERS)
 
 
 @blueprint.get("/live")
-@only(Role.ADMIN, Role.OPERATOR)
+@only(Role.ADMIN, OPERATOR)
 def live() -> ResponseReturnValue:
     """Return the fragments that the page polls."""
-    with services().read() as session:
-        return render_template("admin/_live.html", **_page_values(session), oob=True)
+    return render_template("admin/_live.html", **_page_values(), oob=True)
 
 
 @blueprint.post("/fleets/<name>")
-@only(Role.OPERATOR)
+@only(OPERATOR)
 def scale(name: str) -> ResponseReturnValue:
-    """Set how many workers a fleet should have; the supervisor starts and stops them."""
+    """Set a fixed number of workers, or limits between which the demand decides; whoever drives the fleet obeys."""
     if name not in FLEETS:
         raise NotFound("There is no such fleet.")
-    wanted = request.form.get("wanted", type=int)
-    if wanted is None or not 0 <= wanted <= MOST_WORKERS:
-        raise InvalidRequest(f"A fleet has 0 to {MOST_WORKERS} workers.")
-    with services().begin() as session:
-        fleets.set_wanted(session, name, wanted)
-        accounts.record_action(session, "fleet_scaled", f"{name} {wanted}", g.identity)
+    with house().begin() as session:
+        if request.form.get("mode") == Mode.AUTOMATIC:
+            least, most = _read_workers("least"), _read_workers("most")
+            wait_min = request.form.get("wait_min", type=float)
+            if wait_min is None or not 1 <= wait_min <= LONGEST_WAIT_MIN:
+                raise InvalidRequest(f"Work may wait for 1 to {LONGEST_WAIT_MIN} minutes.")
+            fleets.set_limits(session, name, least, most, wait_min * 60)
+        else:
+            fleets.set_wanted(session, name, _read_workers("wanted"))
     return _redirect_to_index()
+
+
+def _read_workers(field: str) -> int:
+    n = request.form.get(field, type=int)
+    if n is None or not 0 <= n <= MOST_WORKERS:
+        raise InvalidRequest(f"A fleet has 0 to {MOST_WORKERS} workers.")
+    return n
 
 
 @blueprint.post("/failures/retry")
 @only(Role.ADMIN)
 def retry() -> ResponseReturnValue:
-    """Retry the institution's photos that were quarantined for one reason, or for any."""
-    return _retry(g.identity.tenant_id, "failures_retried")
+    """Run the institution's photos again that were refused for one reason, or for any."""
+    reason_code = request.form.get("reason_code") or None
+    with services().begin() as session:
+        move_ids = long_moves.run_refused_again(session, g.identity.tenant_id, reason_code)
+    flash(words.describe_run_again(*long_moves.carry_out_all(services(), move_ids)))
+    return _redirect_to_index()
 
 
 @blueprint.post("/faults/retry")
-@only(Role.OPERATOR)
+@only(OPERATOR)
 def retry_faults() -> ResponseReturnValue:
     """Retry every institution's photos that were quarantined for one reason, or for any."""
-    return _retry(None, "faults_retried")
-
-
-def _retry(tenant_id: UUID | None, action: str) -> ResponseReturnValue:
     reason_code = request.form.get("reason_code") or None
-    with services().begin() as session:
-        move_id = long_moves.retry_failures(session, tenant_id, reason_code=reason_code)
-        accounts.record_action(session, action, reason_code or "all", g.identity)
-    flash(words.describe_retry(long_moves.carry_out(services(), move_id)))
+    with house().begin() as session:
+        move_id = long_moves.retry_failures(session, None, reason_code=reason_code)
+    flash(words.describe_retry(*long_moves.carry_out_all(house(), [move_id])))
     return _redirect_to_index()
 
 
@@ -113,29 +100,32 @@ def _redirect_to_index() -> Response:
     return redirect(url_for("admin.index"), code=303)
 
 
-def _page_values(session: Session) -> dict[str, object]:
+def _page_values() -> dict[str, object]:
     """Collect the template values of the page and of its fragments, as far as the user may see them."""
     values: dict[str, object] = {}
     if g.identity.is_operator:
-        workers = fleets.list_live(session)
-        values |= {
-            "fleets": _fleet_statuses(workers, fleets.get_wanted(session)),
-            "workers": workers,
-            "depths": tallies.measure_depths(session),
-            "sweep": (sweep := session.get(Sweep, 1)),
-            "unknown_files": _list_unknown_files(sweep),
-            "faults": [each for each in tallies.group_failures(session, None) if each.state is State.QUARANTINED],
-        }
+        with house().read() as session:
+            values |= _house_values(session)
     if g.identity.is_admin:
-        values |= {
-            "unfinished": _unfinished_batches(session),
-            "failures": tallies.group_failures(session, g.identity.tenant_id),
-        }
+        with services().read() as session:
+            values |= {
+                "unfinished": _unfinished_batches(session),
+                "failures": tallies.group_failures(session, g.identity.tenant_id),
+            }
     return values
 
 
-def _fleet_statuses(workers: list[Worker], wanted: dict[str, int]) -> list[FleetStatus]:
-    return [FleetStatus(name, wanted[name], sum(worker.fleet == name for worker in workers)) for name in FLEETS]
+def _house_values(session: Session) -> dict[str, object]:
+    workers, settings = fleets.list_live(session), house().settings
+    return {
+        "fleets": (statuses := fleet_status.read(session, settings, workers)),
+        "driver": fleet_status.describe_driver(settings.fleet_driver, statuses),
+        "workers": workers,
+        "depths": tallies.measure_depths(session),
+        "sweep": (sweep := session.get(Sweep, 1)),
+        "unknown_files": _list_unknown_files(sweep),
+        "faults": [each for each in tallies.group_failures(session, None) if each.state is State.QUARANTINED],
+    }
 
 
 def _list_unknown_files(sweep: Sweep | None) -> list[tuple[int, str]]:

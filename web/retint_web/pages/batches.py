@@ -10,17 +10,18 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
-from retint import accounts, batches, proofs, search
+from retint import batches, proofs, search
 from retint.batches import JobSummary, Progress
 from retint.jobs import long_moves, tallies
 from retint.lifecycle import State
+from retint.roles import OPERATOR
 from retint.search import Query, Sort
 from retint.tables import Batch
 from retint.tenancy import get_owned
 from retint_web import services
-from retint_web.pages import parameters, words
+from retint_web.pages import fleet_status, parameters, words
 from retint_web.pages import search as searching
-from retint_web.security import Role, only
+from retint_web.security import only
 
 blueprint = Blueprint("batches", __name__)
 
@@ -132,8 +133,10 @@ def _progress_values(session: Session, batch: Batch) -> dict[str, object]:
     failed = progress.counts.refused + progress.counts.quarantined
     again = long_moves.find_run_again(session, batch.id)
     is_active = again is not None or (words.count_unfinished(progress.counts) > 0 and batch.cancelled_at is None)
+    goes_on = is_active and batch.paused_at is None
     return {
         "again": again,
+        "awaited": fleet_status.list_awaited(session, services().settings, progress.counts) if goes_on else [],
         "batch": batch,
         "progress": progress,
         "status": words.describe_progress(batch, progress),
@@ -149,7 +152,6 @@ def pause(batch_id: UUID) -> ResponseReturnValue:
     """Pause a batch."""
     with services().begin() as session:
         batch = batches.pause(session, g.identity.tenant_id, batch_id)
-        accounts.record_action(session, "batch_paused", str(batch_id), g.identity)
     return _redirect_to_batch(batch.id)
 
 
@@ -158,7 +160,6 @@ def resume(batch_id: UUID) -> ResponseReturnValue:
     """Resume a paused batch."""
     with services().begin() as session:
         batch = batches.resume(session, g.identity.tenant_id, batch_id)
-        accounts.record_action(session, "batch_resumed", str(batch_id), g.identity)
     return _redirect_to_batch(batch.id)
 
 
@@ -174,22 +175,20 @@ def cancel(batch_id: UUID) -> ResponseReturnValue:
         batch = get_owned(session, Batch, g.identity.tenant_id, batch_id)
         unfinished = words.count_unfinished(tallies.count_jobs(session, [batch_id])[batch_id])
         move_id = long_moves.cancel_batch(session, batch.tenant_id, batch_id)
-        accounts.record_action(session, "batch_cancelled", str(batch_id), g.identity)
     long_moves.carry_out(services(), move_id)
     flash(f"Cancelled. {words.pluralize(unfinished, 'photo')} will not be restored.")
     return _redirect_to_batch(batch_id)
 
 
 @blueprint.post("/batches/<uuid:batch_id>/retry")
-@only(Role.ADMIN)
+@only(OPERATOR)
 def retry(batch_id: UUID) -> ResponseReturnValue:
     """Give a batch's quarantined photos another three attempts: all, or those that failed for one reason."""
     with services().begin() as session:
         get_owned(session, Batch, g.identity.tenant_id, batch_id)
         reason_code = request.form.get("reason_code") or None
         move_id = long_moves.retry_failures(session, g.identity.tenant_id, batch_id=batch_id, reason_code=reason_code)
-        accounts.record_action(session, "failures_retried", str(batch_id), g.identity)
-    flash(words.describe_retry(long_moves.carry_out(services(), move_id)))
+    flash(words.describe_retry(*long_moves.carry_out_all(services(), [move_id])))
     return _redirect_to_batch(batch_id)
 
 

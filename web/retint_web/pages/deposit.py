@@ -11,10 +11,11 @@ from uuid import UUID
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import batches, folders, photos
+from retint import batches, folders, institutions, photos, quotas
 from retint.errors import NotFound, Refused
 from retint.jobs import changes
 from retint.photos import PhotoDetails, Source, Stream
+from retint.quotas import QuotaExceeded
 from retint.tables import Batch
 from retint.tenancy import get_owned
 from retint_web import remote_photos, services
@@ -42,6 +43,8 @@ def new() -> ResponseReturnValue:
     today = datetime.now(UTC)
     batch = _find_batch(request.args)
     like = None if batch else _find_like()
+    with services().read() as session:
+        warnings = institutions.get(session, g.identity.tenant_id).warnings
     return render_template(
         "deposit.html",
         name=f"Deposit of {today.day} {today:%B %Y}",
@@ -50,6 +53,7 @@ def new() -> ResponseReturnValue:
         addresses=_addresses(batch.id) if batch else None,
         limit_mib=services().settings.upload_limit_mib,
         left_out=folders.LEFT_OUT,
+        warnings=warnings,
         **recipe_form.template_values(like.recipe if like else recipe_form.DEFAULT),
     )
 
@@ -86,9 +90,13 @@ def send() -> ResponseReturnValue:
     except Refused as error:
         refused.append(f"{address}: {error.message}")
     batch = _find_batch(request.form) or _open_batch()
-    for name, source in sources:
+    for place, (name, source) in enumerate(sources):
         try:
             photos.deposit(services(), g.identity.tenant_id, batch.id, name, source)
+        except QuotaExceeded as error:
+            left = words.pluralize(len(sources) - place, "file is", "files are")
+            flash(f"{error.message} {left} left out; those before stay.")
+            break
         except Refused as error:
             refused.append(f"{name}: {error.message}")
     _flash_refused(refused)
@@ -111,7 +119,7 @@ def _open_batch() -> Batch:
             g.identity.tenant_id,
             request.form.get("name", ""),
             recipe_form.parse(request.form),
-            priority=PRIORITY,
+            priority=quotas.cap_priority(session, g.identity.tenant_id, PRIORITY),
             paused="prove" in request.form,
             created_by=g.identity.user_id,
             imported=services().settings.weights,

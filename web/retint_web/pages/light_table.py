@@ -20,10 +20,12 @@ from retint.jobs import tallies
 from retint.lifecycle import Verdict
 from retint.pages import PREVIEW_SIDE
 from retint.recipes import Recipe
+from retint.roles import Role
 from retint.tables import Batch, Job
 from retint.tenancy import get_owned
 from retint_web import services
 from retint_web.pages import parameters, recipe_form, words
+from retint_web.security import only
 
 blueprint = Blueprint("light_table", __name__)
 
@@ -44,7 +46,7 @@ class Seen(TypedDict):
     seen_sha256: str
     seen_verdict: Verdict
     note: str | None
-    by: UUID
+    by: UUID | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Change:
 
 
 @blueprint.get("/batches/<uuid:batch_id>/light-table")
+@only(Role.REVIEWER)
 def show(batch_id: UUID) -> ResponseReturnValue:
     """Show the first result that nobody has judged, or the one that the address names, and those after it.
 
@@ -88,6 +91,7 @@ def show(batch_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.get("/batches/<uuid:batch_id>/light-table/more")
+@only(Role.REVIEWER)
 def more(batch_id: UUID) -> ResponseReturnValue:
     """Return the fragment with the results after one; the first ones if none is named."""
     after = parameters.parse_id(request.args["after"]) if request.args.get("after") else None
@@ -99,6 +103,7 @@ def more(batch_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.get("/jobs/<uuid:job_id>/frame")
+@only(Role.REVIEWER)
 def frame(job_id: UUID) -> ResponseReturnValue:
     """Return the fragment with one result, as it is judged by now.
 
@@ -113,24 +118,28 @@ def frame(job_id: UUID) -> ResponseReturnValue:
 
 
 @blueprint.post("/jobs/<uuid:job_id>/verdict")
+@only(Role.REVIEWER)
 def judge(job_id: UUID) -> ResponseReturnValue:
     """Judge a result; show the next one. A conflict is told, and what is there now is shown."""
     return _answer_form(job_id, _judge)
 
 
 @blueprint.post("/jobs/<uuid:job_id>/verdict/bar")
+@only(Role.REVIEWER)
 def judge_here(job_id: UUID) -> ResponseReturnValue:
     """Judge a result; return the fragment of the page's bar."""
     return _answer_script(job_id, _judge)
 
 
 @blueprint.post("/jobs/<uuid:job_id>/rework")
+@only(Role.REVIEWER)
 def rework(job_id: UUID) -> ResponseReturnValue:
     """Let a result be made anew; show the next one."""
     return _answer_form(job_id, _rework)
 
 
 @blueprint.post("/jobs/<uuid:job_id>/rework/bar")
+@only(Role.REVIEWER)
 def rework_here(job_id: UUID) -> ResponseReturnValue:
     """Let a result be made anew; return the fragment of the page's bar."""
     return _answer_script(job_id, _rework)

@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import accounts, catalogue, photos, recipes, trials, withholding
+from retint import catalogue, photos, recipes, trials, withholding
 from retint.errors import NotFound
 from retint.jobs import attempts, changes
 from retint.kinds import BLANK, COLOR, DOCUMENT, NEUTRAL, TONED
@@ -16,11 +16,12 @@ from retint.lifecycle import ACTIVE, STAGES, Outcome, Stage, State
 from retint.pages import INFRARED, MASK, PHOTOGRAPH, THUMBNAIL, Page, list_photographs
 from retint.photos import PhotoDetails
 from retint.region import WHOLE, Region
+from retint.roles import OPERATOR
 from retint.tables import Attempt
 from retint_web import services
 from retint_web.files import confidence
 from retint_web.pages import recipe_form, words
-from retint_web.security import Role, moves_bytes, only
+from retint_web.security import moves_bytes, only
 
 blueprint = Blueprint("photos", __name__)
 
@@ -79,10 +80,9 @@ class Step:
 
     @property
     def faults(self) -> list[str]:
-        """What went wrong in the attempts that were retried: in a sentence, for those who rule with the traceback."""
-        in_full = g.identity.is_admin or g.identity.is_operator
+        """What went wrong in the attempts that were retried: in a sentence, for operators with the traceback."""
         failed = [a for a in self.attempts if a.outcome in (Outcome.FAULT, Outcome.EXPIRED)]
-        return [attempts.describe(a.error, in_full=in_full) or a.outcome for a in failed]
+        return [attempts.describe(a.error, in_full=g.identity.is_operator) or a.outcome for a in failed]
 
 
 @blueprint.get("/jobs/<uuid:job_id>")
@@ -165,13 +165,12 @@ def _progress_values(shown: PhotoDetails, page: Page) -> dict[str, object]:
 
 
 @blueprint.post("/jobs/<uuid:job_id>/retry")
-@only(Role.ADMIN)
+@only(OPERATOR)
 def retry(job_id: UUID) -> ResponseReturnValue:
     """Give a quarantined photo another three attempts."""
     with services().begin() as session:
         photos.load_details(session, g.identity.tenant_id, job_id)
         retried = changes.retry_job(session, g.identity.tenant_id, job_id)
-        accounts.record_action(session, "job_retried", str(job_id), g.identity)
     flash("The photo will be retried." if retried else "There is nothing to retry.")
     return redirect(url_for("photos.show", job_id=job_id), code=303)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import accounts, proofs
+from retint import proofs
 from retint.errors import IllegalMove, InvalidRequest
 from retint.proofs import Column, Proof
 from retint.recipes import Recipe
@@ -100,8 +100,7 @@ def release(batch_id: UUID) -> ResponseReturnValue:
     """Restore the whole batch with one of the recipes."""
     try:
         with services().begin() as session:
-            batch = proofs.release(session, g.identity.tenant_id, batch_id, request.form.get("recipe", ""))
-            accounts.record_action(session, "batch_released", f"{batch_id} {batch.recipe_hash}", g.identity)
+            proofs.release(session, g.identity.tenant_id, batch_id, request.form.get("recipe", ""))
     except IllegalMove as error:
         flash(error.message)
         return _redirect(batch_id)
@@ -114,7 +113,6 @@ def discard(batch_id: UUID) -> ResponseReturnValue:
     """Discard the proof; another one can be opened."""
     with services().begin() as session:
         proofs.discard(session, g.identity.tenant_id, batch_id)
-        accounts.record_action(session, "proof_discarded", str(batch_id), g.identity)
     return _redirect(batch_id)
 
 

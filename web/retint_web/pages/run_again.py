@@ -6,7 +6,7 @@ from uuid import UUID
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from retint import accounts, recipes
+from retint import recipes
 from retint.errors import InvalidRequest
 from retint.jobs import long_moves, tallies
 from retint.jobs.long_moves import Selection
@@ -61,8 +61,7 @@ def start(batch_id: UUID) -> ResponseReturnValue:
         recipes.check(recipe, services().settings.weights)
     with services().begin() as session:
         move_id = long_moves.run_again(session, g.identity.tenant_id, batch_id, chosen, recipe)
-        accounts.record_action(session, "batch_run_again", str(batch_id), g.identity)
-    flash(words.describe_run_again(long_moves.carry_out(services(), move_id)))
+    flash(words.describe_run_again(*long_moves.carry_out_all(services(), [move_id])))
     return redirect(url_for("batches.show", batch_id=batch_id), code=303)
 
 

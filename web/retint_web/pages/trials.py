@@ -9,7 +9,7 @@ from flask import Blueprint, Response, flash, g, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response as AnyResponse
 
-from retint import accounts, photos, recipes, trials
+from retint import photos, recipes, trials
 from retint.errors import InvalidRequest, Refused
 from retint.lifecycle import Stage, State
 from retint.pages import list_photographs
@@ -163,7 +163,6 @@ def cancel(trial_id: UUID) -> ResponseReturnValue:
     """Cancel the tries that have not ended."""
     with services().begin() as session:
         trials.cancel(session, g.identity.tenant_id, trial_id)
-        accounts.record_action(session, "trial_cancelled", str(trial_id), g.identity)
     return _redirect_to_trial(trial_id)
 
 

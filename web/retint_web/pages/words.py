@@ -1,6 +1,6 @@
 """Texts that pages show for times, sizes, numbers, recipes and states."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -13,7 +13,8 @@ from retint.jobs.tallies import Counts
 from retint.lifecycle import ACTIVE, State, Verdict
 from retint.proofs import Proof
 from retint.recipes import Recipe
-from retint.tables import Batch, LongMove
+from retint.roles import Scope
+from retint.tables import Batch
 from retint.verdicts import Result
 
 STATE_ORDER: Final = (
@@ -35,7 +36,7 @@ def configure(app: Flask) -> None:
     filters = (
         format_time, format_ago, format_elapsed, format_duration, format_hours, format_size, format_mib, format_number,
         pluralize, describe_recipe, counts_by_state, count_unfinished, file_name, file_type, picture_url,
-        describe_state, describe_said,
+        describe_state, describe_said, list_scopes, format_end,
     )  # fmt: skip
     app.jinja_env.filters.update({each.__name__: each for each in filters})
     app.context_processor(lambda: {"version": __version__, "identity": g.get("identity")})
@@ -45,6 +46,18 @@ def format_time(at: datetime) -> str:
     """Format a time in UTC: `21 November 2026, 07:40`."""
     at = at.astimezone(UTC)
     return f"{at.day} {at:%B %Y, %H:%M}"
+
+
+def format_end(at: datetime | None) -> str:
+    """Format when something ends: a day, `ended`, or that it never does."""
+    if at is None:
+        return "never"
+    return "ended" if at <= datetime.now(UTC) else f"{at.astimezone(UTC).day} {at.astimezone(UTC):%B %Y}"
+
+
+def list_scopes(allowed: Collection[Scope]) -> str:
+    """List what a token is for, in the order of the scopes."""
+    return "everything" if set(allowed) == set(Scope) else ", ".join(scope for scope in Scope if scope in allowed)
 
 
 def format_ago(at: datetime) -> str:
@@ -144,16 +157,16 @@ def counts_by_state(counts: Counts) -> Iterator[tuple[State, int]]:
     return ((state, counts.of(state)) for state in STATE_ORDER)
 
 
-def describe_retry(move: LongMove) -> str:
+def describe_retry(moved: int, is_complete: bool) -> str:
     """Say how many photos are retried, and that more follow where that takes longer than a moment."""
-    photos = pluralize(move.moved, "photo")
-    return f"{photos} will be retried." if move.ended_at else f"{photos} will be retried; the rest follows."
+    photos = pluralize(moved, "photo")
+    return f"{photos} will be retried." if is_complete else f"{photos} will be retried; the rest follows."
 
 
-def describe_run_again(move: LongMove) -> str:
+def describe_run_again(moved: int, is_complete: bool) -> str:
     """Say how many photos are run again, and that more follow where that takes longer than a moment."""
-    photos = pluralize(move.moved, "photo is", "photos are")
-    return f"{photos} run again." if move.ended_at else f"{photos} run again; the rest follows."
+    photos = pluralize(moved, "photo is", "photos are")
+    return f"{photos} run again." if is_complete else f"{photos} run again; the rest follows."
 
 
 def count_unfinished(counts: Counts) -> int:

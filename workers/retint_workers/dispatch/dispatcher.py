@@ -13,19 +13,23 @@ import uuid
 from collections import Counter
 from collections.abc import Collection
 from math import ceil
+from pathlib import Path
 
 import structlog
 from sqlalchemy.orm import Session
 
-from retint import fleets, metrics, totals
+from retint import demand, fleets, metrics, totals
 from retint.broker import Broker
 from retint.errors import QueueUnavailable, Transient
 from retint.jobs import long_moves, queueing, tallies
 from retint.jobs.tallies import Load
 from retint.lifecycle import FLEETS, QUEUES, Outcome, State
 from retint.services import Services
+from retint_workers import beats
 from retint_workers.dispatch.bundles import Bundle, BundleChooser
+from retint_workers.dispatch.news import News
 from retint_workers.dispatch.pace import Pace
+from retint_workers.dispatch.pods import PodCosts
 from retint_workers.dispatch.sweep import SweepProcess
 from retint_workers.dispatch.turns import Turns
 from retint_workers.dispatch.windows import Windows, count_in_flight, count_urgent
@@ -35,6 +39,8 @@ LEASE_S = 5.0
 """How long the lead lasts after the leader dies; it is renewed four times as often."""
 IDLE_S = 20.0
 """A worker that is idle for so long while messages wait is restarted; it should have noticed by itself."""
+ASSESS_S = 2.0
+"""Time between two assessments of the demand."""
 FOLD_S = 0.5
 """Time between two folds of the tallies."""
 LONGEST_PAUSE_S = 10.0
@@ -43,8 +49,14 @@ LONGEST_PAUSE_S = 10.0
 log = structlog.get_logger()
 
 
-def run(services: Services, stop: threading.Event | None = None) -> None:
-    """Dispatch until the event is set; without an event, until SIGTERM or SIGINT."""
+def run(services: Services, stop: threading.Event | None = None, heartbeat: Path | None = None) -> None:
+    """Dispatch until the event is set; without an event, until SIGTERM or SIGINT.
+
+    Args:
+        services: what the process works with.
+        stop: ends it.
+        heartbeat: a file that tells of each round (`beats.write_beat`), for those who watch the process.
+    """
     if stop is None:
         stop = threading.Event()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -59,6 +71,8 @@ def run(services: Services, stop: threading.Event | None = None) -> None:
         except Transient as error:
             pause = min(2 * pause, LONGEST_PAUSE_S)
             log.warning("dispatcher_waits", reason=error.message, seconds=round(pause, 2))
+        if heartbeat:
+            beats.write_beat(heartbeat)
         stop.wait(pause)
     if dispatcher:
         dispatcher.step_down()
@@ -74,9 +88,11 @@ class Dispatcher:
         self._windows = Windows(services.settings.bundle_size)
         self._pace = Pace()
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._leads_until = self._folded_at = 0.0
+        self._leads_until = self._folded_at = self._assessed_at = 0.0
         self._lead_renewed_at = float("-inf")
         self._sweep = SweepProcess(services)
+        self._news = News(services)
+        self._pods = PodCosts(services)
 
     def tick(self) -> int:
         """Do all that is due once, and return how many bundles were sent; does nothing while another one leads.
@@ -86,17 +102,23 @@ class Dispatcher:
         """
         if not self._is_leader():
             self._sweep.end()
+            self._news.end()
+            self._pods.end()
             return 0
         self._reclaim_expired()
         self._fold_tallies()
         self._carry_on_long_moves()
         self._sweep.keep_running()
+        self._news.keep_delivering()
+        self._pods.keep()
         self._unqueue_lost()
         return self._send_bundles()
 
     def step_down(self) -> None:
         """Give up the lead, so that a standby takes over at once."""
         self._sweep.end()
+        self._news.end()
+        self._pods.end()
         try:
             with self.services.begin() as session:
                 fleets.release_lead(session, ROLE, self._name)
@@ -124,8 +146,10 @@ class Dispatcher:
         with self.services.begin() as session:
             expired = queueing.reclaim_expired(session)
         log.warning("leases_expired", jobs=expired.total())
-        for stage, n in expired.items():
+        for (stage, state), n in expired.items():
             self.services.counters.count(metrics.ATTEMPTS, stage, Outcome.EXPIRED, n=n)
+            if state is State.QUARANTINED:
+                self.services.counters.count(metrics.QUARANTINED, stage, n=n)
 
     def _fold_tallies(self) -> None:
         if time.monotonic() - self._folded_at < FOLD_S:
@@ -179,6 +203,8 @@ class Dispatcher:
             loads = tallies.list_loads(session)
             if self._pace.is_due:
                 self._pace.measure(totals.read(session))
+        self._news.look(loads)
+        self._assess_demand(loads, live)
         if not any(load.state is State.READY and live[QUEUES[load.stage]] for load in loads):
             return 0
         self._windows.bundle_sizes = self._measure_bundles(loads)
@@ -196,6 +222,14 @@ class Dispatcher:
             self._unqueue(unsent)
             raise
         return len(bundles)
+
+    def _assess_demand(self, loads: Collection[Load], live: Counter[str]) -> None:
+        """Write how many workers the fleets should have now."""
+        if time.monotonic() - self._assessed_at < ASSESS_S:
+            return
+        with self.services.begin() as session:
+            demand.assess(session, self.services.settings, loads, self._pace.speeds, live)
+        self._assessed_at = time.monotonic()
 
     def _send(self, bundle: Bundle) -> None:
         bundle_id = self.broker.send(bundle.stage, bundle.job_ids, bundle.priority)

@@ -5,8 +5,6 @@ of the time, so that it takes little from the service, and ends with its dispatc
 """
 
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,12 +13,12 @@ from uuid import UUID
 import structlog
 from sqlalchemy import select
 
-from retint import store_identity, sweeps, telemetry
+from retint import store_identity, sweeps
 from retint.errors import IllegalMove, Transient
 from retint.services import Services
-from retint.settings import Settings
 from retint.store_identity import WrongStore
 from retint.tables import Photo
+from retint_workers.dispatch.children import Child, connect_child
 
 FIRST_S = 60.0
 """Time from taking the lead to the first look whether there is something to do."""
@@ -29,8 +27,6 @@ LOOK_S = 600.0
 REST = 4.0
 """Rest after each window, as a multiple of the time that it took."""
 LONGEST_REST_S = 60.0
-END_S = 5.0
-"""How long the process may take to end before it is killed: it may be killed at any time."""
 
 log = structlog.get_logger()
 
@@ -40,14 +36,14 @@ class SweepProcess:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child = Child(services, __name__)
         self._look_at = time.monotonic() + FIRST_S
         self._newest: UUID | None = None
 
     def keep_running(self) -> None:
         """Start the process if there is something to do: a round is due, or photos were deposited."""
         at = time.monotonic()
-        if at < self._look_at or (self._process and self._process.poll() is None):
+        if at < self._look_at or self._child.is_running:
             return
         self._look_at = at + LOOK_S
         with self._services.read() as session:
@@ -55,22 +51,12 @@ class SweepProcess:
             is_due = sweeps.is_due(session)
         if is_due or newest != self._newest:
             self._newest = newest
-            command = [sys.executable, "-m", __name__, str(os.getpid())]
-            environment = self._services.settings.environment()
-            self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+            self._child.start()
 
     def end(self) -> None:
         """End the process, because this dispatcher ends or does not lead any more."""
         self._look_at = time.monotonic() + FIRST_S
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+        self._child.end()
 
 
 def run(services: Services, may_continue: Callable[[], bool]) -> None:
@@ -96,11 +82,7 @@ def run(services: Services, may_continue: Callable[[], bool]) -> None:
 
 def main(dispatcher_pid: int) -> None:
     """Run as a child of a dispatcher."""
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: sys.exit())
-    settings = Settings()
-    telemetry.configure(settings, "sweep")
-    run(Services.connect(settings, connections=1), lambda: os.getppid() == dispatcher_pid)
+    run(connect_child("sweep"), lambda: os.getppid() == dispatcher_pid)
 
 
 if __name__ == "__main__":

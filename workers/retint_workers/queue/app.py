@@ -28,7 +28,7 @@ from retint_workers.beats import Beat
 from retint_workers.inference import devices
 from retint_workers.queue import machine as machines
 from retint_workers.queue import tasks, zooms
-from retint_workers.queue.heartbeat import BEAT_S, Heartbeat
+from retint_workers.queue.heartbeat import BEAT_S, Heartbeat, is_told_to_end
 from retint_workers.queue.machine import Machine
 
 PROBE_S = 2.0
@@ -115,7 +115,7 @@ def _make_machine(services: Services, fleet: str, device: str | None, heartbeat_
         "store": machines.make_store_check(services),
     }
     heartbeat = Heartbeat(services, fleet, device, heartbeat_file, ends_when_hung=True)
-    return Machine(heartbeat, checks, device_check, should_end=lambda: state.should_stop is not None)
+    return Machine(heartbeat, checks, device_check, should_end=is_told_to_end)
 
 
 def _quiet_celery() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
+from celery.worker import state
 
 from retint import __version__, fleets, telemetry
 from retint.errors import Transient
@@ -22,6 +23,11 @@ RETRY_S = 1.0
 """Pause before the database is asked again."""
 
 log = structlog.get_logger()
+
+
+def is_told_to_end() -> bool:
+    """Whether this process was told to end (SIGTERM), or ends by itself after its bundle."""
+    return state.should_stop is not None
 
 
 class Heartbeat:
@@ -62,12 +68,13 @@ class Heartbeat:
 
     def register(self) -> None:
         """Register this process as a worker; waits for the database without a time limit."""
+        host = self.services.settings.pod_name or socket.gethostname()
         while self.worker_id is None:
             self.beat()
             try:
                 with self.services.begin() as session:
                     self.worker_id = fleets.register_worker(
-                        session, self.fleet, socket.gethostname(), os.getpid(), self.device, __version__
+                        session, self.fleet, host, os.getpid(), self.device, __version__
                     )
             except Transient as error:
                 log.warning("worker_not_registered", reason=error.message)

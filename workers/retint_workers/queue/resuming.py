@@ -7,6 +7,8 @@ and after a bug, so that the next attempt starts afresh. Segments of a film that
 
 A segment that no attempt had stored before is progress (`Lease.progressed`): earlier faults count no more. So a film
 that is interrupted again and again is done one day, and one that always fails at the same place is quarantined.
+
+A worker that was told to end gives its film back as soon as it has stored a segment; the next one goes on there.
 """
 
 import hashlib
@@ -23,13 +25,14 @@ from typing import TypeVar
 import structlog
 
 from retint import __version__
-from retint.errors import NotFound, RetintError, StoreUnavailable, Transient
+from retint.errors import LeaseLost, NotFound, RetintError, StoreUnavailable, Transient
 from retint.filetypes import OCTETS
 from retint.jobs.leases import Lease
 from retint.stores import BlobStore, Progress
 from retint_workers.beats import Beat, beat_for_nobody
 from retint_workers.films import segments
 from retint_workers.queue import transfers
+from retint_workers.queue.heartbeat import is_told_to_end
 
 T = TypeVar("T")
 
@@ -82,6 +85,8 @@ class StoredSegments:
             beat()
             if time.monotonic() - self._looked_at >= UPLOAD_S:
                 self._upload()
+                if is_told_to_end() and self.lease.progressed.is_set():
+                    raise LeaseLost("The worker was told to end; another one goes on with the next segment.")
 
         try:
             yield report_progress

@@ -31,6 +31,7 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, unbind_co
 
 from retint import metrics
 from retint.broker import task_name
+from retint.demand import name_network
 from retint.errors import LeaseLost, RetintError, Transient
 from retint.jobs.leases import (
     AttemptEnd,
@@ -41,14 +42,14 @@ from retint.jobs.leases import (
     clear_faults,
     extend,
     list_held,
+    position_after,
     release,
     settle,
 )
-from retint.lifecycle import QUEUES, Stage
+from retint.lifecycle import QUEUES, Stage, State
 from retint.services import Services
 from retint_workers.beats import Beat
-from retint_workers.dispatch.pace import name_network
-from retint_workers.queue.heartbeat import Heartbeat
+from retint_workers.queue.heartbeat import Heartbeat, is_told_to_end
 from retint_workers.queue.machine import Machine
 
 T = TypeVar("T")
@@ -56,6 +57,8 @@ RunStage = Callable[[Services, Sequence[Lease], Beat], Iterator[AttemptEnd]]
 
 BUNDLE_S = 5.0
 """After this time a worker starts no further photo of its bundle."""
+END_S = 45.0
+"""A worker that was told to end gives back what it has not finished by then; whoever told it kills it later."""
 FLUSH_S = 1.0
 """Outcomes are written about this often, and at the end of the bundle."""
 CHECK_S = 2.0
@@ -138,14 +141,17 @@ def _take_outcomes(machine: Machine, held: "HeldLeases", outcomes: Iterator[Atte
 def yield_outcomes(
     run_stage: RunStage, services: Services, leases: Sequence[Lease], beat: Beat
 ) -> Generator[AttemptEnd, None, None]:
-    """Run a stage and yield one outcome per lease, whatever the stage does; when time is up, at least one."""
+    """Run a stage and yield one outcome per lease, whatever the stage does; when time is up, at least one.
+
+    A worker that was told to end may have none: it has begun no photo.
+    """
     left = {lease.job_id: lease for lease in leases}
     fault: RetintError = Transient("The stage ended without an outcome for this photo.", code="bug")
     try:
         for lease, outcome in run_stage(services, leases, beat):
             if left.pop(lease.job_id, None):
                 yield lease, outcome
-        if len(left) < len(leases) and not beat():
+        if (len(left) < len(leases) or is_told_to_end()) and not beat():
             return
     except (Transient, LeaseLost) as error:
         fault = error
@@ -189,12 +195,13 @@ class HeldLeases:
         self._ended: list[AttemptEnd] = []
         self._started_at = self._extended_at = self._checked_at = self._flushed_at = time.monotonic()
         self._outcome_at = self._started_at
+        self._told_to_end_at: float | None = None
 
     def beat(self) -> bool:
         """Report progress, look after the leases and write outcomes where due; return whether to start another photo.
 
         Raises:
-            LeaseLost: all jobs that the bundle still had were lost.
+            LeaseLost: all jobs that the bundle still had were lost, or are given back: the worker has to end.
         """
         self._heartbeat.beat()
         at = time.monotonic()
@@ -205,6 +212,11 @@ class HeldLeases:
             self._look_after_leases(at)
         if self._has_lost and not self._held:
             raise LeaseLost("All photos of the bundle were lost.")
+        if is_told_to_end():
+            self._told_to_end_at = self._told_to_end_at or at
+            if at - self._told_to_end_at > END_S:
+                raise LeaseLost("The worker was told to end; another one does this.")
+            return False
         return at - self._started_at < BUNDLE_S and not self._heartbeat.must_end
 
     def _look_after_leases(self, at: float) -> None:
@@ -237,9 +249,18 @@ class HeldLeases:
         before, self._outcome_at = self._outcome_at, time.monotonic()
         if lease.lost.is_set() or isinstance(outcome, LeaseLost):
             return
-        network = name_network(lease.stage, lease.recipe)
-        self._services.counters.observe(metrics.STAGE_SECONDS, self._outcome_at - before, lease.stage, network)
+        self._observe(lease, outcome, self._outcome_at - before)
         self._ended.append((replace(lease, faults=0) if lease.progressed.is_set() else lease, outcome))
+
+    def _observe(self, lease: Lease, outcome: Done | RetintError, seconds: float) -> None:
+        """Count how long an attempt took: a photo's, or a film's by its frames."""
+        network = name_network(lease.stage, lease.recipe)
+        found = outcome.facts if isinstance(outcome, Done) else {}
+        facts = lease.facts.get(Stage.INGEST, found)
+        if not facts.get("film"):
+            self._services.counters.observe(metrics.STAGE_SECONDS, seconds, lease.stage, network)
+        elif isinstance(outcome, Done) and (frames := facts.get("frames")):
+            self._services.counters.observe(metrics.FRAME_SECONDS, seconds / frames, lease.stage, network, n=frames)
 
     def close(self) -> None:
         """Write the last outcomes, and release the leases of photos that were not started."""
@@ -289,6 +310,8 @@ class HeldLeases:
             self.has_moved_on |= lease.stage.next is not None
         else:
             counters.count(metrics.FAULTS, lease.stage, outcome.code)
+            if position_after(lease, outcome).state is State.QUARANTINED:
+                counters.count(metrics.QUARANTINED, lease.stage)
             log.warning("attempt_failed", code=outcome.code, reason=outcome.message, **lease.log_fields)
 
     def _note_lost(self, lease: Lease) -> None:

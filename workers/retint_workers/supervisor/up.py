@@ -22,8 +22,9 @@ from sqlalchemy import select
 
 from retint import accounts, database, store_identity
 from retint.errors import IllegalMove, Transient
+from retint.roles import Role
 from retint.services import Services
-from retint.settings import Settings
+from retint.settings import Driver, Settings
 from retint.tables import User
 from retint_workers.supervisor.processes import LocalFleets, SupervisedProcess
 
@@ -140,6 +141,7 @@ def _prepare(settings: Settings, host: str, port: int) -> Platform:
     processes = []
     secret = _load_or_make_secret(settings)
     changes: dict[str, object] = {"secret": secret, "public_url": url, "data": settings.data.resolve()}
+    changes["fleet_driver"] = Driver.UP
     if "broker_url" not in settings.model_fields_set:
         broker_port = find_free_port()
         changes["broker_url"] = f"redis://127.0.0.1:{broker_port}/0"
@@ -186,7 +188,7 @@ def _make_administrator(platform: Platform) -> str | None:
         if session.scalar(select(User.id).limit(1)):
             return None
         tenant = accounts.get_or_create_tenant(session, "Archive")
-        user = accounts.create_user(session, tenant.id, ADMIN, is_admin=True, is_operator=True)
+        user = accounts.create_user(session, tenant.id, ADMIN, role=Role.ADMIN, is_operator=True)
         return f"{platform.url}/sign-in/{accounts.invite(session, user)}"
 
 

@@ -9,9 +9,10 @@ from flask import Flask
 from tests.integration.web.conftest import JPEG, Person
 
 from retint import fleets
-from retint.errors import OutOfMemory, Transient
+from retint.errors import OutOfMemory, Refused, Transient
 from retint.jobs.leases import claim, settle
 from retint.lifecycle import FAULT_LIMIT, Stage
+from retint.roles import Role
 from retint.services import Services
 
 SHA256 = hashlib.sha256(JPEG).hexdigest()
@@ -215,7 +216,8 @@ def test_a_workers_trouble_is_seen_with_its_reason_and_since_when(
 def test_an_administrator_sees_workers_and_scales(admin: Person, worker: UUID) -> None:
     [found] = admin.api("GET", "/workers").json["items"]
     assert (found["id"], found["fleet"]) == (str(worker), "gpu")
-    assert admin.api("GET", "/fleets/gpu").json == {"name": "gpu", "wanted": 1, "live": 1}
+    shown = admin.api("GET", "/fleets/gpu").json
+    assert (shown["name"], shown["mode"], shown["wanted"], shown["live"]) == ("gpu", "fixed", 1, 1)
     assert admin.api("PUT", "/fleets/gpu", json={"wanted": 3}).json["wanted"] == 3
     assert admin.api("GET", "/fleets/gpu").json["wanted"] == 3
     assert admin.api("GET", "/fleets/tpu").status_code == 404
@@ -225,15 +227,62 @@ def test_an_administrator_sees_workers_and_scales(admin: Person, worker: UUID) -
     assert (queues["ingest"]["ready"], queues["ingest"]["fleet"]) == (1, "cpu")
 
 
-def test_failures_are_grouped_and_retried(admin: Person, quarantine: Callable[[str], None]) -> None:
-    batch_id = admin.open_batch()
-    for name in ("a.jpg", "b.jpg"):
-        quarantine(admin.deposit(batch_id, name)["id"])
-    [group] = admin.api("GET", "/failures").json["items"]
-    assert (group["reason_code"], group["count"], group["batches"]) == ("out_of_memory", 2, 1)
-    assert admin.api("POST", "/failures/retry", json={"reason_code": "other"}).json == {"retried": 0, "complete": True}
-    assert admin.api("POST", "/failures/retry", json={"batch_id": str(uuid4())}).status_code == 404
-    assert admin.api("POST", "/failures/retry").json == {"retried": 2, "complete": True}
+@pytest.fixture
+def refuse(services: Services) -> Callable[[str], None]:
+    """Let a job be refused, as a file that is no photograph is."""
+
+    def fail(job_id: str) -> None:
+        with services.begin() as session:
+            leases = claim(session, Stage.INGEST, [UUID(job_id)], None, 60)
+            problem = Refused("This file is not an image.", code="not_an_image")
+            settle(session, [(lease, problem) for lease in leases], backoff_s=0.001, requeue_s=60)
+
+    return fail
+
+
+def test_what_machines_failed_at_is_the_operators_to_retry_and_what_is_refused_the_institutions(
+    stranger: Person, operator: Person, quarantine: Callable[[str], None], refuse: Callable[[str], None]
+) -> None:
+    """The stranger is an administrator of an institution, the operator belongs to another one."""
+    batch_id = stranger.open_batch()
+    jobs = [stranger.deposit(batch_id, f"{name}.jpg", name.encode())["id"] for name in "abcd"]
+    for job_id in jobs[:2]:
+        quarantine(job_id)
+    for job_id in jobs[2:]:
+        refuse(job_id)
+    groups = {group["reason_code"]: group["count"] for group in stranger.api("GET", "/failures").json["items"]}
+    assert groups == {"out_of_memory": 2, "not_an_image": 2}
+    assert stranger.api("POST", "/faults/retry").status_code == 403
+    assert stranger.api("POST", f"/jobs/{jobs[0]}/retry").status_code == 403
+    page = stranger.browser().get(f"/batches/{batch_id}").text
+    assert "Try again" in page
+    assert "Retry" not in page
+    assert stranger.api("POST", "/failures/retry", json={"reason_code": "other"}).json["retried"] == 0
+    assert stranger.api("POST", "/failures/retry", json={"batch_id": str(uuid4())}).status_code == 404
+    assert stranger.api("POST", "/failures/retry").json == {"retried": 2, "complete": True}
+    counts = stranger.api("GET", f"/batches/{batch_id}").json["counts"]
+    assert (counts["quarantined"], counts["refused"], counts["ready"]) == (2, 0, 2)
+    [fault] = operator.api("GET", "/faults").json["items"]
+    assert (fault["reason_code"], fault["count"]) == ("out_of_memory", 2)
+    assert operator.api("POST", "/faults/retry", json={"reason_code": "other"}).json == {"retried": 0, "complete": True}
+    assert operator.api("POST", "/faults/retry").json == {"retried": 2, "complete": True}
+
+
+def test_only_operators_see_more_of_a_fault_than_its_sentence(
+    admin: Person, make_person: Callable[..., Person], services: Services
+) -> None:
+    job_id = admin.deposit(admin.open_batch())["id"]
+    with services.begin() as session:
+        leases = claim(session, Stage.INGEST, [UUID(job_id)], None, 60)
+        problem = OutOfMemory("There was not enough memory.\n\nTraceback (most recent call last): /srv/host-7")
+        settle(session, [(lease, problem) for lease in leases], backoff_s=0.001, requeue_s=60)
+    for role in Role:
+        person = make_person(role=role, email=f"{role}@museum.test")
+        page = person.browser().get(f"/jobs/{job_id}").text
+        error = person.api("GET", f"/jobs/{job_id}").json["attempts"][0]["error"]
+        assert error == "There was not enough memory.", role
+        assert "Traceback" not in page, role
+    assert "Traceback" in admin.api("GET", f"/jobs/{job_id}").json["attempts"][0]["error"]
 
 
 def test_only_administrators_administrate(member: Person, app: Flask) -> None:

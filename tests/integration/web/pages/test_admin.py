@@ -6,6 +6,7 @@ from sqlalchemy import delete, update
 from tests.integration.web.conftest import Person
 
 from retint.columns import now
+from retint.roles import Role
 from retint.services import Services
 from retint.store_tables import Sweep
 from retint.sweeps import Kept
@@ -34,6 +35,6 @@ def test_operators_see_the_sweep_and_why_it_stopped(services: Services, admin: P
 
 
 def test_other_administrators_do_not(services: Services, make_person: MakePerson) -> None:
-    make_person(is_admin=True)
-    second = make_person("archive", is_admin=True, is_operator=False)
+    make_person(role=Role.ADMIN)
+    second = make_person("archive", Role.ADMIN, is_operator=False)
     assert "Sweep" not in second.browser().get("/admin/").text

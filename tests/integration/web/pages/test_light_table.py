@@ -27,10 +27,10 @@ def app(app: Flask) -> Flask:
 
 
 @pytest.fixture
-def batch(member: Person, restore: Callable[..., None]) -> tuple[str, list[str]]:
+def batch(reviewer: Person, restore: Callable[..., None]) -> tuple[str, list[str]]:
     """A batch with three results of falling risk; its id and those of the jobs."""
-    batch_id = member.open_batch()
-    job_ids = [str(member.deposit(batch_id, f"album/{name}.jpg")["id"]) for name in "abc"]
+    batch_id = reviewer.open_batch()
+    job_ids = [str(reviewer.deposit(batch_id, f"album/{name}.jpg")["id"]) for name in "abc"]
     for job_id, risk in zip(job_ids, (0.9, 0.5, 0.1), strict=True):
         restore(job_id, risk=risk)
     return batch_id, job_ids
@@ -41,37 +41,38 @@ def judge(person: Person, job_id: str, verdict: str, **seen: Any) -> Any:
     return person.api("PUT", f"/jobs/{job_id}/verdict", json=body)
 
 
-def test_the_api_judges_lists_and_counts(member: Person, batch: tuple[str, list[str]]) -> None:
+def test_the_api_judges_lists_and_counts(reviewer: Person, batch: tuple[str, list[str]]) -> None:
     batch_id, job_ids = batch
-    answer = judge(member, job_ids[1], "rejected", note="=HYPERLINK()")
-    assert (answer.status_code, answer.json["judged_by"]) == (200, member.email)
-    assert judge(member, job_ids[1], "approved").status_code == 409
-    assert judge(member, job_ids[0], "approved", seen_sha256="0" * 64).status_code == 409
-    assert judge(member, job_ids[0], "rework").status_code == 400
-    assert judge(member, job_ids[0], "excellent").status_code == 400
-    open_ones = member.api("GET", f"/batches/{batch_id}/results").json["items"]
+    answer = judge(reviewer, job_ids[1], "rejected", note="=HYPERLINK()")
+    assert (answer.status_code, answer.json["judged_by"]) == (200, reviewer.email)
+    assert judge(reviewer, job_ids[1], "approved").status_code == 409
+    assert judge(reviewer, job_ids[0], "approved", seen_sha256="0" * 64).status_code == 409
+    assert judge(reviewer, job_ids[0], "rework").status_code == 400
+    assert judge(reviewer, job_ids[0], "excellent").status_code == 400
+    open_ones = reviewer.api("GET", f"/batches/{batch_id}/results").json["items"]
     assert [(each["id"], each["risk"]) for each in open_ones] == [(job_ids[0], 0.9), (job_ids[2], 0.1)]
-    page = member.api("GET", f"/batches/{batch_id}/results?limit=1").json
-    rest = member.api("GET", f"/batches/{batch_id}/results?limit=5&after={page['next']}").json["items"]
+    page = reviewer.api("GET", f"/batches/{batch_id}/results?limit=1").json
+    rest = reviewer.api("GET", f"/batches/{batch_id}/results?limit=5&after={page['next']}").json["items"]
     assert [each["id"] for each in rest] == [job_ids[2]]
-    counts = member.api("GET", f"/batches/{batch_id}").json["counts"]["verdicts"]
+    counts = reviewer.api("GET", f"/batches/{batch_id}").json["counts"]["verdicts"]
     assert counts == {"unjudged": 2, "rejected": 1}
-    assert member.api("GET", f"/jobs/{job_ids[1]}").json["verdict"] == "rejected"
-    rows = list(csv.DictReader(io.StringIO(member.api("GET", f"/batches/{batch_id}/report.csv").text)))
+    assert reviewer.api("GET", f"/jobs/{job_ids[1]}").json["verdict"] == "rejected"
+    rows = list(csv.DictReader(io.StringIO(reviewer.api("GET", f"/batches/{batch_id}/report.csv").text)))
     assert [row["verdict"] for row in rows] == ["", "rejected", ""]
-    assert (rows[1]["judged_by"], rows[1]["note"]) == (member.email, "'=HYPERLINK()")
-    assert judge(member, job_ids[1], "unjudged", seen_verdict="rejected").json["verdict"] == "unjudged"
+    assert (rows[1]["judged_by"], rows[1]["note"]) == (reviewer.email, "'=HYPERLINK()")
+    assert judge(reviewer, job_ids[1], "unjudged", seen_verdict="rejected").json["verdict"] == "unjudged"
 
 
-def test_the_api_makes_a_result_anew(member: Person, batch: tuple[str, list[str]]) -> None:
+def test_the_api_makes_a_result_anew(reviewer: Person, batch: tuple[str, list[str]]) -> None:
     batch_id, (job_id, *_) = batch
     body = {"seen_sha256": SHA256, "recipe": {"colorizer": "keep"}, "note": "too red"}
-    answer = member.api("POST", f"/jobs/{job_id}/rework", json=body)
+    answer = reviewer.api("POST", f"/jobs/{job_id}/rework", json=body)
     assert (answer.status_code, answer.json["replaces"]) == (201, job_id)
-    assert member.api("GET", f"/jobs/{answer.json['id']}").json["recipe"]["colorizer"] == "keep"
-    assert member.api("POST", f"/jobs/{job_id}/rework", json=body).status_code == 409
-    assert member.api("POST", f"/jobs/{job_id}/rework", json=body | {"recipe": {"colorizer": "no"}}).status_code == 400
-    assert member.api("GET", f"/batches/{batch_id}").json["counts"]["total"] == 3
+    assert reviewer.api("GET", f"/jobs/{answer.json['id']}").json["recipe"]["colorizer"] == "keep"
+    assert reviewer.api("POST", f"/jobs/{job_id}/rework", json=body).status_code == 409
+    wrong = body | {"recipe": {"colorizer": "no"}}
+    assert reviewer.api("POST", f"/jobs/{job_id}/rework", json=wrong).status_code == 422
+    assert reviewer.api("GET", f"/batches/{batch_id}").json["counts"]["total"] == 3
 
 
 def test_a_stranger_judges_nothing(stranger: Person, batch: tuple[str, list[str]]) -> None:
@@ -84,13 +85,13 @@ def test_a_stranger_judges_nothing(stranger: Person, batch: tuple[str, list[str]
     assert browser.get(f"/batches/{batch_id}/light-table/more").status_code == 404
 
 
-def test_a_conflict_is_told_and_the_result_shown_as_it_is(member: Person, batch: tuple[str, list[str]]) -> None:
+def test_a_conflict_is_told_and_the_result_shown_as_it_is(reviewer: Person, batch: tuple[str, list[str]]) -> None:
     _, (job_id, *_) = batch
-    judge(member, job_id, "approved")
+    judge(reviewer, job_id, "approved")
     form = {"verdict": "rejected", "seen_sha256": SHA256, "seen_verdict": "unjudged"}
-    browser = member.browser()
+    browser = reviewer.browser()
     shown = browser.post(f"/jobs/{job_id}/verdict", data=form, follow_redirects=True)
-    assert f"{member.email} approved this photo at" in shown.text
+    assert f"{reviewer.email} approved this photo at" in shown.text
     assert f"at={job_id}" in shown.request.url
     told = browser.post(f"/jobs/{job_id}/verdict/bar", data=form, headers={"Sec-Fetch-Mode": "cors"})
     assert (told.status_code, told.mimetype) == (409, "application/problem+json")
@@ -99,15 +100,15 @@ def test_a_conflict_is_told_and_the_result_shown_as_it_is(member: Person, batch:
     assert "1 of 3" in written.text
 
 
-def test_what_rework_cannot_change_is_refused(member: Person, batch: tuple[str, list[str]]) -> None:
+def test_what_rework_cannot_change_is_refused(reviewer: Person, batch: tuple[str, list[str]]) -> None:
     _, (job_id, *_) = batch
     seen = {"seen_sha256": SHA256, "seen_verdict": "unjudged"}
     for change in ("", "strength=7", "colorizer=none-such", "proxy_side=1"):
-        answer = member.browser().post(f"/jobs/{job_id}/rework", data=seen | {"change": change})
-        assert answer.status_code == 400, change
-    assert member.browser().post(f"/jobs/{job_id}/verdict", data={"verdict": "?"}).status_code == 400
-    assert member.browser().get(f"/batches/{batch[0]}/light-table?verdict=?").status_code == 400
-    assert member.api("GET", f"/jobs/{job_id}").json["replaced_by"] is None
+        answer = reviewer.browser().post(f"/jobs/{job_id}/rework", data=seen | {"change": change})
+        assert answer.status_code in (400, 422), change
+    assert reviewer.browser().post(f"/jobs/{job_id}/verdict", data={"verdict": "?"}).status_code == 400
+    assert reviewer.browser().get(f"/batches/{batch[0]}/light-table?verdict=?").status_code == 400
+    assert reviewer.api("GET", f"/jobs/{job_id}").json["replaced_by"] is None
 
 
 @pytest.mark.parametrize(
@@ -119,21 +120,21 @@ def test_what_rework_cannot_change_is_refused(member: Person, batch: tuple[str, 
     ],
 )
 def test_rework_changes_one_thing(
-    member: Person, batch: tuple[str, list[str]], change: str, expected: dict[str, Any]
+    reviewer: Person, batch: tuple[str, list[str]], change: str, expected: dict[str, Any]
 ) -> None:
     _, (job_id, *_) = batch
     form = {"seen_sha256": SHA256, "seen_verdict": "unjudged", "change": change}
-    assert member.browser().post(f"/jobs/{job_id}/rework", data=form).status_code == 303
-    newer = member.api("GET", f"/jobs/{job_id}").json["replaced_by"]
-    assert expected.items() <= member.api("GET", f"/jobs/{newer}").json["recipe"].items()
+    assert reviewer.browser().post(f"/jobs/{job_id}/rework", data=form).status_code == 303
+    newer = reviewer.api("GET", f"/jobs/{job_id}").json["replaced_by"]
+    assert expected.items() <= reviewer.api("GET", f"/jobs/{newer}").json["recipe"].items()
 
 
 def test_photos_are_run_again_by_form_and_api(
-    member: Person, batch: tuple[str, list[str]], services: Services, monkeypatch: pytest.MonkeyPatch
+    reviewer: Person, batch: tuple[str, list[str]], services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch_id, job_ids = batch
-    judge(member, job_ids[0], "rejected")
-    browser = member.browser()
+    judge(reviewer, job_ids[0], "rejected")
+    browser = reviewer.browser()
     form = browser.get(f"/batches/{batch_id}/again").text
     assert "Those whose results were rejected" in form
     assert "Those in quarantine" not in form
@@ -142,12 +143,12 @@ def test_photos_are_run_again_by_form_and_api(
     assert "1 photo is run again." in browser.post(address, data=data, follow_redirects=True).text
     with services.read() as session:
         newest = session.scalars(select(Job).where(Job.replaces.is_not(None))).one()
-    assert member.api("GET", f"/jobs/{newest.id}").json["recipe"]["colorizer"] == "keep"
+    assert reviewer.api("GET", f"/jobs/{newest.id}").json["recipe"]["colorizer"] == "keep"
     assert browser.post(address, data={"which": "none"}).status_code == 400
     monkeypatch.setattr(long_moves, "MOMENT_S", 0.0)
     monkeypatch.setattr(long_moves.carry_out, "__defaults__", (0.0,))
-    answer = member.api("POST", f"/batches/{batch_id}/again", json={"verdict": "unjudged"})
+    answer = reviewer.api("POST", f"/batches/{batch_id}/again", json={"verdict": "unjudged"})
     assert answer.json == {"replaced": 0, "complete": False}
     assert "Photos are being run again" in browser.get(f"/batches/{batch_id}").text
-    assert member.api("POST", f"/batches/{batch_id}/again", json={}).status_code == 409
-    assert member.api("POST", f"/batches/{batch_id}/again", json={"state": "running"}).status_code == 400
+    assert reviewer.api("POST", f"/batches/{batch_id}/again", json={}).status_code == 409
+    assert reviewer.api("POST", f"/batches/{batch_id}/again", json={"state": "running"}).status_code == 400

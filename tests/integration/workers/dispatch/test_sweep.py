@@ -13,7 +13,7 @@ from tests.integration.core.test_sweeps import leave_orphans, list_keys
 from retint import fleets, store_identity, sweeps
 from retint.columns import now
 from retint.store_tables import StoreIdentity, Sweep
-from retint_workers.dispatch import sweep
+from retint_workers.dispatch import children, sweep
 from retint_workers.dispatch.dispatcher import Dispatcher
 from retint_workers.dispatch.sweep import SweepProcess
 
@@ -49,8 +49,8 @@ def read_row(site: Site) -> Sweep | None:
 
 
 def wait_until_ended(process: SweepProcess) -> None:
-    assert process._process
-    assert process._process.wait(END_S) == 0
+    assert process._child._process
+    assert process._child.wait(END_S) == 0
 
 
 def test_it_sweeps_once_a_day_and_lets_the_mark_grow_after_deposits(site: Site, make_process: MakeProcess) -> None:
@@ -80,13 +80,13 @@ def test_it_ends_with_its_dispatcher_whatever_it_waits_for(sqlite_site: Site, ma
     busy = sqlite3.connect(str(sqlite_site.services.engine.url.database), isolation_level=None)
     busy.execute("BEGIN IMMEDIATE")
     process.keep_running()
-    child = process._process
+    child = process._child._process
     assert child
     time.sleep(2)
     assert child.poll() is None
     began = time.monotonic()
     process.end()
-    assert time.monotonic() - began < sweep.END_S + 1
+    assert time.monotonic() - began < children.END_S + 1
     assert child.poll() is not None
     busy.close()
 
@@ -98,7 +98,7 @@ def test_a_dispatcher_that_loses_its_lead_ends_its_sweep(
     with sqlite_site.services.begin() as session:
         assert fleets.acquire_lead(session, "dispatcher", "another", 60)
     process.keep_running()
-    child = process._process
+    child = process._child._process
     assert child
     assert dispatcher.tick() == 0
     assert child.poll() is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from celery.worker import state
 from tests import films
 from tests.integration.conftest import Site
 from tests.integration.workers.queue.sites import deposit, make_machine, run_bundle
@@ -112,3 +113,36 @@ def test_faults_after_progress_count_from_one_and_a_bug_that_spoils_the_segments
     assert (site.get_job(film).faults, count_stored(site.services)) == (1, 3)
     fail(ZeroDivisionError())
     assert (site.get_job(film).faults, count_stored(site.services)) == (2, 0)
+
+
+def end_at(segments: int, monkeypatch: pytest.MonkeyPatch) -> RunStage:
+    """Make a stage that colorizes, and whose worker is told to end when so many segments are in the store."""
+
+    def run(services: Services, leases: Sequence[Lease], beat: Beat) -> Iterator[AttemptEnd]:
+        looked_at = 0.0
+
+        def beat_and_tell() -> bool:
+            nonlocal looked_at
+            if time.monotonic() - looked_at > 0.1:
+                looked_at = time.monotonic()
+                if count_stored(services) >= segments:
+                    monkeypatch.setattr(state, "should_stop", 0)
+            return beat()
+
+        yield from stages.run_colorize(services, leases, beat_and_tell)
+
+    return run
+
+
+def test_a_worker_that_is_told_to_end_gives_its_film_back_at_the_next_segment(
+    site: Site, film: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        run_bundle(site.services, end_at(1, patch), [film], Stage.COLORIZE)
+    assert (site.get_job(film).state, site.get_job(film).stage) == (State.READY, Stage.COLORIZE)
+    assert site.get_job(film).faults == 0
+    stored = count_stored(site.services)
+    assert 1 <= stored < SEGMENTS
+    run_bundle(site.services, stages.run_colorize, [film], Stage.COLORIZE)
+    assert site.get_job(film).stage is Stage.DEFADE
+    assert [attempt.outcome for attempt in site.list_attempts(film)] == [Outcome.DONE, Outcome.DONE]

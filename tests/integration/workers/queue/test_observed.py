@@ -17,10 +17,10 @@ from structlog.contextvars import get_contextvars
 from tests.integration.conftest import Processes, Site
 from tests.scraping import Figures, scrape
 
+from retint.demand import name_network
 from retint.lifecycle import Outcome, Stage, State
 from retint.metrics import Kind
 from retint.recipes import parse
-from retint_workers.dispatch.pace import name_network
 from retint_workers.queue import tasks
 from retint_workers.queue.heartbeat import Heartbeat
 from retint_workers.queue.machine import Machine

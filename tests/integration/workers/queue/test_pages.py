@@ -89,7 +89,7 @@ def test_a_worker_that_dies_between_pages_loses_nothing(
     monkeypatch.setattr(render, "run_in_child", work)
     site.make_overdue([job_id])
     with site.services.begin() as session:
-        assert queueing.reclaim_expired(session)[Stage.RENDER] == 1
+        assert queueing.reclaim_expired(session)[Stage.RENDER, State.READY] == 1
     run_bundle(site.services, stages.run_render, [job_id], Stage.RENDER)
     assert site.get_job(job_id).state is State.RESTORED
     assert site.count_outcomes([job_id])[Stage.RENDER, Outcome.DONE] == 1

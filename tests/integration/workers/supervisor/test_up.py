@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from tests.platforms import ADMIN, run_platform
 
 from retint import accounts
+from retint.roles import Role
 from retint.services import Services
 from retint.settings import Settings
 from retint_workers.supervisor.up import _reachable_host
@@ -31,7 +32,7 @@ def test_it_is_found_from_other_machines_and_read_by_no_other_user(tmp_path_fact
         services = Services.connect(settings)
         with services.read() as session:
             user = accounts.find_user(session, ADMIN)
-            assert (user.is_admin, user.is_operator) == (True, True)
+            assert (user.role, user.is_operator) == (Role.ADMIN, True)
         services.engine.dispose()
 
 

@@ -22,6 +22,7 @@ let batch = null;
 let deposit = null; // what the journal keeps of this deposit
 let worker;
 let leftOut = 0;
+let shortage = ""; // the quota that was reached: why the rest is left out
 let reading = 0; // folders that are still being read: what they hold is not listed yet
 let startedAt = 0;
 let isOver = false;
@@ -57,7 +58,7 @@ function describeRest() {
     reading && "the folder is being read",
     batch && rows.bytes && `${formatSize(rows.bytesSent)} of ${formatSize(rows.bytes)}`,
     rows.bytesSent > 0 && left > 0 && sending && `about ${formatDuration((left / rows.bytesSent) * ((performance.now() - startedAt) / 1000))} left`,
-    failed && `${formatNumber(failed)} could not be ${batch ? "sent" : "read"}`,
+    failed && `${formatNumber(failed)} ${shortage ? "left out" : `could not be ${batch ? "sent" : "read"}`}`,
     leftOut && describeLeftOut(),
     isOver && rows.length && rows.length < expected && "drop the other files again, too",
   ].filter(Boolean).join(" · ");
@@ -75,6 +76,8 @@ function showTotals() {
   part("again").hidden = !(batch && failed && !waiting && !sending);
   part("filters").hidden = !failed && !rows.only;
   part("problems").textContent = formatNumber(failed);
+  part("shortage").hidden = !(shortage && failed);
+  part("shortage").querySelector("p").textContent = `${shortage} What was sent is kept. Retry later, here or when you come back to this page.`;
   rows.render();
 }
 
@@ -112,6 +115,7 @@ function onNews({ added = [], changed = new Map(), ...news }) {
   reading = news.reading ?? reading;
   if (newest !== null) rows.follow(newest);
   if (news.hasEnded) part("ended").hidden = false;
+  if (news.shortage) shortage = news.shortage;
   if ("waitsFor" in news) {
     part("waits").hidden = !news.waitsFor;
     part("waits").querySelector("p").textContent = news.waitsFor ?? "";
@@ -289,6 +293,7 @@ async function goOn() {
 }
 
 function retry() {
+  shortage = "";
   rows.records.forEach(({ state, name }, number) => {
     if (state === "failed" && !choosing.readAgain(number, name)) order("again", { number });
   });

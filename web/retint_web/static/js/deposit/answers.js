@@ -11,6 +11,9 @@ export class Fault extends Error {
   }
 }
 
+/** What a quota is the reason of concerns all files that follow: none of them is tried before somebody says so. */
+export class Shortage extends Fault {}
+
 /** The JSON object of an answer; an empty one where it is anything else. */
 export const parseAnswer = (text) => {
   try { return Object(JSON.parse(text)); } catch { return {}; }
@@ -22,6 +25,7 @@ export function findFault(status, isRedirected, text, after = null) {
   if (status === 401 || isRedirected || code === "csrf") return new Fault("The session has ended.", "signIn");
   if (status < 400) return new Fault("The answer did not come from the portal.");
   const sentence = detail || `The portal answered ${status}.`;
+  if (code === "quota_exceeded") return new Shortage(sentence);
   if (PASSING.has(status)) return new Fault(sentence, "wait", Number(after) * 1000 || null);
   return new Fault(sentence, status >= 500 || (ONCE_MORE.has(status) && code !== "batch_cancelled") ? "retry" : null);
 }

@@ -1,7 +1,7 @@
 // What goes over the network: asking what the portal has, sending files by tus, web addresses. What may pass is waited
 // for here; what is refused is a Fault with the portal's sentence.
 
-import { Fault, findFault, parseAnswer } from "./answers.js";
+import { Fault, Shortage, findFault, parseAnswer } from "./answers.js";
 import "../../vendor/tus.min.js";
 
 const SMALL = 8 << 20; // bytes of a file that is sent in one request
@@ -19,6 +19,7 @@ export class Portal {
     this.tell = tell;
     this.token = "";
     this.batch = null;
+    this.shortage = null; // the quota that was reached
     this.waiting = 0;
     this.sleepers = new Set();
     this.signIn(null);
@@ -38,11 +39,13 @@ export class Portal {
   async insist(attempt, onTrouble = () => {}) {
     for (let tries = 0, waits = 0; ;) {
       await this.isSignedIn;
+      if (this.shortage) throw this.shortage;
       try {
         const value = await attempt();
         for (const wake of this.sleepers) wake();
         return value;
       } catch (fault) {
+        if (fault instanceof Shortage) this.shortage = fault;
         const isLast = fault.kind === "retry" ? tries === RETRY_AFTER_MS.length : !fault.kind;
         if (isLast) throw fault;
         onTrouble(fault);
@@ -80,8 +83,11 @@ export class Portal {
   async addKnown(files) {
     const body = JSON.stringify({ files });
     const { answer, text } = await this.post(this.batch.known, body, { "Content-Type": "application/json" });
-    const { jobs } = parseAnswer(text);
-    if (answer.status === 200 && !answer.redirected && jobs?.length === files.length) return jobs.map(Boolean);
+    const { jobs, left_out: leftOut } = parseAnswer(text);
+    if (answer.status === 200 && !answer.redirected && jobs?.length === files.length) {
+      if (leftOut) this.shortage = new Shortage(leftOut.detail);
+      return jobs.map(Boolean);
+    }
     const fault = findFault(answer.status, answer.redirected, text, answer.headers.get("Retry-After"));
     if (answer.status < 400 && !fault.kind) fault.kind = "wait"; // it would be the fault of a thousand files
     throw Object.assign(fault, { isOfOne: [400, 413, 422].includes(answer.status) });

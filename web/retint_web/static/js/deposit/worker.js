@@ -1,7 +1,7 @@
 // The thread that walks folders, hashes files, asks the portal which it has, and sends the others, several at a time.
 // What it knows of a file beside its record is a few words; of bytes it holds a piece at a time.
 
-import { Fault } from "./answers.js";
+import { Fault, Shortage } from "./answers.js";
 import { Journal } from "./journal.js";
 import { Source, explain, walk } from "./reading.js";
 import { Portal } from "./sending.js";
@@ -151,7 +151,11 @@ async function ask(numbers) {
   try {
     const asked = numbers.map((number) => ({ name: files[number].name, sha256: files[number].sha256 }));
     const has = await portal.insist(() => portal.addKnown(asked), tellTrouble(numbers));
-    numbers.forEach((number, place) => { if (has[place]) succeed(number, "was here already"); else toSend.put(number); });
+    numbers.forEach((number, place) => {
+      if (has[place]) succeed(number, "was here already");
+      else if (portal.shortage) fail(number, portal.shortage);
+      else toSend.put(number);
+    });
   } catch (fault) {
     if (fault.isOfOne && numbers.length > 1) { // one of them is at fault: find it, and ask for the others
       const half = numbers.length >> 1;
@@ -174,11 +178,12 @@ async function prepare() {
     const number = await toHash.take();
     try {
       if (number !== null) {
+        if (portal.shortage) throw portal.shortage;
         await identify(number);
         page.push(number);
       }
     } catch (error) {
-      fail(number, new Fault(explain(error)));
+      fail(number, error instanceof Shortage ? error : new Fault(explain(error)));
     }
     if (!page.length || !isDue()) continue;
     await ask(page);
@@ -212,9 +217,11 @@ function succeed(number, text) {
   files[number] = { name: files[number].name };
 }
 
-function fail(number, { message }) {
+function fail(number, fault) {
   Object.assign(files[number], { sha256: undefined, upload: undefined }); // the next try looks at the file anew
-  end(number, { state: "failed", text: "not sent", reason: message, sent: 0 });
+  const isLeftOut = fault instanceof Shortage;
+  if (isLeftOut) tell((all) => { all.shortage = fault.message; });
+  end(number, { state: "failed", text: isLeftOut ? "left out" : "not sent", reason: isLeftOut ? "" : fault.message, sent: 0 });
 }
 
 /** Find out why a file was not sent: null if the network is at fault, else what happened to the file. */
@@ -277,6 +284,7 @@ const orders = {
   drop({ number }) { show(number, { state: "gone" }); },
   again({ number }) {
     const { name, folder, address } = files[number];
+    portal.shortage = null;
     if (folder) { orders.drop({ number }); return addFolder(folder, name); }
     pending += 1;
     show(number, { state: "waiting", text: "", reason: "" });
