@@ -28,7 +28,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import select, update
 
-from retint import __version__, dumps, inventory, store_identity
+from retint import __version__, audit, dumps, inventory, store_identity
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.digests import hash_file
@@ -181,6 +181,8 @@ def restore(
     outcome.step = "Comparing the store with the database"
     for outcome.inventory in inventory.compare(services, read=read):
         yield outcome
+    with services.begin() as session:
+        audit.record(session, "database_restored", outcome.dump.name, after={"made": outcome.dump.at})
     try:
         store_identity.check(services)
     except store_identity.WrongStore as error:

@@ -313,3 +313,6 @@ def mend_counts(session: Session, tenant_id: UUID) -> None:
             quota.photos, quota.kept_bytes = wrong.real_photos, wrong.real_kept_bytes
             quota.reserved_bytes = wrong.real_reserved_bytes
             session.add(quota)
+            before = {name: getattr(wrong, name) for name in ("photos", "kept_bytes", "reserved_bytes")}
+            after = {name: getattr(wrong, f"real_{name}") for name in before}
+            audit.record(session, "counts_mended", wrong.name, before=before, after=after)

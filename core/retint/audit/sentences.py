@@ -6,6 +6,8 @@ from typing import Any, Final
 HOUSE_ACTIONS: Final = frozenset(
     {
         "addresses_forgotten",
+        "counts_mended",
+        "database_restored",
         "faults_retried",
         "fleet_scaled",
         "institution_added",
@@ -13,6 +15,7 @@ HOUSE_ACTIONS: Final = frozenset(
         "institution_disabled",
         "institution_enabled",
         "schema_migrated",
+        "secrets_resealed",
         "store_adopted",
         "store_swept",
         "tenant_created",
@@ -30,6 +33,8 @@ PHRASES: Final = {
     "batch_run_again": "ran photos of {subject} again",
     "catalogue_imported": "imported the catalogue of {subject}",
     "chain_begun": "began the chain: {subject} before this one were written without one",
+    "counts_mended": "set right what is counted of the institution {subject}",
+    "database_restored": "restored the database from the dump {subject}",
     "failures_retried": "retried failed photos: {subject}",
     "faults_retried": "retried every institution's faults: {subject}",
     "file_deposited": "deposited {subject}",
@@ -64,6 +69,7 @@ PHRASES: Final = {
     "reset_asked": "asked for a new password for {subject}",
     "role_changed": "changed the role of {subject}",
     "schema_migrated": "brought the database's schema up to date: {subject}",
+    "secrets_resealed": "sealed secrets with the present secret of the installation: {subject}",
     "service_account_made": "made the service account {subject}",
     "service_account_revoked": "revoked the service account {subject}",
     "session_ended": "ended a session of {subject}",

@@ -19,11 +19,12 @@ To change RETINT_SECRET:
 @click.pass_obj
 def reseal(services: "Services") -> None:
     """Seal the secrets in the database again with the present RETINT_SECRET, so that the former one can go."""
-    from retint import providers
+    from retint import audit, providers
     from retint.notifications import webhooks
 
     with services.begin() as session:
         n = webhooks.reseal(session, services.settings)
         m = providers.reseal(session, services.settings)
+        audit.record(session, "secrets_resealed", f"{n + m} in the database")
     click.echo(f"{n} {'webhook is' if n == 1 else 'webhooks are'} sealed with the present secret.")
     click.echo(f"{m} sign-in {'provider is' if m == 1 else 'providers are'} sealed with the present secret.")

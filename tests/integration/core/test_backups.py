@@ -11,6 +11,7 @@ from tests.integration.conftest import Site
 from tests.scraping import scrape
 
 from retint import backups, database, inventory, photos
+from retint.audit_tables import AuditEntry
 from retint.backups import Outcome
 from retint.dumps import BackupFailed
 from retint.errors import IllegalMove
@@ -64,6 +65,8 @@ def test_only_new_files_are_copied_and_what_was_backed_up_comes_back(site: Site,
     assert (restored.files, restored.inventory.read, restored.is_whole, restored.mismatch) == (4, 3, True, None)
     with elsewhere.read() as session:
         assert set(session.scalars(select(Photo.id))) == {first.id, second.id, third.id}
+        [entry] = session.scalars(select(AuditEntry).where(AuditEntry.action == "database_restored"))
+        assert entry.after == {"made": restored.dump.at}
     with elsewhere.store.open(third.original_key) as source:
         assert source.read() == b"three"
     database.migrate(elsewhere.engine)

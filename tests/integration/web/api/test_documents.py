@@ -16,7 +16,7 @@ from tests.integration.web.api.conftest import LivingPortal, make_print
 from retint.lifecycle import State
 from retint.tables import Job
 
-pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
+EMBEDDED = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
 DOCS = Path(__file__).parents[4] / "docs"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,6 +70,7 @@ def run(portal: LivingPortal, command: list[str], source: str, folder: Path) -> 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@EMBEDDED
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_examples_in_curl_work(living_portal: LivingPortal, document: str, folder: Path) -> None:
     blocks = read_blocks(document, "sh")
@@ -78,6 +79,7 @@ def test_the_examples_in_curl_work(living_portal: LivingPortal, document: str, f
     assert (folder / "restored.jpg").read_bytes() == b"the result"
 
 
+@EMBEDDED
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_examples_in_python_work(living_portal: LivingPortal, document: str, folder: Path) -> None:
     blocks = read_blocks(document, "python")
