@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from uuid import UUID
 
 import httpx
@@ -32,10 +32,18 @@ Group = Annotated[str, Field(min_length=1, max_length=255)]
 Wanted = TypeVar("Wanted", bound="Configuration")
 
 
+EXAMPLE: Final[dict[str, Any]] = {
+    "name": "Museum account",
+    "issuer": "https://login.museum.example",
+    "client_id": "retint",
+    "roles": {"conservation": "reviewer"},
+}
+
+
 class Configuration(BaseModel):
     """How a provider is used."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, json_schema_extra={"examples": [EXAMPLE]})
 
     name: str = Field(min_length=1, max_length=60, description="What people call it: the text of its button.")
     issuer: str = Field(

@@ -161,7 +161,7 @@ def test_an_empty_file_is_refused_with_its_reason(member: Person) -> None:
 @pytest.mark.parametrize("wanted", [-1, 1001, 1.5, "many", None, True, 10**30])
 def test_a_fleet_has_a_sensible_size(admin: Person, wanted: Any) -> None:
     answer = admin.api("PUT", "/fleets/gpu", json={"wanted": wanted})
-    assert answer.status_code == 400
+    assert answer.status_code in (400, 422)
 
 
 def test_an_unknown_address_is_a_problem_and_not_a_page(member: Person) -> None:

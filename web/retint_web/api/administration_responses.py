@@ -120,6 +120,8 @@ class Limits(Answer):
 class Institution(Answer):
     """An institution, its use and its limits."""
 
+    identifies = "tenant_id"
+
     id: UUID
     name: str
     weight: int = Field(description="Its share of the workers while others have photos waiting.")

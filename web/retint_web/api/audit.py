@@ -1,12 +1,14 @@
 """API operations on the audit record: administrators read their institution's, operators the house's, too."""
 
+import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from flask import g
 from flask.typing import ResponseReturnValue
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from retint.audit import HOUSE, reading
 from retint.errors import NotAllowed
@@ -14,11 +16,23 @@ from retint.roles import OPERATOR, Role, Scope
 from retint.services import Services
 from retint_web import house, services
 from retint_web.api.blueprint import api
+from retint_web.api.requests import Query
 from retint_web.api.responses import Answer, Page
 from retint_web.files import audit_lines
 
 
-class ChainQuery(BaseModel):
+def _check_moment(text: str) -> str:
+    """Let pass what RFC 3339 calls a time: pydantic also takes numbers, which the schema does not."""
+    if RFC_3339.fullmatch(text):
+        return text
+    raise PydanticCustomError("moment", "a time is written as 2026-12-31T23:59:59Z")
+
+
+RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+Moment = Annotated[AwareDatetime, BeforeValidator(_check_moment)]
+
+
+class ChainQuery(Query):
     """Which chain."""
 
     of: Annotated[
@@ -33,8 +47,8 @@ class AuditQuery(ChainQuery):
     who: Annotated[str, Field(max_length=254, description="Part of an email, or of who ran a command.")] = ""
     action: Annotated[str, Field(max_length=40)] = ""
     subject: Annotated[str, Field(max_length=254, description="An id, or part of a name.")] = ""
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     after: Annotated[int | None, Field(ge=1, le=2**53, description="The previous page's `next`.")] = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 

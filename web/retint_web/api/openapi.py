@@ -184,12 +184,26 @@ def _make_route(operation: Operation) -> Callable[..., ResponseReturnValue]:
             values["query"] = query
         if isinstance(operation.body, type):
             values["body"] = _parse(operation.body, _read_json())
-        answer = operation.view(**values)
+        answer = _call(operation, values)
         if isinstance(answer, BaseModel):
             return Response(answer.model_dump_json(), operation.status, content_type=JSON)
         return answer  # type: ignore[no-any-return]
 
     return route
+
+
+def _call(operation: Operation, values: Mapping[str, Any]) -> Any:
+    """Call the view.
+
+    Raises:
+        Contradiction: the body fits its schema, and is not possible.
+    """
+    try:
+        return operation.view(**values)
+    except InvalidRequest as error:
+        if isinstance(operation.body, type) and error.status == InvalidRequest.status:
+            raise Contradiction(error.message, code=error.code) from error
+        raise
 
 
 def _read_query() -> dict[str, str]:

@@ -12,6 +12,8 @@ from retint_web.api.responses import Answer
 class Person(Answer):
     """Somebody who signs in."""
 
+    identifies = "user_id"
+
     id: UUID
     email: str
     role: Role
@@ -33,6 +35,8 @@ class Link(Answer):
 class Session(Answer):
     """A browser in which a person is signed in."""
 
+    identifies = "session_id"
+
     id: UUID
     browser: str
     address: str
@@ -48,6 +52,8 @@ class Sessions(Answer):
 
 class ServiceAccount(Answer):
     """A token of the institution without a person."""
+
+    identifies = "token_id"
 
     id: UUID
     name: str

@@ -12,6 +12,8 @@ from retint_web.api.responses import Answer
 class Provider(Answer):
     """How an institution's people sign in elsewhere. The client secret is never told."""
 
+    identifies = "provider_id"
+
     id: UUID
     slug: str = Field(description="Its name in addresses.")
     name: str

@@ -77,6 +77,7 @@ def remove_provider(provider_id: UUID) -> ResponseReturnValue:
     answers.ProviderCheck,
     roles=(Role.ADMIN,),
     scope=Scope.ADMIN,
+    errors={502: "The provider cannot be used: `detail` says why."},
 )
 def check_provider(provider_id: UUID) -> answers.ProviderCheck:
     """Ask a sign-in provider for what it says of itself; nobody is signed in."""

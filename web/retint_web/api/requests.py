@@ -231,6 +231,8 @@ class Release(Body):
 class FleetSize(Body):
     """How many workers a fleet has: a number, `wanted`; or as many as there is demand for, from `least` to `most`."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"wanted": 2}]})
+
     wanted: int | None = Field(None, ge=0, le=MOST_WORKERS)
     least: int | None = Field(None, ge=0, le=MOST_WORKERS)
     most: int | None = Field(None, ge=0, le=MOST_WORKERS)
@@ -270,12 +272,14 @@ class PeopleQuery(PageQuery):
 class NewPerson(Body):
     """Somebody to invite."""
 
-    email: str = Field(min_length=3, max_length=254)
+    email: str = Field(min_length=3, max_length=254, examples=["jo@museum.example"])
     role: Role = Role.MEMBER
 
 
 class PersonChange(Body):
     """What changes of a person; what is not given stays."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"role": "reviewer"}]})
 
     role: Role | None = None
     disabled: bool | None = None
@@ -284,7 +288,7 @@ class PersonChange(Body):
 class NewServiceAccount(Body):
     """A token of the institution without a person."""
 
-    name: str = Field(min_length=1, max_length=100, description="Where it is used.")
+    name: str = Field(min_length=1, max_length=100, description="Where it is used.", examples=["scanner"])
     scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
     days: int = Field(TOKEN_DAYS, ge=1, le=MOST_TOKEN_DAYS, description="How long it lasts.")
 
@@ -309,7 +313,7 @@ class Limits(Body):
 class InstitutionSettings(Body):
     """An institution's name, weight and limits."""
 
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=200, examples=["City Museum"])
     weight: int = Field(1, ge=1, le=institutions.MOST_WEIGHT)
     limits: Limits = Field(default_factory=Limits)
 
@@ -317,4 +321,7 @@ class InstitutionSettings(Body):
 class NewInstitution(InstitutionSettings):
     """An institution with its first administrator."""
 
-    email: str = Field(min_length=3, max_length=254, description="Of the first administrator.")
+    name: str = Field(min_length=1, max_length=200, examples=["City Archive"])
+    email: str = Field(
+        min_length=3, max_length=254, description="Of the first administrator.", examples=["kim@archive.example"]
+    )

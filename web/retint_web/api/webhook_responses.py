@@ -12,6 +12,8 @@ from retint_web.api.responses import Answer
 class Webhook(Answer):
     """An address of the institution's own server that is told what happened."""
 
+    identifies = "webhook_id"
+
     id: UUID
     url: str
     kinds: list[str]
@@ -48,8 +50,10 @@ class Try(Answer):
 class Told(Answer):
     """What a webhook was told."""
 
+    identifies = "notification_id"
+
     id: UUID
-    webhook_id: str = Field(description="The header `webhook-id`, the same for every try.")
+    message_id: str = Field(description="The header `webhook-id`, the same for every try.")
     kind: str
     created_at: datetime
     outcome: Literal["delivered", "given_up"] | None = Field(description="Null while it waits.")

@@ -24,9 +24,17 @@ class WebhookRequest(BaseModel):
     """Which address is told what."""
 
     model_config = ConfigDict(extra="forbid")
-    url: str = Field(min_length=1, max_length=posting.URL_LENGTH, description="With https; private hosts if listed.")
+    url: str = Field(
+        min_length=1,
+        max_length=posting.URL_LENGTH,
+        description="With https; private hosts if listed.",
+        examples=["https://dams.example.org/retint"],
+    )
     kinds: list[Annotated[str, Field(max_length=40)]] = Field(
-        min_length=1, max_length=20, description="Such as `batch.ended` and `photo.refused`."
+        min_length=1,
+        max_length=20,
+        description="Such as `batch.ended` and `photo.refused`.",
+        examples=[["batch.ended", "photo.refused"]],
     )
 
 
@@ -35,7 +43,9 @@ class MailRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     kinds: dict[Annotated[str, Field(max_length=40)], bool] = Field(
-        max_length=20, description="Whether, by kind; a kind that is left out stays as it is."
+        max_length=20,
+        description="Whether, by kind; a kind that is left out stays as it is.",
+        examples=[{"batch.ended": True}],
     )
 
 
@@ -54,6 +64,7 @@ def list_webhooks() -> answers.Webhooks:
     body=WebhookRequest,
     roles=ADMIN,
     scope=Scope.ADMIN,
+    errors={409: "There are as many webhooks as there may be."},
 )
 def add_webhook(body: WebhookRequest) -> answers.WebhookWithSecret:
     """Add a webhook; its secret is in this answer and in no other."""
@@ -136,7 +147,15 @@ def rotate_webhook(webhook_id: UUID) -> answers.WebhookWithSecret:
         return answers.WebhookWithSecret(secret=secret, **vars(_webhook(webhook)))
 
 
-@api.operation("POST", "/webhooks/<uuid:webhook_id>/test", answers.Told, status=201, roles=ADMIN, scope=Scope.ADMIN)
+@api.operation(
+    "POST",
+    "/webhooks/<uuid:webhook_id>/test",
+    answers.Told,
+    status=201,
+    roles=ADMIN,
+    scope=Scope.ADMIN,
+    errors={409: "The webhook is paused or disabled."},
+)
 def test_webhook(webhook_id: UUID) -> answers.Told:
     """Tell a webhook that this is a test, whatever kinds it chose."""
     with services().begin() as session:
@@ -215,7 +234,7 @@ def _webhook(webhook: Webhook) -> answers.Webhook:
 def _told(notification: Notification, deliveries: list[Delivery]) -> answers.Told:
     return answers.Told(
         id=notification.id,
-        webhook_id=posting.name_message(notification.id),
+        message_id=posting.name_message(notification.id),
         kind=notification.kind,
         created_at=notification.created_at,
         outcome=notification.outcome,

@@ -20,6 +20,7 @@ from tests.integration.workers.queue.sites import run_bundle
 from retint.errors import OutOfMemory
 from retint.jobs.leases import claim, settle
 from retint.lifecycle import FAULT_LIMIT, STAGES, Stage
+from retint.roles import Role
 from retint.services import Services
 from retint.settings import Settings
 from retint_models.datasets import fading
@@ -121,7 +122,7 @@ def run_living_portal(
 
     @contextmanager
     def run(*, is_real: bool = False) -> Iterator[LivingPortal]:
-        person = make_person(f"museum-{uuid4()}", is_admin=True, is_operator=True)
+        person = make_person(f"museum-{uuid4()}", role=Role.ADMIN, is_operator=True)
         with run_portal(settings, person.token, tmp_path) as portal:
             work = (
                 partial(restore_really, services) if is_real else lambda job_ids: restore(*job_ids, size=(3000, 2000))

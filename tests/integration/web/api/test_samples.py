@@ -7,10 +7,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from tests.integration.web.api.conftest import CATALOGUE, LivingPortal, make_print
+
+from retint import accounts
+from retint.providers import EXAMPLE
+from retint.tables import User
 
 pytestmark = pytest.mark.parametrize("backends", ["embedded"], indirect=True)
 
@@ -61,6 +66,54 @@ def with_quarantined_job(portal: LivingPortal, number: int) -> Values:
     return values
 
 
+def with_webhook(portal: LivingPortal, number: int) -> Values:
+    added = portal.call("POST", "/webhooks", json={"url": f"https://{number}.example.org", "kinds": ["batch.ended"]})
+    return {"webhook_id": added["id"]}
+
+
+def with_notification(portal: LivingPortal, number: int) -> Values:
+    values = with_webhook(portal, number)
+    told = portal.call("POST", f"/webhooks/{values['webhook_id']}/test")
+    return values | {"notification_id": told["id"]}
+
+
+def with_person(portal: LivingPortal, number: int) -> Values:
+    invited = portal.call("POST", "/people", json={"email": f"{number}@museum.example", "role": "member"})
+    return {"user_id": invited["person"]["id"]}
+
+
+def with_session(portal: LivingPortal, number: int) -> Values:
+    values = with_person(portal, number)
+    with portal.services.begin() as session:
+        user = session.get_one(User, UUID(values["user_id"]))
+        begun = accounts.begin_session(session, accounts.identify(user), "192.0.2.8", "Firefox on Linux")
+    return values | {"session_id": str(begun.session_id)}
+
+
+def with_service_account(portal: LivingPortal, number: int) -> Values:
+    portal.call("POST", "/service-accounts", json={"name": f"scanner {number}", "scopes": ["deposit"]})
+    return {"token_id": portal.call("GET", "/service-accounts")["items"][0]["id"]}
+
+
+def with_provider(portal: LivingPortal, number: int) -> Values:
+    return {"provider_id": portal.call("POST", "/providers", json=EXAMPLE | {"slug": f"p-{number}"})["id"]}
+
+
+def with_institution(portal: LivingPortal, number: int) -> Values:
+    wanted = {"name": f"Institution {number}", "email": f"{number}@archive.example"}
+    return {"tenant_id": portal.call("POST", "/institutions", json=wanted)["id"]}
+
+
+NAMED: dict[str, Callable[[LivingPortal, int], Values]] = {
+    "webhook_id": with_webhook,
+    "notification_id": with_notification,
+    "user_id": with_person,
+    "session_id": with_session,
+    "token_id": with_service_account,
+    "provider_id": with_provider,
+    "tenant_id": with_institution,
+}
+"""What must be there for a path to name it; the later ones have more."""
 STATES: dict[str, Callable[[LivingPortal, int], Values]] = {
     "open_proof": with_paused_batch,
     "show_proof": with_proof,
@@ -70,8 +123,8 @@ STATES: dict[str, Callable[[LivingPortal, int], Values]] = {
     "retry_job": with_quarantined_job,
 }
 """What else must be there for an operation to succeed."""
-NOT_HERE = {"download_zoom": 202, "show_confidence": 404}
-"""What is answered where a worker has not made a file that only a worker makes."""
+NOT_HERE = {"download_zoom": 202, "show_confidence": 404, "check_provider": 502}
+"""What is answered where there is no file that only a worker makes, and no provider."""
 
 
 def run_curl(portal: LivingPortal, source: str, values: Values, folder: Path) -> str:
@@ -104,6 +157,8 @@ def test_every_sample_succeeds(
         for method, operation in methods.items():
             name = operation["operationId"]
             values = prepare(living_portal, ran)
+            for parameter, make in NAMED.items():
+                values |= make(living_portal, ran * 10 + len(parameter)) if f"{{{parameter}}}" in path else {}
             values |= STATES[name](living_portal, ran) if name in STATES else {}
             [source] = [each["source"] for each in operation["x-codeSamples"] if each["label"] == label]
             expected = str(NOT_HERE.get(name) or min(status for status in operation["responses"] if status[0] == "2"))

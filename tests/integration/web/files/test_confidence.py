@@ -130,7 +130,12 @@ def test_each_page_of_a_photo_has_a_veil_of_its_own(
     ("color", "recipe", "found", "words"),
     [
         (layer(5, 14), {"colorizer": "artistic"}, {}, UNKNOWN),
-        (b"\x1aE\xdf\xa3 a film of colors", {}, {"found": {"film": True}}, "it cannot know the true colors."),
+        (
+            b"\x1aE\xdf\xa3 a film of colors",
+            {},
+            {"found": {"film": True, "frames": 24}},
+            "it cannot know the true colors.",
+        ),
         (layer(5, 14), {}, {"colorless": "There is no room for color."}, "There is no room for color."),
         (None, {}, {}, "No color was added"),
     ],

@@ -68,7 +68,7 @@ def test_an_autoscaler_reads_what_is_wanted_with_the_token_for_metrics(
 def test_settings_of_a_fleet_that_contradict_each_other_are_refused(admin: Person, body: dict[str, int]) -> None:
     before = admin.api("GET", "/fleets/gpu").json
     answer = admin.api("PUT", "/fleets/gpu", json=body)
-    assert answer.status_code == 400
+    assert answer.status_code == 422
     assert answer.json["detail"].endswith(".")
     assert admin.api("GET", "/fleets/gpu").json == before
 

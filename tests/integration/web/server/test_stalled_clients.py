@@ -249,7 +249,7 @@ class TestOnePortal:
         with closing(sqlite3.connect(services.engine.url.database or "", isolation_level=None)) as writer:
             writer.execute("BEGIN IMMEDIATE")
             body = b'{"name": "x"}'
-            head = f"POST /api/v1/batches HTTP/1.1\r\nContent-Length: {len(body)}"
+            head = f"POST /api/v1/batches HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
             with ExitStack() as stack:
                 token = portal.http.headers["Authorization"].removeprefix("Bearer ")
                 forms = [stack.enter_context(portal.connect(head, body, token)) for _ in range(6)]
