@@ -94,7 +94,7 @@ class Configuration(BaseModel):
     @field_validator("client_secret", mode="before")
     @classmethod
     def _is_there(cls, secret: object) -> object:
-        return secret or None
+        return None if secret == "" else secret
 
     @field_validator("scopes")
     @classmethod

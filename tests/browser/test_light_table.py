@@ -17,6 +17,7 @@ from tests.platforms import PlatformUnderTest
 from retint import accounts
 from retint.jobs import changes, tallies
 from retint.lifecycle import Verdict
+from retint.roles import Role
 from retint.services import Services
 from retint.tables import Job, Judgement
 
@@ -160,10 +161,10 @@ def list_said(services: Services, batch_id: str) -> list[tuple[Verdict, str | No
 def second_reviewer(
     browser: Browser, running_platform: PlatformUnderTest, services: Services
 ) -> Iterator[Callable[[str], Page]]:
-    """Open pages as another member of the institution, ana@museum.example."""
+    """Open pages as a reviewer of the institution, ana@museum.example."""
     with services.begin() as session:
         admin = accounts.find_user(session, platforms.ADMIN)
-        user = accounts.create_user(session, admin.tenant_id, "ana@museum.example")
+        user = accounts.create_user(session, admin.tenant_id, "ana@museum.example", role=Role.REVIEWER)
         secret = accounts.invite(session, user)
     context = browser.new_context(base_url=running_platform.url, **browsers.DESKTOP)
     browsers.sign_in(context, f"{running_platform.url}/sign-in/{secret}")

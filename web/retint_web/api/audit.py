@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import g
 from flask.typing import ResponseReturnValue
 from pydantic import AwareDatetime, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticKnownError
 
 from retint.audit import HOUSE, reading
 from retint.errors import NotAllowed
@@ -25,7 +25,7 @@ def _check_moment(text: str) -> str:
     """Let pass what RFC 3339 calls a time: pydantic also takes numbers, which the schema does not."""
     if RFC_3339.fullmatch(text):
         return text
-    raise PydanticCustomError("moment", "a time is written as 2026-12-31T23:59:59Z")
+    raise PydanticKnownError("datetime_parsing", {"error": "a time is written as 2026-12-31T23:59:59Z"})
 
 
 RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")

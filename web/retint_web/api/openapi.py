@@ -183,6 +183,7 @@ def _make_route(operation: Operation) -> Callable[..., ResponseReturnValue]:
         if operation.query is not None:
             values["query"] = query
         if isinstance(operation.body, type):
+            _check_headers(operation)
             values["body"] = _parse(operation.body, _read_json())
         answer = _call(operation, values)
         if isinstance(answer, BaseModel):
@@ -190,6 +191,18 @@ def _make_route(operation: Operation) -> Callable[..., ResponseReturnValue]:
         return answer  # type: ignore[no-any-return]
 
     return route
+
+
+def _check_headers(operation: Operation) -> None:
+    """Compare the request's headers with their patterns.
+
+    Raises:
+        InvalidRequest: one does not fit.
+    """
+    for name, header in operation.headers.items():
+        value = request.headers.get(name)
+        if value is not None and not re.fullmatch(header.schema.get("pattern", ".*"), value):
+            raise InvalidRequest(f"{name}: {header.description}")
 
 
 def _call(operation: Operation, values: Mapping[str, Any]) -> Any:

@@ -90,7 +90,7 @@ def test_tries_are_shown_with_status_and_time_and_sent_again(admin: Person, webh
     assert "1,234 ms" in page
     [item] = admin.api("GET", f"/webhooks/{webhook}/notifications").json["items"]
     assert (item["outcome"], item["tries"][0]["status"]) == ("given_up", 500)
-    assert item["webhook_id"] == told["webhook_id"]
+    assert item["message_id"] == told["message_id"]
     assert "It is sent again" in post(admin, f"/webhooks/{webhook}/notifications/{told['id']}/again")
     [item] = admin.api("GET", f"/webhooks/{webhook}/notifications").json["items"]
     assert item["outcome"] is None
@@ -126,7 +126,7 @@ def test_a_person_chooses_which_e_mail_they_get(member: Person, app: Flask) -> N
         "kinds": {"batch.ended": False, "photo.refused": True},
     }
     assert member.api("PUT", "/mail", json={"kinds": {"batch.ended": True}}).json["kinds"]["batch.ended"] is True
-    assert member.api("PUT", "/mail", json={"kinds": {"invitation": False}}).status_code == 400
+    assert member.api("PUT", "/mail", json={"kinds": {"invitation": False}}).status_code == 422
 
 
 def test_without_a_mail_server_nobody_is_asked(member: Person, app: Flask) -> None:
