@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from retint.jobs import admission, changes
+from retint.jobs import changes, in_flight
 from retint.names import clean_name
 from retint.photos import find_by_sha256, get_open_batch
 from retint.quotas import QuotaExceeded
@@ -36,7 +36,7 @@ def add(session: Session, tenant_id: UUID, batch_id: UUID, files: Sequence[tuple
     batch = get_open_batch(session, tenant_id, batch_id)
     known = find_by_sha256(session, tenant_id, {sha256 for _, sha256 in files})
     cleaned = [(known.get(sha256), clean_name(name)) for name, sha256 in files]
-    admitted = admission.admit(session, batch, [(photo_id, name) for photo_id, name in cleaned if photo_id])
+    admitted = in_flight.admit(session, batch, [(photo_id, name) for photo_id, name in cleaned if photo_id])
     jobs = dict(zip(admitted.files, changes.add_jobs(session, batch, admitted.files), strict=True))
     by_file = [jobs.get((photo_id, name)) if photo_id else None for photo_id, name in cleaned]
     return Added(by_file, QuotaExceeded(admitted.shortage) if admitted.shortage else None)

@@ -14,7 +14,7 @@ from retint import audit, chains, quotas, store_identity, withholding
 from retint.chains import Link
 from retint.columns import new_id
 from retint.errors import InvalidPhoto, InvalidRequest, NotFound, Refused
-from retint.jobs import admission, changes
+from retint.jobs import changes, in_flight
 from retint.lifecycle import Outcome, Stage
 from retint.names import clean_name
 from retint.quotas import QuotaExceeded
@@ -206,7 +206,7 @@ def deposit(
     name = clean_name(name)
     with services.read() as session:
         get_open_batch(session, tenant_id, batch_id)
-        admission.refuse_full(session, tenant_id)
+        in_flight.refuse_full(session, tenant_id)
     photo = store_original(services, tenant_id, source, sha256=sha256)
     with services.begin() as session:
         return changes.add_job(session, get_open_batch(session, tenant_id, batch_id), photo, name)

@@ -24,7 +24,7 @@ from retint import photos, quotas
 from retint.columns import new_id, now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidPhoto, InvalidRequest, NotFound, StoreUnavailable, Transient
-from retint.jobs import admission, changes
+from retint.jobs import changes, in_flight
 from retint.names import clean_name
 from retint.photos import Incoming
 from retint.quotas import QuotaExceeded
@@ -87,7 +87,7 @@ def open(
         if batch_id is not None:
             name = clean_name(name or "")
             changes.refuse_cancelled(get_owned(session, Batch, tenant_id, batch_id).cancelled_at)
-            admission.refuse_full(session, tenant_id)
+            in_flight.refuse_full(session, tenant_id)
         facts = {"batch_id": batch_id, "name": name, "sha256": sha256, "size": size, "expires_at": now(KEPT_S)}
         upload = Upload(tenant_id=tenant_id, created_by=created_by, **facts)
         session.add(upload)

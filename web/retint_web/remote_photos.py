@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import current_app, g
 
 from retint import photos, quotas, remote
-from retint.jobs import admission
+from retint.jobs import in_flight
 from retint.photos import Incoming
 from retint.tables import Batch, Job
 from retint.tenancy import get_owned
@@ -42,7 +42,7 @@ def deposit(batch_id: UUID, address: str, name: str | None = None) -> Job:
     """
     with services().read() as session:
         get_owned(session, Batch, g.identity.tenant_id, batch_id)
-        admission.refuse_full(session, g.identity.tenant_id)
+        in_flight.refuse_full(session, g.identity.tenant_id)
     photo = fetch(address)
     return photos.deposit(services(), g.identity.tenant_id, batch_id, name or photo.name, photo)
 

@@ -14,7 +14,7 @@ from retint import audit, database, records, words
 from retint.columns import fingerprint, new_id, now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, NotFound
-from retint.jobs import admission, attempts
+from retint.jobs import attempts, in_flight
 from retint.lifecycle import FINAL, Outcome, State
 from retint.recipes import Recipe
 from retint.tables import Batch, Job, Photo
@@ -55,7 +55,7 @@ def add_jobs(session: Session, batch: Batch, files: Sequence[tuple[uuid.UUID, st
     # The lock orders this against `close_batch`: no job enters a batch after its jobs were cancelled.
     cancelled = session.scalar(select(Batch.cancelled_at).where(Batch.id == batch.id).with_for_update(read=True))
     refuse_cancelled(cancelled)
-    admission.admit(session, batch, files).require_all()
+    in_flight.admit(session, batch, files).require_all()
     place = (Job.photo_id, Job.batch_id, Job.fingerprint)
     catalogued = records.look_up(session, batch, {name for _, name in files})
     rows = [
@@ -106,7 +106,7 @@ def replace_job(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID, recip
     if job is None:
         raise NotFound("There is no such photo.")
     if replacing := replace_jobs(session, job.batch_id, [job_id], recipe):
-        admission.refuse_beyond(session, tenant_id)
+        in_flight.refuse_beyond(session, tenant_id)
         return replacing[0]
     session.refresh(job)
     if job.replaced_by is not None:

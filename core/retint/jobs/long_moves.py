@@ -18,7 +18,7 @@ from retint import audit, records
 from retint.columns import now
 from retint.database import NO_SYNC
 from retint.errors import IllegalMove, InvalidRequest, NotFound, Transient
-from retint.jobs import admission, changes
+from retint.jobs import changes, in_flight
 from retint.lifecycle import ACTIVE, FINAL, State, Verdict, phases_of
 from retint.recipes import Recipe
 from retint.tables import IS_FAILED, IS_NEWEST, Batch, Job, LongMove, StoredRecipe
@@ -209,7 +209,7 @@ def _limit(session: Session, move: LongMove) -> int:
     """Return how many jobs may be moved now."""
     if move.kind != "again" or move.tenant_id is None:
         return CHUNK
-    room = admission.count_room(session, move.tenant_id)
+    room = in_flight.count_room(session, move.tenant_id)
     return CHUNK if room is None else min(room, CHUNK)
 
 
