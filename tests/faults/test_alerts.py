@@ -49,6 +49,9 @@ class Watched:
         self.portal = f"http://127.0.0.1:{portal_port}"
         self._api = httpx.Client(base_url=f"http://127.0.0.1:{prometheus.port}/api/v1/", timeout=10)
 
+    def close(self) -> None:
+        self._api.close()
+
     def ask(self, expression: str) -> list[Any]:
         """Return the values of an expression that are numbers."""
         answer = self._api.get("query", params={"query": expression}).raise_for_status().json()
@@ -93,7 +96,9 @@ def watched(make_installation: MakeInstallation, request: pytest.FixtureRequest)
         return servers.start_prometheus(folder, configure(folder, port))
 
     for prometheus in run_server(start, request):
-        yield Watched(installation, database, store, port, prometheus)
+        watched = Watched(installation, database, store, port, prometheus)
+        yield watched
+        watched.close()
 
 
 def _answers(url: str) -> bool:
@@ -240,8 +245,10 @@ def lose_workers(watched: Watched) -> set[str]:
 
 
 def count_at(installation: Installation, stage: Stage) -> int:
+    """Count the photos that wait before a stage."""
     with installation.site.services.read() as session:
-        query = select(func.count()).where(Job.stage == stage, Job.state == State.READY)
+        waits = Job.state.in_((State.READY, State.QUEUED))  # a dead worker is sent photos until its heartbeat is missed
+        query = select(func.count()).where(Job.stage == stage, waits)
         return session.scalar(query) or 0
 
 

@@ -46,6 +46,8 @@ NO_CPU = {
     'retint_workers{fleet="cpu",activity="busy"}': "0x200",
     'retint_workers{fleet="cpu",activity="idle"}': "0x200",
 }
+SENT = {'retint_jobs{stage="ingest",state="ready"}': "0x200", 'retint_jobs{stage="ingest",state="queued"}': "4x200"}
+"""All that waits was sent to workers that have died since."""
 STANDING = {'retint_oldest_seconds{stage="ingest"}': "901+60x200"}
 CASES: list[tuple[str, dict[str, str], int, int]] = [
     ("RetintScrapeFails", {'up{job="retint"}': "0x200"}, 4, 5),
@@ -53,6 +55,7 @@ CASES: list[tuple[str, dict[str, str], int, int]] = [
     ("RetintNoLeader", {'retint_leader_lease_seconds{role="dispatcher",holder="a"}': "-1-60x200"}, 1, 2),
     ("RetintNoLeader", {'retint_leader_lease_seconds{role="dispatcher",holder="a"}': "_x200"}, 1, 2),
     ("RetintNoWorkers", NO_CPU, 9, 10),
+    ("RetintNoWorkers", NO_CPU | SENT, 9, 10),
     ("RetintNoWorkers", {'retint_workers{fleet="gpu",activity="busy"}': "0x200"}, 9, 10),
     ("RetintWorkersMissing", {'retint_workers_wanted{fleet="gpu"}': "2x200"}, 9, 10),
     ("RetintWorkerInTrouble", {'retint_workers_in_trouble{fleet="gpu"}': "1x200"}, 9, 10),
