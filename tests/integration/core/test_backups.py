@@ -66,6 +66,7 @@ def test_only_new_files_are_copied_and_what_was_backed_up_comes_back(site: Site,
     with elsewhere.read() as session:
         assert set(session.scalars(select(Photo.id))) == {first.id, second.id, third.id}
         [entry] = session.scalars(select(AuditEntry).where(AuditEntry.action == "database_restored"))
+        assert restored.dump
         assert entry.after == {"made": restored.dump.at}
     with elsewhere.store.open(third.original_key) as source:
         assert source.read() == b"three"
