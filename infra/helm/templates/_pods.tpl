@@ -8,6 +8,10 @@
 - name: RETINT_{{ $variable }}
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ index $keys $name }}}}
 {{- end }}
+{{- range $name, $variable := dict "smtpUrl" "SMTP_URL" "formerSecrets" "FORMER_SECRETS" }}
+- name: RETINT_{{ $variable }}
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ index $keys $name }}, optional: true}}
+{{- end }}
 - {name: RETINT_STORE_URL, value: {{ .Values.store.url | quote }}}
 {{- with .Values.store.endpoint }}
 - {name: RETINT_S3_ENDPOINT, value: {{ . | quote }}}

@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 from tests import helm
 from tests.helm import Document, find, pods, render
+from tests.paths import ROOT
 from tests.unit.infra.chart_values import BASE, MATRIX, REFUSED, merge
 
 from retint.command.cli import retint
@@ -199,6 +200,26 @@ def test_a_gpu_worker_asks_for_its_device_and_does_not_fall_back_to_the_cpu(char
         [container] = pod["containers"]
         assert {each["name"]: each.get("value") for each in container["env"]}["RETINT_DEVICE"] == device
         assert {k: v for k, v in container["resources"]["limits"].items() if "/" in k} == limits
+
+
+def test_what_is_scraped_has_the_job_that_the_rules_ask_for(chart: Path) -> None:
+    [monitor] = find(render(merge(BASE, MATRIX["monitoring"]), chart), "ServiceMonitor")
+    [endpoint] = monitor["spec"]["endpoints"]
+    jobs = {each["replacement"] for each in endpoint["relabelings"] if each.get("targetLabel") == "job"}
+    asked = set(re.findall(r'job="(\w+)"', (ROOT / "infra/helm/rules/retint.yml").read_text()))
+    assert jobs == asked == {"retint"}
+
+
+def test_secrets_that_not_everybody_has_may_be_missing(documents: list[Document]) -> None:
+    for pod in pods(documents).values():
+        for container in pod["containers"]:
+            wanted = {
+                each["name"]: each["valueFrom"]["secretKeyRef"].get("optional", False)
+                for each in container.get("env", [])
+                if "secretKeyRef" in each.get("valueFrom", {})
+            }
+            may_be_missing = {name for name, optional in wanted.items() if optional}
+            assert not wanted or may_be_missing == {"RETINT_SMTP_URL", "RETINT_FORMER_SECRETS"}
 
 
 def test_rules_and_dashboards_come_as_they_are(chart: Path) -> None:
