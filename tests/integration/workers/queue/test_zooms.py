@@ -78,7 +78,7 @@ def test_a_zoom_is_made_once_beside_the_result(sqlite_site: Site, large: bytes) 
 
 
 def test_what_cannot_be_zoomed_into_is_no_fault(sqlite_site: Site, large: bytes) -> None:
-    small, film = restore(sqlite_site, large, width=30), restore(sqlite_site, large, film=True)
+    small, film = restore(sqlite_site, large, width=30), restore(sqlite_site, large, film=True, frames=24)
     lost, damaged = restore(sqlite_site, large), restore(sqlite_site, large[:3000])
     with sqlite_site.services.read() as session:
         sqlite_site.services.store.delete([zooms.find(session, sqlite_site.tenants["museum"], lost).result])
