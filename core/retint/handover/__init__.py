@@ -1,0 +1,1 @@
+"""Hand-overs: what Retint made of a batch as BagIt bags, which a museum's own systems take in."""
