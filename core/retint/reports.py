@@ -31,6 +31,7 @@ class ReportRow:
     """One deposited file in a batch's report."""
 
     job_id: UUID
+    photo_id: UUID
     name: str
     size: int
     sha256: str
@@ -94,6 +95,7 @@ def _chunk_query(tenant_id: UUID, batch_id: UUID, after: UUID | None) -> Select[
     query = (
         select(
             Job.id,
+            Job.photo_id,
             Job.name,
             Job.state,
             Job.stage,
@@ -131,6 +133,7 @@ def _make_row(found: SqlRow[Any], earlier: list[Link], said: Said | None, taken:
     result = files.get("result")
     return ReportRow(
         job_id=found.id,
+        photo_id=found.photo_id,
         name=found.name,
         size=found.size,
         sha256=found.sha256,

@@ -4,6 +4,7 @@ tenants/<tenant>/photos/<photo>/original
 tenants/<tenant>/photos/<photo>/original.rest-<bytes before and in it>
 tenants/<tenant>/photos/<photo>/jobs/<job>/<stage>-<attempt>/<file>
 tenants/<tenant>/photos/<photo>/jobs/<job>/render-<attempt>/zoom.szi
+tenants/<tenant>/handovers/<handover>/<file>
 identity/store.json
 """
 
@@ -73,6 +74,16 @@ def attempt_file(tenant_id: UUID, photo_id: UUID, job_id: UUID, stage: Stage, at
         name: the file's name; a `/` in it makes folders.
     """
     return f"{stage_prefix(tenant_id, photo_id, job_id, stage)}{attempt}/{name}"
+
+
+def handover_file(tenant_id: UUID, handover_id: UUID, name: str) -> str:
+    """Return the key of a file that is made for one hand-over alone; a `/` in its name makes folders."""
+    return f"{handover_prefix(tenant_id, handover_id)}{name}"
+
+
+def handover_prefix(tenant_id: UUID, handover_id: UUID) -> str:
+    """Return what the keys of all files that are made for one hand-over begin with."""
+    return f"{ROOT}{tenant_id}/handovers/{handover_id}/"
 
 
 def zoom(result: str, name: str) -> str:

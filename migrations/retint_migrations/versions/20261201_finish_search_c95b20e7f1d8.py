@@ -1,12 +1,12 @@
 """Jobs that the version before added during the upgrade are found by words, too; the index that only it needs goes.
 
-Revision: c95b20e7f1d8, after a91c37e5d084
+Revision: c95b20e7f1d8, after 5c8e1d7a9b24
 """
 
 from retint_migrations import online, search_entries
 
 revision = "c95b20e7f1d8"
-down_revision = "a91c37e5d084"
+down_revision = "5c8e1d7a9b24"
 branch_labels = None
 depends_on = None
 
