@@ -62,7 +62,8 @@ def tell(files: Sequence[HandoverFile], past: Past) -> History:
     """
     by_kind = {kind: [file for file in files if file.kind == kind] for kind in Kind}
     originals, results = by_kind[Kind.ORIGINAL], by_kind[Kind.RESULT]
-    networks = next((file.record["networks"] for file in by_kind[Kind.PROVENANCE] if file.record), {})
+    records = [file.record for file in by_kind[Kind.PROVENANCE] if file.record]
+    networks: dict[str, dict[str, Any]] = records[0]["networks"] if records else {}
     agents = {network: _describe_network(record) for network, record in networks.items()}
     events = [
         *_tell_deposit(originals, past),
@@ -166,7 +167,5 @@ def _describe_network(record: Mapping[str, Any]) -> Agent:
 def _spell(record: Mapping[str, Any]) -> str:
     """Spell what a network's record says: `network=compact; weights=sha256:…; gain=1.2`."""
     names = {"colorizer": "network", "defader": "network"}
-    said = [
-        f"{names.get(name, name)}={'sha256:' if name == 'weights' else ''}{value}" for name, value in record.items()
-    ]
-    return "; ".join(said)
+    signs = {"weights": "sha256:"}
+    return "; ".join(f"{names.get(name, name)}={signs.get(name, '')}{value}" for name, value in record.items())

@@ -24,5 +24,5 @@ class Options(BaseModel):
         USUAL_BAG,
         ge=LEAST_BAG,
         le=MOST_BAG,
-        description="Bytes after which the next bag begins; one file may be larger.",
+        description="Bytes after which a new bag begins; one photo may be larger.",
     )

@@ -6,14 +6,15 @@ says which. Nothing incomplete is handed over.
 """
 
 import hashlib
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import batched, groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from retint import reports
@@ -69,14 +70,18 @@ def read_digests(store: BlobStore, key: str, beat: Beat) -> Digests:
     return Digests(size, sha256.hexdigest(), sha512.hexdigest(), crc32)
 
 
+def read_record(store: BlobStore, key: str) -> dict[str, Any]:
+    """Read a provenance record: what PREMIS tells of it."""
+    with store.open(key) as blob:
+        return {"networks": json.loads(blob.read()).get("networks", {})}
+
+
 # ── The lease ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def list_due(session: Session) -> list[UUID]:
     """List the hand-overs that nobody prepares, the oldest first."""
     is_due = Handover.deadline.is_(None) | (Handover.deadline < now())
-    from sqlalchemy import text
-
     return list(session.scalars(select(Handover.id).where(text(IS_PREPARING), is_due).order_by(Handover.id)))
 
 
@@ -122,7 +127,7 @@ def plan(services: "Services", handover: Handover, writer: UUID, beat: Beat) -> 
     made = Plan(handover.tenant_id, handover.id, Options.model_validate(handover.options))
     rows = reports.read(services, handover.tenant_id, handover.batch_id)
     files = 0
-    for chunk in batched(rows, ROWS):
+    while chunk := list(islice(rows, ROWS)):
         beat()
         with services.begin() as session:
             job_ids = [row.job_id for row in chunk]
@@ -161,16 +166,19 @@ def read_files(services: "Services", handover: Handover, writer: UUID, beat: Bea
     damaged: list[str] = []
     while chunk := _list_unread(services, handover.id):
         for file in chunk:
+            record = None
             try:
                 if file.kind == Kind.ACCESS:
                     make_access(file)
                 found = read_digests(services.store, file.key, beat)
                 if file.sha256 is not None and file.sha256 != found.sha256:
                     damaged.append(f"{file.path} has other bytes")
+                elif file.kind == Kind.PROVENANCE:
+                    record = read_record(services.store, file.key)
             except NotFound:
                 damaged.append(f"{file.path} is missing")
                 found = Digests(0, "", "", 0)
-            _note(services, handover.id, writer, file.id, found)
+            _note(services, handover.id, writer, file.id, found, record)
     if damaged:
         raise Damaged(damaged)
 
@@ -181,11 +189,18 @@ def _list_unread(services: "Services", handover_id: UUID) -> list[HandoverFile]:
         return list(session.scalars(unread.order_by(HandoverFile.id).limit(ROWS)))
 
 
-def _note(services: "Services", handover_id: UUID, writer: UUID, file_id: UUID, found: Digests) -> None:
+def _note(
+    services: "Services",
+    handover_id: UUID,
+    writer: UUID,
+    file_id: UUID,
+    found: Digests,
+    record: dict[str, Any] | None,
+) -> None:
     with services.begin() as session:
         extend(session, handover_id, writer, read=Handover.read + 1, size=Handover.size + found.size)
         change = update(HandoverFile).where(HandoverFile.id == file_id)
-        session.execute(change.values(**asdict(found), read_at=now()), execution_options=NO_SYNC)
+        session.execute(change.values(**asdict(found), record=record, read_at=now()), execution_options=NO_SYNC)
 
 
 class Damaged(NotFound):
@@ -197,9 +212,8 @@ class Damaged(NotFound):
     def __init__(self, files: list[str]) -> None:
         self.files = files
         rest = f", and {len(files) - MOST_NAMED} more" if len(files) > MOST_NAMED else ""
-        super().__init__(
-            f"Not handed over, since {len(files)} files are not sound: {', '.join(files[:MOST_NAMED])}{rest}."
-        )
+        named = ", ".join(files[:MOST_NAMED])
+        super().__init__(f"Not handed over, since {len(files)} files are not sound: {named}{rest}.")
 
 
 # ── The bags ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -209,7 +223,8 @@ def fill_bags(services: "Services", handover: Handover, writer: UUID) -> int:
     """Put the files into bags, those of a photo together; return how many bags there are."""
     most = Options.model_validate(handover.options).bag_bytes
     bag = 0
-    for chunk in batched(split(_measure_jobs(services, handover.id), most), ROWS):
+    jobs_in_bags = split(_measure_jobs(services, handover.id), most)
+    while chunk := list(islice(jobs_in_bags, ROWS)):
         with services.begin() as session:
             extend(session, handover.id, writer)
             for bag, jobs in groupby(chunk, key=lambda pair: pair[1]):
@@ -229,6 +244,5 @@ def _measure_jobs(services: "Services", handover_id: UUID) -> Iterator[tuple[UUI
             found = session.execute(query if after is None else query.where(HandoverFile.job_id > after)).all()
         if not found:
             return
-        for job_id, size in found:
-            yield job_id, int(size)
+        yield from ((row[0], int(row[1] or 0)) for row in found if row[0])
         after = found[-1][0]
