@@ -256,3 +256,13 @@ def test_the_core_refuses_what_is_too_large_by_itself(member: Person, services: 
         photos.store_original(strict, member.identity.tenant_id, photos.Stream(io.BytesIO(bytes((1 << 20) + 1))))
     assert not list(services.store.list("tenants/"))
     assert not list((settings.data / "store/.incoming").iterdir())
+
+
+def test_a_whole_number_is_one_however_it_is_written(member: Person) -> None:
+    body = b'{"name": "8.0", "priority": 8.0, "recipe": {"strength": 5e-1}}'
+    answer = member.api("POST", "/batches", data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["name"], answer.json["priority"]) == (201, "8.0", 8)
+    assert answer.json["recipe"]["strength"] == 0.5
+    for wrong in (b'{"name": "x", "priority": 8.5}', b'{"name": "x", "priority": "8"}'):
+        answer = member.api("POST", "/batches", data=wrong, content_type="application/json")
+        assert answer.status_code == 400

@@ -145,7 +145,7 @@ def list_failures() -> answers.Failures:
     body=requests.FailureFilter,
     roles=(Role.ADMIN,),
     scope=Scope.ADMIN,
-    errors={404: "There is no such batch."},
+    errors={404: "There is no such batch.", 409: "The batch was cancelled."},
 )
 def retry_failures(body: requests.FailureFilter) -> answers.RetriedJobs:
     """Run the institution's refused jobs again, each with its recipe: an upgrade may take their files."""

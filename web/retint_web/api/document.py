@@ -7,7 +7,7 @@ models: an answer's `id` names what its model says (`identifies`), and a field `
 import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
@@ -52,10 +52,14 @@ HEADERS: Final[Mapping[int, Mapping[str, Header]]] = {
 
 
 class _Schemas(GenerateJsonSchema):
-    """Schemas without titles that only repeat the fields' names."""
+    """Schemas without titles that only repeat the fields' names; where keys have a pattern, no others are allowed."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+    def dict_schema(self, schema: Any) -> dict[str, Any]:
+        made = super().dict_schema(schema)
+        return made | ({"additionalProperties": False} if "patternProperties" in made else {})
 
 
 def build(operations: Sequence[Operation], title: str, version: str, server: str) -> dict[str, Any]:
@@ -308,7 +312,6 @@ def _find_names(answer: type[BaseModel] | str | None) -> dict[str, str]:
     if not (isinstance(answer, type) and issubclass(answer, Answer)):
         return {}
     if issubclass(answer, Page) or answer.model_fields.keys() == {"items"}:
-        [item, *_] = get_args(answer.model_fields["items"].annotation)
-        return {name: f"/items/0{place}" for name, place in _find_names(item).items()}
+        return {}  # a list may be empty, and a link must lead somewhere
     names = {name: f"/{name}" for name in answer.model_fields if name.endswith("_id")}
     return names | ({answer.identifies: "/id"} if answer.identifies else {})
