@@ -200,7 +200,6 @@ def lose_services(watched: Watched) -> set[str]:
     with watched.database.gone():
         for _ in range(3):
             watched.request_page()
-        time.sleep(3)
     watched.wait_for("RetintDatabaseErrors", "RetintPortalErrors")
     with watched.store.gone():
         installation.deposit(4)

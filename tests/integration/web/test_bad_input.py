@@ -76,6 +76,13 @@ def test_an_odd_idempotency_key_is_refused_or_harmless(member: Person, key: str)
     assert answer.status_code in (201, 400)
 
 
+def test_a_header_that_does_not_fit_its_pattern_is_refused_with_its_name(member: Person) -> None:
+    answer = member.api("POST", "/batches", json=BATCH, headers={"Idempotency-Key": "x" * 101})
+    assert answer.status_code == 400
+    assert answer.json["detail"].startswith("Idempotency-Key: ")
+    assert member.api("GET", "/batches").json["items"] == []
+
+
 @pytest.mark.parametrize("sha256", [["x"], ["A" * 64], ["0" * 63], [None], ["0" * 64] * 5001, "0" * 64, [["0" * 64]]])
 def test_hashes_that_are_none_are_refused(member: Person, sha256: Any) -> None:
     assert member.api("POST", "/photos/known", json={"sha256": sha256}).status_code == 400

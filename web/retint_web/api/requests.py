@@ -321,7 +321,8 @@ class InstitutionSettings(Body):
 class NewInstitution(InstitutionSettings):
     """An institution with its first administrator."""
 
-    name: str = Field(min_length=1, max_length=200, examples=["City Archive"])
-    email: str = Field(
-        min_length=3, max_length=254, description="Of the first administrator.", examples=["kim@archive.example"]
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "City Archive", "email": "kim@archive.example"}]}
     )
+
+    email: str = Field(min_length=3, max_length=254, description="Of the first administrator.")
